@@ -1,0 +1,1 @@
+//! Short programs: LLB from code, and frontends.

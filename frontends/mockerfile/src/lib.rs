@@ -1,0 +1,1 @@
+//! The mockerfile language: images, packages and external files in YAML.

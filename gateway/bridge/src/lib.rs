@@ -1,0 +1,1 @@
+//! Seats frontends: built in, plugin, image or client; the gateway service.

@@ -1,0 +1,1 @@
+//! How results are keyed and where the keys are kept.

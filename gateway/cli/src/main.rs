@@ -1,0 +1,2 @@
+//! kiln: the command line, and the daemon it embeds.
+fn main() {}

@@ -1,0 +1,1 @@
+//! kilnd: configuration, the Control service, and the wiring of all other rooms.

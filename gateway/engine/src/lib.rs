@@ -1,0 +1,1 @@
+//! Performs what the solver decides: jobs, operators and their results.

@@ -1,0 +1,1 @@
+//! Runs the processes of a build: paths and mounts in, exit status out.

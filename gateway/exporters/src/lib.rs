@@ -1,0 +1,1 @@
+//! Writes a result somewhere: local directory, tar, OCI and Docker archives, images.

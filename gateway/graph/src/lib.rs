@@ -1,0 +1,1 @@
+//! Definition to Graph: vertices that are known to fit together.

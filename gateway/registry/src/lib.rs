@@ -1,0 +1,1 @@
+//! Resolve, fetch and push over the OCI distribution protocol.

@@ -1,0 +1,1 @@
+//! Decides what a build does next, and never does it.

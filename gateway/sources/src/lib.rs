@@ -1,0 +1,1 @@
+//! Identifiers to refs: image, local, http, git and oci-layout.

@@ -1,0 +1,1 @@
+//! What a frontend is and all it may ask for; options, contexts and serving over standard streams.

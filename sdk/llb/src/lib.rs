@@ -1,0 +1,1 @@
+//! State to Definition: a builder for LLB and its canonical encoder.

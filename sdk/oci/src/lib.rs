@@ -1,0 +1,1 @@
+//! The words of OCI images: digests, platforms, references, descriptors, manifests and configs.

@@ -1,0 +1,1 @@
+//! What happens to a build, as values: vertices, statuses, logs and warnings.

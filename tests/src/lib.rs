@@ -1,0 +1,1 @@
+//! The floor plan, the suites and whole builds.
