@@ -1,1 +1,16 @@
 //! The words of OCI images: digests, platforms, references, descriptors, manifests and configs.
+//!
+//! Text comes in, checked types go out; nothing here waits, reads a clock or opens a file. Every
+//! other room speaks of images with these types. Start with [`Digest`], then [`Platform`].
+
+mod digest;
+mod image;
+mod manifest;
+mod platform;
+mod reference;
+
+pub use digest::{Digest, DigestError, Hasher};
+pub use image::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs, chain_ids};
+pub use manifest::{Descriptor, Index, Manifest, MediaKind, media_type};
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError};

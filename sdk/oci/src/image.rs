@@ -1,0 +1,236 @@
+//! Image configs: what to run by default, and of which layers the image is made.
+//!
+//! The types are Docker's superset of the OCI image specification (health checks, ONBUILD, SHELL).
+//! Fields Kiln does not know are kept and written back.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Digest, Platform};
+
+/// An image config (`application/vnd.oci.image.config.v1+json`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// When the image was made, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// What it runs on.
+    #[serde(flatten)]
+    pub platform: Platform,
+    /// How to run it.
+    #[serde(default)]
+    pub config: ContainerConfig,
+    /// Its layers.
+    #[serde(default)]
+    pub rootfs: RootFs,
+    /// How it was made, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub history: Vec<History>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl ImageConfig {
+    /// An empty config for a platform, with the default PATH and `/` as working directory.
+    pub fn new(platform: &Platform) -> Self {
+        let config = ContainerConfig {
+            env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
+            working_dir: "/".into(),
+            ..ContainerConfig::default()
+        };
+        Self { platform: platform.clone(), config, rootfs: RootFs::default(), ..Self::default() }
+    }
+}
+
+/// The part of an image config that says how to run a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerConfig {
+    /// User and group, by name or number.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Ports such as `80/tcp`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
+    pub exposed_ports: BTreeMap<String, Value>,
+    /// `NAME=value`, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub env: Vec<String>,
+    /// The program and its fixed arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Default arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+    /// Directories kept outside the image.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
+    pub volumes: BTreeMap<String, Value>,
+    /// Where the process starts.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub working_dir: String,
+    /// Labels by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
+    pub labels: BTreeMap<String, String>,
+    /// The signal that asks the process to end.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stop_signal: String,
+    /// How to find out whether the container works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Windows: arguments are already escaped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
+    /// Instructions for images built on this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_build: Option<Vec<String>>,
+    /// The shell of shell-form commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Vec<String>>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl ContainerConfig {
+    /// The value of an environment variable.
+    pub fn env_value(&self, name: &str) -> Option<&str> {
+        self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Sets an environment variable: in its place if it exists, else at the end.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        let same = |old: &String| old.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+        match self.env.iter().position(same) {
+            Some(index) => self.env[index] = entry,
+            None => self.env.push(entry),
+        }
+    }
+}
+
+/// A health check, as Docker writes it. Durations are nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `["CMD", …]`, `["CMD-SHELL", "…"]` or `["NONE"]`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub test: Vec<String>,
+    /// Time between checks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub interval: i64,
+    /// Time until a check counts as failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub timeout: i64,
+    /// Time during which failures do not count.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_period: i64,
+    /// Time between checks during the start period.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_interval: i64,
+    /// Failures in a row until the container is unhealthy.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retries: i64,
+}
+
+/// The layers of an image, by the digest of their uncompressed bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Bottom first.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub diff_ids: Vec<Digest>,
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self { kind: "layers".into(), diff_ids: Vec::new() }
+    }
+}
+
+/// One step in the making of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// When, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// By what.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub created_by: String,
+    /// By whom.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// A note.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// The step made no layer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
+}
+
+/// The chain ids of a list of diff ids: the address of each layer together with all below it (OCI
+/// image specification, "Layer ChainID").
+pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
+    for diff_id in diff_ids {
+        let next = match chain.last() {
+            Some(below) => Digest::sha256(format!("{below} {diff_id}")),
+            None => diff_id.clone(),
+        };
+        chain.push(next);
+    }
+    chain
+}
+
+/// Go writes empty lists and maps as `null`.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_docker_config_keeps_what_we_do_not_know() {
+        let text = r#"{"architecture":"amd64","os":"linux","config":{"Env":null,"Cmd":["sh"],"X":1},"rootfs":{"type":"layers","diff_ids":null},"history":null,"extra":{"a":1}}"#;
+        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.config.cmd, Some(vec!["sh".into()]));
+        assert_eq!(config.platform.format(), "linux/amd64");
+        let again = serde_json::to_value(&config).unwrap();
+        assert_eq!(again["extra"]["a"], 1);
+        assert_eq!(again["config"]["X"], 1);
+    }
+
+    #[test]
+    fn environment_is_replaced_in_place() {
+        let mut config =
+            ContainerConfig { env: vec!["A=1".into(), "B=2".into()], ..Default::default() };
+        config.set_env("A", "3");
+        config.set_env("C", "4");
+        assert_eq!(config.env, ["A=3", "B=2", "C=4"]);
+        assert_eq!(config.env_value("A"), Some("3"));
+    }
+
+    #[test]
+    fn the_first_chain_id_is_the_diff_id() {
+        let (a, b) = (Digest::sha256("a"), Digest::sha256("b"));
+        let chain = chain_ids(&[a.clone(), b.clone()]);
+        assert_eq!(chain, [a.clone(), Digest::sha256(format!("{a} {b}"))]);
+    }
+}
