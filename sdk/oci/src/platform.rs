@@ -141,7 +141,7 @@ impl Platform {
         let mut list = vec![same(&self.variant)];
         match (self.architecture.as_str(), number(&self.variant)) {
             ("arm", Some(v)) if v > 5 && v < 10 => {
-                list.extend((5..v).rev().map(|v| same(&format!("v{v}"))))
+                list.extend((5..v).rev().map(|v| same(&format!("v{v}"))));
             }
             ("amd64", Some(v)) if v > 1 && v < 10 => {
                 list.extend((2..v).rev().map(|v| same(&format!("v{v}"))));

@@ -1,0 +1,308 @@
+//! gRPC statuses with BuildKit's typed details.
+//!
+//! Details travel as `google.protobuf.Any` whose value is *JSON*, under type URLs such as
+//! `github.com/moby/buildkit/errdefs.Source+json`. Details this version does not know are kept as
+//! they came, so that a proxy loses nothing.
+
+use bytes::Bytes;
+use prost::Message;
+use prost_types::Any;
+use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
+
+use crate::proto::pb;
+use crate::proto::rpc;
+
+const PREFIX: &str = "github.com/moby/buildkit/";
+
+/// One typed detail of an error.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    /// Which vertex failed.
+    Vertex(String),
+    /// Where in the user's files the error is.
+    Source(Source),
+    /// Exit code of a process of a gateway container.
+    Exit(u32),
+    /// A sub-request nobody answers.
+    Subrequest(String),
+    /// A frontend capability that is missing.
+    FrontendCap(String),
+    /// Anything else, as it came.
+    Other(Any),
+}
+
+/// A place in a user's file: the file and line ranges, as `errdefs.Source`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Source {
+    /// The file.
+    pub info: pb::SourceInfo,
+    /// The ranges in it.
+    pub ranges: Vec<pb::Range>,
+}
+
+/// An error with details, on its way into or out of a gRPC status.
+#[derive(Clone, Debug)]
+pub struct RichStatus {
+    /// The gRPC code.
+    pub code: Code,
+    /// What went wrong.
+    pub message: String,
+    /// The details, outermost last.
+    pub details: Vec<Detail>,
+}
+
+impl RichStatus {
+    /// A status without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Vec::new() }
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.details.push(detail);
+        self
+    }
+
+    /// The sources named by the details, innermost first.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.details.iter().filter_map(|detail| match detail {
+            Detail::Source(source) => Some(source),
+            _ => None,
+        })
+    }
+
+    /// Reads a status as it came over the wire.
+    pub fn from_status(status: &Status) -> Self {
+        let details = rpc::Status::decode(status.details()).map(|s| s.details).unwrap_or_default();
+        Self {
+            code: status.code(),
+            message: status.message().to_owned(),
+            details: details.into_iter().map(Detail::from_any).collect(),
+        }
+    }
+
+    /// Reads an error a frontend returned.
+    pub fn from_rpc(status: rpc::Status) -> Self {
+        Self {
+            code: Code::from_i32(status.code),
+            message: status.message,
+            details: status.details.into_iter().map(Detail::from_any).collect(),
+        }
+    }
+
+    /// The same as a message of its own, as frontends return it.
+    pub fn to_rpc(&self) -> rpc::Status {
+        rpc::Status {
+            code: self.code as i32,
+            message: self.message.clone(),
+            details: self.details.iter().map(Detail::to_any).collect(),
+        }
+    }
+
+    /// The status for the wire.
+    pub fn to_status(&self) -> Status {
+        if self.details.is_empty() {
+            return Status::new(self.code, self.message.clone());
+        }
+        Status::with_details(
+            self.code,
+            self.message.clone(),
+            Bytes::from(self.to_rpc().encode_to_vec()),
+        )
+    }
+}
+
+impl std::fmt::Display for RichStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for RichStatus {}
+
+impl Detail {
+    fn from_any(any: Any) -> Self {
+        let Some(kind) = any.type_url.strip_prefix(PREFIX) else { return Self::Other(any) };
+        let json = any.value.as_slice();
+        let parsed = match kind {
+            "errdefs.Vertex+json" => {
+                from_json::<json::Vertex>(json).map(|v| Self::Vertex(v.digest))
+            }
+            "errdefs.Source+json" => {
+                from_json::<json::Source>(json).map(|s| Self::Source(s.into()))
+            }
+            "errdefs.Subrequest+json" => {
+                from_json::<json::Named>(json).map(|n| Self::Subrequest(n.name))
+            }
+            "errdefs.FrontendCap+json" => {
+                from_json::<json::Named>(json).map(|n| Self::FrontendCap(n.name))
+            }
+            "gatewayapi.ExitMessage+json" => {
+                from_json::<json::Exit>(json).map(|e| Self::Exit(e.code))
+            }
+            _ => None,
+        };
+        parsed.unwrap_or(Self::Other(any))
+    }
+
+    fn to_any(&self) -> Any {
+        let (kind, value) = match self {
+            Self::Vertex(digest) => {
+                ("errdefs.Vertex+json", to_json(&json::Vertex { digest: digest.clone() }))
+            }
+            Self::Source(source) => ("errdefs.Source+json", to_json(&json::Source::from(source))),
+            Self::Subrequest(name) => {
+                ("errdefs.Subrequest+json", to_json(&json::Named { name: name.clone() }))
+            }
+            Self::FrontendCap(name) => {
+                ("errdefs.FrontendCap+json", to_json(&json::Named { name: name.clone() }))
+            }
+            Self::Exit(code) => {
+                ("gatewayapi.ExitMessage+json", to_json(&json::Exit { code: *code }))
+            }
+            Self::Other(any) => return any.clone(),
+        };
+        Any { type_url: format!("{PREFIX}{kind}"), value }
+    }
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The JSON shapes of the details, as Go's `encoding/json` writes the generated structs.
+mod json {
+    use super::{Deserialize, Serialize, pb};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct Vertex {
+        #[serde(default)]
+        pub digest: String,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct Named {
+        #[serde(default)]
+        pub name: String,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct Exit {
+        #[serde(rename = "Code", default)]
+        pub code: u32,
+    }
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(default)]
+    pub(super) struct Source {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        info: Option<Info>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        ranges: Vec<Range>,
+    }
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Info {
+        #[serde(skip_serializing_if = "String::is_empty")]
+        filename: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        data: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        language: String,
+    }
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Range {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        start: Option<Position>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        end: Option<Position>,
+    }
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Position {
+        #[serde(skip_serializing_if = "is_zero")]
+        line: i32,
+        #[serde(skip_serializing_if = "is_zero")]
+        character: i32,
+    }
+
+    fn is_zero(value: &i32) -> bool {
+        *value == 0
+    }
+
+    impl From<Source> for super::Source {
+        fn from(source: Source) -> Self {
+            let info = source.info.unwrap_or_default();
+            let position = |p: Position| pb::Position { line: p.line, character: p.character };
+            Self {
+                info: pb::SourceInfo {
+                    filename: info.filename,
+                    data: STANDARD.decode(info.data).unwrap_or_default().into(),
+                    definition: None,
+                    language: info.language,
+                },
+                ranges: source
+                    .ranges
+                    .into_iter()
+                    .map(|r| pb::Range { start: r.start.map(position), end: r.end.map(position) })
+                    .collect(),
+            }
+        }
+    }
+
+    impl From<&super::Source> for Source {
+        fn from(source: &super::Source) -> Self {
+            let position = |p: pb::Position| Position { line: p.line, character: p.character };
+            Self {
+                info: Some(Info {
+                    filename: source.info.filename.clone(),
+                    data: STANDARD.encode(&source.info.data),
+                    language: source.info.language.clone(),
+                }),
+                ranges: source
+                    .ranges
+                    .iter()
+                    .map(|r| Range { start: r.start.map(position), end: r.end.map(position) })
+                    .collect(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_survives_the_wire() {
+        let source = Source {
+            info: pb::SourceInfo {
+                filename: "Mockerfile".into(),
+                data: "a: b\n".into(),
+                ..Default::default()
+            },
+            ranges: vec![pb::Range {
+                start: Some(pb::Position { line: 1, character: 0 }),
+                end: None,
+            }],
+        };
+        let status = RichStatus::new(Code::InvalidArgument, "unknown key")
+            .with(Detail::Source(source.clone()))
+            .with(Detail::Other(Any { type_url: "x/y".into(), value: vec![1] }));
+        let again = RichStatus::from_status(&status.to_status());
+        assert_eq!(again.sources().collect::<Vec<_>>(), [&source]);
+        assert_eq!(again.details[1], Detail::Other(Any { type_url: "x/y".into(), value: vec![1] }));
+    }
+}
