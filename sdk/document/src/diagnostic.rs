@@ -1,0 +1,239 @@
+//! What a user is told about a file: what is wrong, where, and what to do.
+//!
+//! A [`Diagnostic`] is data; [`Diagnostic::render`] makes the screen of it. The text shown comes
+//! from strangers, so control characters never reach the terminal as they are.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+
+use crate::{Source, Span};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing can be built.
+    Error,
+    /// The build goes on.
+    Warning,
+}
+
+/// One thing to say about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, in one line, in lower case.
+    pub message: String,
+    /// Where; none when it concerns no line of a file.
+    pub span: Option<Span>,
+    /// What stands beside the carets.
+    pub label: Option<String>,
+    /// Other places that matter, each with what stands beside its marks.
+    pub related: Vec<(Span, String)>,
+    /// What else the reader should know.
+    pub notes: Vec<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// Starts an error.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, message)
+    }
+
+    /// Starts a warning.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, message)
+    }
+
+    fn new(severity: Severity, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            message: message.into(),
+            span: None,
+            label: None,
+            related: Vec::new(),
+            notes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// Says where.
+    #[must_use]
+    pub fn at(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    /// Says what stands beside the carets.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Points at another place that matters.
+    #[must_use]
+    pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.related.push((span, label.into()));
+        self
+    }
+
+    /// Adds something the reader should know.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The place as `file:line:column`, or the file alone when there is no span.
+    #[must_use]
+    pub fn place(&self, source: &Source) -> String {
+        match self.span {
+            Some(span) => {
+                let position = source.position(span.start);
+                format!("{}:{}:{}", source.name(), position.line, position.character)
+            }
+            None => source.name().to_owned(),
+        }
+    }
+
+    /// One line: `file:line:column: error: message`.
+    #[must_use]
+    pub fn summary(&self, source: &Source) -> String {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        normalize_untrusted_str(&format!("{}: {severity}: {}", self.place(source), self.message))
+    }
+
+    /// The whole screen, plain text: message, place, line, carets, notes and help. Ends without a
+    /// line end.
+    #[must_use]
+    pub fn render(&self, source: &Source) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = level.primary_title(clean(&self.message)).elements(self.snippet(source));
+        for note in &self.notes {
+            group = group.element(Level::NOTE.message(clean(note)));
+        }
+        if let Some(hint) = &self.hint {
+            group = group.element(Level::HELP.message(clean(hint)));
+        }
+        let report: &[Group<'_>] = &[group];
+        Renderer::plain().render(report)
+    }
+
+    /// The lines the diagnostic points at. Only they are handed over, so that a long file costs
+    /// nothing.
+    fn snippet<'a>(
+        &self,
+        source: &'a Source,
+    ) -> Option<Snippet<'a, annotate_snippets::Annotation<'a>>> {
+        let primary = self.span?;
+        let all = self.related.iter().fold(primary, |all, (span, _)| all.to(*span));
+        let lines = source.whole_lines(all);
+        let within = |span: Span| {
+            let span = source.clamp(span);
+            span.start - lines.start..span.end - lines.start
+        };
+        let snippet = Snippet::source(source.slice(lines))
+            .path(clean(source.name()))
+            .line_start(source.position(lines.start).line as usize)
+            .annotation(
+                AnnotationKind::Primary
+                    .span(within(first_line(source, primary)))
+                    .label(self.label.as_deref().map(clean)),
+            );
+        let related = self.related.iter().map(|(span, label)| {
+            AnnotationKind::Context.span(within(first_line(source, *span))).label(clean(label))
+        });
+        Some(snippet.annotations(related))
+    }
+}
+
+/// All screens, one empty line between them, each ending its line.
+#[must_use]
+pub fn render_all(diagnostics: &[Diagnostic], source: &Source) -> String {
+    diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.render(source) + "\n")
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A span of many lines is marked on its first only: a whole mapping under carets helps nobody.
+fn first_line(source: &Source, span: Span) -> Span {
+    let span = source.clamp(span);
+    let length = source.slice(span).lines().next().unwrap_or_default().len();
+    Span::new(span.start, span.start + length)
+}
+
+fn clean(text: &str) -> String {
+    normalize_untrusted_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_diagnostic_shows_the_line_and_what_to_do() {
+        let source = Source::new("Dockerfile", "FROM a AS build\nCOPY --from=biuld /out /out\n");
+        let start = source.text().find("biuld").unwrap();
+        let diagnostic = Diagnostic::error("stage `biuld` does not exist")
+            .at(Span::new(start, start + 5))
+            .label("did you mean `build` (line 1)?")
+            .note("stages are named with AS")
+            .hint("write `--from=build`");
+        expect![[r#"
+            error: stage `biuld` does not exist
+             --> Dockerfile:2:13
+              |
+            2 | COPY --from=biuld /out /out
+              |             ^^^^^ did you mean `build` (line 1)?
+              |
+              = note: stages are named with AS
+              = help: write `--from=build`"#]]
+        .assert_eq(&diagnostic.render(&source));
+        assert_eq!(diagnostic.place(&source), "Dockerfile:2:13");
+        assert_eq!(
+            diagnostic.summary(&source),
+            "Dockerfile:2:13: error: stage `biuld` does not exist"
+        );
+    }
+
+    #[test]
+    fn a_diagnostic_without_a_place_is_one_line() {
+        let source = Source::new("f", "");
+        assert_eq!(Diagnostic::warning("careful").render(&source), "warning: careful");
+    }
+
+    #[test]
+    fn text_from_strangers_cannot_steer_the_terminal() {
+        let source = Source::new("f\u{1b}[2J", "a: \u{1b}[31mred\u{202e}\n");
+        let diagnostic =
+            Diagnostic::error("bad \u{1b}[31m").at(Span::new(3, 12)).label("\u{1b}").hint("\u{1b}");
+        assert!(!diagnostic.render(&source).contains(['\u{1b}', '\u{202e}']));
+        assert!(!diagnostic.summary(&source).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_span_outside_the_text_still_renders() {
+        let source = Source::new("f", "é");
+        let rendered = Diagnostic::error("odd").at(Span::new(1, 900)).render(&source);
+        assert!(rendered.contains("f:1:1"), "{rendered}");
+    }
+}

@@ -1,0 +1,94 @@
+//! The door: text in, a type or all mistakes out.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    Diagnostic, Language, Limits, Node, Source, check, deserialize, json, toml_text, yaml,
+};
+
+/// Reads a document into `T`.
+///
+/// The text is read into a tree, checked against the JSON Schema of `T` so that every mistake is
+/// found, and only then deserialised. `T` and the structs in it should carry
+/// `#[serde(deny_unknown_fields)]`: that is what makes unknown keys an error.
+///
+/// # Errors
+///
+/// All mistakes in the order of the file, at most [`Limits::diagnostics`]; never empty.
+pub fn parse<T: DeserializeOwned + JsonSchema>(
+    source: &Source,
+    language: Language,
+    limits: &Limits,
+) -> Result<T, Vec<Diagnostic>> {
+    let tree = parse_tree(source, language, limits)?;
+    let schema = schemars::schema_for!(T).to_value();
+    let mistakes = check::check(&tree, &schema, source);
+    if !mistakes.is_empty() {
+        return Err(bounded(mistakes, limits));
+    }
+    deserialize::from_node(&tree).map_err(|mistake| vec![mistake])
+}
+
+/// Reads a document into a tree of values with their places, checked against nothing but the
+/// limits and the rule that a key is given once.
+///
+/// # Errors
+///
+/// What [`parse`] says about syntax, limits and repeated keys.
+pub fn parse_tree(
+    source: &Source,
+    language: Language,
+    limits: &Limits,
+) -> Result<Node, Vec<Diagnostic>> {
+    let length = source.text().len();
+    if length > limits.bytes {
+        let message =
+            format!("`{}` has {length} bytes; at most {} are read", source.name(), limits.bytes);
+        return Err(vec![Diagnostic::error(message)]);
+    }
+    let tree = match language {
+        Language::Yaml => yaml::read(source, limits),
+        Language::Toml => toml_text::read(source, limits),
+        Language::Json => json::read(source, limits),
+    }
+    .map_err(|mistakes| bounded(mistakes, limits))?;
+    let mut mistakes = Vec::new();
+    tree.duplicate_keys(&mut mistakes);
+    if mistakes.is_empty() { Ok(tree) } else { Err(bounded(mistakes, limits)) }
+}
+
+/// The JSON Schema of `T`, pretty, with sorted keys and a line end, ready to be committed.
+#[must_use]
+pub fn schema<T: JsonSchema>() -> String {
+    let schema = sorted(schemars::schema_for!(T).to_value());
+    format!("{schema:#}\n")
+}
+
+/// Sorts all keys, so that the text does not depend on how serde_json was built.
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        Value::Object(map) => {
+            let ordered: std::collections::BTreeMap<_, _> =
+                map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            Value::Object(ordered.into_iter().collect())
+        }
+        other => other,
+    }
+}
+
+fn bounded(mut mistakes: Vec<Diagnostic>, limits: &Limits) -> Vec<Diagnostic> {
+    mistakes.sort_by_key(|mistake| mistake.span);
+    mistakes.dedup();
+    let most = limits.diagnostics.max(1);
+    let hidden = mistakes.len().saturating_sub(most);
+    mistakes.truncate(most);
+    if hidden > 0
+        && let Some(last) = mistakes.last_mut()
+    {
+        last.notes.push(format!("{hidden} more mistakes are not shown"));
+    }
+    mistakes
+}
