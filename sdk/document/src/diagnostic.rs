@@ -149,7 +149,7 @@ impl Diagnostic {
         };
         let snippet = Snippet::source(source.slice(lines))
             .path(clean(source.name()))
-            .line_start(source.position(lines.start).line as usize)
+            .line_start(source.position(lines.start).line)
             .annotation(
                 AnnotationKind::Primary
                     .span(within(first_line(source, primary)))

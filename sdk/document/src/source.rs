@@ -9,11 +9,13 @@ use crate::Diagnostic;
 
 /// One file as the user knows it: its name and its text.
 ///
-/// Cloning is cheap.
+/// Cloning copies the name only.
 #[derive(Debug, Clone)]
 pub struct Source {
-    name: Arc<str>,
-    text: Arc<str>,
+    /// The name of the file as the user knows it.
+    pub name: String,
+    /// The whole text.
+    pub text: Arc<str>,
     /// Byte offset at which each line begins; never empty.
     lines: Arc<[usize]>,
 }
@@ -31,9 +33,9 @@ pub struct Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The line, from 1.
-    pub line: u32,
+    pub line: usize,
     /// The character (Unicode scalar value) in the line, from 1.
-    pub character: u32,
+    pub character: usize,
 }
 
 /// How a document is written.
@@ -49,7 +51,7 @@ pub enum Language {
 
 impl Source {
     /// Takes a file that is already text. A byte order mark at the start is dropped.
-    pub fn new(name: impl Into<Arc<str>>, text: impl AsRef<str>) -> Self {
+    pub fn new(name: impl Into<String>, text: impl AsRef<str>) -> Self {
         let text = text.as_ref();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let starts =
@@ -63,7 +65,7 @@ impl Source {
     /// # Errors
     ///
     /// A diagnostic when the bytes are not UTF-8; it names the line.
-    pub fn from_bytes(name: impl Into<Arc<str>>, bytes: &[u8]) -> Result<Self, Diagnostic> {
+    pub fn from_bytes(name: impl Into<String>, bytes: &[u8]) -> Result<Self, Diagnostic> {
         let name = name.into();
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Self::new(name, text)),
@@ -109,17 +111,17 @@ impl Source {
         let offset = self.floor(offset);
         let line = self.lines.partition_point(|start| *start <= offset) - 1;
         let characters = self.text[self.lines[line]..offset].chars().count();
-        Position { line: count(line + 1), character: count(characters + 1) }
+        Position { line: line + 1, character: characters + 1 }
     }
 
     /// The byte at which `position` stands. A position past the end of its line means the end of
     /// that line; a line that does not exist means the end of the text.
     #[must_use]
     pub fn offset(&self, position: Position) -> usize {
-        let line = (position.line as usize).saturating_sub(1);
+        let line = position.line.saturating_sub(1);
         let Some(&start) = self.lines.get(line) else { return self.text.len() };
         let text = self.text[start..].split('\n').next().unwrap_or_default();
-        let skip = (position.character as usize).saturating_sub(1);
+        let skip = position.character.saturating_sub(1);
         start + text.char_indices().nth(skip).map_or(text.len(), |(at, _)| at)
     }
 
@@ -183,10 +185,6 @@ impl Language {
             _ => None,
         }
     }
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

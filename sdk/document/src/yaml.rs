@@ -128,7 +128,7 @@ fn span(location: Location, source: &Source) -> Span {
 }
 
 fn start_of(location: Location, source: &Source) -> Span {
-    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let offset = source.offset(crate::Position {
         line: number(location.line()),
         character: number(location.column()),
