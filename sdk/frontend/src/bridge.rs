@@ -1,0 +1,188 @@
+//! All a frontend may ask for while it builds.
+//!
+//! [`Bridge`] has one implementation over the gateway protocol ([`crate::grpc::GrpcBridge`]) and one
+//! inside the daemon, for frontends that are linked in. Requests and answers are plain values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kiln_oci::Platform;
+use kiln_wire::pb;
+use kiln_wire::proto::filetree::Stat;
+use kiln_wire::status::RichStatus;
+
+use crate::{BuildResult, Options};
+
+/// Named graphs a caller hands to a frontend.
+pub type Inputs = BTreeMap<String, pb::Definition>;
+
+/// A result at the daemon, by name. It lives as long as the build.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ref(pub String);
+
+/// What a frontend knows from the start.
+#[derive(Clone, Debug, Default)]
+pub struct BuildInfo {
+    /// The options of the request.
+    pub options: Options,
+    /// The workers that will run the build, the default one first.
+    pub workers: Vec<Worker>,
+    /// The client's session.
+    pub session_id: String,
+    /// LLB features of the daemon.
+    pub llb_caps: BTreeSet<String>,
+    /// Gateway features of the daemon.
+    pub gateway_caps: BTreeSet<String>,
+}
+
+impl BuildInfo {
+    /// The platform a build is for unless the user says otherwise: the default worker's first.
+    pub fn default_platform(&self) -> Platform {
+        let first = self.workers.first().and_then(|worker| worker.platforms.first());
+        first.cloned().unwrap_or_else(Platform::host)
+    }
+}
+
+/// A worker of the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Worker {
+    /// Its id.
+    pub id: String,
+    /// Labels such as `org.mobyproject.buildkit.worker.executor`.
+    pub labels: BTreeMap<String, String>,
+    /// What it runs, native first.
+    pub platforms: Vec<Platform>,
+}
+
+/// A graph or another frontend to solve.
+#[derive(Clone, Debug, Default)]
+pub struct Solve {
+    /// The graph; empty if `frontend` is set.
+    pub definition: Option<pb::Definition>,
+    /// The name of a frontend to call, such as `gateway.v0`.
+    pub frontend: String,
+    /// Options for that frontend.
+    pub options: BTreeMap<String, String>,
+    /// Graphs for that frontend.
+    pub inputs: Inputs,
+    /// Run it now rather than when its result is read.
+    pub evaluate: bool,
+}
+
+/// A question for the config of an image.
+#[derive(Clone, Debug, Default)]
+pub struct ImageConfigRequest {
+    /// For this platform; the default platform if absent.
+    pub platform: Option<Platform>,
+    /// `default`, `pull` or `local`.
+    pub resolve_mode: String,
+    /// The name of the vertex that shows the question.
+    pub log_name: String,
+}
+
+/// An image as the daemon found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedImage {
+    /// The reference, which a policy may have changed.
+    pub reference: String,
+    /// The digest of its manifest or index.
+    pub digest: String,
+    /// Its config, as it came.
+    pub config: Bytes,
+}
+
+/// What is known of a source without fetching it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceMeta {
+    /// The source, which a policy may have changed.
+    pub source: pb::SourceOp,
+    /// For images: digest and config.
+    pub image: Option<(String, Bytes)>,
+    /// For git: the commit, and the full name of the reference.
+    pub git: Option<(String, String)>,
+    /// For HTTP: the digest of the body, and the file name.
+    pub http: Option<(String, String)>,
+}
+
+/// A part of a file, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRange {
+    /// Where it starts.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+}
+
+/// Something the user should know although the build goes on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Warning {
+    /// The digest of the vertex it belongs to.
+    pub vertex: String,
+    /// 1 is the most important.
+    pub level: i64,
+    /// One line.
+    pub short: String,
+    /// More lines.
+    pub detail: Vec<String>,
+    /// Where to read more.
+    pub url: String,
+    /// The user's file.
+    pub info: Option<pb::SourceInfo>,
+    /// Places in it.
+    pub ranges: Vec<pb::Range>,
+}
+
+/// The daemon, as a frontend sees it.
+///
+/// Every call may fail with a [`RichStatus`]: the daemon's own words, with its typed details.
+#[async_trait]
+pub trait Bridge: Send + Sync {
+    /// What is known from the start.
+    fn info(&self) -> &BuildInfo;
+
+    /// Solves a graph or calls another frontend. Without [`Solve::evaluate`] nothing runs yet.
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus>;
+
+    /// Finds out an image's digest and config.
+    async fn resolve_image(
+        &self,
+        reference: &str,
+        request: ImageConfigRequest,
+    ) -> Result<ResolvedImage, RichStatus>;
+
+    /// Finds out about a source without fetching it.
+    async fn resolve_source(
+        &self,
+        source: pb::SourceOp,
+        platform: Option<Platform>,
+    ) -> Result<SourceMeta, RichStatus>;
+
+    /// Reads a file of a result, or a part of it. Symbolic links stay inside the result.
+    async fn read_file(
+        &self,
+        of: &Ref,
+        path: &str,
+        range: Option<FileRange>,
+    ) -> Result<Bytes, RichStatus>;
+
+    /// Lists a directory of a result, one level. An empty pattern means all.
+    async fn read_dir(
+        &self,
+        of: &Ref,
+        path: &str,
+        include_pattern: &str,
+    ) -> Result<Vec<Stat>, RichStatus>;
+
+    /// Looks at a path of a result.
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus>;
+
+    /// Runs what a result needs, now.
+    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus>;
+
+    /// The graphs the caller handed over.
+    async fn inputs(&self) -> Result<Inputs, RichStatus>;
+
+    /// Shows a warning.
+    async fn warn(&self, warning: Warning) -> Result<(), RichStatus>;
+}

@@ -1,0 +1,170 @@
+//! What a frontend returns: one result, or one per platform, and metadata.
+//!
+//! Keys and their meaning are BuildKit's (`exporter/containerimage/exptypes`).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kiln_oci::{ImageConfig, Platform};
+use serde::{Deserialize, Serialize};
+
+/// Metadata keys that exporters read.
+pub mod keys {
+    /// The image config; `/<platform id>` follows where there are several results.
+    pub const IMAGE_CONFIG: &str = "containerimage.config";
+    /// The base image's config, likewise.
+    pub const BASE_CONFIG: &str = "containerimage.base.config";
+    /// The list of platforms.
+    pub const PLATFORMS: &str = "refs.platforms";
+    /// The image's name.
+    pub const IMAGE_NAME: &str = "image.name";
+    /// Seconds since 1970 to which times are clamped.
+    pub const SOURCE_DATE_EPOCH: &str = "source.date.epoch";
+}
+
+/// The result of a build; `R` is how the holder knows a single file system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildResult<R> {
+    /// The file systems.
+    pub refs: Refs<R>,
+    /// Everything else, by key.
+    pub metadata: BTreeMap<String, Bytes>,
+}
+
+/// The file systems of a result. `None` is an empty one (scratch).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refs<R> {
+    /// One, for the default platform.
+    Single(Option<R>),
+    /// One per platform id.
+    ByPlatform(BTreeMap<String, Option<R>>),
+}
+
+impl<R> Default for BuildResult<R> {
+    fn default() -> Self {
+        Self { refs: Refs::Single(None), metadata: BTreeMap::new() }
+    }
+}
+
+impl<R> BuildResult<R> {
+    /// A result of one file system.
+    pub fn single(one: Option<R>) -> Self {
+        Self { refs: Refs::Single(one), metadata: BTreeMap::new() }
+    }
+
+    /// Every file system, with its platform id where there is one.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<&str>, Option<&R>)> {
+        let (single, map) = match &self.refs {
+            Refs::Single(one) => (Some((None, one.as_ref())), None),
+            Refs::ByPlatform(map) => (None, Some(map)),
+        };
+        let many = map.into_iter().flatten().map(|(id, one)| (Some(id.as_str()), one.as_ref()));
+        single.into_iter().chain(many)
+    }
+
+    /// The only file system.
+    ///
+    /// # Errors
+    ///
+    /// A text for people if there are several.
+    pub fn into_single(self) -> Result<Option<R>, String> {
+        match self.refs {
+            Refs::Single(one) => Ok(one),
+            Refs::ByPlatform(mut map) if map.len() == 1 => {
+                Ok(map.pop_first().and_then(|(_, one)| one))
+            }
+            Refs::ByPlatform(map) => {
+                Err(format!("expected a single result, got {} platforms", map.len()))
+            }
+        }
+    }
+
+    /// The same result with every file system turned into something else.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `f`.
+    pub fn try_map<S, E>(self, mut f: impl FnMut(R) -> Result<S, E>) -> Result<BuildResult<S>, E> {
+        let refs = match self.refs {
+            Refs::Single(one) => Refs::Single(one.map(&mut f).transpose()?),
+            Refs::ByPlatform(map) => {
+                let map = map.into_iter().map(|(id, one)| Ok((id, one.map(&mut f).transpose()?)));
+                Refs::ByPlatform(map.collect::<Result<_, E>>()?)
+            }
+        };
+        Ok(BuildResult { refs, metadata: self.metadata })
+    }
+
+    /// The platforms of the result, in the order of `refs.platforms`.
+    pub fn platforms(&self) -> Vec<PlatformEntry> {
+        let list = self
+            .metadata
+            .get(keys::PLATFORMS)
+            .and_then(|json| serde_json::from_slice::<PlatformList>(json).ok());
+        list.map(|list| list.platforms).unwrap_or_default()
+    }
+}
+
+/// One entry of `refs.platforms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformEntry {
+    /// The key of the file system.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Its platform.
+    #[serde(rename = "Platform")]
+    pub platform: Platform,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PlatformList {
+    #[serde(rename = "Platforms")]
+    platforms: Vec<PlatformEntry>,
+}
+
+/// Puts the results of several platforms together.
+#[derive(Debug)]
+pub struct PlatformResults<R> {
+    entries: Vec<(Platform, Option<R>, ImageConfig)>,
+    multi: bool,
+}
+
+impl<R> PlatformResults<R> {
+    /// Starts empty. With `multi` the result is a map even if there is just one platform.
+    pub fn new(multi: bool) -> Self {
+        Self { entries: Vec::new(), multi }
+    }
+
+    /// Adds the file system and the image config of one platform.
+    pub fn push(&mut self, platform: Platform, file_system: Option<R>, config: ImageConfig) {
+        self.entries.push((platform, file_system, config));
+    }
+
+    /// The whole result, with `refs.platforms` and one config per platform.
+    pub fn finish(self) -> BuildResult<R> {
+        let mut metadata = BTreeMap::new();
+        let mut platforms = Vec::new();
+        let mut refs = BTreeMap::new();
+        let single = !self.multi && self.entries.len() == 1;
+        for (platform, file_system, config) in self.entries {
+            let id = platform.format_all();
+            // A config is made of strings and numbers, so it can always be written.
+            let json = Bytes::from(serde_json::to_vec(&config).unwrap_or_default());
+            let key = if single {
+                keys::IMAGE_CONFIG.to_owned()
+            } else {
+                format!("{}/{id}", keys::IMAGE_CONFIG)
+            };
+            metadata.insert(key, json);
+            platforms.push(PlatformEntry { id: id.clone(), platform });
+            refs.insert(id, file_system);
+        }
+        let list = serde_json::to_vec(&PlatformList { platforms }).unwrap_or_default();
+        metadata.insert(keys::PLATFORMS.to_owned(), list.into());
+        let refs = match (single, refs) {
+            (true, mut refs) => Refs::Single(refs.pop_first().and_then(|(_, one)| one)),
+            (false, refs) => Refs::ByPlatform(refs),
+        };
+        BuildResult { refs, metadata }
+    }
+}
