@@ -1,1 +1,35 @@
-//! Resolve, fetch and push over the OCI distribution protocol.
+//! Images in registries: resolve, fetch and push over the OCI distribution protocol.
+//!
+//! References come in; descriptors, verified documents and streams of bytes go out. Whose
+//! credentials are used is the caller's business ([`Credentials`]); where bytes are kept is the
+//! store's. Nothing here writes a file. Start with [`Registry`].
+
+mod auth;
+mod blob;
+mod challenge;
+mod credentials;
+mod document;
+mod error;
+mod hosts;
+mod plan;
+mod push;
+mod registry;
+mod resolve;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+pub use blob::BlobStream;
+pub use credentials::{
+    Credential, Credentials, CredentialsError, NoCredentials, StaticCredentials, Token,
+    TokenRequest,
+};
+pub use document::{DOCUMENT_LIMIT, verify};
+pub use error::RegistryError;
+pub use hosts::{HostConfig, Hosts, KeyPair};
+pub use plan::{Documents, ImagePlan};
+pub use push::{BodySource, Pushed};
+pub use registry::{Options, Registry};
+pub use resolve::Resolved;

@@ -1,0 +1,133 @@
+//! The door of this room: one [`Registry`] for all hosts, shared by all builds.
+//!
+//! It holds connections, queues and tokens; cloning it is cheap and shares them. The operations
+//! are in the files named after them: `resolve`, `document`, `plan`, `blob`, `push`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kiln_oci::Reference;
+
+use crate::auth::Authorizer;
+use crate::hosts::Hosts;
+use crate::transport::{Call, Endpoint, HostState, Reply, Transport};
+use crate::{Credentials, RegistryError};
+
+/// How requests are made, whatever the host.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What the program calls itself.
+    pub user_agent: String,
+    /// What it calls itself at authorization servers, a word without spaces.
+    pub client_id: String,
+    /// Blobs in flight per host and direction.
+    pub max_per_host: usize,
+    /// How long to wait before each further attempt; as many attempts as delays.
+    pub retry_delays: Vec<Duration>,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent in the middle of an answer.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).into(),
+            client_id: "kiln".into(),
+            max_per_host: 4,
+            retry_delays: [1, 2, 4].map(Duration::from_secs).into(),
+            connect_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A client of the OCI distribution protocol.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    hosts: Hosts,
+    transport: Transport,
+    states: Mutex<BTreeMap<String, Arc<HostState>>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("hosts", &self.inner.hosts).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// A client that reaches registries as `hosts` says. Nothing is connected yet.
+    pub fn new(hosts: Hosts, options: Options) -> Self {
+        let transport = Transport { options, authorizer: Authorizer::default() };
+        Self { inner: Arc::new(Inner { hosts, transport, states: Mutex::default() }) }
+    }
+
+    /// The places to ask for an image, mirrors first.
+    pub(crate) fn pull_endpoints(
+        &self,
+        reference: &Reference,
+    ) -> Result<Vec<Endpoint>, RegistryError> {
+        self.endpoints(reference, true)
+    }
+
+    /// The one place an image is pushed to.
+    pub(crate) fn push_endpoint(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
+        let mut endpoints = self.endpoints(reference, false)?;
+        endpoints.pop().ok_or_else(|| RegistryError::Config {
+            host: reference.domain().to_owned(),
+            what: "no address to push to".to_owned(),
+        })
+    }
+
+    fn endpoints(
+        &self,
+        reference: &Reference,
+        mirrors: bool,
+    ) -> Result<Vec<Endpoint>, RegistryError> {
+        let routes = self.inner.hosts.routes(reference.domain(), mirrors);
+        let mut endpoints = Vec::with_capacity(routes.len());
+        for route in routes {
+            let mut states = self.inner.states.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = match states.get(&route.host) {
+                Some(state) => Arc::clone(state),
+                None => {
+                    let options = &self.inner.transport.options;
+                    let state = Arc::new(HostState::new(&route.host, &route.config, options)?);
+                    states.insert(route.host.clone(), Arc::clone(&state));
+                    state
+                }
+            };
+            endpoints.push(Endpoint::new(route, state));
+        }
+        Ok(endpoints)
+    }
+
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        credentials: &dyn Credentials,
+    ) -> Result<Reply, RegistryError> {
+        self.inner.transport.send(endpoint, call, credentials).await
+    }
+
+    pub(crate) async fn send_once(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        credentials: &dyn Credentials,
+    ) -> Result<Reply, RegistryError> {
+        self.inner.transport.send_once(endpoint, call, credentials).await
+    }
+
+    pub(crate) fn retry_delays(&self) -> &[Duration] {
+        &self.inner.transport.options.retry_delays
+    }
+}

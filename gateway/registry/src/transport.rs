@@ -1,0 +1,531 @@
+//! One request to one host, with everything that belongs to it: a free slot, authorization,
+//! redirects, retries.
+//!
+//! A [`Call`] goes in, the first final answer comes out, whatever its status. Authorization is
+//! never sent to a host other than the registry's own. Nothing here knows what an image is.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+use std::{fs, io};
+
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::{Certificate, Client, Identity, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use crate::auth::{Ask, Authorizer};
+use crate::challenge::{Challenge, Scopes};
+use crate::error::{RegistryError, ServerSaid};
+use crate::hosts::{HostConfig, Route, Scheme, is_this_machine};
+use crate::push::{BodyError, BodySource};
+use crate::{Credentials, Options};
+
+/// More redirects than this are a loop.
+const MOST_REDIRECTS: usize = 10;
+/// A server is not obeyed if it wants us to wait longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Of an error document, this much is read.
+const ERROR_LIMIT: u64 = 64 << 10;
+
+/// What is shared by all requests to one host.
+pub(crate) struct HostState {
+    client: Client,
+    /// Set once TLS has failed on a host that may do without.
+    plain: AtomicBool,
+    /// Slots for blobs. Pulls and pushes wait in different queues, because a push may be fed by a
+    /// pull from the same host, and must not hold the slot that the pull waits for.
+    pulls: Arc<Semaphore>,
+    pushes: Arc<Semaphore>,
+    /// Slots for manifests and configs, so that they overtake blobs.
+    documents: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+impl HostState {
+    pub(crate) fn new(
+        host: &str,
+        config: &HostConfig,
+        options: &Options,
+    ) -> Result<Self, RegistryError> {
+        install_crypto();
+        let slots = || Arc::new(Semaphore::new(options.max_per_host.max(1)));
+        Ok(Self {
+            client: build_client(host, config, options)?,
+            plain: AtomicBool::new(false),
+            pulls: slots(),
+            pushes: slots(),
+            documents: Arc::new(Semaphore::new(options.max_per_host.max(1) + 1)),
+            timeout: options.idle_timeout,
+        })
+    }
+}
+
+fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::debug!("another crypto provider is installed already");
+        }
+    });
+}
+
+fn build_client(
+    host: &str,
+    config: &HostConfig,
+    options: &Options,
+) -> Result<Client, RegistryError> {
+    let bad = |what: String| RegistryError::Config { host: host.to_owned(), what };
+    let read = |path: &std::path::Path| {
+        fs::read(path).map_err(|error| bad(format!("{}: {error}", path.display())))
+    };
+    let mut authorities = Vec::new();
+    for path in &config.ca_files {
+        let found = Certificate::from_pem_bundle(&read(path)?)
+            .map_err(|error| bad(format!("{}: {error}", path.display())))?;
+        authorities.extend(found);
+    }
+    let mut identity = None;
+    if let Some(pair) = &config.keypair {
+        let pem = [read(&pair.key)?, b"\n".to_vec(), read(&pair.cert)?].concat();
+        let parsed = Identity::from_pem(&pem);
+        identity = Some(parsed.map_err(|error| bad(format!("{}: {error}", pair.cert.display())))?);
+    }
+    let builder = || {
+        let mut builder = Client::builder()
+            .user_agent(&options.user_agent)
+            .connect_timeout(options.connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .tls_danger_accept_invalid_certs(config.insecure);
+        if is_this_machine(host) {
+            builder = builder.no_proxy();
+        }
+        match identity.clone() {
+            Some(identity) => builder.identity(identity),
+            None => builder,
+        }
+    };
+    // A system without any certificate authority can still be used with plain HTTP and with the
+    // authorities of the configuration.
+    builder()
+        .tls_certs_merge(authorities.clone())
+        .build()
+        .or_else(|_| builder().tls_certs_only(authorities).build())
+        .map_err(|error| bad(error.to_string()))
+}
+
+/// A host together with how it is addressed for one registry.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    /// Host and port.
+    pub(crate) host: String,
+    prefix: String,
+    namespace: Option<String>,
+    scheme: Scheme,
+    state: Arc<HostState>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(route: Route, state: Arc<HostState>) -> Self {
+        let Route { host, prefix, namespace, scheme, .. } = route;
+        Self { host, prefix, namespace, scheme, state }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.state.client
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.state.timeout
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        match self.scheme {
+            Scheme::Https => true,
+            Scheme::Http => false,
+            Scheme::Either => !self.state.plain.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The error for a host that accepted a request and then said nothing.
+    pub(crate) fn silent(&self, host: &str) -> RegistryError {
+        let cause = format!("no answer for {} s (is the network up?)", self.timeout().as_secs());
+        RegistryError::Unreachable { host: host.to_owned(), cause, source: None }
+    }
+
+    /// The address of `path` below the registry's API.
+    fn url(&self, path: &str, subject: &str) -> Result<Url, RegistryError> {
+        let scheme = if self.is_tls() { "https" } else { "http" };
+        let text = format!("{scheme}://{}{}{path}", self.host, self.prefix);
+        let mut url = Url::parse(&text).map_err(|_| RegistryError::Config {
+            host: self.host.clone(),
+            what: format!("{subject}: `{text}` is not a URL"),
+        })?;
+        if let Some(namespace) = &self.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(url)
+    }
+
+    /// Where a `Location` leads, seen from `base`.
+    pub(crate) fn follow(
+        &self,
+        base: &Url,
+        headers: &HeaderMap,
+        subject: &str,
+    ) -> Result<Url, RegistryError> {
+        let bad = |what: &str| RegistryError::protocol(subject, &self.host, what);
+        let location = headers.get(LOCATION).ok_or_else(|| bad("no Location in a redirect"))?;
+        let location = location.to_str().map_err(|_| bad("a Location that is not text"))?;
+        let mut url = base.join(location).map_err(|_| bad("a Location that is not a URL"))?;
+        match (base.scheme(), url.scheme()) {
+            ("http", "http") | (_, "https") => {}
+            // Registries behind a TLS proxy often do not know that they are.
+            ("https", "http") if url.host() == base.host() => {
+                url.set_scheme("https").map_err(|()| bad("a Location that is not a URL"))?;
+            }
+            _ => return Err(bad("a redirect from https to something without TLS")),
+        }
+        Ok(url)
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// Below the registry's API, such as `library/alpine/manifests/latest`.
+    Path(String),
+    /// Where the registry pointed to.
+    Url(Url),
+}
+
+/// What a request carries.
+#[derive(Clone)]
+pub(crate) enum Payload {
+    Empty,
+    Bytes(Bytes),
+    Stream { len: u64, source: Arc<dyn BodySource> },
+}
+
+/// Which queue a request waits in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Document,
+    Pull,
+    Push,
+}
+
+/// One request.
+pub(crate) struct Call<'a> {
+    /// What it is about, for messages.
+    pub(crate) subject: &'a str,
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload,
+    pub(crate) scopes: Scopes,
+    pub(crate) slot: Slot,
+}
+
+/// One answer. The slot is free again when it is dropped.
+pub(crate) struct Reply {
+    pub(crate) response: Response,
+    /// The URL that answered.
+    pub(crate) url: Url,
+    endpoint: Endpoint,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reply {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// Reads the whole answer, but not more than `limit` bytes.
+    pub(crate) async fn bytes(self, limit: u64, subject: &str) -> Result<Bytes, RegistryError> {
+        read_bounded(self.response, limit, &self.endpoint, subject).await
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        next_chunk(&mut self.response, &self.endpoint).await
+    }
+
+    /// What this answer means as a failure.
+    pub(crate) async fn into_error(self, subject: &str) -> RegistryError {
+        let status = self.status();
+        let (subject, host) = (subject.to_owned(), self.endpoint.host.clone());
+        let said = match read_bounded(self.response, ERROR_LIMIT, &self.endpoint, "").await {
+            Ok(body) => ServerSaid::of(&body),
+            Err(_) => ServerSaid::default(),
+        };
+        match status {
+            StatusCode::UNAUTHORIZED => RegistryError::Unauthorized { subject, host, said },
+            StatusCode::FORBIDDEN => RegistryError::Denied { subject, host, said },
+            StatusCode::NOT_FOUND => RegistryError::NotFound { subject, host, said },
+            StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { subject, host, said },
+            status => RegistryError::Status { subject, host, status: status.as_u16(), said },
+        }
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read_bounded(
+    mut response: Response,
+    limit: u64,
+    endpoint: &Endpoint,
+    subject: &str,
+) -> Result<Bytes, RegistryError> {
+    let too_large = || RegistryError::TooLarge { subject: subject.to_owned(), limit };
+    if response.content_length().is_some_and(|announced| announced > limit) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = next_chunk(&mut response, endpoint).await? {
+        if body.len() as u64 + chunk.len() as u64 > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+async fn next_chunk(
+    response: &mut Response,
+    endpoint: &Endpoint,
+) -> Result<Option<Bytes>, RegistryError> {
+    tokio::time::timeout(endpoint.timeout(), response.chunk())
+        .await
+        .map_err(|_| endpoint.silent(&endpoint.host))?
+        .map_err(|error| RegistryError::network(&endpoint.host, error))
+}
+
+/// Sends calls.
+pub(crate) struct Transport {
+    pub(crate) options: Options,
+    pub(crate) authorizer: Authorizer,
+}
+
+impl Transport {
+    /// Sends a call until there is a final answer: one that is neither a challenge that can be
+    /// met, nor a redirect, nor a failure that is known to pass.
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        credentials: &dyn Credentials,
+    ) -> Result<Reply, RegistryError> {
+        let mut delays = self.options.retry_delays.iter().copied();
+        loop {
+            let outcome = self.authorized(endpoint, call, credentials).await;
+            let wait = match &outcome {
+                Ok(reply) if is_passing(reply.status()) => retry_after(reply),
+                Err(Failure::Passing(_)) => None,
+                _ => return outcome.map_err(Failure::into_error),
+            };
+            let Some(delay) = delays.next() else {
+                return outcome.map_err(Failure::into_error);
+            };
+            let delay = wait.unwrap_or(delay);
+            if delay > LONGEST_WAIT {
+                return outcome.map_err(Failure::into_error);
+            }
+            tracing::debug!(host = endpoint.host, ?delay, "request is sent again");
+            drop(outcome); // frees the slot while waiting
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Sends a call once, for callers that know better how to start over.
+    pub(crate) async fn send_once(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        credentials: &dyn Credentials,
+    ) -> Result<Reply, RegistryError> {
+        self.authorized(endpoint, call, credentials).await.map_err(Failure::into_error)
+    }
+
+    async fn authorized(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        credentials: &dyn Credentials,
+    ) -> Result<Reply, Failure> {
+        let ask = Ask {
+            subject: call.subject,
+            endpoint,
+            scopes: &call.scopes,
+            credentials,
+            client_id: &self.options.client_id,
+        };
+        let mut header = self.authorizer.header(&ask).await.map_err(Failure::Final)?;
+        for _ in 0..2 {
+            let reply = self.redirected(endpoint, call, header.as_ref()).await?;
+            if reply.status() != StatusCode::UNAUTHORIZED {
+                return Ok(reply);
+            }
+            let Some(challenge) = Challenge::of(reply.response.headers()) else {
+                return Ok(reply);
+            };
+            drop(reply);
+            let answer = self.authorizer.answer(challenge, header.as_ref(), &ask).await;
+            header = Some(answer.map_err(Failure::Final)?);
+        }
+        self.redirected(endpoint, call, header.as_ref()).await
+    }
+
+    async fn redirected(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        header: Option<&HeaderValue>,
+    ) -> Result<Reply, Failure> {
+        let (own, mut url) = match &call.target {
+            Target::Path(path) => {
+                let url = endpoint.url(path, call.subject).map_err(Failure::Final)?;
+                (url.clone(), url)
+            }
+            Target::Url(url) => {
+                let own = endpoint.url("", call.subject).map_err(Failure::Final)?;
+                (own, url.clone())
+            }
+        };
+        let permit = self.slot(endpoint, call.slot).await;
+        for _ in 0..=MOST_REDIRECTS {
+            let at_home = url.origin() == own.origin();
+            let header = header.filter(|_| at_home);
+            let response = match self.once(endpoint, call, url.clone(), header).await {
+                Err(Failure::NoTls(_)) if endpoint.scheme == Scheme::Either && at_home => {
+                    endpoint.state.plain.store(true, Ordering::Relaxed);
+                    tracing::warn!(host = endpoint.host, "no TLS, going on with plain HTTP");
+                    if url.set_scheme("http").is_err() {
+                        return Err(Failure::Final(endpoint.silent(&endpoint.host)));
+                    }
+                    self.once(endpoint, call, url.clone(), header).await?
+                }
+                other => other?,
+            };
+            let again = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let reading = matches!(call.method, Method::GET | Method::HEAD);
+            if !(again && reading) {
+                return Ok(Reply { response, url, endpoint: endpoint.clone(), _permit: permit });
+            }
+            url =
+                endpoint.follow(&url, response.headers(), call.subject).map_err(Failure::Final)?;
+        }
+        let what = format!("more than {MOST_REDIRECTS} redirects");
+        Err(Failure::Final(RegistryError::protocol(call.subject, &endpoint.host, what)))
+    }
+
+    async fn slot(&self, endpoint: &Endpoint, slot: Slot) -> OwnedSemaphorePermit {
+        let state = &endpoint.state;
+        let queue = match slot {
+            Slot::Document => &state.documents,
+            Slot::Pull => &state.pulls,
+            Slot::Push => &state.pushes,
+        };
+        let permit = Arc::clone(queue).acquire_owned().await;
+        permit.expect("the queue of a host is never closed")
+    }
+
+    async fn once(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        url: Url,
+        header: Option<&HeaderValue>,
+    ) -> Result<Response, Failure> {
+        let host = match (url.host_str(), url.port()) {
+            (Some(name), Some(port)) => format!("{name}:{port}"),
+            (Some(name), None) => name.to_owned(),
+            _ => endpoint.host.clone(),
+        };
+        let mut builder = endpoint.client().request(call.method.clone(), url);
+        builder = builder.headers(call.headers.clone());
+        if let Some(header) = header {
+            builder = builder.header(AUTHORIZATION, header);
+        }
+        builder = match &call.payload {
+            // Some servers insist on a length for every request that might have a body.
+            Payload::Empty if call.method == Method::POST => builder.header(CONTENT_LENGTH, 0),
+            Payload::Empty => builder,
+            Payload::Bytes(bytes) => builder.body(bytes.clone()),
+            Payload::Stream { len, source } => builder
+                .header(CONTENT_LENGTH, *len)
+                .body(reqwest::Body::wrap_stream(source.open().map_err(BodyError))),
+        };
+        let sending = builder.send();
+        // How long an upload takes is not known.
+        let outcome = match &call.payload {
+            Payload::Stream { .. } => sending.await,
+            _ => match tokio::time::timeout(endpoint.timeout(), sending).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(Failure::Passing(endpoint.silent(&host))),
+            },
+        };
+        outcome.map_err(|error| Failure::of(&host, call.subject, error))
+    }
+}
+
+/// How a request failed.
+pub(crate) enum Failure {
+    /// Trying again may help.
+    Passing(RegistryError),
+    /// There was no TLS.
+    NoTls(RegistryError),
+    /// Trying again does not help.
+    Final(RegistryError),
+}
+
+impl Failure {
+    fn of(host: &str, subject: &str, error: reqwest::Error) -> Self {
+        if let Some(source) = body_error(&error) {
+            return Self::Final(RegistryError::Body { subject: subject.to_owned(), source });
+        }
+        let (connecting, slow) = (error.is_connect(), error.is_timeout());
+        match RegistryError::network(host, error) {
+            tls @ RegistryError::Tls { .. } => Self::NoTls(tls),
+            // Refused and unknown hosts stay refused and unknown; a plain server that is spoken
+            // to in TLS may also just hang up.
+            other if connecting && !slow => Self::NoTls(other),
+            other => Self::Passing(other),
+        }
+    }
+
+    fn into_error(self) -> RegistryError {
+        match self {
+            Self::Passing(error) | Self::NoTls(error) | Self::Final(error) => error,
+        }
+    }
+}
+
+/// The error of the stream we were sending, if that is what failed.
+fn body_error(error: &reqwest::Error) -> Option<io::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(here) = cause {
+        if let Some(body) = here.downcast_ref::<BodyError>() {
+            return Some(io::Error::new(body.0.kind(), body.0.to_string()));
+        }
+        cause = here.source();
+    }
+    None
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// How long the server wants us to wait, if it says so in seconds.
+fn retry_after(reply: &Reply) -> Option<Duration> {
+    let seconds: u64 = reply.header(RETRY_AFTER)?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
