@@ -1,1 +1,56 @@
-//! Blobs, snapshots, refs and leases of one machine; the only room that deletes bytes.
+//! Blobs, layers and refs of one machine; the only room that deletes bytes.
+//!
+//! Archives and build steps come in as bytes and written directories; immutable [`Ref`]s, their
+//! directories and their blobs go out. Nothing here knows registries, graphs or progress displays.
+//! Handles ([`Ref`], [`Blob`], [`Directory`], [`Mounted`]) keep what they name; what no handle and
+//! no kept record names is deleted in the background.
+//!
+//! Start with [`Store::open`], then [`Store::prepare`] → [`MutableRef::commit`] → [`Ref::keep`] →
+//! [`Store::load`]; archives go through [`Store::writer`] and [`Store::apply`] in, and
+//! [`Store::layer_blobs`] out.
+
+mod store;
+
+mod blob;
+mod layer;
+mod refs;
+
+mod apply;
+mod archive;
+mod compression;
+mod view;
+
+mod blobs;
+mod pack;
+
+mod compose;
+mod difference;
+mod directory;
+
+mod collect;
+mod filter;
+mod usage;
+
+mod attributes;
+mod error;
+mod index;
+mod mount;
+pub mod owner;
+mod record;
+mod trash;
+
+pub use apply::{ApplyError, LayerBlob};
+pub use blob::{Blob, BlobError, BlobSink, BlobWriter};
+pub use blobs::{LayerProgress, PackError};
+pub use collect::{PruneError, PruneOptions, default_policies};
+pub use compose::DiffError;
+pub use compression::{Compression, CompressionKind};
+pub use directory::{Directory, DirectoryError};
+pub use error::StoreError;
+pub use filter::{Filter, FilterError};
+pub use layer::Layer;
+pub use mount::{MountError, Mounted, Overlay};
+pub use record::{Kind, RecordInfo, Sharing, UnknownKind};
+pub use refs::{CommitError, KeepError, LoadError, MutableRef, PrepareError, Ref};
+pub use store::{OpenError, Store, StoreOptions};
+pub use usage::Usage;

@@ -1,0 +1,50 @@
+//! Compression of layer blobs: which there are, and how bytes go through them.
+//!
+//! Reading tells the format by its first bytes, never by a media type. Writing is deterministic:
+//! the same bytes at the same level give the same blob, on however many threads.
+
+use kiln_oci::media_type;
+
+/// How a layer blob is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompressionKind {
+    /// gzip, several members in a row.
+    #[default]
+    Gzip,
+    /// zstd.
+    Zstd,
+    /// Not at all.
+    Uncompressed,
+}
+
+/// What to do about the compression of layer blobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// How blobs that have to be made are compressed.
+    pub kind: CompressionKind,
+    /// How hard; the usual level of the kind when `None` (gzip 6 of 0–12, zstd 3 of 1–22).
+    pub level: Option<i32>,
+    /// Whether blobs that exist in another compression are made anew.
+    pub force: bool,
+}
+
+impl CompressionKind {
+    /// The OCI media type of a layer compressed so.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Gzip => media_type::OCI_LAYER_GZIP,
+            Self::Zstd => media_type::OCI_LAYER_ZSTD,
+            Self::Uncompressed => media_type::OCI_LAYER,
+        }
+    }
+
+    /// The kind a media type names, OCI's or Docker's.
+    pub fn of_media_type(media_type: &str) -> Option<Self> {
+        match media_type.split(';').next().unwrap_or_default().trim() {
+            media_type::OCI_LAYER_GZIP | media_type::DOCKER_LAYER_GZIP => Some(Self::Gzip),
+            media_type::OCI_LAYER_ZSTD | media_type::DOCKER_LAYER_ZSTD => Some(Self::Zstd),
+            media_type::OCI_LAYER | media_type::DOCKER_LAYER => Some(Self::Uncompressed),
+            _ => None,
+        }
+    }
+}

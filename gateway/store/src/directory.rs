@@ -1,0 +1,302 @@
+//! Long-lived mutable directories: cache mounts, and working copies of a client's files.
+//!
+//! A directory has a key and survives restarts. Who asks for a key says with whom it may be shared
+//! meanwhile; dropping the [`Directory`] gives it free.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Notify;
+
+use crate::Store;
+use crate::error::{StoreError, blocking};
+use crate::index::{Change, DirectoryRow};
+use crate::layer::Layer;
+use crate::mount::{MountError, Mounted, Overlay};
+use crate::record::{Kind, Sharing, now};
+use crate::refs::{Ref, new_directory, new_id, overlay, rows};
+use crate::store::Inner;
+
+/// Directories in use, by id, and who waits for one.
+#[derive(Default)]
+pub(crate) struct Busy {
+    held: BTreeMap<String, Use>,
+    freed: Arc<Notify>,
+}
+
+#[derive(Clone)]
+struct Use {
+    held: Weak<Held>,
+    sharing: Sharing,
+    number: u64,
+}
+
+impl Busy {
+    /// Whether a directory is in use.
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        self.held.get(id).is_some_and(|other| other.held.strong_count() > 0)
+    }
+
+    /// Whether the files of a layer belong to a directory in use.
+    pub(crate) fn contains_layer(&self, number: u64) -> bool {
+        self.held.values().any(|other| other.number == number && other.held.strong_count() > 0)
+    }
+}
+
+/// A long-lived directory, reserved while this handle lives.
+#[derive(Clone)]
+pub struct Directory {
+    held: Arc<Held>,
+    created: bool,
+}
+
+pub(crate) struct Held {
+    id: String,
+    key: String,
+    number: u64,
+    base: Vec<Arc<Layer>>,
+    mask: Option<PathBuf>,
+    store: Arc<Inner>,
+}
+
+/// Why a directory could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Its base is a view of another mutable directory.
+    #[error("directory `{0}` cannot stand on a view of another mutable directory")]
+    BaseIsView(String),
+    /// The machine beneath failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Reserves the directory of this key, making one on top of `base` if there is none to be had.
+    ///
+    /// A directory that stands on another base than asked for is not considered. With
+    /// [`Sharing::Locked`] this waits until the directory is free; dropping the future ends the
+    /// wait. The kind is what a new directory gets.
+    pub async fn directory(
+        &self,
+        key: &str,
+        kind: Kind,
+        sharing: Sharing,
+        base: Option<&Ref>,
+    ) -> Result<Directory, DirectoryError> {
+        let base = base.map(Ref::layers).unwrap_or_default();
+        if base.iter().any(|layer| layer.is_view()) {
+            return Err(DirectoryError::BaseIsView(key.to_owned()));
+        }
+        let freed = self.inner.live().directories.freed.clone();
+        loop {
+            // Registered before looking, so that no release in between is missed.
+            let mut wait = std::pin::pin!(freed.notified());
+            wait.as_mut().enable();
+            {
+                let turn = self.inner.turn(&format!("directory {key}"));
+                let _turn = turn.lock().await;
+                match self.inner.find(key, sharing, base)? {
+                    Found::Free(held) => return Ok(self.inner.reserve(held, false)),
+                    Found::Busy => {}
+                    Found::None => return self.inner.create(key, kind, sharing, base).await,
+                }
+            }
+            wait.await;
+        }
+    }
+
+    /// Forgets every directory of a key, so that the next one begins empty. One in use goes on and
+    /// is deleted when it is given free.
+    pub async fn forget_directory(&self, key: &str) -> Result<(), StoreError> {
+        let turn = self.inner.turn(&format!("directory {key}"));
+        let _turn = turn.lock().await;
+        let ids = self.inner.index.directories()?.into_iter();
+        let ids = ids.filter(|(_, row)| row.key == key).map(|(id, _)| id);
+        let changes = ids.map(|id| Change::DeleteDirectory { id }).collect();
+        let freed = self.inner.index.commit(changes).await?;
+        self.inner.consider(freed);
+        Ok(())
+    }
+}
+
+enum Found {
+    Free(Arc<Held>),
+    Busy,
+    None,
+}
+
+impl Inner {
+    /// The lock that makes callers with the same name take turns.
+    pub(crate) fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut live = self.live();
+        live.turns.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = live.turns.get(name).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        live.turns.insert(name.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+
+    fn find(
+        self: &Arc<Self>,
+        key: &str,
+        sharing: Sharing,
+        base: &[Arc<Layer>],
+    ) -> Result<Found, StoreError> {
+        let base_numbers: Vec<u64> = base.iter().map(|layer| layer.number()).collect();
+        let mut found = Found::None;
+        let mut idle = None;
+        for (id, row) in self.index.directories()? {
+            if row.key != key || row.base != base_numbers {
+                continue;
+            }
+            let held = self.live().directories.held.get(&id).cloned();
+            match held.and_then(|other| Some((other.held.upgrade()?, other.sharing))) {
+                Some((held, Sharing::Shared)) if sharing == Sharing::Shared => {
+                    return Ok(Found::Free(held));
+                }
+                Some(_) if sharing == Sharing::Locked => found = Found::Busy,
+                Some(_) => {}
+                None if self.layer_files(row.number).is_dir() => idle = idle.or(Some((id, row))),
+                // Somebody removed it behind our back; a new one is made, and this row pruned.
+                None => {}
+            }
+        }
+        // With one busy and one idle, locking waits for the busy one: it is the one in use.
+        match (idle, found) {
+            (Some((id, row)), Found::None) => {
+                let held = self.hold(id, &row, base, sharing);
+                Ok(Found::Free(held))
+            }
+            (_, found) => Ok(found),
+        }
+    }
+
+    fn hold(
+        self: &Arc<Self>,
+        id: String,
+        row: &DirectoryRow,
+        base: &[Arc<Layer>],
+        sharing: Sharing,
+    ) -> Arc<Held> {
+        let mask = Some(self.snapshot(row.number).join("mask")).filter(|mask| mask.is_dir());
+        let held = Arc::new(Held {
+            id: id.clone(),
+            key: row.key.clone(),
+            number: row.number,
+            base: base.to_vec(),
+            mask,
+            store: self.clone(),
+        });
+        let held_by = Use { held: Arc::downgrade(&held), sharing, number: row.number };
+        self.live().directories.held.insert(id, held_by);
+        held
+    }
+
+    fn reserve(&self, held: Arc<Held>, created: bool) -> Directory {
+        self.touch(&held.id);
+        Directory { held, created }
+    }
+
+    async fn create(
+        self: &Arc<Self>,
+        key: &str,
+        kind: Kind,
+        sharing: Sharing,
+        base: &[Arc<Layer>],
+    ) -> Result<Directory, DirectoryError> {
+        let (store, layers, key) = (self.clone(), base.to_vec(), key.to_owned());
+        let (id, row, held) = blocking(move || {
+            store.check_reserve()?;
+            let (number, _) = new_directory(&store, &layers)?;
+            let base = layers.iter().map(|layer| layer.number()).collect();
+            let (created, last_used) = (now(), now());
+            let row = DirectoryRow {
+                key,
+                number,
+                base,
+                kind,
+                created,
+                last_used,
+                usage_count: 0,
+                size: None,
+            };
+            let id = new_id();
+            let held = store.hold(id.clone(), &row, &layers, sharing);
+            store.live().writing.remove(&number);
+            Ok::<_, StoreError>((id, row, held))
+        })
+        .await?;
+        let layers = rows(base);
+        self.index.commit(vec![Change::Directory { id, row, layers }]).await?;
+        base.iter().for_each(|layer| layer.mark_kept());
+        Ok(self.reserve(held, true))
+    }
+}
+
+impl Directory {
+    /// The id, as in the list of usage.
+    pub fn id(&self) -> &str {
+        &self.held.id
+    }
+
+    /// The key it was asked for by.
+    pub fn key(&self) -> &str {
+        &self.held.key
+    }
+
+    /// Whether it was made just now.
+    pub fn is_new(&self) -> bool {
+        self.created
+    }
+
+    /// How to mount it, for who mounts in a namespace of their own.
+    pub fn overlay(&self) -> Overlay {
+        let held = &self.held;
+        overlay(&held.store, held.number, &held.base, held.mask.as_deref())
+    }
+
+    /// The directory that is written. Without a base this is the whole content.
+    pub fn path(&self) -> PathBuf {
+        self.held.store.layer_files(self.held.number)
+    }
+
+    /// Shows it for writing, in the mount namespace of this process. Without a base this is the
+    /// directory itself.
+    pub async fn mount(&self) -> Result<Mounted, MountError> {
+        let this = self.clone();
+        blocking(move || Mounted::writable(&this.held.store, &this.overlay(), &this.held.base))
+            .await
+    }
+
+    /// A ref that shows it as it is, and keeps it reserved while the ref lives. It cannot be kept.
+    pub fn as_ref(&self) -> Ref {
+        let store = &self.held.store;
+        let mut layers = self.held.base.clone();
+        layers.push(Layer::view(store, self.held.number, self.clone()));
+        Ref::new(store, layers)
+    }
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").field("key", &self.key()).field("id", &self.id()).finish()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.store.touch(&self.id);
+        let mut live = self.store.live();
+        if live.directories.held.get(&self.id).is_some_and(|other| other.held.strong_count() == 0) {
+            live.directories.held.remove(&self.id);
+        }
+        let freed = live.directories.freed.clone();
+        drop(live);
+        freed.notify_waiters();
+        // Forgotten meanwhile, or never written to the index: then nobody needs the files.
+        self.store.consider_layer(self.number);
+    }
+}

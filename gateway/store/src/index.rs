@@ -1,0 +1,662 @@
+//! The index: which records, layers and directories the store keeps, in one redb file.
+//!
+//! One thread writes. It gathers what has queued up meanwhile into one transaction, so that many
+//! builds that finish steps at once share one flush. Reads happen anywhere and take microseconds.
+//! The whole index may be lost without harm: it describes a cache. Only [`crate::store`] and the
+//! rooms beside it come here; rows are JSON, keys are text and integers.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kiln_oci::{Descriptor, Digest};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::error::StoreError;
+use crate::record::Kind;
+
+/// Written into a new index; an index of another version is set aside.
+pub(crate) const SCHEMA: u64 = 1;
+
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+const LAYERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("layers");
+const LAYER_USES: TableDefinition<'_, u64, u64> = TableDefinition::new("layer_uses");
+const BLOB_USES: TableDefinition<'_, &str, u64> = TableDefinition::new("blob_uses");
+const CHAINS: TableDefinition<'_, &str, u64> = TableDefinition::new("chains");
+const DIRECTORIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("directories");
+
+/// How long after a change the file system is flushed in the background.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// A kept ref.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RecordRow {
+    pub(crate) layers: Vec<u64>,
+    pub(crate) kind: Kind,
+    pub(crate) description: String,
+    /// Milliseconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) last_used: u64,
+    pub(crate) usage_count: u64,
+}
+
+/// A layer that some kept ref stands on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LayerRow {
+    pub(crate) diff_id: Option<Digest>,
+    pub(crate) blobs: Vec<Descriptor>,
+    /// Bytes on disk, once somebody counted.
+    pub(crate) size: Option<u64>,
+    /// There may be whiteouts or opaque directories inside.
+    pub(crate) whiteouts: bool,
+    /// Where [`crate::Store::apply`] finds it again.
+    pub(crate) chain: Option<String>,
+    /// Which transaction wrote it first; see [`Index::open`].
+    pub(crate) epoch: u64,
+}
+
+/// A long-lived mutable directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DirectoryRow {
+    pub(crate) key: String,
+    pub(crate) number: u64,
+    pub(crate) base: Vec<u64>,
+    pub(crate) kind: Kind,
+    pub(crate) created: u64,
+    pub(crate) last_used: u64,
+    pub(crate) usage_count: u64,
+    pub(crate) size: Option<u64>,
+}
+
+/// One change of the index.
+pub(crate) enum Change {
+    /// Adds or replaces a record; layers that have no row yet get the given one.
+    Keep { id: String, record: RecordRow, layers: Vec<(u64, LayerRow)> },
+    /// Removes a record and what only it needed.
+    Delete { id: String },
+    /// Replaces the row of a layer, if there still is one.
+    Layer { number: u64, row: Box<LayerRow> },
+    /// Adds or replaces a directory; layers of its base that have no row yet get the given one.
+    Directory { id: String, row: DirectoryRow, layers: Vec<(u64, LayerRow)> },
+    /// Removes a directory and what only it needed.
+    DeleteDirectory { id: String },
+    /// Sets when a record or directory was last used, and adds to the count of its uses.
+    Touch { id: String, at: u64, times: u64 },
+}
+
+/// What a transaction made unneeded.
+#[derive(Debug, Default)]
+pub(crate) struct Freed {
+    pub(crate) layers: Vec<u64>,
+    pub(crate) blobs: Vec<String>,
+}
+
+struct Request {
+    changes: Vec<Change>,
+    durable: bool,
+    done: Option<oneshot::Sender<Result<Freed, StoreError>>>,
+}
+
+/// The handle on the index.
+pub(crate) struct Index {
+    shared: Arc<Shared>,
+    sender: Option<Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    root: PathBuf,
+    /// Empty only while a database that failed is opened again.
+    database: RwLock<Option<Database>>,
+}
+
+impl Index {
+    /// Opens or creates the index.
+    ///
+    /// An index that cannot be read, or has another schema, is renamed to `index.redb.broken` and
+    /// a new one begun.
+    ///
+    /// Keeping a ref flushes the index but not the files of its layers, which would cost a flush
+    /// of the whole file system per build step. They are flushed in the background soon after. If
+    /// the machine went down in between (another boot id than last time), what was not flushed is
+    /// forgotten here, and rebuilt like any other cache miss.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        let database = open_or_replace(root)?;
+        let shared =
+            Arc::new(Shared { root: root.to_owned(), database: RwLock::new(Some(database)) });
+        let unsettled = shared.forget_unsettled()?;
+        let (sender, receiver) = channel();
+        let writer = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("kiln-index".into())
+            .spawn(move || writer.serve(&receiver, unsettled))
+            .map_err(|error| StoreError::io("start the thread of", root, error))?;
+        Ok(Self { shared, sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Applies changes together and waits until they are on disk.
+    pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<Freed, StoreError> {
+        let (done, result) = oneshot::channel();
+        self.send(Request { changes, durable: true, done: Some(done) })?;
+        result.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Queues changes that may get lost in a crash, without waking the disk.
+    pub(crate) fn note(&self, changes: Vec<Change>) {
+        // A closed channel means the process is ending; a note may get lost then.
+        self.send(Request { changes, durable: false, done: None }).ok();
+    }
+
+    /// Waits until everything queued so far is visible to readers.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        let (done, result) = oneshot::channel();
+        self.send(Request { changes: Vec::new(), durable: false, done: Some(done) })?;
+        result.await.map_err(|_| StoreError::Closed)?.map(|_| ())
+    }
+
+    fn send(&self, request: Request) -> Result<(), StoreError> {
+        self.sender
+            .as_ref()
+            .ok_or(StoreError::Closed)?
+            .send(request)
+            .map_err(|_| StoreError::Closed)
+    }
+
+    /// The record of a ref.
+    pub(crate) fn record(&self, id: &str) -> Result<Option<RecordRow>, StoreError> {
+        self.shared.get(RECORDS, id)
+    }
+
+    /// The row of a layer.
+    pub(crate) fn layer(&self, number: u64) -> Result<Option<LayerRow>, StoreError> {
+        self.shared.get(LAYERS, number)
+    }
+
+    /// Whether a layer belongs to a record or directory.
+    pub(crate) fn holds(&self, number: u64) -> Result<bool, StoreError> {
+        self.shared
+            .read(|transaction| Ok(transaction.open_table(LAYER_USES)?.get(number)?.is_some()))
+    }
+
+    /// The layer that was applied under this chain.
+    pub(crate) fn chain(&self, chain: &str) -> Result<Option<u64>, StoreError> {
+        self.shared
+            .read(|transaction| Ok(transaction.open_table(CHAINS)?.get(chain)?.map(|n| n.value())))
+    }
+
+    /// Whether a layer with a row names this blob.
+    pub(crate) fn blob_is_used(&self, digest: &str) -> Result<bool, StoreError> {
+        self.shared
+            .read(|transaction| Ok(transaction.open_table(BLOB_USES)?.get(digest)?.is_some()))
+    }
+
+    /// Every record, by id.
+    pub(crate) fn records(&self) -> Result<Vec<(String, RecordRow)>, StoreError> {
+        self.shared.list(RECORDS, |id| id.to_owned())
+    }
+
+    /// Every layer, by number.
+    pub(crate) fn layers(&self) -> Result<Vec<(u64, LayerRow)>, StoreError> {
+        self.shared.list(LAYERS, |number| number)
+    }
+
+    /// Every directory, by id.
+    pub(crate) fn directories(&self) -> Result<Vec<(String, DirectoryRow)>, StoreError> {
+        self.shared.list(DIRECTORIES, |id| id.to_owned())
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.sender.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Shared {
+    fn error(&self, source: impl Into<redb::Error>) -> StoreError {
+        match source.into() {
+            redb::Error::Io(error)
+                if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) =>
+            {
+                StoreError::NoSpace { doing: "writing index", path: file(&self.root) }
+            }
+            source => StoreError::Index { root: self.root.clone(), source: Box::new(source) },
+        }
+    }
+
+    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let database = self.database();
+        let transaction = database.as_ref().ok_or(StoreError::Closed)?.begin_read();
+        transaction
+            .map_err(redb::Error::from)
+            .and_then(|transaction| look(&transaction))
+            .map_err(|error| self.error(error))
+    }
+
+    fn get<K: redb::Key + 'static, T: DeserializeOwned>(
+        &self,
+        table: TableDefinition<'static, K, &'static [u8]>,
+        key: K::SelfType<'_>,
+    ) -> Result<Option<T>, StoreError> {
+        self.read(|transaction| {
+            Ok(transaction.open_table(table)?.get(key)?.and_then(|row| decode(row.value())))
+        })
+    }
+
+    fn list<K: redb::Key + 'static, N, T: DeserializeOwned>(
+        &self,
+        table: TableDefinition<'static, K, &'static [u8]>,
+        name: impl Fn(K::SelfType<'_>) -> N,
+    ) -> Result<Vec<(N, T)>, StoreError> {
+        self.read(|transaction| {
+            let mut rows = Vec::new();
+            for entry in transaction.open_table(table)?.iter()? {
+                let (key, row) = entry?;
+                rows.extend(decode(row.value()).map(|row| (name(key.value()), row)));
+            }
+            Ok(rows)
+        })
+    }
+
+    /// Forgets what was written but not flushed before the machine went down. Says whether there
+    /// is something left to flush.
+    fn forget_unsettled(&self) -> Result<bool, StoreError> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let (last_boot, epoch, settled) = self.read(|transaction| {
+            let numbers = transaction.open_table(NUMBERS)?;
+            let texts = transaction.open_table(TEXTS)?;
+            let number = |name| Ok::<_, redb::Error>(numbers.get(name)?.map_or(0, |n| n.value()));
+            let last = texts.get("boot")?.map(|text| text.value().to_owned());
+            Ok((last, number("epoch")?, number("settled")?))
+        })?;
+        if last_boot.as_deref() == Some(boot.as_str()) {
+            return Ok(epoch > settled);
+        }
+        let mut changes = Vec::new();
+        if epoch > settled {
+            let lost: std::collections::BTreeSet<u64> = self
+                .list(LAYERS, |number| number)?
+                .into_iter()
+                .filter(|(_, row): &(u64, LayerRow)| row.epoch > settled)
+                .map(|(number, _)| number)
+                .collect();
+            let records: Vec<(String, RecordRow)> = self.list(RECORDS, |id| id.to_owned())?;
+            changes.extend(
+                records
+                    .into_iter()
+                    .filter(|(_, record)| record.layers.iter().any(|n| lost.contains(n)))
+                    .map(|(id, _)| Change::Delete { id }),
+            );
+        }
+        self.write(&changes, true, |transaction| {
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            numbers.insert("settled", epoch)?;
+            transaction.open_table(TEXTS)?.insert("boot", boot.as_str())?;
+            Ok(())
+        })?;
+        Ok(false)
+    }
+
+    /// The writing thread.
+    fn serve(&self, receiver: &Receiver<Request>, mut unsettled: bool) {
+        let mut unflushed = false;
+        loop {
+            let first = if unsettled {
+                match receiver.recv_timeout(SETTLE) {
+                    Ok(request) => request,
+                    Err(RecvTimeoutError::Timeout) => {
+                        unsettled = false;
+                        unflushed |= self.settle();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            } else {
+                match receiver.recv() {
+                    Ok(request) => request,
+                    Err(_) => break,
+                }
+            };
+            let batch: Vec<Request> = std::iter::once(first).chain(receiver.try_iter()).collect();
+            let durable = batch.iter().any(|request| request.durable);
+            unsettled |= durable;
+            unflushed = !durable;
+            self.perform(batch, durable);
+        }
+        if unflushed {
+            // The last-used times of this run; losing them costs nothing but the order of pruning.
+            self.write(&[], true, |_| Ok(())).ok();
+        }
+    }
+
+    fn perform(&self, batch: Vec<Request>, durable: bool) {
+        let mut changes = Vec::new();
+        let mut waiting = Vec::new();
+        for request in batch {
+            changes.extend(request.changes);
+            waiting.extend(request.done);
+        }
+        let mut result = if changes.is_empty() {
+            Ok(Freed::default())
+        } else {
+            self.write(&changes, durable, |_| Ok(()))
+        };
+        let message = result.as_ref().err().map(ToString::to_string);
+        for done in waiting {
+            // The first who waits learns what was freed, and the true cause of a failure.
+            let answer = match &message {
+                None => Ok(result.as_mut().map(std::mem::take).unwrap_or_default()),
+                Some(text) => Err(match std::mem::replace(&mut result, Ok(Freed::default())) {
+                    Err(error) => error,
+                    Ok(_) => StoreError::Io {
+                        doing: "write",
+                        path: file(&self.root),
+                        source: std::io::Error::other(text.clone()),
+                    },
+                }),
+            };
+            done.send(answer).ok();
+        }
+        if let Some(message) = message {
+            tracing::warn!(root = %self.root.display(), error = message, "index not written");
+            self.reopen();
+        }
+    }
+
+    /// A database that saw an I/O error refuses to write until it is opened again.
+    fn reopen(&self) {
+        let mut database = self.database.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        database.take();
+        match builder().open(file(&self.root)) {
+            Ok(again) => *database = Some(again),
+            Err(error) => tracing::error!(%error, "index could not be opened again"),
+        }
+    }
+
+    /// Flushes the files of all layers written so far.
+    fn settle(&self) -> bool {
+        let flushed = std::fs::File::open(&self.root).and_then(|root| {
+            let epoch = self.read(|transaction| {
+                Ok(transaction.open_table(NUMBERS)?.get("epoch")?.map_or(0, |n| n.value()))
+            });
+            rustix::fs::syncfs(&root)?;
+            epoch.map_err(std::io::Error::other)
+        });
+        let Ok(epoch) = flushed else { return false };
+        self.write(&[], false, |transaction| {
+            transaction.open_table(NUMBERS)?.insert("settled", epoch)?;
+            Ok(())
+        })
+        .is_ok()
+    }
+
+    fn write(
+        &self,
+        changes: &[Change],
+        durable: bool,
+        more: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<Freed, StoreError> {
+        let database = self.database();
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        let work = || -> Result<Freed, redb::Error> {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(if durable {
+                Durability::Immediate
+            } else {
+                Durability::None
+            })?;
+            let mut freed = Freed::default();
+            let epoch = next_epoch(&transaction, changes)?;
+            for change in changes {
+                perform(&transaction, change, epoch, &mut freed)?;
+            }
+            more(&transaction)?;
+            transaction.commit()?;
+            Ok(freed)
+        };
+        work().map_err(|error| self.error(error))
+    }
+}
+
+fn next_epoch(
+    transaction: &redb::WriteTransaction,
+    changes: &[Change],
+) -> Result<u64, redb::Error> {
+    let mut numbers = transaction.open_table(NUMBERS)?;
+    let epoch = numbers.get("epoch")?.map_or(0, |n| n.value());
+    if !changes.iter().any(|change| matches!(change, Change::Keep { .. })) {
+        return Ok(epoch);
+    }
+    numbers.insert("epoch", epoch + 1)?;
+    Ok(epoch + 1)
+}
+
+fn perform(
+    transaction: &redb::WriteTransaction,
+    change: &Change,
+    epoch: u64,
+    freed: &mut Freed,
+) -> Result<(), redb::Error> {
+    match change {
+        Change::Keep { id, record, layers } => {
+            let old: Option<RecordRow> = transaction
+                .open_table(RECORDS)?
+                .insert(id.as_str(), encode(record).as_slice())?
+                .and_then(|row| decode(row.value()));
+            hold(transaction, layers, epoch)?;
+            release(transaction, old.map(|old| old.layers).unwrap_or_default(), freed)
+        }
+        Change::Delete { id } => {
+            let old: Option<RecordRow> = transaction
+                .open_table(RECORDS)?
+                .remove(id.as_str())?
+                .and_then(|row| decode(row.value()));
+            release(transaction, old.map(|old| old.layers).unwrap_or_default(), freed)
+        }
+        Change::Layer { number, row } => {
+            let mut table = transaction.open_table(LAYERS)?;
+            let old: Option<LayerRow> = table.get(number)?.and_then(|row| decode(row.value()));
+            let Some(old) = old else { return Ok(()) };
+            let row = LayerRow { epoch: old.epoch, ..row.as_ref().clone() };
+            table.insert(number, encode(&row).as_slice())?;
+            // Counted up before down, so that a blob in both rows is never seen unused.
+            count_blobs(transaction, &row, 1, freed)?;
+            count_blobs(transaction, &old, -1, freed)
+        }
+        Change::Directory { id, row, layers } => {
+            let old: Option<DirectoryRow> = transaction
+                .open_table(DIRECTORIES)?
+                .insert(id.as_str(), encode(row).as_slice())?
+                .and_then(|row| decode(row.value()));
+            transaction.open_table(LAYER_USES)?.insert(row.number, 1)?;
+            hold(transaction, layers, epoch)?;
+            release(transaction, old.map(|old| old.base).unwrap_or_default(), freed)
+        }
+        Change::DeleteDirectory { id } => {
+            let old: Option<DirectoryRow> = transaction
+                .open_table(DIRECTORIES)?
+                .remove(id.as_str())?
+                .and_then(|row| decode(row.value()));
+            let Some(old) = old else { return Ok(()) };
+            transaction.open_table(LAYER_USES)?.remove(old.number)?;
+            freed.layers.push(old.number);
+            release(transaction, old.base, freed)
+        }
+        Change::Touch { id, at, times } => touch(transaction, id, *at, *times),
+    }
+}
+
+fn touch(
+    transaction: &redb::WriteTransaction,
+    id: &str,
+    at: u64,
+    times: u64,
+) -> Result<(), redb::Error> {
+    let mut records = transaction.open_table(RECORDS)?;
+    let row: Option<RecordRow> = records.get(id)?.and_then(|row| decode(row.value()));
+    if let Some(mut row) = row {
+        row.last_used = row.last_used.max(at);
+        row.usage_count += times;
+        records.insert(id, encode(&row).as_slice())?;
+        return Ok(());
+    }
+    let mut directories = transaction.open_table(DIRECTORIES)?;
+    let row: Option<DirectoryRow> = directories.get(id)?.and_then(|row| decode(row.value()));
+    if let Some(mut row) = row {
+        row.last_used = row.last_used.max(at);
+        row.usage_count += times;
+        directories.insert(id, encode(&row).as_slice())?;
+    }
+    Ok(())
+}
+
+/// Counts one more use of each layer, and writes the rows of those that have none.
+fn hold(
+    transaction: &redb::WriteTransaction,
+    layers: &[(u64, LayerRow)],
+    epoch: u64,
+) -> Result<(), redb::Error> {
+    for (number, row) in layers {
+        let mut uses = transaction.open_table(LAYER_USES)?;
+        let count = uses.get(number)?.map_or(0, |n| n.value());
+        uses.insert(number, count + 1)?;
+        let mut table = transaction.open_table(LAYERS)?;
+        if table.get(number)?.is_some() {
+            continue;
+        }
+        let row = LayerRow { epoch, ..row.clone() };
+        table.insert(number, encode(&row).as_slice())?;
+        if let Some(chain) = &row.chain {
+            transaction.open_table(CHAINS)?.insert(chain.as_str(), number)?;
+        }
+        count_blobs(transaction, &row, 1, &mut Freed::default())?;
+    }
+    Ok(())
+}
+
+/// Counts one use of each layer less, and removes the rows of those that are left with none.
+fn release(
+    transaction: &redb::WriteTransaction,
+    layers: Vec<u64>,
+    freed: &mut Freed,
+) -> Result<(), redb::Error> {
+    for number in layers {
+        let mut uses = transaction.open_table(LAYER_USES)?;
+        let count = uses.get(number)?.map_or(0, |n| n.value());
+        if count > 1 {
+            uses.insert(number, count - 1)?;
+            continue;
+        }
+        uses.remove(number)?;
+        freed.layers.push(number);
+        let row: Option<LayerRow> =
+            transaction.open_table(LAYERS)?.remove(number)?.and_then(|row| decode(row.value()));
+        let Some(row) = row else { continue };
+        if let Some(chain) = &row.chain {
+            let mut chains = transaction.open_table(CHAINS)?;
+            let own = chains.get(chain.as_str())?.is_some_and(|n| n.value() == number);
+            if own {
+                chains.remove(chain.as_str())?;
+            }
+        }
+        count_blobs(transaction, &row, -1, freed)?;
+    }
+    Ok(())
+}
+
+fn count_blobs(
+    transaction: &redb::WriteTransaction,
+    row: &LayerRow,
+    by: i64,
+    freed: &mut Freed,
+) -> Result<(), redb::Error> {
+    let mut uses = transaction.open_table(BLOB_USES)?;
+    for descriptor in &row.blobs {
+        let digest = descriptor.digest.as_str();
+        let count = uses.get(digest)?.map_or(0, |n| n.value()).saturating_add_signed(by);
+        if count > 0 {
+            uses.insert(digest, count)?;
+        } else {
+            uses.remove(digest)?;
+            freed.blobs.push(digest.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn file(root: &Path) -> PathBuf {
+    root.join("index.redb")
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(16 << 20);
+    builder
+}
+
+fn open_or_replace(root: &Path) -> Result<Database, StoreError> {
+    let path = file(root);
+    match open_checked(&path) {
+        Ok(database) => Ok(database),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "index set aside, starting a new one");
+            let aside = root.join("index.redb.broken");
+            std::fs::rename(&path, &aside)
+                .map_err(|error| StoreError::io("set aside", &path, error))?;
+            open_checked(&path).map_err(|source| StoreError::Index {
+                root: root.to_owned(),
+                source: Box::new(source),
+            })
+        }
+    }
+}
+
+fn open_checked(path: &Path) -> Result<Database, redb::Error> {
+    let existed = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    let database = builder().create(path)?;
+    if existed {
+        let transaction = database.begin_read()?;
+        let found = transaction.open_table(NUMBERS)?.get("schema")?.map(|n| n.value());
+        if found == Some(SCHEMA) {
+            return Ok(database);
+        }
+        return Err(redb::Error::Corrupted(format!("schema {found:?}, expected {SCHEMA}")));
+    }
+    let transaction = database.begin_write()?;
+    transaction.open_table(NUMBERS)?.insert("schema", SCHEMA)?;
+    transaction.open_table(TEXTS)?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(LAYERS)?;
+    transaction.open_table(LAYER_USES)?;
+    transaction.open_table(BLOB_USES)?;
+    transaction.open_table(CHAINS)?;
+    transaction.open_table(DIRECTORIES)?;
+    transaction.commit()?;
+    Ok(database)
+}
+
+/// Rows that do not decode are treated as absent: a miss, not an error.
+fn decode<T: DeserializeOwned>(row: &[u8]) -> Option<T> {
+    serde_json::from_slice(row).ok()
+}
+
+fn encode(row: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(row).expect("rows hold only text, numbers and lists")
+}

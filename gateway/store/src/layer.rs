@@ -1,0 +1,163 @@
+//! Layers: immutable directories in overlayfs format, and the handles that keep them.
+//!
+//! A layer is deleted when neither a record in the index nor a handle in this process names it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use kiln_oci::{Descriptor, Digest};
+
+use crate::blob::Blob;
+use crate::directory::Directory;
+use crate::index::{Change, LayerRow};
+use crate::store::Inner;
+
+/// One immutable directory: files, whiteouts (character devices 0:0) and opaque directories (an
+/// extended attribute), as overlayfs writes them.
+pub struct Layer {
+    number: u64,
+    store: Arc<Inner>,
+    /// Whether the index is known to have a row; only a hint that saves a look.
+    kept: AtomicBool,
+    row: Mutex<LayerRow>,
+    /// Blobs that must not be collected while the layer lives.
+    pins: Mutex<Vec<Blob>>,
+    /// The long-lived directory this is a view of, which stays reserved meanwhile.
+    view_of: Option<Directory>,
+}
+
+impl Layer {
+    /// The number, which names its directory under `snapshots`.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its files. Never write there.
+    pub fn path(&self) -> PathBuf {
+        self.store.layer_files(self.number)
+    }
+
+    /// The digest of its uncompressed tar, once one was read or made.
+    pub fn diff_id(&self) -> Option<Digest> {
+        self.row().diff_id.clone()
+    }
+
+    /// The blobs that are known to hold it, one per compression.
+    pub fn blobs(&self) -> Vec<Descriptor> {
+        self.row().blobs.clone()
+    }
+
+    /// Whether there may be whiteouts or opaque directories in it.
+    pub fn may_hide(&self) -> bool {
+        self.row().whiteouts
+    }
+
+    /// Whether it is a view of a directory that changes again later.
+    pub fn is_view(&self) -> bool {
+        self.view_of.is_some()
+    }
+
+    /// A handle on a layer that was just made, whose number is reserved by `writing`.
+    pub(crate) fn register(store: &Arc<Inner>, number: u64, row: LayerRow) -> Arc<Self> {
+        let layer = Arc::new(Self::new(store, number, row, false));
+        let mut live = store.live();
+        live.layers.insert(number, Arc::downgrade(&layer));
+        live.writing.remove(&number);
+        drop(live);
+        layer
+    }
+
+    /// The handle on a layer that the index has, shared with everybody who holds it.
+    pub(crate) fn shared(
+        store: &Arc<Inner>,
+        number: u64,
+        row: impl FnOnce() -> Option<LayerRow>,
+    ) -> Option<Arc<Self>> {
+        if let Some(layer) = store.live().layers.get(&number).and_then(Weak::upgrade) {
+            return Some(layer);
+        }
+        let layer = Arc::new(Self::new(store, number, row()?, true));
+        let mut live = store.live();
+        let other = live.layers.get(&number).and_then(Weak::upgrade);
+        if other.is_none() {
+            live.layers.insert(number, Arc::downgrade(&layer));
+        }
+        // Neither handle may be dropped under the lock, because dropping takes it.
+        drop(live);
+        Some(other.unwrap_or(layer))
+    }
+
+    /// A view of a directory, which nobody else shares.
+    pub(crate) fn view(store: &Arc<Inner>, number: u64, directory: Directory) -> Arc<Self> {
+        let mut layer = Self::new(store, number, LayerRow::default(), true);
+        layer.view_of = Some(directory);
+        Arc::new(layer)
+    }
+
+    fn new(store: &Arc<Inner>, number: u64, row: LayerRow, kept: bool) -> Self {
+        Self {
+            number,
+            store: store.clone(),
+            kept: AtomicBool::new(kept),
+            row: Mutex::new(row),
+            pins: Mutex::default(),
+            view_of: None,
+        }
+    }
+
+    pub(crate) fn row(&self) -> MutexGuard<'_, LayerRow> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something about the layer, in the index too if it is kept.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut LayerRow)) {
+        let row = {
+            let mut row = self.row();
+            change(&mut row);
+            row.clone()
+        };
+        if self.kept.load(Ordering::Relaxed) && !self.is_view() {
+            self.store.index.note(vec![Change::Layer { number: self.number, row: Box::new(row) }]);
+        }
+    }
+
+    /// Keeps a blob from being collected while the layer lives.
+    pub(crate) fn pin(&self, blob: Blob) {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pins.iter().any(|pin| pin.digest() == blob.digest()) {
+            pins.push(blob);
+        }
+    }
+
+    pub(crate) fn mark_kept(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the last handle look whether the layer is still needed.
+    pub(crate) fn unkeep(&self) {
+        self.kept.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Layer {
+    fn drop(&mut self) {
+        if self.view_of.is_some() {
+            return;
+        }
+        let mut live = self.store.live();
+        if live.layers.get(&self.number).is_some_and(|layer| layer.strong_count() == 0) {
+            live.layers.remove(&self.number);
+        }
+        drop(live);
+        if !*self.kept.get_mut() {
+            self.store.consider_layer(self.number);
+        }
+    }
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layer").field("number", &self.number).finish()
+    }
+}

@@ -1,0 +1,447 @@
+//! Refs: immutable stacks of layers, and the writable directory that becomes the next layer.
+//!
+//! [`Store::prepare`] gives a [`MutableRef`], [`MutableRef::commit`] turns it into a [`Ref`], and
+//! [`Ref::keep`] makes that outlive the process; [`Store::load`] finds it again. Everything else is
+//! deleted with its last handle.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use kiln_oci::Digest;
+
+use crate::Store;
+use crate::attributes::copy_attributes;
+use crate::error::{StoreError, blocking};
+use crate::index::{Change, LayerRow, RecordRow};
+use crate::layer::Layer;
+use crate::mount::{MountError, Mounted, Overlay, mask};
+use crate::record::{RecordInfo, now};
+use crate::store::Inner;
+
+/// An immutable stack of layers. A cheap handle; what it shows stays while the handle lives.
+#[derive(Clone)]
+pub struct Ref {
+    pub(crate) inner: Arc<RefInner>,
+}
+
+pub(crate) struct RefInner {
+    pub(crate) id: String,
+    pub(crate) layers: Vec<Arc<Layer>>,
+    pub(crate) store: Arc<Inner>,
+}
+
+/// Why a writable directory could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The machine beneath failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a writable directory did not become a layer. What was written is gone then.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The machine beneath failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a ref could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// It shows a long-lived directory, which changes again later.
+    #[error("ref {0} is a view of a mutable directory and cannot be kept")]
+    View(String),
+    /// The machine beneath failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a kept ref could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It was never kept, was pruned, or parts of it are missing on disk.
+    #[error("ref {0} is not in the store")]
+    NotFound(String),
+    /// The machine beneath failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Prepares a writable directory on top of `parent`, or an empty one.
+    ///
+    /// Nothing is copied until it is written. Dropping the [`MutableRef`] discards what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Reserve`] if too little of the disk is free.
+    pub async fn prepare(&self, parent: Option<&Ref>) -> Result<MutableRef, PrepareError> {
+        let (store, parent) = (self.inner.clone(), parent.cloned());
+        blocking(move || {
+            store.check_reserve()?;
+            let parent = parent.filter(|parent| !parent.layers().is_empty());
+            let layers = parent.as_ref().map(Ref::layers).unwrap_or_default();
+            let (number, mask) = new_directory(&store, layers)?;
+            Ok(MutableRef { number, parent, mask, store, committed: false })
+        })
+        .await
+    }
+
+    /// Loads a kept ref.
+    ///
+    /// Looks whether its directories are there, but not into them. Notes the use, without a flush.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::NotFound`], which a cache treats as a miss.
+    pub fn load(&self, id: &str) -> Result<Ref, LoadError> {
+        let missing = || LoadError::NotFound(id.to_owned());
+        let live = self.inner.live().refs.get(id).and_then(Weak::upgrade);
+        let record = self.inner.index.record(id)?.ok_or_else(missing)?;
+        self.inner.touch(id);
+        if let Some(inner) = live {
+            return Ok(Ref { inner });
+        }
+        let layers = self.inner.layers(&record.layers)?.ok_or_else(missing)?;
+        if !layers.iter().all(|layer| layer.path().is_dir()) {
+            return Err(missing());
+        }
+        Ok(Ref::with_id(&self.inner, id.to_owned(), layers))
+    }
+}
+
+impl Ref {
+    /// The id, under which it can be loaded again once it is kept.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// The layers, bottom first.
+    pub fn layers(&self) -> &[Arc<Layer>] {
+        &self.inner.layers
+    }
+
+    /// The directories of the layers, top first, as overlayfs wants them.
+    pub fn lowers(&self) -> Vec<PathBuf> {
+        self.inner.layers.iter().rev().map(|layer| layer.path()).collect()
+    }
+
+    /// The diff ids of the layers, bottom first, if all are known.
+    pub fn diff_ids(&self) -> Option<Vec<Digest>> {
+        self.inner.layers.iter().map(|layer| layer.diff_id()).collect()
+    }
+
+    /// Shows the content for reading.
+    ///
+    /// A single layer is its own directory, without a mount: never write there.
+    pub async fn mount(&self) -> Result<Mounted, MountError> {
+        let this = self.clone();
+        blocking(move || Mounted::read_only(&this.inner.store, &this.inner.layers)).await
+    }
+
+    /// How many bytes its layers take on disk; counts them the first time.
+    pub async fn size(&self) -> Result<u64, StoreError> {
+        let this = self.clone();
+        blocking(move || {
+            let mut total = 0;
+            for layer in this.layers() {
+                total += crate::usage::layer_size(layer)?;
+            }
+            Ok(total)
+        })
+        .await
+    }
+
+    /// Keeps it beyond this process. When this returns, the index is on disk.
+    ///
+    /// Keeping again replaces kind and description. Costs one flush, shared with whoever keeps
+    /// something at the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`KeepError::View`] if it shows a long-lived directory.
+    pub async fn keep(&self, info: RecordInfo) -> Result<(), KeepError> {
+        if self.layers().iter().any(|layer| layer.is_view()) {
+            return Err(KeepError::View(self.id().to_owned()));
+        }
+        let index = &self.inner.store.index;
+        let old = index.record(self.id())?;
+        let record = RecordRow {
+            layers: self.layers().iter().map(|layer| layer.number()).collect(),
+            kind: info.kind,
+            description: info.description,
+            created: old.as_ref().map_or_else(now, |old| old.created),
+            last_used: now(),
+            usage_count: old.map_or(1, |old| old.usage_count + 1),
+        };
+        let layers = rows(self.layers());
+        let keep = Change::Keep { id: self.id().to_owned(), record, layers };
+        let mut changes = self.inner.store.touches();
+        changes.push(keep);
+        let freed = index.commit(changes).await?;
+        self.layers().iter().for_each(|layer| layer.mark_kept());
+        self.inner.store.consider(freed);
+        Ok(())
+    }
+
+    /// Whether it was kept, and not pruned since.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.inner.store.index.record(self.id()), Ok(Some(_)))
+    }
+
+    /// A temporary ref on layers that exist.
+    pub(crate) fn new(store: &Arc<Inner>, layers: Vec<Arc<Layer>>) -> Self {
+        Self::with_id(store, new_id(), layers)
+    }
+
+    fn with_id(store: &Arc<Inner>, id: String, layers: Vec<Arc<Layer>>) -> Self {
+        let inner = Arc::new(RefInner { id: id.clone(), layers, store: store.clone() });
+        let mut live = store.live();
+        // Two loads at once may race; both get the handle that came first.
+        let first = live.refs.get(&id).and_then(Weak::upgrade);
+        if first.is_none() {
+            live.refs.insert(id, Arc::downgrade(&inner));
+        }
+        drop(live);
+        Self { inner: first.unwrap_or(inner) }
+    }
+}
+
+impl Drop for RefInner {
+    fn drop(&mut self) {
+        let mut live = self.store.live();
+        if live.refs.get(&self.id).is_some_and(|other| other.strong_count() == 0) {
+            live.refs.remove(&self.id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Ref {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ref").field("id", &self.id()).field("layers", &self.layers()).finish()
+    }
+}
+
+/// A writable directory on top of a ref, which [`MutableRef::commit`] turns into a layer.
+///
+/// Dropping it discards what was written.
+pub struct MutableRef {
+    number: u64,
+    parent: Option<Ref>,
+    mask: Option<PathBuf>,
+    store: Arc<Inner>,
+    committed: bool,
+}
+
+impl MutableRef {
+    /// What it stands on.
+    pub fn parent(&self) -> Option<&Ref> {
+        self.parent.as_ref()
+    }
+
+    /// How to mount it, for who mounts in a namespace of their own.
+    pub fn overlay(&self) -> Overlay {
+        overlay(&self.store, self.number, self.layers(), self.mask.as_deref())
+    }
+
+    /// Shows it for writing, in the mount namespace of this process.
+    ///
+    /// Without a parent this is the directory itself.
+    pub async fn mount(&self) -> Result<Mounted, MountError> {
+        let (store, overlay) = (self.store.clone(), self.overlay());
+        let layers = self.layers().to_vec();
+        blocking(move || Mounted::writable(&store, &overlay, &layers)).await
+    }
+
+    /// Makes what was written a layer, on top of the parent's. The ref is temporary until kept.
+    ///
+    /// Nothing may have it mounted any more. A directory into which nothing was written makes a
+    /// layer too, an empty one.
+    pub async fn commit(mut self) -> Result<Ref, CommitError> {
+        blocking(move || {
+            let files = self.store.layer_files(self.number);
+            let written = fs::read_dir(&files)
+                .map_err(|error| StoreError::io("list", &files, error))?
+                .next()
+                .is_some();
+            for name in ["work", "mask"] {
+                self.store.trash.discard(&self.store.snapshot(self.number).join(name));
+            }
+            let whiteouts = written && self.parent.is_some();
+            let row = LayerRow { whiteouts, ..LayerRow::default() };
+            let layer = Layer::register(&self.store, self.number, row);
+            self.committed = true;
+            let mut layers = self.layers().to_vec();
+            layers.push(layer);
+            Ok(Ref::new(&self.store, layers))
+        })
+        .await
+    }
+
+    fn layers(&self) -> &[Arc<Layer>] {
+        self.parent.as_ref().map(Ref::layers).unwrap_or_default()
+    }
+}
+
+impl Drop for MutableRef {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.store.abandon(self.number);
+        }
+    }
+}
+
+impl std::fmt::Debug for MutableRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MutableRef").field("number", &self.number).finish()
+    }
+}
+
+impl Inner {
+    /// Handles on layers of the index; `None` if the index lacks one.
+    pub(crate) fn layers(
+        self: &Arc<Self>,
+        numbers: &[u64],
+    ) -> Result<Option<Vec<Arc<Layer>>>, StoreError> {
+        let mut layers = Vec::with_capacity(numbers.len());
+        for &number in numbers {
+            let mut error = None;
+            let row = || {
+                self.index.layer(number).unwrap_or_else(|e| {
+                    error = Some(e);
+                    None
+                })
+            };
+            match (Layer::shared(self, number, row), error) {
+                (Some(layer), _) => layers.push(layer),
+                (None, Some(error)) => return Err(error),
+                (None, None) => return Ok(None),
+            }
+        }
+        Ok(Some(layers))
+    }
+
+    /// Makes `snapshots/<n>/fs` with a number nobody has, protected until [`Inner::abandon`] or
+    /// [`Layer::register`].
+    pub(crate) fn new_snapshot(&self) -> Result<u64, StoreError> {
+        loop {
+            let number = {
+                let mut live = self.live();
+                let number = live.next_layer.max(1);
+                live.next_layer = number + 1;
+                live.writing.insert(number);
+                number
+            };
+            let path = self.snapshot(number);
+            let made = fs::create_dir(&path).and_then(|()| fs::create_dir(path.join("fs")));
+            match made {
+                Ok(()) => return Ok(number),
+                Err(error) => {
+                    self.live().writing.remove(&number);
+                    if error.kind() == std::io::ErrorKind::AlreadyExists {
+                        self.skip_numbers();
+                        continue;
+                    }
+                    self.consider_layer(number);
+                    return Err(StoreError::io("create", &path, error));
+                }
+            }
+        }
+    }
+
+    /// Goes past every number that has a directory; happens once per process.
+    fn skip_numbers(&self) {
+        let highest = fs::read_dir(self.root.join("snapshots"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok())
+            .max()
+            .unwrap_or(0);
+        let mut live = self.live();
+        live.next_layer = live.next_layer.max(highest + 1);
+    }
+
+    /// Gives up a directory of [`Inner::new_snapshot`].
+    pub(crate) fn abandon(&self, number: u64) {
+        self.live().writing.remove(&number);
+        self.consider_layer(number);
+    }
+
+    /// Notes a use, to be written with the next change.
+    pub(crate) fn touch(&self, id: &str) {
+        let mut live = self.live();
+        let (at, times) = live.touched.entry(id.to_owned()).or_default();
+        *at = now();
+        *times += 1;
+    }
+
+    /// Takes the noted uses, to be written.
+    pub(crate) fn touches(&self) -> Vec<Change> {
+        let touched = std::mem::take(&mut self.live().touched);
+        let change = |(id, (at, times))| Change::Touch { id, at, times };
+        touched.into_iter().map(change).collect()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let touches = self.touches();
+        if !touches.is_empty() {
+            self.index.note(touches);
+        }
+    }
+}
+
+/// The rows to write if the index lacks them.
+pub(crate) fn rows(layers: &[Arc<Layer>]) -> Vec<(u64, LayerRow)> {
+    layers.iter().map(|layer| (layer.number(), layer.row().clone())).collect()
+}
+
+/// Makes the directories of something writable on top of `layers`: its number, and its mask.
+pub(crate) fn new_directory(
+    store: &Arc<Inner>,
+    layers: &[Arc<Layer>],
+) -> Result<(u64, Option<PathBuf>), StoreError> {
+    let number = store.new_snapshot()?;
+    let fill = || -> Result<Option<PathBuf>, StoreError> {
+        let work = store.snapshot(number).join("work");
+        fs::create_dir(&work).map_err(|error| StoreError::io("create", &work, error))?;
+        // The upper directory's own attributes are those of the merged root.
+        let Some(top) = layers.last() else { return Ok(None) };
+        let files = store.layer_files(number);
+        copy_attributes(&top.path(), &files)
+            .map_err(|error| StoreError::io("set attributes of", &files, error))?;
+        mask(&layers[0], &store.snapshot(number).join("mask"))
+    };
+    fill().map(|mask| (number, mask)).inspect_err(|_| store.abandon(number))
+}
+
+/// How to mount something writable.
+pub(crate) fn overlay(
+    store: &Inner,
+    number: u64,
+    layers: &[Arc<Layer>],
+    mask: Option<&Path>,
+) -> Overlay {
+    let lowers = layers.iter().rev().map(|layer| layer.path());
+    Overlay {
+        lowers: lowers.chain(mask.map(Path::to_owned)).collect(),
+        upper: store.layer_files(number),
+        work: store.snapshot(number).join("work"),
+        user_xattr: store.user_namespace,
+    }
+}
+
+/// A random id: 25 digits in base 36, as BuildKit's.
+pub(crate) fn new_id() -> String {
+    let mut number: u128 = rand::random();
+    let mut digit = || {
+        let digit = (number % 36) as u8;
+        number /= 36;
+        char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 })
+    };
+    (0..25).map(|_| digit()).collect()
+}

@@ -1,0 +1,199 @@
+//! The store itself: its root directory, its lock, and what is alive in this process.
+//!
+//! [`Store::open`] gives the handle that everything else hangs on. Layout of the root:
+//! `kiln.lock`, `index.redb`, `blobs/sha256/<hex>`, `snapshots/<n>/{fs,work}`, `ingest/` (blobs
+//! being written), `mnt/` (mount points), `empty/` and `trash/` (on its way out). What no index
+//! row and no handle in this process names is removed in the background.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustix::fs::FlockOperation;
+
+use crate::blob::PinnedBlob;
+use crate::directory::Busy;
+use crate::error::StoreError;
+use crate::index::Index;
+use crate::layer::Layer;
+use crate::owner;
+use crate::refs::RefInner;
+use crate::trash::Trash;
+
+/// How a store behaves.
+#[derive(Clone, Debug, Default)]
+pub struct StoreOptions {
+    /// Bytes of the disk that stay free: [`Store::prepare`] and [`Store::writer`] refuse to start
+    /// anything new when less is left.
+    pub reserve_bytes: u64,
+    /// Whether the process lives in a user namespace without rights over the host, which decides
+    /// the names of overlay attributes. Found out by itself when `None`.
+    pub in_user_namespace: Option<bool>,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the root.
+    #[error(
+        "`{root}` is in use by another process{}: stop it, or choose another root",
+        .holder.map(|id| format!(" (process {id})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The root directory.
+        root: PathBuf,
+        /// The process id that the lock file names.
+        holder: Option<u32>,
+    },
+    /// The machine beneath failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Blobs, layers and refs of one machine. A cheap handle; clones are the same store.
+///
+/// The root is released when the last handle on the store and on anything in it is dropped.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) options: StoreOptions,
+    pub(crate) user_namespace: bool,
+    pub(crate) live: Mutex<Live>,
+    // Order matters: the index and the trash finish their work before the lock is let go.
+    pub(crate) index: Index,
+    pub(crate) trash: Trash,
+    _lock: File,
+}
+
+/// What handles of this process point to.
+#[derive(Default)]
+pub(crate) struct Live {
+    pub(crate) layers: BTreeMap<u64, Weak<Layer>>,
+    /// Layer directories being written, which no handle on a [`Layer`] covers yet.
+    pub(crate) writing: BTreeSet<u64>,
+    pub(crate) refs: BTreeMap<String, Weak<RefInner>>,
+    pub(crate) blobs: BTreeMap<String, Weak<PinnedBlob>>,
+    pub(crate) directories: Busy,
+    /// Locks of those who must not do the same thing at once, by what it is.
+    pub(crate) turns: BTreeMap<String, Weak<tokio::sync::Mutex<()>>>,
+    pub(crate) next_layer: u64,
+    /// Uses of records not written yet: when, and how often.
+    pub(crate) touched: BTreeMap<String, (u64, u64)>,
+}
+
+impl Store {
+    /// Opens the store at `root`, creating it if there is none.
+    ///
+    /// Takes a few milliseconds however much is stored: what a crash left behind is looked for and
+    /// removed in the background. An index that cannot be read is renamed to `index.redb.broken`
+    /// and a new one begun; the store is then empty.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::InUse`] if another process has the root open.
+    pub fn open(root: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        fs::create_dir_all(root).map_err(|error| StoreError::io("create", root, error))?;
+        let root = root.canonicalize().map_err(|error| StoreError::io("resolve", root, error))?;
+        let lock = lock(&root)?;
+        for name in ["blobs/sha256", "snapshots", "ingest", "mnt", "empty", "trash"] {
+            let path = root.join(name);
+            fs::create_dir_all(&path).map_err(|error| StoreError::io("create", &path, error))?;
+        }
+        let index = Index::open(&root)?;
+        let user_namespace = options.in_user_namespace.unwrap_or_else(owner::in_user_namespace);
+        let trash = Trash::start(&root)?;
+        let inner = Arc::new(Inner {
+            root,
+            options,
+            user_namespace,
+            live: Mutex::default(),
+            index,
+            trash,
+            _lock: lock,
+        });
+        inner.trash.sweep(&inner);
+        Ok(Self { inner })
+    }
+
+    /// The directory everything is in.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Whether overlay attributes are written as `user.overlay.…` and mounts need `userxattr`.
+    pub fn in_user_namespace(&self) -> bool {
+        self.inner.user_namespace
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.inner.root).finish()
+    }
+}
+
+impl Inner {
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory of a layer; its files are in `fs` beneath.
+    pub(crate) fn snapshot(&self, number: u64) -> PathBuf {
+        self.root.join("snapshots").join(number.to_string())
+    }
+
+    /// The files of a layer.
+    pub(crate) fn layer_files(&self, number: u64) -> PathBuf {
+        let mut path = self.snapshot(number);
+        path.push("fs");
+        path
+    }
+
+    pub(crate) fn blob_file(&self, hex: &str) -> PathBuf {
+        self.root.join("blobs/sha256").join(hex)
+    }
+
+    /// Refuses to begin something when the disk is down to the reserve.
+    pub(crate) fn check_reserve(&self) -> Result<(), StoreError> {
+        let reserve = self.options.reserve_bytes;
+        if reserve == 0 {
+            return Ok(());
+        }
+        let disk = rustix::fs::statvfs(&self.root)
+            .map_err(|error| StoreError::io("measure", &self.root, error))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < reserve {
+            return Err(StoreError::Reserve { root: self.root.clone(), free, reserve });
+        }
+        Ok(())
+    }
+}
+
+/// Takes the lock of the root; it is let go when the file is closed.
+fn lock(root: &Path) -> Result<File, OpenError> {
+    let path = root.join("kiln.lock");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| StoreError::io("open", &path, error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            // Only for people and for the message above, so a failure does not matter.
+            fs::write(&path, std::process::id().to_string()).ok();
+            Ok(file)
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            Err(OpenError::InUse { root: root.to_owned(), holder })
+        }
+        Err(error) => Err(StoreError::io("lock", &path, error).into()),
+    }
+}
