@@ -71,9 +71,22 @@ fn sorted(value: serde_json::Value) -> serde_json::Value {
     match value {
         Value::Array(items) => items.into_iter().map(sorted).collect(),
         Value::Object(map) => {
-            let ordered: std::collections::BTreeMap<_, _> =
-                map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            let ordered: std::collections::BTreeMap<_, _> = map
+                .into_iter()
+                .map(|(key, value)| (key.clone(), unwrapped(&key, sorted(value))))
+                .collect();
             Value::Object(ordered.into_iter().collect())
+        }
+        other => other,
+    }
+}
+
+/// Descriptions come from comments, whose lines end where the source file's do.
+fn unwrapped(key: &str, value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::String(text) if key == "description" => {
+            let paragraphs = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+            paragraphs.collect::<Vec<_>>().join("\n\n").into()
         }
         other => other,
     }
