@@ -1,1 +1,29 @@
 //! Directory trees over a stream: walking, filtering, sending and receiving, as BuildKit's clients do.
+//!
+//! One side [`send`](send::send)s a [`Root`] through a [`Filter`] as packets, the other
+//! [`receive`](receive::receive)s them into a directory and asks only for what changed. The stream
+//! itself is the caller's: any stream of packets in, any channel of packets out. Every packet that
+//! arrives is hostile until checked, and nothing outside the two directories is ever touched.
+
+pub mod glob;
+pub mod ignore_file;
+pub mod mode;
+pub mod path;
+pub mod pattern;
+
+pub mod filter;
+pub mod receive;
+pub mod send;
+pub mod walk;
+
+pub mod progress;
+
+mod place;
+mod sys;
+
+pub use filter::Filter;
+pub use pattern::{PatternError, Patterns};
+pub use progress::{OnProgress, Progress};
+pub use receive::{Diff, Limits, Owner, ReceiveError, ReceiveOptions, ReceiveSummary, receive};
+pub use send::{SendError, SendOptions, SendSummary, send};
+pub use walk::{Root, WalkError, walk};

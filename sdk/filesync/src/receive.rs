@@ -1,0 +1,287 @@
+//! The receiving half of a transfer.
+//!
+//! In comes a stream of packets from a sender nobody trusts, out go requests for the files that
+//! differ from what the destination already has. One blocking job owns the destination and does all
+//! comparing and writing; the rest only moves packets. Nothing outside the destination is touched
+//! and no symbolic link in it is followed.
+
+use std::io;
+use std::path::PathBuf;
+
+use futures::{Stream, StreamExt};
+use kiln_wire::proto::filetree::Packet;
+use kiln_wire::proto::filetree::packet::PacketType;
+use tokio::sync::mpsc;
+
+use crate::path::PathError;
+use crate::place::Place;
+use crate::progress::OnProgress;
+use crate::send::{FAREWELL, error_packet};
+
+/// The largest packet accepted, in bytes.
+const MAX_PACKET_BYTES: usize = 1 << 20;
+/// Packets waiting for the blocking job.
+const QUEUE: usize = 64;
+
+/// What counts as unchanged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Diff {
+    /// A file with the same mode, owner, size, modification time, link and device is not asked for.
+    #[default]
+    Metadata,
+    /// Every file is asked for.
+    None,
+}
+
+/// Whose the received files are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// As the sender says; needs privilege.
+    #[default]
+    AsSent,
+    /// The receiving process's.
+    Ours,
+    /// Always the same.
+    Fixed {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// How much one sender may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Files, directories and links.
+    pub entries: u64,
+    /// Content, in bytes.
+    pub bytes: u64,
+    /// Directories inside each other.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 5_000_000, bytes: u64::MAX, depth: 400 }
+    }
+}
+
+/// How to receive; the default makes the destination equal to what is sent.
+#[derive(Debug, Clone, Default)]
+pub struct ReceiveOptions {
+    /// What counts as unchanged.
+    pub diff: Diff,
+    /// Keeps what the sender does not mention, instead of deleting it.
+    pub merge: bool,
+    /// Whose the files are.
+    pub owner: Owner,
+    /// How much is too much.
+    pub limits: Limits,
+    /// Hears how far it is.
+    pub progress: OnProgress,
+}
+
+/// What receiving did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReceiveSummary {
+    /// Entries the sender described.
+    pub entries: u64,
+    /// Entries that were made or made anew.
+    pub changed: u64,
+    /// Entries that were deleted, not counting what was in a deleted directory.
+    pub deleted: u64,
+    /// Content received, in bytes.
+    pub bytes: u64,
+}
+
+/// Why a transfer failed, seen from the receiving side.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The sender gave up.
+    #[error("the sender failed: {0}")]
+    Sender(String),
+    /// The sender described a path that no tree has.
+    #[error("invalid entry from the sender")]
+    Path(#[from] PathError),
+    /// The sender broke a rule of the protocol.
+    #[error("invalid entry {path:?} from the sender: {rule}")]
+    Entry {
+        /// The entry.
+        path: String,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The sender sent a packet that makes no sense now.
+    #[error("unexpected packet from the sender: {0}")]
+    Unexpected(&'static str),
+    /// The sender sent more than the limits allow.
+    #[error("the sender exceeds the limit of {limit} {what}")]
+    TooMuch {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The destination has no room left.
+    #[error("no space left on the device for {path:?}; free some or prune the build cache")]
+    NoSpace {
+        /// Relative to the destination.
+        path: String,
+    },
+    /// The destination cannot be read or written.
+    #[error("cannot write {path:?}")]
+    Write {
+        /// Relative to the destination; empty for the destination itself.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The stream broke.
+    #[error("the connection to the sender failed")]
+    Stream(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The stream ended too early.
+    #[error("the sender left before the transfer was complete")]
+    Closed,
+}
+
+/// Receives a tree into `destination`, which is made if it is not there.
+///
+/// # Errors
+///
+/// See [`ReceiveError`]. The sender is told why, if it still listens. Files that were received
+/// completely stay; a partial file does not.
+///
+/// # Cancellation
+///
+/// Dropping the future stops the writing at the next packet; see above for what stays.
+pub async fn receive<S, E>(
+    destination: PathBuf,
+    options: ReceiveOptions,
+    mut incoming: S,
+    outgoing: mpsc::Sender<Packet>,
+) -> Result<ReceiveSummary, ReceiveError>
+where
+    S: Stream<Item = Result<Packet, E>> + Unpin,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match transfer(destination, options, &mut incoming, &outgoing).await {
+        Ok(summary) => {
+            let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
+            // Everything is here; a sender that is already gone makes no difference.
+            if outgoing.send(fin).await.is_ok() {
+                while let Some(Ok(packet)) = incoming.next().await {
+                    if packet.r#type == i32::from(PacketType::PacketFin) {
+                        break;
+                    }
+                }
+            }
+            Ok(summary)
+        }
+        Err(error) => {
+            tokio::time::timeout(FAREWELL, outgoing.send(error_packet(&error))).await.ok();
+            Err(error)
+        }
+    }
+}
+
+async fn transfer<S, E>(
+    destination: PathBuf,
+    options: ReceiveOptions,
+    incoming: &mut S,
+    outgoing: &mpsc::Sender<Packet>,
+) -> Result<ReceiveSummary, ReceiveError>
+where
+    S: Stream<Item = Result<Packet, E>> + Unpin,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let (packets, queue) = mpsc::channel(QUEUE);
+    // Bounded by the number of entries. It must take every request at once: a sender that waits for
+    // its content to be read may not read requests meanwhile.
+    let (requests, mut wanted) = mpsc::unbounded_channel();
+    let mut job = tokio::task::spawn_blocking(move || run(destination, options, queue, &requests));
+    let feed = feed(incoming, packets);
+    let ask = async {
+        while let Some(id) = wanted.recv().await {
+            let request = Packet { r#type: PacketType::PacketReq.into(), id, ..Packet::default() };
+            // If nobody takes it, the incoming half says why.
+            if outgoing.send(request).await.is_err() {
+                break;
+            }
+        }
+    };
+    let moving = async { tokio::join!(feed, ask).0 };
+    tokio::select! {
+        moved = moving => {
+            // Without its feed the job comes to an end; nothing is written once this returns.
+            let done = finished((&mut job).await);
+            moved.and(done)
+        }
+        done = &mut job => finished(done),
+    }
+}
+
+fn finished(
+    job: Result<Result<ReceiveSummary, ReceiveError>, tokio::task::JoinError>,
+) -> Result<ReceiveSummary, ReceiveError> {
+    job.map_err(|error| ReceiveError::Stream(error.into()))?
+}
+
+/// Moves descriptions and content to the blocking job until it wants no more.
+async fn feed<S, E>(incoming: &mut S, packets: mpsc::Sender<Packet>) -> Result<(), ReceiveError>
+where
+    S: Stream<Item = Result<Packet, E>> + Unpin,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    while let Some(packet) = incoming.next().await {
+        let packet = packet.map_err(|error| ReceiveError::Stream(error.into()))?;
+        match PacketType::try_from(packet.r#type) {
+            Ok(PacketType::PacketStat | PacketType::PacketData) => {
+                if size(&packet) > MAX_PACKET_BYTES {
+                    return Err(ReceiveError::Unexpected("larger than 1 MiB"));
+                }
+                if packets.send(packet).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(PacketType::PacketErr) => {
+                return Err(ReceiveError::Sender(
+                    String::from_utf8_lossy(&packet.data).into_owned(),
+                ));
+            }
+            _ => return Err(ReceiveError::Unexpected("neither a description nor content")),
+        }
+    }
+    Err(ReceiveError::Closed)
+}
+
+fn size(packet: &Packet) -> usize {
+    let xattrs = packet.stat.iter().flat_map(|stat| &stat.xattrs);
+    packet.data.len() + xattrs.map(|(key, value)| key.len() + value.len()).sum::<usize>()
+}
+
+/// The blocking job.
+fn run(
+    destination: PathBuf,
+    options: ReceiveOptions,
+    mut queue: mpsc::Receiver<Packet>,
+    requests: &mpsc::UnboundedSender<u32>,
+) -> Result<ReceiveSummary, ReceiveError> {
+    let mut place = Place::open(destination, options)?;
+    while !place.is_complete() {
+        let packet = queue.blocking_recv().ok_or(ReceiveError::Closed)?;
+        if packet.r#type == i32::from(PacketType::PacketData) {
+            place.content(packet.id, &packet.data)?;
+            continue;
+        }
+        match packet.stat {
+            Some(stat) => {
+                if let Some(id) = place.entry(stat)? {
+                    requests.send(id).map_err(|_| ReceiveError::Closed)?;
+                }
+            }
+            None => place.no_more_entries()?,
+        }
+    }
+    place.finish()
+}

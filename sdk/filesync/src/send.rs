@@ -1,0 +1,316 @@
+//! The sending half of a transfer.
+//!
+//! In comes a [`Root`] and a stream of requests, out go descriptions of everything the filter lets
+//! through, then the content of the files that were asked for. One blocking job walks, up to
+//! [`READERS`] read; the receiver's requests are always taken at once, so neither side can block the
+//! other. Nothing outside the root is opened, whatever the receiver asks for.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use kiln_wire::proto::filetree::packet::PacketType;
+use kiln_wire::proto::filetree::{Packet, Stat};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::filter::Filter;
+use crate::mode;
+use crate::progress::{OnProgress, Progress};
+use crate::walk::{Root, WalkError, walk};
+
+/// The content of one packet, in bytes.
+pub const CHUNK_BYTES: usize = 32 << 10;
+/// How many files are read at once.
+pub const READERS: usize = 4;
+
+/// How long a failing side waits for the other to take the reason.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Changes what is said about an entry before it is sent.
+#[derive(Clone)]
+pub struct MapStat(Arc<dyn Fn(&mut Stat) + Send + Sync>);
+
+impl MapStat {
+    /// Calls `map` for every entry. It must not change the path or the type.
+    pub fn new(map: impl Fn(&mut Stat) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(map))
+    }
+}
+
+impl fmt::Debug for MapStat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MapStat")
+    }
+}
+
+/// How to send; the default sends everything as it is.
+#[derive(Debug, Clone, Default)]
+pub struct SendOptions {
+    /// What to leave out.
+    pub filter: Filter,
+    /// Says that everything belongs to root, as a client does for its local directories.
+    pub reset_owner: bool,
+    /// The last word about every entry.
+    pub map: Option<MapStat>,
+    /// Hears how far it is.
+    pub progress: OnProgress,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SendSummary {
+    /// Entries described.
+    pub entries: u64,
+    /// Files whose content was asked for and sent.
+    pub files: u64,
+    /// Content sent, in bytes.
+    pub bytes: u64,
+}
+
+/// Why a transfer failed, seen from the sending side.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The tree or one of its files cannot be read.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    /// The receiver gave up.
+    #[error("the receiver failed: {0}")]
+    Receiver(String),
+    /// The receiver asked for something that was not offered, or twice.
+    #[error("the receiver asked for file {0}, which it cannot have")]
+    BadRequest(u32),
+    /// The receiver said something only a sender says.
+    #[error("unexpected packet of type {0} from the receiver")]
+    Unexpected(i32),
+    /// The stream broke.
+    #[error("the connection to the receiver failed")]
+    Stream(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The stream ended too early.
+    #[error("the receiver left before the transfer was complete")]
+    Closed,
+}
+
+/// Sends a tree until the receiver has all it wants.
+///
+/// # Errors
+///
+/// See [`SendError`]. The receiver is told why, if it still listens.
+///
+/// # Cancellation
+///
+/// Dropping the future stops the walk and the readers at their next packet.
+pub async fn send<S, E>(
+    root: Root,
+    options: SendOptions,
+    incoming: S,
+    outgoing: mpsc::Sender<Packet>,
+) -> Result<SendSummary, SendError>
+where
+    S: Stream<Item = Result<Packet, E>> + Unpin,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let offer = Arc::new(Offer::new(root, options, outgoing.clone()));
+    let _stop = StopOnDrop(Arc::clone(&offer));
+    match converse(&offer, incoming).await {
+        Ok(()) => Ok(offer.summary()),
+        Err(error) => {
+            let told = outgoing.send(error_packet(&error));
+            tokio::time::timeout(FAREWELL, told).await.ok();
+            Err(error)
+        }
+    }
+}
+
+async fn converse<S, E>(offer: &Arc<Offer>, mut incoming: S) -> Result<(), SendError>
+where
+    S: Stream<Item = Result<Packet, E>> + Unpin,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let mut jobs: JoinSet<Result<(), SendError>> = JoinSet::new();
+    let walker = Arc::clone(offer);
+    jobs.spawn_blocking(move || walker.describe_all());
+    loop {
+        let packet = tokio::select! {
+            packet = incoming.next() => packet,
+            Some(done) = jobs.join_next() => {
+                done.map_err(|error| SendError::Stream(error.into()))??;
+                continue;
+            }
+        };
+        let packet =
+            packet.ok_or(SendError::Closed)?.map_err(|error| SendError::Stream(error.into()))?;
+        match PacketType::try_from(packet.r#type) {
+            Ok(PacketType::PacketReq) => {
+                if offer.accept(packet.id)? {
+                    let reader = Arc::clone(offer);
+                    jobs.spawn_blocking(move || reader.read_queued());
+                }
+            }
+            Ok(PacketType::PacketFin) => {
+                let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
+                return offer.outgoing.send(fin).await.map_err(|_| SendError::Closed);
+            }
+            Ok(PacketType::PacketErr) => {
+                return Err(SendError::Receiver(
+                    String::from_utf8_lossy(&packet.data).into_owned(),
+                ));
+            }
+            _ => return Err(SendError::Unexpected(packet.r#type)),
+        }
+    }
+}
+
+/// What the walking and the reading jobs share.
+struct Offer {
+    root: Root,
+    options: SendOptions,
+    outgoing: mpsc::Sender<Packet>,
+    state: Mutex<State>,
+    entries: AtomicU64,
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// By id, the path of every file that may still be asked for.
+    files: Vec<Option<Box<str>>>,
+    wanted: VecDeque<(u32, Box<str>)>,
+    readers: usize,
+    stopped: bool,
+}
+
+impl Offer {
+    fn new(root: Root, options: SendOptions, outgoing: mpsc::Sender<Packet>) -> Self {
+        let state = Mutex::default();
+        let (entries, files, bytes) = Default::default();
+        Self { root, options, outgoing, state, entries, files, bytes }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, packet: Packet) -> Result<(), SendError> {
+        self.outgoing.blocking_send(packet).map_err(|_| SendError::Closed)
+    }
+
+    /// Walks the tree and sends a description of every entry. Blocks.
+    fn describe_all(&self) -> Result<(), SendError> {
+        walk(&self.root, &self.options.filter, &mut |mut stat| {
+            if self.options.reset_owner {
+                (stat.uid, stat.gid) = (0, 0);
+            }
+            if let Some(map) = &self.options.map {
+                (map.0)(&mut stat);
+            }
+            let content = mode::is_regular(stat.mode) && stat.linkname.is_empty();
+            {
+                let mut state = self.state();
+                if state.stopped {
+                    return Err(WalkError::Stopped);
+                }
+                state.files.push(content.then(|| stat.path.as_str().into()));
+            }
+            self.entries.fetch_add(1, Ordering::Relaxed);
+            self.say(Packet { stat: Some(stat), ..Packet::default() })
+                .map_err(|_| WalkError::Stopped)
+        })?;
+        self.say(Packet::default())
+    }
+
+    /// Notes a request; true if one more reader is needed.
+    fn accept(&self, id: u32) -> Result<bool, SendError> {
+        let mut state = self.state();
+        let file = state.files.get_mut(id as usize).and_then(Option::take);
+        let path = file.ok_or(SendError::BadRequest(id))?;
+        state.wanted.push_back((id, path));
+        let more = state.readers < READERS;
+        state.readers += usize::from(more);
+        Ok(more)
+    }
+
+    /// Reads requested files until none is left. Blocks.
+    fn read_queued(&self) -> Result<(), SendError> {
+        loop {
+            let next = {
+                let mut state = self.state();
+                let next = if state.stopped { None } else { state.wanted.pop_front() };
+                if next.is_none() {
+                    state.readers -= 1;
+                }
+                next
+            };
+            let Some((id, path)) = next else { return Ok(()) };
+            self.read_one(id, &path)?;
+        }
+    }
+
+    fn read_one(&self, id: u32, path: &str) -> Result<(), SendError> {
+        let failed = |source| SendError::Walk(WalkError::Read { path: path.to_owned(), source });
+        let mut file = self.root.open_file(path)?;
+        let mut buffer = BytesMut::zeroed(CHUNK_BYTES);
+        loop {
+            let length = file.read(&mut buffer).map_err(failed)?;
+            let data = if length == CHUNK_BYTES {
+                std::mem::replace(&mut buffer, BytesMut::zeroed(CHUNK_BYTES)).freeze()
+            } else {
+                Bytes::copy_from_slice(&buffer[..length])
+            };
+            self.bytes.fetch_add(length as u64, Ordering::Relaxed);
+            if length == 0 {
+                self.files.fetch_add(1, Ordering::Relaxed);
+            }
+            self.say(Packet {
+                r#type: PacketType::PacketData.into(),
+                id,
+                data,
+                ..Packet::default()
+            })?;
+            self.options.progress.tell(self.progress());
+            if length == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        let SendSummary { entries, files, bytes } = self.summary();
+        Progress { entries, files, bytes }
+    }
+
+    fn summary(&self) -> SendSummary {
+        SendSummary {
+            entries: self.entries.load(Ordering::Relaxed),
+            files: self.files.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Blocking jobs cannot be aborted, but they look at this flag.
+struct StopOnDrop(Arc<Offer>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.state().stopped = true;
+    }
+}
+
+/// The packet that tells the other side why the transfer ends.
+pub(crate) fn error_packet(error: &dyn std::error::Error) -> Packet {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    Packet { r#type: PacketType::PacketErr.into(), data: text.into(), ..Packet::default() }
+}

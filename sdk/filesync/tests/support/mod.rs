@@ -1,0 +1,28 @@
+//! Two halves of a transfer joined in memory, and small trees to send.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use futures::StreamExt;
+use kiln_filesync::{ReceiveError, ReceiveOptions, ReceiveSummary, Root, SendError, SendOptions, SendSummary};
+use kiln_wire::proto::filetree::Packet;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// What both halves say in the end.
+pub type Outcome = (Result<SendSummary, SendError>, Result<ReceiveSummary, ReceiveError>);
+
+/// Sends one directory into another.
+pub async fn transfer(from: &Path, to: &Path, send: SendOptions, receive: ReceiveOptions) -> Outcome {
+    let (to_receiver, at_receiver) = mpsc::channel::<Packet>(64);
+    let (to_sender, at_sender) = mpsc::channel::<Packet>(64);
+    let root = Root::open(from).expect("the directory to send exists");
+    let sending = kiln_filesync::send(root, send, stream(at_sender), to_receiver);
+    let receiving = kiln_filesync::receive(to.to_owned(), receive, stream(at_receiver), to_sender);
+    tokio::join!(sending, receiving)
+}
+
+/// A channel as the stream of a call that never breaks.
+pub fn stream(packets: mpsc::Receiver<Packet>) -> impl futures::Stream<Item = Result<Packet, Infallible>> + Unpin {
+    ReceiverStream::new(packets).map(Ok)
+}
