@@ -3,6 +3,7 @@
 #![expect(
     missing_docs,
     clippy::all,
+    clippy::allow_attributes,
     clippy::use_self,
     clippy::implicit_clone,
     clippy::semicolon_if_nothing_returned,

@@ -1,0 +1,366 @@
+//! Identifiers of sources: what to get from outside, parsed once.
+//!
+//! The wire has a URL-like text and a map of attributes; past this door there are only types.
+//! Attributes nobody knows are ignored, as BuildKit does.
+
+use std::collections::BTreeMap;
+
+use kiln_oci::{Digest, Reference};
+use serde::{Serialize, Serializer};
+
+/// What to get from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Identifier {
+    /// An image of a registry.
+    Image(ImageSource),
+    /// An image of an OCI layout that the client holds.
+    OciLayout(OciLayoutSource),
+    /// A file by URL.
+    Http(HttpSource),
+    /// A git repository.
+    Git(GitSource),
+    /// A directory of the client.
+    Local(LocalSource),
+}
+
+/// An image of a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageSource {
+    /// Which.
+    #[serde(serialize_with = "as_text")]
+    pub reference: Reference,
+    /// Whether to ask the registry.
+    pub resolve_mode: ResolveMode,
+    /// The digest it must have.
+    pub checksum: Option<Digest>,
+    /// Only that many layers, from the bottom.
+    pub layer_limit: Option<usize>,
+    /// It is the image of a frontend.
+    pub frontend: bool,
+}
+
+/// Whether to ask the registry for an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum ResolveMode {
+    /// Yes, and use what is here if it does not answer.
+    #[default]
+    Default,
+    /// Always.
+    Pull,
+    /// Only if the image is not here.
+    Local,
+}
+
+/// An image of an OCI layout that the client holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OciLayoutSource {
+    /// Which; always with a digest.
+    #[serde(serialize_with = "as_text")]
+    pub reference: Reference,
+    /// The session that has it; empty is the build's.
+    pub session: String,
+    /// The name of the layout in the session.
+    pub store: String,
+    /// Only that many layers, from the bottom.
+    pub layer_limit: Option<usize>,
+    /// The digest it must have.
+    pub checksum: Option<Digest>,
+}
+
+/// A file by URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HttpSource {
+    /// Where.
+    pub url: String,
+    /// The digest it must have.
+    pub checksum: Option<Digest>,
+    /// The name it gets; empty is the server's or the URL's.
+    pub filename: String,
+    /// Its permissions.
+    pub perm: Option<u32>,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// The secret with the Authorization header; empty is the host's own.
+    pub auth_header_secret: String,
+    /// The Accept header.
+    pub accept: String,
+    /// The User-Agent header.
+    pub user_agent: String,
+}
+
+/// A git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GitSource {
+    /// The URL as git takes it.
+    pub remote: String,
+    /// A branch, tag, commit or full reference; empty is the default branch.
+    pub reference: String,
+    /// Only this directory.
+    pub subdir: String,
+    /// Keep `.git`.
+    pub keep_git_dir: bool,
+    /// The commit or tag object it must be; may be abbreviated.
+    pub checksum: String,
+    /// Leave submodules out.
+    pub skip_submodules: bool,
+    /// The secret with the Authorization header.
+    pub auth_header_secret: String,
+    /// The secret with a token.
+    pub auth_token_secret: String,
+    /// Known hosts for ssh.
+    pub known_hosts: String,
+    /// The id of the SSH agent to use; empty is none.
+    pub ssh_agent: String,
+    /// Give every entry the time of the commit.
+    pub commit_mtime: bool,
+}
+
+/// A directory of the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LocalSource {
+    /// Its name in the session.
+    pub name: String,
+    /// The session that has it; empty is the build's.
+    pub session: String,
+    /// Only what fits one of these.
+    pub include_patterns: Vec<String>,
+    /// Not what fits one of these.
+    pub exclude_patterns: Vec<String>,
+    /// Only these paths, symbolic links followed.
+    pub follow_paths: Vec<String>,
+    /// Directories with the same hint share what was transferred before.
+    pub shared_key_hint: String,
+    /// Transfer everything again rather than what changed.
+    pub differ_none: bool,
+    /// Makes the vertex unique.
+    pub unique: String,
+}
+
+/// Why a source is none.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IdentifierError {
+    /// Not `scheme://…` with a scheme Kiln has.
+    #[error(
+        "unknown source `{0}`, expected docker-image://, oci-layout://, git://, http(s):// or local://"
+    )]
+    Scheme(String),
+    /// An image reference that is none.
+    #[error("source `{identifier}`: {reason}")]
+    Reference {
+        /// The source.
+        identifier: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An attribute whose value makes no sense.
+    #[error("source `{identifier}`: invalid {key} `{value}`")]
+    Attribute {
+        /// The source.
+        identifier: String,
+        /// The attribute.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+type Attrs = BTreeMap<String, String>;
+
+impl Identifier {
+    /// Reads a source as it travels.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentifierError`] with the source and what is wrong with it.
+    pub fn parse(identifier: &str, attrs: &Attrs) -> Result<Self, IdentifierError> {
+        let shown: String = identifier.chars().take(300).collect();
+        let Some((scheme, rest)) = identifier.split_once("://") else {
+            return Err(IdentifierError::Scheme(shown));
+        };
+        let from = Attributes { identifier: &shown, attrs };
+        match scheme {
+            "docker-image" => image(rest, &from).map(Self::Image),
+            "oci-layout" => oci_layout(rest, &from).map(Self::OciLayout),
+            "http" | "https" => http(identifier, &from).map(Self::Http),
+            "git" => git(rest, &from).map(Self::Git),
+            "local" => local(rest, &from).map(Self::Local),
+            _ => Err(IdentifierError::Scheme(shown)),
+        }
+    }
+}
+
+/// Attributes with the source they belong to, for errors.
+struct Attributes<'a> {
+    identifier: &'a str,
+    attrs: &'a Attrs,
+}
+
+impl Attributes<'_> {
+    fn text(&self, key: &str) -> String {
+        self.attrs.get(key).cloned().unwrap_or_default()
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.attrs.get(key).is_some_and(|value| value == "true")
+    }
+
+    fn parse<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, IdentifierError> {
+        match self.attrs.get(key).filter(|value| !value.is_empty()) {
+            None => Ok(None),
+            Some(value) => parse(value).map(Some).ok_or_else(|| IdentifierError::Attribute {
+                identifier: self.identifier.into(),
+                key: key.into(),
+                value: value.clone(),
+            }),
+        }
+    }
+
+    fn list(&self, key: &str) -> Result<Vec<String>, IdentifierError> {
+        Ok(self.parse(key, |json| serde_json::from_str(json).ok())?.unwrap_or_default())
+    }
+
+    fn reference(&self, text: &str) -> Result<Reference, IdentifierError> {
+        text.parse().map_err(|error: kiln_oci::ReferenceError| IdentifierError::Reference {
+            identifier: self.identifier.into(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn layer_limit(&self, key: &str) -> Result<Option<usize>, IdentifierError> {
+        self.parse(key, |text| text.parse().ok().filter(|limit| *limit > 0))
+    }
+}
+
+fn image(rest: &str, from: &Attributes<'_>) -> Result<ImageSource, IdentifierError> {
+    let mode = |text: &str| match text {
+        "default" => Some(ResolveMode::Default),
+        "pull" => Some(ResolveMode::Pull),
+        "local" => Some(ResolveMode::Local),
+        _ => None,
+    };
+    Ok(ImageSource {
+        reference: from.reference(rest)?,
+        resolve_mode: from.parse("image.resolvemode", mode)?.unwrap_or_default(),
+        checksum: from.parse("image.checksum", |text| text.parse().ok())?,
+        layer_limit: from.layer_limit("image.layerlimit")?,
+        frontend: from.text("image.recordtype") == "frontend",
+    })
+}
+
+fn oci_layout(rest: &str, from: &Attributes<'_>) -> Result<OciLayoutSource, IdentifierError> {
+    let reference = from.reference(rest)?;
+    if reference.digest().is_none() {
+        let reason = "an OCI layout is addressed by digest (name@sha256:…)".into();
+        return Err(IdentifierError::Reference { identifier: from.identifier.into(), reason });
+    }
+    Ok(OciLayoutSource {
+        reference,
+        session: from.text("oci.session"),
+        store: from.text("oci.store"),
+        layer_limit: from.layer_limit("oci.layerlimit")?,
+        checksum: from.parse("image.checksum", |text| text.parse().ok())?,
+    })
+}
+
+fn http(identifier: &str, from: &Attributes<'_>) -> Result<HttpSource, IdentifierError> {
+    let octal = |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+    Ok(HttpSource {
+        url: identifier.to_owned(),
+        checksum: from.parse("http.checksum", |text| text.parse().ok())?,
+        filename: from.text("http.filename"),
+        perm: from.parse("http.perm", octal)?,
+        uid: from.parse("http.uid", |text| text.parse().ok())?.unwrap_or(0),
+        gid: from.parse("http.gid", |text| text.parse().ok())?.unwrap_or(0),
+        auth_header_secret: from.text("http.authheadersecret"),
+        accept: from.text("http.header.accept"),
+        user_agent: from.text("http.header.user-agent"),
+    })
+}
+
+fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> {
+    let (address, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let full = from.text("git.fullurl");
+    let remote = if full.is_empty() { format!("https://{address}") } else { full };
+    // The full URL carries its own fragment in some clients; what it points at is in the identifier.
+    let remote = remote.split('#').next().unwrap_or_default().to_owned();
+    let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit()).then(|| text.to_lowercase());
+    Ok(GitSource {
+        remote,
+        reference: reference.to_owned(),
+        subdir: subdir.trim_matches('/').to_owned(),
+        keep_git_dir: from.flag("git.keepgitdir"),
+        checksum: from.parse("git.checksum", hex)?.unwrap_or_default(),
+        skip_submodules: from.flag("git.skipsubmodules"),
+        auth_header_secret: from.text("git.authheadersecret"),
+        auth_token_secret: from.text("git.authtokensecret"),
+        known_hosts: from.text("git.knownsshhosts"),
+        ssh_agent: from.text("git.mountsshsock"),
+        commit_mtime: from.text("git.mtime") == "commit",
+    })
+}
+
+fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierError> {
+    Ok(LocalSource {
+        name: rest.to_owned(),
+        session: from.text("local.session"),
+        include_patterns: from.list("local.includepattern")?,
+        exclude_patterns: from.list("local.excludepatterns")?,
+        follow_paths: from.list("local.followpaths")?,
+        shared_key_hint: from.text("local.sharedkeyhint"),
+        differ_none: from.text("local.differ") == "none",
+        unique: from.text("local.unique"),
+    })
+}
+
+fn as_text<S: Serializer>(reference: &Reference, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(identifier: &str, attrs: &[(&str, &str)]) -> Result<Identifier, IdentifierError> {
+        let attrs = attrs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Identifier::parse(identifier, &attrs)
+    }
+
+    #[test]
+    fn an_image_keeps_its_normalised_reference() {
+        let Ok(Identifier::Image(image)) =
+            parse("docker-image://alpine", &[("image.resolvemode", "pull")])
+        else {
+            panic!("no image")
+        };
+        assert_eq!(image.reference.to_string(), "docker.io/library/alpine:latest");
+        assert_eq!(image.resolve_mode, ResolveMode::Pull);
+    }
+
+    #[test]
+    fn a_git_fragment_is_reference_and_directory() {
+        let attrs = [("git.fullurl", "https://example.com/a.git"), ("git.keepgitdir", "true")];
+        let Ok(Identifier::Git(git)) = parse("git://example.com/a.git#main:/docs", &attrs) else {
+            panic!("no git")
+        };
+        assert_eq!(
+            (git.remote.as_str(), git.reference.as_str(), git.subdir.as_str()),
+            ("https://example.com/a.git", "main", "docs")
+        );
+        assert!(git.keep_git_dir);
+    }
+
+    #[test]
+    fn nonsense_names_the_source_and_the_attribute() {
+        assert!(matches!(parse("alpine", &[]), Err(IdentifierError::Scheme(_))));
+        assert!(matches!(parse("oci-layout://a:b", &[]), Err(IdentifierError::Reference { .. })));
+        let error = parse("https://x/y", &[("http.perm", "9")]).unwrap_err();
+        assert_eq!(error.to_string(), "source `https://x/y`: invalid http.perm `9`");
+    }
+}

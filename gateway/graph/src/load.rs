@@ -1,0 +1,729 @@
+//! From a definition to a graph, or the reason why not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use kiln_oci::{Digest, Platform};
+use kiln_wire::pb;
+use prost::Message;
+
+use crate::{
+    BuildOp, CacheSharing, ContentCache, CopyAction, Edge, Exec, ExecMount, FileAction, FileInput,
+    FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier, IdentifierError, Location,
+    MountKind, NetworkMode, Op, ProgressGroup, ProxyEnv, Resources, SecretEnv, SecurityMode,
+    SourceFile, SourceRange, Ulimit, Vertex,
+};
+
+/// The most operations one definition may have.
+const MAX_OPS: usize = 200_000;
+
+/// What a definition is loaded for.
+#[derive(Clone, Debug)]
+pub struct LoadContext {
+    /// The platform of operations that name none.
+    pub default_platform: Platform,
+    /// The session of the build, which owns local directories.
+    pub session: String,
+    /// What the build may do beyond the ordinary.
+    pub entitlements: Entitlements,
+}
+
+/// What a build may do beyond the ordinary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// Use the host's network (`network.host`).
+    pub network_host: bool,
+    /// Run with the daemon's privileges (`security.insecure`).
+    pub security_insecure: bool,
+}
+
+/// Why a definition could not become a graph.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is nothing in it.
+    #[error("invalid empty definition")]
+    Empty,
+    /// There is too much in it.
+    #[error("definition has {0} operations, more than {MAX_OPS}")]
+    TooLarge(usize),
+    /// The bytes of an op are not the message they claim to be.
+    #[error("op {op} does not decode")]
+    Decode {
+        /// The op.
+        op: Digest,
+        /// Why.
+        source: prost::DecodeError,
+    },
+    /// An op reads a vertex the definition does not carry, or not yet at that place.
+    #[error("op {op} reads {input}, which the definition does not contain before it")]
+    MissingInput {
+        /// The op.
+        op: Digest,
+        /// What it reads.
+        input: String,
+    },
+    /// An op makes no sense.
+    #[error("op {op} ({name}): {reason}")]
+    Invalid {
+        /// The op.
+        op: Digest,
+        /// Its name for people.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A source makes no sense.
+    #[error("op {op}: {source}")]
+    Source {
+        /// The op.
+        op: Digest,
+        /// Why.
+        source: IdentifierError,
+    },
+    /// An op needs a feature this daemon does not have.
+    #[error(
+        "op {op}: unknown capability {capability}; the client or frontend is newer than this daemon"
+    )]
+    Capability {
+        /// The op.
+        op: Digest,
+        /// The feature.
+        capability: String,
+    },
+    /// An op does what the build may not.
+    #[error("{0} is not allowed (allow it with --allow {0})")]
+    Entitlement(&'static str),
+}
+
+impl Graph {
+    /// Loads a definition.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]; it names the op by the digest that the client knows.
+    pub fn load(definition: &pb::Definition, context: &LoadContext) -> Result<Self, LoadError> {
+        let Some((terminal, ops)) = definition.def.split_last() else {
+            return Err(LoadError::Empty);
+        };
+        if ops.len() > MAX_OPS {
+            return Err(LoadError::TooLarge(ops.len()));
+        }
+        let files: Vec<_> =
+            definition.source.iter().flat_map(|s| &s.infos).map(source_file).collect();
+        let mut loader =
+            Loader { context, definition, files, ids: BTreeMap::new(), vertices: IndexMap::new() };
+        for bytes in ops {
+            loader.add(bytes)?;
+        }
+        let root = loader.terminal(terminal)?;
+        Ok(Self { vertices: loader.vertices, root })
+    }
+}
+
+struct Loader<'a> {
+    context: &'a LoadContext,
+    definition: &'a pb::Definition,
+    files: Vec<Arc<SourceFile>>,
+    /// From the digest the client knows to the vertex's id.
+    ids: BTreeMap<String, Digest>,
+    vertices: IndexMap<Digest, Arc<Vertex>>,
+}
+
+impl Loader<'_> {
+    fn terminal(&self, bytes: &[u8]) -> Result<Option<Edge>, LoadError> {
+        let digest = Digest::sha256(bytes);
+        let op = decode(&digest, bytes)?;
+        match &op.inputs[..] {
+            [input] if op.op.is_none() => self.edge(&digest, input).map(Some),
+            _ => {
+                let reason =
+                    "the last op of a definition must be the terminal: one input and nothing else"
+                        .into();
+                Err(LoadError::Invalid { op: digest, name: "terminal".into(), reason })
+            }
+        }
+    }
+
+    fn edge(&self, op: &Digest, input: &pb::Input) -> Result<Edge, LoadError> {
+        let missing = || LoadError::MissingInput {
+            op: op.clone(),
+            input: input.digest.chars().take(100).collect(),
+        };
+        let vertex = self.ids.get(&input.digest).cloned().ok_or_else(missing)?;
+        let index = usize::try_from(input.index).map_err(|_| missing())?;
+        Ok(Edge { vertex, index })
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let digest = Digest::sha256(bytes);
+        if self.ids.contains_key(digest.as_str()) {
+            return Ok(());
+        }
+        let op = decode(&digest, bytes)?;
+        let inputs = op
+            .inputs
+            .iter()
+            .map(|input| self.edge(&digest, input))
+            .collect::<Result<Vec<_>, _>>()?;
+        let metadata = self.definition.metadata.get(digest.as_str()).cloned().unwrap_or_default();
+        check_caps(&digest, &metadata)?;
+        let platform =
+            op.platform.as_ref().map_or_else(|| self.context.default_platform.clone(), platform);
+        let typed = self.op(&digest, op.op, inputs.len())?;
+        let name = metadata
+            .description
+            .get("llb.customname")
+            .cloned()
+            .unwrap_or_else(|| display_name(&typed, &inputs));
+        let id = self.id(&digest, &typed, &inputs, metadata.ignore_cache);
+        let vertex = Vertex {
+            id: id.clone(),
+            name,
+            op: typed,
+            inputs,
+            platform,
+            ignore_cache: metadata.ignore_cache,
+            description: metadata.description,
+            progress_group: metadata.progress_group.map(|g| ProgressGroup {
+                id: g.id,
+                name: g.name,
+                weak: g.weak,
+            }),
+            resources: metadata.linux_resources.map(resources).unwrap_or_default(),
+            locations: self.locations(&digest),
+            digest: digest.clone(),
+        };
+        self.ids.insert(digest.to_string(), id.clone());
+        self.vertices.insert(id, Arc::new(vertex));
+        Ok(())
+    }
+
+    /// The id is the digest, unless the work is not the same for everyone who knows the digest.
+    fn id(&self, digest: &Digest, op: &Op, inputs: &[Edge], ignore_cache: bool) -> Digest {
+        let mut more = String::new();
+        if ignore_cache {
+            more.push_str("ignore-cache ");
+        }
+        if let Op::Source(source) = op
+            && let Identifier::Local(local) = source.as_ref()
+            && local.session.is_empty()
+        {
+            more.push_str(&self.context.session);
+        }
+        let own = |edge: &&Edge| {
+            self.vertices.get(&edge.vertex).is_some_and(|vertex| vertex.id != vertex.digest)
+        };
+        for edge in inputs.iter().filter(own) {
+            more.push_str(edge.vertex.as_str());
+        }
+        if more.is_empty() { digest.clone() } else { Digest::sha256(format!("{digest} {more}")) }
+    }
+
+    fn locations(&self, digest: &Digest) -> Vec<Location> {
+        let locations = self
+            .definition
+            .source
+            .as_ref()
+            .and_then(|source| source.locations.get(digest.as_str()));
+        let location = |location: &pb::Location| {
+            let file = usize::try_from(location.source_index)
+                .ok()
+                .and_then(|index| self.files.get(index))?;
+            Some(Location {
+                file: Arc::clone(file),
+                ranges: location.ranges.iter().map(source_range).collect(),
+            })
+        };
+        locations.map(|l| l.locations.iter().filter_map(location).collect()).unwrap_or_default()
+    }
+
+    fn op(&self, digest: &Digest, op: Option<pb::op::Op>, inputs: usize) -> Result<Op, LoadError> {
+        let invalid = |name: &str, reason: String| LoadError::Invalid {
+            op: digest.clone(),
+            name: name.into(),
+            reason,
+        };
+        match op {
+            None => Err(invalid("unknown", "an op of a kind this daemon does not know".into())),
+            Some(pb::op::Op::Source(source)) => {
+                Identifier::parse(&source.identifier, &source.attrs)
+                    .map(|identifier| Op::Source(Box::new(identifier)))
+                    .map_err(|source| LoadError::Source { op: digest.clone(), source })
+            }
+            Some(pb::op::Op::Exec(op)) => {
+                let exec = exec(op, inputs).map_err(|reason| invalid("exec", reason))?;
+                self.entitled(&exec)?;
+                Ok(Op::Exec(Box::new(exec)))
+            }
+            Some(pb::op::Op::File(op)) => {
+                file(op, inputs).map(Op::File).map_err(|reason| invalid("file", reason))
+            }
+            Some(pb::op::Op::Build(op)) => {
+                build(&op, inputs).map(Op::Build).map_err(|reason| invalid("build", reason))
+            }
+            Some(pb::op::Op::Merge(op)) => {
+                let list =
+                    op.inputs.iter().map(|i| input(i.input, inputs)).collect::<Result<Vec<_>, _>>();
+                list.map(Op::Merge).map_err(|reason| invalid("merge", reason))
+            }
+            Some(pb::op::Op::Diff(op)) => {
+                let (Some(lower), Some(upper)) = (op.lower, op.upper) else {
+                    return Err(invalid("diff", "a diff needs a lower and an upper side".into()));
+                };
+                let (lower, upper) = (input(lower.input, inputs), input(upper.input, inputs));
+                let both = lower.and_then(|lower| Ok(Op::Diff { lower, upper: upper? }));
+                both.map_err(|reason| invalid("diff", reason))
+            }
+            Some(pb::op::Op::Passthrough(op)) => {
+                let outputs = op
+                    .outputs
+                    .iter()
+                    .map(|i| input(*i, inputs)?.ok_or_else(|| "output -1".to_owned()));
+                let outputs = outputs
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|reason| invalid("passthrough", reason))?;
+                if op.id.is_empty() {
+                    return Err(invalid("passthrough", "it has no id".into()));
+                }
+                Ok(Op::Passthrough { id: op.id, outputs })
+            }
+        }
+    }
+
+    fn entitled(&self, exec: &Exec) -> Result<(), LoadError> {
+        let allowed = self.context.entitlements;
+        if exec.network == NetworkMode::Host && !allowed.network_host {
+            return Err(LoadError::Entitlement("network.host"));
+        }
+        if exec.security == SecurityMode::Insecure && !allowed.security_insecure {
+            return Err(LoadError::Entitlement("security.insecure"));
+        }
+        Ok(())
+    }
+}
+
+fn decode(digest: &Digest, bytes: &[u8]) -> Result<pb::Op, LoadError> {
+    pb::Op::decode(bytes).map_err(|source| LoadError::Decode { op: digest.clone(), source })
+}
+
+fn check_caps(digest: &Digest, metadata: &pb::OpMetadata) -> Result<(), LoadError> {
+    let unknown = |name: &&String| !kiln_wire::caps::LLB.contains(&name.as_str());
+    match metadata.caps.keys().find(unknown) {
+        Some(name) => Err(LoadError::Capability { op: digest.clone(), capability: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// An input number of an op: -1 is none, anything else must exist.
+fn input(number: i64, inputs: usize) -> Result<Option<usize>, String> {
+    match usize::try_from(number) {
+        Ok(index) if index < inputs => Ok(Some(index)),
+        _ if number == -1 => Ok(None),
+        _ => Err(format!("it reads input {number} of {inputs}")),
+    }
+}
+
+fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
+    let meta = op.meta.ok_or("it has no command")?;
+    if meta.args.is_empty() {
+        return Err("it has no arguments".into());
+    }
+    let mounts = op.mounts.into_iter().map(|m| mount(m, inputs)).collect::<Result<Vec<_>, _>>()?;
+    match mounts.iter().filter(|mount| mount.dest == "/").count() {
+        0 => return Err("it has no mount at /".into()),
+        1 => {}
+        _ => return Err("it has more than one mount at /".into()),
+    }
+    let network = match pb::NetMode::try_from(op.network) {
+        Ok(pb::NetMode::Unset) => NetworkMode::Default,
+        Ok(pb::NetMode::Host) => NetworkMode::Host,
+        Ok(pb::NetMode::None) => NetworkMode::None,
+        Err(_) => return Err(format!("invalid network mode {}", op.network)),
+    };
+    let security = match pb::SecurityMode::try_from(op.security) {
+        Ok(pb::SecurityMode::Sandbox) => SecurityMode::Sandbox,
+        Ok(pb::SecurityMode::Insecure) => SecurityMode::Insecure,
+        Err(_) => return Err(format!("invalid security mode {}", op.security)),
+    };
+    if let Some(device) = op.cdi_devices.iter().find(|device| !device.optional) {
+        return Err(format!("device {} is requested by the build but not allowed", device.name));
+    }
+    Ok(Exec {
+        args: meta.args,
+        env: meta.env,
+        cwd: meta.cwd,
+        user: meta.user,
+        proxy: meta.proxy_env.map(|p| ProxyEnv {
+            http: p.http_proxy,
+            https: p.https_proxy,
+            ftp: p.ftp_proxy,
+            no: p.no_proxy,
+            all: p.all_proxy,
+        }),
+        extra_hosts: meta
+            .extra_hosts
+            .into_iter()
+            .map(|h| HostEntry { host: h.host, ip: h.ip })
+            .collect(),
+        hostname: meta.hostname,
+        ulimits: meta
+            .ulimit
+            .into_iter()
+            .map(|u| Ulimit { name: u.name, soft: u.soft, hard: u.hard })
+            .collect(),
+        cgroup_parent: meta.cgroup_parent,
+        remove_mount_stubs_recursive: meta.remove_mount_stubs_recursive,
+        valid_exit_codes: meta.valid_exit_codes,
+        mounts,
+        network,
+        security,
+        secret_env: op
+            .secretenv
+            .into_iter()
+            .map(|s| SecretEnv { id: s.id, name: s.name, optional: s.optional })
+            .collect(),
+    })
+}
+
+fn mount(mount: pb::Mount, inputs: usize) -> Result<ExecMount, String> {
+    let kind = match pb::MountType::try_from(mount.mount_type) {
+        Ok(pb::MountType::Bind) => MountKind::Bind,
+        Ok(pb::MountType::Cache) => {
+            let cache = mount.cache_opt.unwrap_or_default();
+            let sharing = match pb::CacheSharingOpt::try_from(cache.sharing) {
+                Ok(pb::CacheSharingOpt::Shared) => CacheSharing::Shared,
+                Ok(pb::CacheSharingOpt::Private) => CacheSharing::Private,
+                Ok(pb::CacheSharingOpt::Locked) => CacheSharing::Locked,
+                Err(_) => return Err(format!("invalid cache sharing {}", cache.sharing)),
+            };
+            MountKind::Cache { id: cache.id, sharing }
+        }
+        Ok(pb::MountType::Tmpfs) => MountKind::Tmpfs {
+            size: mount.tmpfs_opt.map_or(0, |t| u64::try_from(t.size).unwrap_or(0)),
+        },
+        Ok(pb::MountType::Secret) => {
+            let s = mount.secret_opt.unwrap_or_default();
+            MountKind::Secret {
+                id: s.id,
+                uid: s.uid,
+                gid: s.gid,
+                mode: s.mode & 0o777,
+                optional: s.optional,
+            }
+        }
+        Ok(pb::MountType::Ssh) => {
+            let s = mount.ssh_opt.unwrap_or_default();
+            MountKind::Ssh {
+                id: s.id,
+                uid: s.uid,
+                gid: s.gid,
+                mode: s.mode & 0o777,
+                optional: s.optional,
+            }
+        }
+        Err(_) => return Err(format!("invalid mount type {}", mount.mount_type)),
+    };
+    if mount.dest.is_empty() {
+        return Err("a mount has no destination".into());
+    }
+    if mount.dest == "/" && kind != MountKind::Bind {
+        return Err("the mount at / must be a bind mount".into());
+    }
+    let output = match mount.output {
+        -1 => None,
+        number => Some(usize::try_from(number).map_err(|_| format!("invalid output {number}"))?),
+    };
+    let content_cache = match pb::MountContentCache::try_from(mount.content_cache) {
+        Ok(pb::MountContentCache::Default) => ContentCache::Default,
+        Ok(pb::MountContentCache::On) => ContentCache::On,
+        Ok(pb::MountContentCache::Off) => ContentCache::Off,
+        Err(_) => return Err(format!("invalid content cache {}", mount.content_cache)),
+    };
+    Ok(ExecMount {
+        input: input(mount.input, inputs)?,
+        selector: mount.selector,
+        dest: mount.dest,
+        output,
+        readonly: mount.readonly,
+        kind,
+        content_cache,
+    })
+}
+
+fn file(op: pb::FileOp, inputs: usize) -> Result<FileOp, String> {
+    if op.actions.is_empty() {
+        return Err("it has no actions".into());
+    }
+    let mut steps: Vec<FileStep> = Vec::new();
+    for (number, action) in op.actions.into_iter().enumerate() {
+        let from = |index: i64| match usize::try_from(index) {
+            Ok(index) if index < inputs => Ok(FileInput::Vertex(index)),
+            Ok(index) if index - inputs < number => Ok(FileInput::Action(index - inputs)),
+            _ if index == -1 => Ok(FileInput::Scratch),
+            _ => Err(format!("action {number} reads input {index}, which does not exist")),
+        };
+        let output = usize::try_from(action.output).ok();
+        let what = action
+            .action
+            .ok_or_else(|| format!("action {number} is of a kind this daemon does not know"))?;
+        let step = FileStep {
+            input: from(action.input)?,
+            secondary: from(action.secondary_input)?,
+            output,
+            action: file_action(what, &from)?,
+        };
+        steps.push(step);
+    }
+    Ok(FileOp { steps })
+}
+
+fn file_action(
+    action: pb::file_action::Action,
+    from: &impl Fn(i64) -> Result<FileInput, String>,
+) -> Result<FileAction, String> {
+    let time = |timestamp: i64| (timestamp >= 0).then_some(timestamp);
+    let mode = |mode: i32| {
+        u32::try_from(mode).map(|mode| mode & 0o7777).map_err(|_| format!("invalid mode {mode}"))
+    };
+    Ok(match action {
+        pb::file_action::Action::Copy(copy) => FileAction::Copy(Box::new(CopyAction {
+            src: copy.src,
+            dest: copy.dest,
+            owner: owner(copy.owner, from)?,
+            mode: u32::try_from(copy.mode).ok().map(|mode| mode & 0o7777),
+            mode_text: copy.mode_str,
+            follow_symlink: copy.follow_symlink,
+            dir_contents: copy.dir_copy_contents,
+            unpack: copy.attempt_unpack_docker_compatibility,
+            create_dest_path: copy.create_dest_path,
+            allow_wildcard: copy.allow_wildcard,
+            allow_empty_wildcard: copy.allow_empty_wildcard,
+            timestamp: time(copy.timestamp),
+            include_patterns: copy.include_patterns,
+            exclude_patterns: copy.exclude_patterns,
+            required_paths: copy.required_paths,
+            always_replace: copy.always_replace_existing_dest_paths,
+        })),
+        pb::file_action::Action::Mkfile(file) => FileAction::MakeFile {
+            path: file.path,
+            mode: mode(file.mode)?,
+            data: file.data.to_vec(),
+            owner: owner(file.owner, from)?,
+            timestamp: time(file.timestamp),
+        },
+        pb::file_action::Action::Mkdir(dir) => FileAction::MakeDir {
+            path: dir.path,
+            mode: mode(dir.mode)?,
+            make_parents: dir.make_parents,
+            owner: owner(dir.owner, from)?,
+            timestamp: time(dir.timestamp),
+        },
+        pb::file_action::Action::Rm(rm) => FileAction::Remove {
+            path: rm.path,
+            allow_not_found: rm.allow_not_found,
+            allow_wildcard: rm.allow_wildcard,
+        },
+        pb::file_action::Action::Symlink(link) => FileAction::Symlink {
+            target: link.oldpath,
+            path: link.newpath,
+            owner: owner(link.owner, from)?,
+            timestamp: time(link.timestamp),
+        },
+    })
+}
+
+fn owner(
+    owner: Option<pb::ChownOpt>,
+    from: &impl Fn(i64) -> Result<FileInput, String>,
+) -> Result<Option<FileOwner>, String> {
+    let Some(owner) = owner else { return Ok(None) };
+    let user = |user: Option<pb::UserOpt>| -> Result<Option<FileUser>, String> {
+        Ok(match user.and_then(|user| user.user) {
+            None => None,
+            Some(pb::user_opt::User::ById(id)) => Some(FileUser::Id(id)),
+            Some(pb::user_opt::User::ByName(named)) => {
+                Some(FileUser::Name { name: named.name, input: from(named.input)? })
+            }
+        })
+    };
+    Ok(Some(FileOwner { user: user(owner.user)?, group: user(owner.group)? }))
+}
+
+fn build(op: &pb::BuildOp, inputs: usize) -> Result<BuildOp, String> {
+    const DEFINITION: &str = "buildkit.llb.definition";
+    if op.builder != -1 {
+        return Err(format!("it names builder {}, only -1 (LLB) exists", op.builder));
+    }
+    let mut named = BTreeMap::new();
+    for (name, entry) in &op.inputs {
+        named.insert(
+            name.clone(),
+            input(entry.input, inputs)?.ok_or_else(|| format!("input {name} is empty"))?,
+        );
+    }
+    let definition =
+        named.get(DEFINITION).copied().ok_or_else(|| format!("it has no input {DEFINITION}"))?;
+    let filename = op.attrs.get("llbbuild.filename").filter(|name| !name.is_empty());
+    Ok(BuildOp {
+        input: definition,
+        inputs: named,
+        filename: filename.cloned().unwrap_or_else(|| DEFINITION.to_owned()),
+    })
+}
+
+fn platform(platform: &pb::Platform) -> Platform {
+    Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        os_version: platform.os_version.clone(),
+        os_features: platform.os_features.clone(),
+        variant: platform.variant.clone(),
+    }
+    .normalized()
+}
+
+fn resources(limits: pb::LinuxResources) -> Resources {
+    Resources {
+        memory: limits.memory,
+        memory_swap: limits.memory_swap,
+        cpu_shares: limits.cpu_shares,
+        cpu_period: limits.cpu_period,
+        cpu_quota: limits.cpu_quota,
+        cpuset_cpus: limits.cpuset_cpus,
+        cpuset_mems: limits.cpuset_mems,
+    }
+}
+
+fn source_file(info: &pb::SourceInfo) -> Arc<SourceFile> {
+    Arc::new(SourceFile {
+        filename: info.filename.clone(),
+        data: info.data.to_vec(),
+        language: info.language.clone(),
+    })
+}
+
+fn source_range(range: &pb::Range) -> SourceRange {
+    let (start, end) =
+        (range.start.unwrap_or_default(), range.end.or(range.start).unwrap_or_default());
+    SourceRange {
+        start_line: start.line,
+        start_character: start.character,
+        end_line: end.line,
+        end_character: end.character,
+    }
+}
+
+/// The name of a vertex to which the client gave none.
+fn display_name(op: &Op, inputs: &[Edge]) -> String {
+    match op {
+        Op::Source(identifier) => match identifier.as_ref() {
+            Identifier::Image(image) => format!("docker-image://{}", image.reference),
+            Identifier::OciLayout(layout) => format!("oci-layout://{}", layout.reference),
+            Identifier::Http(http) => http.url.clone(),
+            Identifier::Git(git) => {
+                format!("git://{}", git.remote.split_once("://").map_or(&*git.remote, |(_, r)| r))
+            }
+            Identifier::Local(local) => format!("local://{}", local.name),
+        },
+        Op::Exec(exec) => exec.args.join(" "),
+        Op::File(file) => file.steps.iter().map(file_name).collect::<Vec<_>>().join(", "),
+        Op::Build(_) => "build".into(),
+        Op::Merge(_) => format!("merge ({} inputs)", inputs.len()),
+        Op::Diff { .. } => "diff".into(),
+        Op::Passthrough { id, .. } => format!("passthrough {id}"),
+    }
+}
+
+fn file_name(step: &FileStep) -> String {
+    match &step.action {
+        FileAction::Copy(copy) => format!("copy {} {}", copy.src, copy.dest),
+        FileAction::MakeFile { path, .. } => format!("mkfile {path}"),
+        FileAction::MakeDir { path, .. } => format!("mkdir {path}"),
+        FileAction::Remove { path, .. } => format!("rm {path}"),
+        FileAction::Symlink { target, path, .. } => format!("symlink {path} -> {target}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> LoadContext {
+        LoadContext {
+            default_platform: Platform::new("linux", "amd64"),
+            session: "session".into(),
+            entitlements: Entitlements::default(),
+        }
+    }
+
+    fn definition(ops: &[pb::Op]) -> pb::Definition {
+        pb::Definition {
+            def: ops.iter().map(|op| op.encode_to_vec().into()).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn source(identifier: &str) -> pb::Op {
+        let source = pb::SourceOp { identifier: identifier.into(), ..Default::default() };
+        pb::Op { op: Some(pb::op::Op::Source(source)), ..Default::default() }
+    }
+
+    fn reading(op: &pb::Op) -> pb::Op {
+        let input = pb::Input { digest: Digest::sha256(op.encode_to_vec()).to_string(), index: 0 };
+        pb::Op { inputs: vec![input], ..Default::default() }
+    }
+
+    #[test]
+    fn a_source_and_a_terminal_are_a_graph() {
+        let image = source("docker-image://docker.io/library/alpine:latest");
+        let graph =
+            Graph::load(&definition(&[image.clone(), reading(&image)]), &context()).unwrap();
+        let root = graph.root().unwrap();
+        assert_eq!(
+            graph.vertex(&root.vertex).unwrap().name,
+            "docker-image://docker.io/library/alpine:latest"
+        );
+    }
+
+    #[test]
+    fn local_directories_of_two_sessions_are_two_pieces_of_work() {
+        let local = source("local://context");
+        let definition = definition(&[local.clone(), reading(&local)]);
+        let one = Graph::load(&definition, &context()).unwrap();
+        let other = Graph::load(&definition, &LoadContext { session: "other".into(), ..context() })
+            .unwrap();
+        assert_ne!(one.root(), other.root());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let image = source("docker-image://alpine");
+        let missing = Graph::load(&definition(&[reading(&image)]), &context()).unwrap_err();
+        assert!(matches!(missing, LoadError::MissingInput { .. }), "{missing}");
+        assert!(matches!(
+            Graph::load(&pb::Definition::default(), &context()),
+            Err(LoadError::Empty)
+        ));
+        let garbage =
+            pb::Definition { def: vec![vec![0xff; 9].into(), vec![].into()], ..Default::default() };
+        assert!(matches!(Graph::load(&garbage, &context()), Err(LoadError::Decode { .. })));
+    }
+
+    #[test]
+    fn the_host_network_needs_to_be_allowed() {
+        let image = source("docker-image://alpine");
+        let mut run = reading(&image);
+        run.op = Some(pb::op::Op::Exec(pb::ExecOp {
+            meta: Some(pb::Meta { args: vec!["true".into()], ..Default::default() }),
+            mounts: vec![pb::Mount { dest: "/".into(), ..Default::default() }],
+            network: pb::NetMode::Host.into(),
+            ..Default::default()
+        }));
+        let definition = definition(&[image, run.clone(), reading(&run)]);
+        let error = Graph::load(&definition, &context()).unwrap_err();
+        assert!(error.to_string().starts_with("network.host is not allowed"), "{error}");
+        let entitlements = Entitlements { network_host: true, ..Default::default() };
+        assert!(Graph::load(&definition, &LoadContext { entitlements, ..context() }).is_ok());
+    }
+}
