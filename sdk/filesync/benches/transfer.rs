@@ -22,15 +22,21 @@ fn tree() -> TempDir {
     for index in 0..FILES {
         let directory = root.path().join(format!("dir{:03}/sub{}", index / 100, index % 3));
         fs::create_dir_all(&directory).expect("a directory");
-        fs::write(directory.join(format!("file{index}.txt")), format!("content of {index}\n").repeat(20)).expect("a file");
+        fs::write(
+            directory.join(format!("file{index}.txt")),
+            format!("content of {index}\n").repeat(20),
+        )
+        .expect("a file");
     }
     root
 }
 
 fn transfer(from: &Path, to: &Path) -> u64 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     let options = ReceiveOptions { owner: Owner::Ours, ..ReceiveOptions::default() };
-    let (sent, received) = runtime.block_on(support::transfer(from, to, SendOptions::default(), options));
+    let (sent, received) =
+        runtime.block_on(support::transfer(from, to, SendOptions::default(), options));
     sent.expect("sending works");
     received.expect("receiving works").changed
 }
@@ -38,7 +44,9 @@ fn transfer(from: &Path, to: &Path) -> u64 {
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn first(bencher: divan::Bencher<'_, '_>) {
     let from = tree();
-    bencher.with_inputs(|| TempDir::new().expect("a directory")).bench_refs(|to| transfer(from.path(), to.path()));
+    bencher
+        .with_inputs(|| TempDir::new().expect("a directory"))
+        .bench_refs(|to| transfer(from.path(), to.path()));
 }
 
 #[divan::bench(sample_count = 10, sample_size = 1)]

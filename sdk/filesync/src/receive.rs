@@ -214,8 +214,10 @@ where
     tokio::select! {
         moved = moving => {
             // Without its feed the job comes to an end; nothing is written once this returns.
-            let done = finished((&mut job).await);
-            moved.and(done)
+            match finished((&mut job).await) {
+                Err(ReceiveError::Closed) => moved.and(Err(ReceiveError::Closed)),
+                done => done,
+            }
         }
         done = &mut job => finished(done),
     }

@@ -102,12 +102,14 @@ pub(crate) fn xattrs(
 ) -> Vec<(String, Vec<u8>)> {
     // The only way to name an entry of an open directory to these calls.
     let path = format!("/proc/self/fd/{}/{name}", directory.as_fd().as_raw_fd());
-    let Ok(length) = rustix::fs::llistxattr(&path, &mut [0u8; 0][..]) else { return Vec::new() };
-    if length == 0 || length > XATTR_BYTES {
-        return Vec::new();
-    }
-    let mut names = vec![0u8; length];
-    let Ok(length) = rustix::fs::llistxattr(&path, &mut names[..]) else { return Vec::new() };
+    let mut names = vec![0u8; 256];
+    let length = match rustix::fs::llistxattr(&path, &mut names[..]) {
+        Err(rustix::io::Errno::RANGE) => {
+            names = vec![0; XATTR_BYTES];
+            rustix::fs::llistxattr(&path, &mut names[..]).unwrap_or(0)
+        }
+        other => other.unwrap_or(0),
+    };
     names[..length]
         .split(|byte| *byte == 0)
         .filter_map(|key| std::str::from_utf8(key).ok())

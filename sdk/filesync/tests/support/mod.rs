@@ -4,16 +4,23 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use futures::StreamExt;
-use kiln_filesync::{ReceiveError, ReceiveOptions, ReceiveSummary, Root, SendError, SendOptions, SendSummary};
+use kiln_filesync::{
+    ReceiveError, ReceiveOptions, ReceiveSummary, Root, SendError, SendOptions, SendSummary,
+};
 use kiln_wire::proto::filetree::Packet;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// What both halves say in the end.
-pub type Outcome = (Result<SendSummary, SendError>, Result<ReceiveSummary, ReceiveError>);
+pub(crate) type Outcome = (Result<SendSummary, SendError>, Result<ReceiveSummary, ReceiveError>);
 
 /// Sends one directory into another.
-pub async fn transfer(from: &Path, to: &Path, send: SendOptions, receive: ReceiveOptions) -> Outcome {
+pub(crate) async fn transfer(
+    from: &Path,
+    to: &Path,
+    send: SendOptions,
+    receive: ReceiveOptions,
+) -> Outcome {
     let (to_receiver, at_receiver) = mpsc::channel::<Packet>(64);
     let (to_sender, at_sender) = mpsc::channel::<Packet>(64);
     let root = Root::open(from).expect("the directory to send exists");
@@ -23,6 +30,8 @@ pub async fn transfer(from: &Path, to: &Path, send: SendOptions, receive: Receiv
 }
 
 /// A channel as the stream of a call that never breaks.
-pub fn stream(packets: mpsc::Receiver<Packet>) -> impl futures::Stream<Item = Result<Packet, Infallible>> + Unpin {
+pub(crate) fn stream(
+    packets: mpsc::Receiver<Packet>,
+) -> impl futures::Stream<Item = Result<Packet, Infallible>> + Unpin {
     ReceiverStream::new(packets).map(Ok)
 }
