@@ -1,1 +1,32 @@
-//! Runs the processes of a build: paths and mounts in, exit status out.
+//! Runs the processes of a build: plain paths and mounts in, exit status and output out.
+//!
+//! An [`Executor`] is given a [`Process`], which is all data, and [`Stdio`]; it answers with a
+//! [`Running`] process. [`Native`] makes containers itself, through a [`Spawner`] that the daemon
+//! starts once. Stores, graphs and sessions are unknown here.
+//! This is the only crate that starts the processes of a build; those of the host (plugins, git)
+//! are started with [`spawn_host`]. A program that uses it calls [`spawner_main_if_asked`] first
+//! thing in its `main`.
+
+mod capabilities;
+mod cgroup;
+mod container;
+mod executor;
+mod native;
+mod network_files;
+mod process;
+mod seccomp;
+mod spawner;
+mod stdio;
+mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod userns;
+
+pub use executor::{ExecError, Executor, ExitStatus, Running};
+pub use native::{HostRunning, Native, spawn_host};
+pub use process::{
+    ExecProcess, HostProcess, Mount, MountSource, Network, Process, Resources, Rootfs, Security,
+    Ulimit,
+};
+pub use spawner::{Spawner, spawner_main_if_asked};
+pub use stdio::{Pipes, Stdio};

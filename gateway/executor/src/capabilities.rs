@@ -1,0 +1,46 @@
+//! Which capabilities a process may have.
+
+use rustix::thread::CapabilitySet;
+
+use crate::process::Security;
+
+/// The names of a sandbox's capabilities, as an OCI configuration wants them.
+pub(crate) const SANDBOX_NAMES: &[&str] = &[
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SYS_CHROOT",
+    "CAP_MKNOD",
+    "CAP_AUDIT_WRITE",
+    "CAP_SETFCAP",
+];
+
+/// The most that a process of this confinement may have.
+pub(crate) fn of(security: Security) -> CapabilitySet {
+    match security {
+        Security::Insecure => CapabilitySet::all(),
+        Security::Sandbox => {
+            CapabilitySet::CHOWN
+                | CapabilitySet::DAC_OVERRIDE
+                | CapabilitySet::FOWNER
+                | CapabilitySet::FSETID
+                | CapabilitySet::KILL
+                | CapabilitySet::SETGID
+                | CapabilitySet::SETUID
+                | CapabilitySet::SETPCAP
+                | CapabilitySet::NET_BIND_SERVICE
+                | CapabilitySet::NET_RAW
+                | CapabilitySet::SYS_CHROOT
+                | CapabilitySet::MKNOD
+                | CapabilitySet::AUDIT_WRITE
+                | CapabilitySet::SETFCAP
+        }
+    }
+}

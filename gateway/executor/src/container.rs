@@ -1,0 +1,134 @@
+//! The inside of a new container, from the fork to the exec.
+//!
+//! [`run`] executes in a freshly forked, single-threaded child that is already in new namespaces. It
+//! builds the file system under a private scratch mount, moves into it, gives up privileges and
+//! becomes the program. It returns only to say why that failed.
+
+mod devices;
+mod identity;
+mod launch;
+mod mounts;
+mod overlay;
+mod stubs;
+mod system;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+
+pub(crate) use devices::{DeviceGuard, device_rules};
+pub(crate) use identity::Identity;
+pub(crate) use launch::execute_host;
+pub(crate) use stubs::{StubDirectory, Stubs, remove as remove_stubs};
+
+use crate::process::{ExecProcess, Network, Process};
+use crate::seccomp::Filter;
+use crate::spawner::{Failure, Setup, Step, send};
+use crate::sys;
+
+/// What a child inherits from its spawner.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// An empty directory to mount the container's private scratch space on.
+    pub(crate) scratch: &'a Path,
+    /// The system call filter of a sandbox.
+    pub(crate) filter: &'a Filter,
+    /// Whether this is a user namespace, where some file systems and ids are out of reach.
+    pub(crate) user_namespace: bool,
+    /// How device nodes made by the container are kept dead.
+    pub(crate) devices: DeviceGuard,
+    /// Where to report what the spawner must know.
+    pub(crate) setup: BorrowedFd<'a>,
+}
+
+/// Becomes `process`; the caller has forked it into new namespaces.
+pub(crate) fn run(process: &Process, context: &Context<'_>) -> Failure {
+    match prepare(process, context) {
+        Ok(program) => program.execute(),
+        Err(failure) => failure,
+    }
+}
+
+/// Becomes `process` inside the namespaces of `container`, a pidfd.
+pub(crate) fn join(
+    process: &ExecProcess,
+    container: BorrowedFd<'_>,
+    context: &Context<'_>,
+) -> Failure {
+    match enter(process, container, context) {
+        Ok(program) => program.execute(),
+        Err(failure) => failure,
+    }
+}
+
+/// Builds the container around the calling process.
+fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, Failure> {
+    rustix::process::umask(Mode::empty());
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step(|| "make mounts private".into())?;
+    let root = mounts::mount_root(process, context)?;
+    let mut stubs = Stubs::new(&root, process)?;
+    system::mount(&mut stubs, process, context)?;
+    mounts::mount_network_files(&mut stubs, process, context)?;
+    mounts::mount_all(&mut stubs, process, context)?;
+    let identity = identity::look_up(root.as_fd(), &process.user)?;
+    stubs.make_working_directory(&process.cwd(), &identity)?;
+    system::mask(&root, process)?;
+    if process.readonly_rootfs {
+        sys::mount_setattr(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
+            .step(|| "make the root read-only".into())?;
+    }
+    for (directory, descriptor) in stubs.finish() {
+        send(context.setup, &Setup::Stubs(directory), &[descriptor.as_fd()])
+            .step(|| "report mount points".into())?;
+    }
+    change_root(root)?;
+    name_and_network(process)?;
+    launch::Program::new(process, identity, context)
+}
+
+/// Makes `root` the root of the mount namespace, and lets go of the old one.
+fn change_root(root: OwnedFd) -> Result<(), Failure> {
+    rustix::process::fchdir(&root).step(|| "enter the root".into())?;
+    rustix::process::pivot_root(".", ".").step(|| "change the root".into())?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step(|| "leave the old root".into())?;
+    rustix::process::chdir("/").step(|| "enter the new root".into())
+}
+
+/// Sets the host name, and brings the loopback of a private network up.
+fn name_and_network(process: &Process) -> Result<(), Failure> {
+    rustix::system::sethostname(process.hostname().as_bytes())
+        .step(|| format!("set host name {}", process.hostname()))?;
+    match process.network {
+        Network::Host => Ok(()),
+        Network::None => sys::loopback_up().step(|| "bring the loopback device up".into()),
+    }
+}
+
+/// Moves the calling process into a container, leaving a parent behind that only says who it is.
+fn enter(
+    process: &ExecProcess,
+    container: BorrowedFd<'_>,
+    context: &Context<'_>,
+) -> Result<launch::Program, Failure> {
+    use rustix::thread::ThreadNameSpaceType as Space;
+    // Processes of the container must not reach into one that still carries the host with it.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .step(|| "hide from the container".into())?;
+    let spaces = Space::MOUNT | Space::PROCESS_ID | Space::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    let spaces = spaces | Space::INTER_PROCESS_COMMUNICATION | Space::NETWORK;
+    rustix::thread::move_into_thread_name_spaces(container, spaces | Space::CONTROL_GROUP)
+        .step(|| "enter the container".into())?;
+    // Only a child is in the process namespace; it becomes a child of the spawner as well.
+    if let Some(pid) = sys::clone3(libc::CLONE_PARENT as u64, None).step(|| "fork".into())? {
+        let joined = Setup::Joined(pid.as_raw_nonzero().get());
+        let code = i32::from(send(context.setup, &joined, &[]).is_err());
+        sys::exit_now(code);
+    }
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the root".into())?;
+    let identity = identity::look_up(root.as_fd(), &process.user)?;
+    launch::Program::joining(process, identity, context)
+}

@@ -1,0 +1,160 @@
+//! Who a process is: user, group, supplementary groups and home, as the root's own files say.
+
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use rustix::fs::{FileType, OFlags};
+
+use super::stubs::open_inside;
+use crate::spawner::Failure;
+
+/// A larger user file is refused.
+const MAX_FILE_BYTES: u64 = 10 << 20;
+
+/// The ids of a process, and where its home is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: String,
+}
+
+/// Resolves `user` with the `/etc/passwd` and `/etc/group` below `root`.
+pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str) -> Result<Identity, Failure> {
+    let read = |path: &str| read_inside(root, Path::new(path)).unwrap_or_default();
+    resolve(user, &read("/etc/passwd"), &read("/etc/group"))
+        .map_err(|message| Failure::Setup { step: format!("look up user {user:?}"), message })
+}
+
+fn read_inside(root: BorrowedFd<'_>, path: &Path) -> io::Result<String> {
+    // A named pipe in place of the file must not block.
+    let file = std::fs::File::from(open_inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Resolves `user` with the texts of the two files.
+///
+/// Numbers need no entry and bring no supplementary groups, as with the peer.
+pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, String> {
+    let (name, group_name) = match user.split_once(':') {
+        Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
+        None => (user, None),
+    };
+    let uid = if name.is_empty() { Some(0) } else { name.parse::<u32>().ok() };
+    let entry = accounts(passwd).find(|account| match uid {
+        Some(uid) => account.uid == uid,
+        None => account.name == name,
+    });
+    let home = entry.as_ref().map_or("/", |account| account.home).to_owned();
+    let (uid, own_gid) = match (uid, &entry) {
+        (Some(uid), _) => (uid, 0),
+        (None, Some(account)) => (account.uid, account.gid),
+        (None, None) => {
+            return Err(format!("unable to find user {name}: no matching entries in passwd file"));
+        }
+    };
+    let gid = match group_name {
+        Some(group_name) => group_id(group_name, group)?,
+        None => own_gid,
+    };
+    let by_name = name.parse::<u32>().is_err() && !name.is_empty();
+    let groups =
+        if by_name && group_name.is_none() { memberships(name, group) } else { Vec::new() };
+    Ok(Identity { uid, gid, groups, home })
+}
+
+struct Account<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+fn accounts(passwd: &str) -> impl Iterator<Item = Account<'_>> {
+    passwd.lines().filter_map(|line| {
+        let mut fields = line.trim().split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        let home = fields.nth(1).filter(|home| !home.is_empty()).unwrap_or("/");
+        Some(Account { name, uid, gid, home })
+    })
+}
+
+/// Name, id and members of each group.
+fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
+    group.lines().filter_map(|line| {
+        let mut fields = line.trim().split(':');
+        let name = fields.next()?;
+        let gid = fields.nth(1)?.parse().ok()?;
+        Some((name, gid, fields.next().unwrap_or_default()))
+    })
+}
+
+fn group_id(name: &str, group: &str) -> Result<u32, String> {
+    if let Ok(gid) = name.parse() {
+        return Ok(gid);
+    }
+    groups(group)
+        .find_map(|(found, gid, _)| (found == name).then_some(gid))
+        .ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))
+}
+
+fn memberships(user: &str, group: &str) -> Vec<u32> {
+    groups(group)
+        .filter(|(_, _, members)| members.split(',').any(|member| member == user))
+        .map(|(_, gid, _)| gid)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n";
+    const GROUP: &str = "root:x:0:\nstaff:x:50:bob,ann\nann:x:1001:\nwheel:x:10:ann\n";
+
+    #[track_caller]
+    fn check(user: &str, uid: u32, gid: u32, groups: &[u32], home: &str) {
+        let expected = Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() };
+        assert_eq!(resolve(user, PASSWD, GROUP), Ok(expected));
+    }
+
+    #[test]
+    fn nobody_in_particular_is_root() {
+        check("", 0, 0, &[], "/root");
+    }
+
+    #[test]
+    fn numbers_need_no_entry() {
+        check("7", 7, 0, &[], "/");
+        check("7:8", 7, 8, &[], "/");
+        check("1000", 1000, 0, &[], "/home/ann");
+    }
+
+    #[test]
+    fn a_name_brings_its_group_and_memberships() {
+        check("ann", 1000, 1001, &[50, 10], "/home/ann");
+    }
+
+    #[test]
+    fn a_named_group_replaces_the_memberships() {
+        check("ann:staff", 1000, 50, &[], "/home/ann");
+        check("ann:77", 1000, 77, &[], "/home/ann");
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_names_the_file() {
+        let user = resolve("eve", PASSWD, GROUP).expect_err("no such user");
+        assert_eq!(user, "unable to find user eve: no matching entries in passwd file");
+        let group = resolve("ann:none", PASSWD, GROUP).expect_err("no such group");
+        assert_eq!(group, "unable to find group none: no matching entries in group file");
+    }
+}

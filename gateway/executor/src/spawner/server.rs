@@ -1,0 +1,435 @@
+//! The helper process itself: forks jobs, watches them, cleans up behind them.
+//!
+//! One thread, one loop over the control socket, the jobs' sockets and child signals. Everything
+//! slow (mounting, looking up) happens in the children.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+use rustix::net::SocketFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+
+use super::protocol::{Command, Failure, Report, Request, Setup, Step, receive, send, unseal};
+use super::{ARGUMENT_ZERO, socket_pair};
+use crate::cgroup::{Group, Hierarchy};
+use crate::container::{self, Context, DeviceGuard, StubDirectory};
+use crate::process::{Network, Process, Security};
+use crate::seccomp::Filter;
+use crate::stdio::set_size;
+use crate::sys::{self, CStrings};
+
+/// How many descriptors come with a request: body, job socket, three streams.
+const REQUEST_DESCRIPTORS: usize = 5;
+
+/// Runs until the daemon closes the control socket; returns the exit code.
+pub(super) fn main(scratch: &Path, sealed: bool) -> i32 {
+    if !sealed {
+        // Only returns if the executable cannot be sealed; then it is used as it is.
+        seal_executable(scratch).ok();
+    }
+    i32::from(Server::new(scratch).and_then(Server::run).is_err())
+}
+
+/// Executes this program again through a read-only mount of its own.
+///
+/// A container's first process starts as this program; so nothing inside can write to its file.
+fn seal_executable(scratch: &Path) -> io::Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let program = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
+    sys::mount_setattr(program.as_fd(), libc::MOUNT_ATTR_RDONLY, false)?;
+    let scratch = scratch.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
+    Err(sys::execute_fd(program.as_fd(), &CStrings::new([ARGUMENT_ZERO, scratch, "sealed"])?))
+}
+
+/// The state of the loop.
+struct Server {
+    control: OwnedFd,
+    signals: OwnedFd,
+    scratch: PathBuf,
+    filter: Filter,
+    hierarchy: Hierarchy,
+    user_namespace: bool,
+    devices: DeviceGuard,
+    /// By number, in the order they were started.
+    jobs: BTreeMap<u64, Job>,
+    started: u64,
+}
+
+/// One process, from its fork until it is cleaned up.
+struct Job {
+    number: u64,
+    pid: Pid,
+    kind: JobKind,
+    /// To the daemon; gone once the daemon lost interest.
+    socket: Option<OwnedFd>,
+    /// To the child; gone once its program runs or will never run.
+    setup: Option<OwnedFd>,
+    failure: Option<Failure>,
+    stubs: Vec<(StubDirectory, OwnedFd)>,
+    terminal: Option<OwnedFd>,
+    group: Option<Group>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum JobKind {
+    Container,
+    Exec,
+    Host,
+}
+
+impl JobKind {
+    /// The kind of a request's job, and whether it has a terminal.
+    fn of(request: &Request) -> (Self, bool) {
+        match request {
+            Request::Container(process) => (Self::Container, process.tty),
+            Request::Exec { process, .. } => (Self::Exec, process.tty),
+            Request::Host(_) => (Self::Host, false),
+        }
+    }
+}
+
+/// What the loop woke up for.
+enum Wake {
+    Control,
+    Signals,
+    Job(u64),
+    Setup(u64),
+}
+
+impl Server {
+    fn new(scratch: &Path) -> io::Result<Self> {
+        let control = sys::take_control().ok_or(io::ErrorKind::NotConnected)?;
+        let signals = sys::child_signals()?;
+        rustix::process::chdir("/")?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&null)?;
+        let user_namespace = crate::userns::inside();
+        let hierarchy = Hierarchy::detect();
+        let devices = if user_namespace {
+            DeviceGuard::UserNamespace
+        } else if hierarchy.guard_devices() {
+            DeviceGuard::ControlGroup
+        } else {
+            DeviceGuard::Mounts
+        };
+        let (filter, scratch) = (Filter::sandbox(), scratch.to_owned());
+        let jobs = BTreeMap::new();
+        Ok(Self {
+            control,
+            signals,
+            scratch,
+            filter,
+            hierarchy,
+            user_namespace,
+            devices,
+            jobs,
+            started: 0,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            for wake in self.wait()? {
+                match wake {
+                    Wake::Control if !self.accept()? => return Ok(()),
+                    Wake::Control => {}
+                    Wake::Signals => self.reap(),
+                    Wake::Job(number) => self.obey(number),
+                    Wake::Setup(number) => self.hear(number),
+                }
+            }
+        }
+    }
+
+    /// Waits until something can be read.
+    fn wait(&self) -> io::Result<Vec<Wake>> {
+        let mut sources = vec![(Wake::Control, &self.control), (Wake::Signals, &self.signals)];
+        for (number, job) in &self.jobs {
+            sources.extend(job.socket.as_ref().map(|socket| (Wake::Job(*number), socket)));
+            sources.extend(job.setup.as_ref().map(|setup| (Wake::Setup(*number), setup)));
+        }
+        let mut polled: Vec<PollFd<'_>> =
+            sources.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::IN)).collect();
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|((wake, _), ready)| ready.then_some(wake))
+            .collect())
+    }
+
+    /// Takes one request; `false` once the daemon is gone.
+    fn accept(&mut self) -> io::Result<bool> {
+        let Some(((), descriptors)) = receive::<()>(&self.control)? else {
+            self.jobs.values().for_each(|job| job.kill(Signal::KILL.as_raw()));
+            return Ok(false);
+        };
+        let Ok([body, socket, stdin, stdout, stderr]) =
+            <[OwnedFd; REQUEST_DESCRIPTORS]>::try_from(descriptors)
+        else {
+            return Ok(true);
+        };
+        let result = unseal(body)
+            .step(|| "read the request".into())
+            .and_then(|request| self.start(&request, &socket, &[stdin, stdout, stderr]));
+        match result {
+            Ok(mut job) => {
+                job.socket = Some(socket);
+                self.jobs.insert(job.number, job);
+            }
+            Err(failure) => {
+                send(&socket, &Report::Failed(failure), &[]).ok();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Forks the child of a request.
+    fn start(
+        &mut self,
+        request: &Request,
+        socket: &OwnedFd,
+        streams: &[OwnedFd; 3],
+    ) -> Result<Job, Failure> {
+        rustix::io::ioctl_fionbio(socket, true).step(|| "use the job's socket".into())?;
+        let (setup, theirs) =
+            socket_pair(SocketFlags::CLOEXEC).step(|| "make a setup socket".into())?;
+        rustix::io::ioctl_fionbio(&setup, true).step(|| "use the setup socket".into())?;
+        let (kind, tty) = JobKind::of(request);
+        let terminal = tty.then(|| streams[0].try_clone()).transpose();
+        let terminal = terminal.step(|| "keep the terminal".into())?;
+        let (flags, entered) = match request {
+            Request::Container(process) => (namespaces(process), None),
+            Request::Exec { container, .. } => (0, Some(self.container(*container)?)),
+            Request::Host(_) => (0, None),
+        };
+        let group = self.group(request)?;
+        let descriptor = group.as_ref().and_then(Group::descriptor);
+        match sys::clone3(flags, descriptor).step(|| "fork".into()) {
+            Ok(Some(pid)) => {
+                self.started += 1;
+                let (number, setup, stubs) = (self.started, Some(setup), Vec::new());
+                let (socket, failure) = (None, None);
+                Ok(Job { number, pid, kind, socket, setup, failure, stubs, terminal, group })
+            }
+            Ok(None) => {
+                self.become_child(request, group.as_ref(), entered.as_ref(), streams, &theirs)
+            }
+            Err(failure) => {
+                if let Some(group) = group {
+                    group.remove();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// The control group of a container.
+    fn group(&self, request: &Request) -> Result<Option<Group>, Failure> {
+        let Request::Container(process) = request else { return Ok(None) };
+        Group::create(&self.hierarchy, process)
+            .step(|| format!("make the control group of {}", process.id))
+    }
+
+    /// The child's side of a fork.
+    fn become_child(
+        &self,
+        request: &Request,
+        group: Option<&Group>,
+        entered: Option<&OwnedFd>,
+        streams: &[OwnedFd; 3],
+        setup: &OwnedFd,
+    ) -> ! {
+        sys::reset_signals();
+        // Descriptors are about to be closed beneath their owners, so nothing may unwind or drop.
+        std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let entered = entered.map(|fd| fd.as_fd());
+            self.launch(request, group, entered, streams, setup);
+        }))
+        .ok();
+        sys::exit_now(1)
+    }
+
+    fn launch(
+        &self,
+        request: &Request,
+        group: Option<&Group>,
+        entered: Option<BorrowedFd<'_>>,
+        streams: &[OwnedFd; 3],
+        setup: &OwnedFd,
+    ) {
+        let streams = streams.each_ref().map(|fd| fd.as_fd());
+        let Ok(kept) = sys::install_descriptors(streams, setup.as_fd(), entered) else { return };
+        let context = Context {
+            scratch: &self.scratch,
+            filter: &self.filter,
+            user_namespace: self.user_namespace,
+            devices: self.devices,
+            setup: kept.setup.as_fd(),
+        };
+        let failure = match (request, &kept.extra) {
+            (Request::Container(process), _) => match self.enter_groups(process, group) {
+                Ok(()) => container::run(process, &context),
+                Err(failure) => failure,
+            },
+            (Request::Exec { process, .. }, Some(container)) => {
+                container::join(process, container.as_fd(), &context)
+            }
+            (Request::Exec { .. }, None) => return,
+            (Request::Host(process), _) => container::execute_host(process),
+        };
+        send(kept.setup.as_fd(), &Setup::Failed(failure), &[]).ok();
+    }
+
+    /// Moves the calling child to the control groups that it was not forked into.
+    fn enter_groups(&self, process: &Process, group: Option<&Group>) -> Result<(), Failure> {
+        let unconfined = process.security == Security::Insecure;
+        if unconfined && self.devices == DeviceGuard::ControlGroup {
+            self.hierarchy.release_devices().step(|| "leave the device group".into())?;
+        }
+        group.map_or(Ok(()), Group::enter).step(|| "enter the control group".into())
+    }
+
+    /// A descriptor of a running container's first process.
+    fn container(&self, number: u64) -> Result<OwnedFd, Failure> {
+        let job = self
+            .jobs
+            .get(&number)
+            .filter(|job| job.kind == JobKind::Container && job.setup.is_none())
+            .ok_or_else(|| Failure::Program("the container is not running".into()))?;
+        rustix::process::pidfd_open(job.pid, PidfdFlags::empty())
+            .step(|| "find the container".into())
+    }
+
+    /// Does what the daemon says about a job.
+    fn obey(&mut self, number: u64) {
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        let Some(socket) = &job.socket else { return };
+        match receive::<Command>(socket) {
+            Ok(Some((Command::Kill(signal), _))) => job.kill(signal),
+            Ok(Some((Command::Resize { rows, columns }, _))) => {
+                if let Some(terminal) = &job.terminal {
+                    // A size the terminal does not take is the caller's mistake, not ours.
+                    set_size(terminal.as_fd(), rows, columns).ok();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(None) | Err(_) => {
+                job.socket = None;
+                job.kill(Signal::KILL.as_raw());
+            }
+        }
+    }
+
+    /// Hears what a child reports before its program runs.
+    fn hear(&mut self, number: u64) {
+        if let Some(job) = self.jobs.get_mut(&number) {
+            job.hear();
+        }
+    }
+
+    /// Collects every child that has ended, including orphans of host processes.
+    fn reap(&mut self) {
+        let mut drained = [0; 128];
+        while rustix::io::read(&self.signals, &mut drained).is_ok() {}
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            // What children said last may change which process is whose.
+            self.jobs.values_mut().for_each(Job::hear);
+            let ended = self.jobs.values().find(|job| job.pid == pid).map(|job| job.number);
+            if let Some(job) = ended.and_then(|number| self.jobs.remove(&number)) {
+                job.finish(status);
+            }
+        }
+    }
+}
+
+impl Job {
+    /// Reads what the child has said so far.
+    fn hear(&mut self) {
+        while let Some(setup) = &self.setup {
+            match receive::<Setup>(setup) {
+                Ok(Some((Setup::Stubs(directory), descriptors))) => {
+                    self.stubs.extend(descriptors.into_iter().map(|fd| (directory.clone(), fd)));
+                }
+                Ok(Some((Setup::Joined(pid), _))) => {
+                    self.pid = Pid::from_raw(pid).unwrap_or(self.pid);
+                }
+                Ok(Some((Setup::Failed(failure), _))) => self.failure = Some(failure),
+                Ok(None) => {
+                    self.setup = None;
+                    if self.failure.is_none() {
+                        self.report(&Report::Started(self.number));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.setup = None;
+                    self.failure = Some(Failure::setup("hear from the child", error));
+                }
+            }
+        }
+    }
+
+    fn kill(&self, signal: i32) {
+        let Some(signal) = Signal::from_named_raw(signal) else { return };
+        // A process that has just ended needs no signal.
+        rustix::process::kill_process(self.pid, signal).ok();
+        if self.kind == JobKind::Host {
+            rustix::process::kill_process_group(self.pid, signal).ok();
+        }
+    }
+
+    /// Cleans up behind a process that has ended, then says so.
+    fn finish(mut self, status: WaitStatus) {
+        if self.kind == JobKind::Host {
+            // What it left running belongs to it.
+            rustix::process::kill_process_group(self.pid, Signal::KILL).ok();
+        }
+        let oom_killed = self.group.as_ref().is_some_and(Group::oom_killed);
+        container::remove_stubs(&self.stubs);
+        self.stubs.clear();
+        self.terminal = None;
+        if let Some(group) = self.group.take() {
+            group.remove();
+        }
+        let report = match self.failure.take() {
+            Some(failure) => Report::Failed(failure),
+            None => Report::Exited { code: exit_code(status), oom_killed },
+        };
+        self.report(&report);
+    }
+
+    fn report(&self, report: &Report) {
+        if let Some(socket) = &self.socket {
+            // The daemon may have lost interest meanwhile.
+            send(socket, report, &[]).ok();
+        }
+    }
+}
+
+/// The namespaces of a container.
+fn namespaces(process: &Process) -> u64 {
+    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    let network = match process.network {
+        Network::Host => 0,
+        Network::None => libc::CLONE_NEWNET,
+    };
+    (always | network) as u64
+}
+
+/// Exit code, or 128 + signal.
+fn exit_code(status: WaitStatus) -> u32 {
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|it| it + 128));
+    code.and_then(|code| u32::try_from(code).ok()).unwrap_or(255)
+}
