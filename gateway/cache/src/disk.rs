@@ -1,0 +1,159 @@
+//! Records on disk, in one file.
+//!
+//! The file is a cache of a cache: when it cannot be read it is moved aside and started anew, and
+//! the builds it knew run again. A look-up never writes; a record is durable when `put` returns.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::{CacheKey, CacheRecord, CacheStore};
+
+/// From a definition key to the content key of the record.
+const ALIASES: TableDefinition<'_, &str, &str> = TableDefinition::new("aliases.v1");
+/// From a content key to the record, as JSON.
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records.v1");
+
+/// Why the file could not be opened, even anew.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the cache index {path}")]
+pub struct OpenError {
+    path: PathBuf,
+    source: Box<redb::Error>,
+}
+
+/// A [`CacheStore`] in a file.
+pub struct DiskStore {
+    database: Database,
+}
+
+/// A record as it is stored: with the definition keys that lead to it, so that they go with it.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    record: CacheRecord,
+    aliases: Vec<CacheKey>,
+}
+
+impl DiskStore {
+    /// Opens the file, or makes it. A file that is broken is kept beside it under the name
+    /// `<file>.corrupt`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] if the directory cannot be written or another process has the file open.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let failed =
+            |source: redb::Error| OpenError { path: path.to_owned(), source: Box::new(source) };
+        match Self::try_open(path) {
+            Ok(store) => Ok(store),
+            Err(error) if in_use(&error) => Err(failed(error)),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the cache index is broken; starting anew");
+                let mut aside = path.as_os_str().to_owned();
+                aside.push(".corrupt");
+                if std::fs::rename(path, aside).is_err() {
+                    return Err(failed(error));
+                }
+                Self::try_open(path).map_err(failed)
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, redb::Error> {
+        let database = Database::create(path)?;
+        let write = database.begin_write()?;
+        write.open_table(ALIASES)?;
+        write.open_table(RECORDS)?;
+        write.commit()?;
+        Ok(Self { database })
+    }
+
+    fn find(&self, key: &CacheKey) -> Result<Option<CacheRecord>, redb::Error> {
+        let read = self.database.begin_read()?;
+        let alias =
+            read.open_table(ALIASES)?.get(key.as_str())?.map(|value| value.value().to_owned());
+        let records = read.open_table(RECORDS)?;
+        let stored = records.get(alias.as_deref().unwrap_or(key.as_str()))?;
+        Ok(stored
+            .and_then(|value| serde_json::from_slice::<Stored>(value.value()).ok())
+            .map(|stored| stored.record))
+    }
+
+    fn insert(&self, record: &CacheRecord, also: Option<&CacheKey>) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        {
+            let mut records = write.open_table(RECORDS)?;
+            let old = records
+                .get(record.key.as_str())?
+                .and_then(|v| serde_json::from_slice::<Stored>(v.value()).ok());
+            let mut aliases = old.map(|stored| stored.aliases).unwrap_or_default();
+            if let Some(also) = also {
+                write.open_table(ALIASES)?.insert(also.as_str(), record.key.as_str())?;
+                aliases.retain(|alias| alias != also);
+                aliases.push(also.clone());
+            }
+            let stored = Stored { record: record.clone(), aliases };
+            // Strings and numbers always have a JSON form.
+            records.insert(
+                record.key.as_str(),
+                serde_json::to_vec(&stored).unwrap_or_default().as_slice(),
+            )?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    fn delete(&self, key: &CacheKey) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        {
+            let mut records = write.open_table(RECORDS)?;
+            let old = records.remove(key.as_str())?;
+            let old = old.and_then(|value| serde_json::from_slice::<Stored>(value.value()).ok());
+            let mut aliases = write.open_table(ALIASES)?;
+            for alias in old.map(|stored| stored.aliases).unwrap_or_default() {
+                let ours = aliases
+                    .get(alias.as_str())?
+                    .is_some_and(|target| target.value() == key.as_str());
+                if ours {
+                    aliases.remove(alias.as_str())?;
+                }
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+}
+
+fn in_use(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::DatabaseAlreadyOpen)
+        || matches!(error, redb::Error::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+impl CacheStore for DiskStore {
+    fn get(&self, key: &CacheKey) -> Option<CacheRecord> {
+        self.find(key).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cache look-up failed; treated as a miss");
+            None
+        })
+    }
+
+    fn put(&self, record: &CacheRecord, also: Option<&CacheKey>) {
+        if let Err(error) = self.insert(record, also) {
+            tracing::warn!(%error, "a result could not be recorded in the cache; it will be built again");
+        }
+    }
+
+    fn remove(&self, key: &CacheKey) {
+        if let Err(error) = self.delete(key) {
+            tracing::warn!(%error, "a cache record could not be removed");
+        }
+    }
+}
+
+impl fmt::Debug for DiskStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskStore").finish_non_exhaustive()
+    }
+}
