@@ -63,6 +63,16 @@ pub enum LoadError {
         /// What it reads.
         input: String,
     },
+    /// An op reads an output that its input does not have.
+    #[error("op {op} reads output {index} of {input}, which has no such output")]
+    NoOutput {
+        /// The op.
+        op: Digest,
+        /// What it reads.
+        input: Digest,
+        /// The output.
+        index: i64,
+    },
     /// An op makes no sense.
     #[error("op {op} ({name}): {reason}")]
     Invalid {
@@ -151,7 +161,13 @@ impl Loader<'_> {
             input: input.digest.chars().take(100).collect(),
         };
         let vertex = self.ids.get(&input.digest).cloned().ok_or_else(missing)?;
-        let index = usize::try_from(input.index).map_err(|_| missing())?;
+        let outputs = self.vertices.get(&vertex).map_or(0, |vertex| vertex.op.outputs());
+        let index = usize::try_from(input.index).ok().filter(|index| *index < outputs);
+        let index = index.ok_or_else(|| LoadError::NoOutput {
+            op: op.clone(),
+            input: vertex.clone(),
+            index: input.index,
+        })?;
         Ok(Edge { vertex, index })
     }
 
@@ -324,6 +340,15 @@ fn input(number: i64, inputs: usize) -> Result<Option<usize>, String> {
     }
 }
 
+/// An output number of an op: -1 is none. No op needs thousands of outputs.
+fn output(number: i64) -> Result<Option<usize>, String> {
+    match number {
+        -1 => Ok(None),
+        0..=4095 => Ok(usize::try_from(number).ok()),
+        _ => Err(format!("invalid output {number}")),
+    }
+}
+
 fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
     let meta = op.meta.ok_or("it has no command")?;
     if meta.args.is_empty() {
@@ -430,10 +455,7 @@ fn mount(mount: pb::Mount, inputs: usize) -> Result<ExecMount, String> {
     if mount.dest == "/" && kind != MountKind::Bind {
         return Err("the mount at / must be a bind mount".into());
     }
-    let output = match mount.output {
-        -1 => None,
-        number => Some(usize::try_from(number).map_err(|_| format!("invalid output {number}"))?),
-    };
+    let output = output(mount.output)?;
     let content_cache = match pb::MountContentCache::try_from(mount.content_cache) {
         Ok(pb::MountContentCache::Default) => ContentCache::Default,
         Ok(pb::MountContentCache::On) => ContentCache::On,
@@ -463,7 +485,7 @@ fn file(op: pb::FileOp, inputs: usize) -> Result<FileOp, String> {
             _ if index == -1 => Ok(FileInput::Scratch),
             _ => Err(format!("action {number} reads input {index}, which does not exist")),
         };
-        let output = usize::try_from(action.output).ok();
+        let output = output(action.output)?;
         let what = action
             .action
             .ok_or_else(|| format!("action {number} is of a kind this daemon does not know"))?;

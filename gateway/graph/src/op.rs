@@ -45,3 +45,17 @@ pub struct BuildOp {
     /// The file that is the definition.
     pub filename: String,
 }
+
+impl Op {
+    /// How many outputs the operation has.
+    pub fn outputs(&self) -> usize {
+        let after =
+            |outputs: &mut dyn Iterator<Item = usize>| outputs.max().map_or(0, |last| last + 1);
+        match self {
+            Self::Source(_) | Self::Build(_) | Self::Merge(_) | Self::Diff { .. } => 1,
+            Self::Exec(exec) => after(&mut exec.mounts.iter().filter_map(|mount| mount.output)),
+            Self::File(file) => after(&mut file.steps.iter().filter_map(|step| step.output)),
+            Self::Passthrough { outputs, .. } => outputs.len(),
+        }
+    }
+}
