@@ -1,5 +1,12 @@
 //! kiln: the command line, and the daemon it embeds.
 
+mod args;
+mod build_command;
+mod endpoint;
+mod environment;
+mod failure;
+mod metadata;
+mod options;
 mod progress;
 
 fn main() {}

@@ -23,6 +23,6 @@ mod watch;
 
 pub(crate) use colours::Palette;
 pub(crate) use display::{Display, DisplayOptions};
-pub(crate) use mode::{Chosen, Mode};
+pub(crate) use mode::{Mode, ModeError};
 pub(crate) use raw_json::encode as to_json_lines;
 pub(crate) use watch::watch;

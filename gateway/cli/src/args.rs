@@ -1,0 +1,53 @@
+//! What may be typed: every command and flag, as clap sees them.
+//!
+//! Arguments come in, structs of plain text go out. Nothing is decided here; `options`,
+//! `build_command` and `endpoint` turn the text into types. Flags are those of `buildctl`, and more.
+
+mod build;
+mod debug;
+mod frontend;
+mod global;
+mod spelling;
+mod usage;
+
+pub(crate) use build::BuildArgs;
+pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, WorkersArgs};
+pub(crate) use frontend::{FrontendCommand, PackArgs};
+pub(crate) use global::{ExecutorChoice, Global, LogFormat};
+pub(crate) use spelling::{Program, normalize};
+pub(crate) use usage::{DuArgs, Format, PruneArgs};
+
+use clap::{Parser, Subcommand};
+
+/// Builds whatever a frontend can describe.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, arg_required_else_help = false, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The flags before any command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command; without one the help is shown.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build from a frontend, or from an LLB definition on standard input
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArgs>),
+    /// Show what the build cache holds
+    Du(DuArgs),
+    /// Remove what the build cache holds and nobody uses
+    Prune(PruneArgs),
+    /// Look inside
+    #[command(subcommand)]
+    Debug(DebugCommand),
+    /// Make frontends
+    #[command(subcommand)]
+    Frontend(FrontendCommand),
+    /// Connect standard input and output to the daemon
+    #[command(hide = true)]
+    DialStdio,
+}

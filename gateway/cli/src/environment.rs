@@ -1,0 +1,90 @@
+//! What the process was given besides its arguments: variables, identity, terminals.
+//!
+//! Read once, at the start, into a value; everything that decides takes the value.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// The surroundings of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Environment {
+    /// The variables that are UTF-8.
+    pub variables: BTreeMap<String, String>,
+    /// The effective user is root.
+    pub root: bool,
+    /// Standard input is a terminal.
+    pub stdin_terminal: bool,
+    /// Standard output is a terminal.
+    pub stdout_terminal: bool,
+    /// Standard error is a terminal.
+    pub stderr_terminal: bool,
+}
+
+impl Environment {
+    /// Reads the surroundings of this process.
+    pub(crate) fn of_process() -> Self {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self {
+            variables: std::env::vars_os().filter_map(utf8).collect(),
+            root: rustix::process::geteuid().is_root(),
+            stdin_terminal: std::io::stdin().is_terminal(),
+            stdout_terminal: std::io::stdout().is_terminal(),
+            stderr_terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// A variable, if it is set, even to nothing.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// A variable that says something.
+    pub(crate) fn get_nonempty(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// Where state is kept unless the user says otherwise.
+    pub(crate) fn default_root(&self) -> PathBuf {
+        if self.root {
+            return PathBuf::from("/var/lib/kiln");
+        }
+        let data = self.get_nonempty("XDG_DATA_HOME").map(PathBuf::from);
+        let home =
+            || self.get_nonempty("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        data.or_else(home).unwrap_or_else(|| PathBuf::from("/var/tmp")).join("kiln")
+    }
+
+    /// Where a daemon of BuildKit's listens unless the user says otherwise.
+    pub(crate) fn default_buildkit_address(&self) -> String {
+        match self.get_nonempty("XDG_RUNTIME_DIR") {
+            Some(directory) if !self.root => format!("unix://{directory}/buildkit/buildkitd.sock"),
+            _ => "unix:///run/buildkit/buildkitd.sock".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Environment {
+    /// Surroundings of a test.
+    pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { variables: variables.iter().map(owned).collect(), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_is_kept_where_the_user_may_write() {
+        let of = |variables: &[(&str, &str)]| Environment::with(variables).default_root();
+        assert_eq!(of(&[("XDG_DATA_HOME", "/d"), ("HOME", "/h")]), PathBuf::from("/d/kiln"));
+        assert_eq!(of(&[("HOME", "/h")]), PathBuf::from("/h/.local/share/kiln"));
+        let root = Environment { root: true, ..Environment::with(&[("HOME", "/root")]) };
+        assert_eq!(root.default_root(), PathBuf::from("/var/lib/kiln"));
+    }
+}

@@ -1,0 +1,222 @@
+//! How the program says what went wrong.
+//!
+//! An error comes in, text for standard error goes out. If the daemon told where in the user's files
+//! the mistake is, those lines are shown first, with marks; then one line with the whole story.
+
+use std::fmt::Write as _;
+
+use kiln_wire::status::{RichStatus, Source};
+
+/// Lines shown around the marked ones.
+const PADDING: usize = 4;
+/// A line is cut here, in characters.
+const LONGEST_LINE: usize = 240;
+const RULE: &str = "--------------------\n";
+
+/// The report about an error.
+pub(crate) fn report(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let status = error.chain().find_map(rich_status);
+    for source in status.iter().flat_map(RichStatus::sources) {
+        text += &excerpt(source);
+    }
+    // Writing to a string cannot fail.
+    writeln!(text, "error: {}", story(error)).ok();
+    text
+}
+
+/// The messages of the chain, outermost first, each that adds something.
+fn story(error: &anyhow::Error) -> String {
+    let mut story = String::new();
+    for cause in error.chain() {
+        let message = match rich_status(cause) {
+            Some(status) => status.message,
+            None => cause.to_string(),
+        };
+        // Layers often repeat what is beneath them.
+        if message.is_empty() || story.ends_with(&message) {
+            continue;
+        }
+        if !story.is_empty() {
+            story += ": ";
+        }
+        story += &message;
+        if cause.is::<tonic::Status>() {
+            break;
+        }
+    }
+    story
+}
+
+fn rich_status(cause: &(dyn std::error::Error + 'static)) -> Option<RichStatus> {
+    let status = cause.downcast_ref::<tonic::Status>().map(RichStatus::from_status);
+    status.or_else(|| cause.downcast_ref::<RichStatus>().cloned())
+}
+
+/// The lines of a user's file around the ranges, `>>>` before those that are meant; empty if the
+/// ranges are outside the file.
+pub(crate) fn excerpt(source: &Source) -> String {
+    let content = String::from_utf8_lossy(&source.info.data);
+    let lines: Vec<&str> = content.lines().collect();
+    let marked: Vec<(usize, usize)> =
+        source.ranges.iter().filter_map(|range| clamp(range, lines.len())).collect();
+    let Some(first) = marked.iter().map(|(start, _)| *start).min() else { return String::new() };
+    let last = marked.iter().map(|(_, end)| *end).max().unwrap_or(first);
+    let (from, to) = window(first, last, lines.len());
+
+    let mut text = format!("{}:{first}", source.info.filename);
+    let caret = single_line_columns(source);
+    if let Some((_, start, _)) = caret {
+        write!(text, ":{}", start + 1).ok();
+    }
+    text.push('\n');
+    text += RULE;
+    for number in from..=to {
+        let is_marked = marked.iter().any(|(start, end)| (*start..=*end).contains(&number));
+        let mark = if is_marked { ">>>" } else { "   " };
+        let line = lines[number - 1];
+        writeln!(text, " {number:3} | {mark} {}", printable(line)).ok();
+        if let Some((_, start, end)) = caret.filter(|(line, _, _)| *line == number) {
+            let indent = " ".repeat(start);
+            writeln!(text, "     |     {indent}{}", "^".repeat(end.max(start + 1) - start)).ok();
+        }
+    }
+    text + RULE
+}
+
+/// The lines of a range that are in the file, from 1.
+fn clamp(range: &kiln_wire::pb::Range, lines: usize) -> Option<(usize, usize)> {
+    let line = |position: &Option<kiln_wire::pb::Position>| {
+        position.as_ref().and_then(|position| usize::try_from(position.line).ok())
+    };
+    let start = line(&range.start)?.max(1);
+    let end = line(&range.end).unwrap_or(start).max(start);
+    (start <= lines).then_some((start, end.min(lines)))
+}
+
+/// What is shown around the lines `first` to `last`: a few more on either side.
+fn window(first: usize, last: usize, lines: usize) -> (usize, usize) {
+    let mut padding = PADDING;
+    let (mut from, mut to) = (first, last);
+    while padding > 0 && (from > 1 || to < lines) {
+        if from > 1 && padding > 0 {
+            from -= 1;
+            padding -= 1;
+        }
+        if to < lines && padding > 0 {
+            to += 1;
+            padding -= 1;
+        }
+    }
+    (from, to)
+}
+
+/// The line and columns of the only range, if it is within one line that is shown whole.
+fn single_line_columns(source: &Source) -> Option<(usize, usize, usize)> {
+    let [range] = source.ranges.as_slice() else { return None };
+    let (start, end) = (range.start.as_ref()?, range.end.as_ref()?);
+    let line = usize::try_from(start.line).ok().filter(|line| *line > 0)?;
+    let from = usize::try_from(start.character).ok()?;
+    let to = usize::try_from(end.character).ok()?;
+    let content = String::from_utf8_lossy(&source.info.data);
+    let length = content.lines().nth(line - 1)?.chars().count();
+    let fits = start.line == end.line && from < to && to <= length.min(LONGEST_LINE);
+    fits.then_some((line, from, to))
+}
+
+/// A line of a file without what would drive the terminal.
+fn printable(line: &str) -> String {
+    let shown = line.chars().take(LONGEST_LINE);
+    let mut text: String =
+        shown.map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+    if line.chars().nth(LONGEST_LINE).is_some() {
+        text += "...";
+    }
+    // A tab is one column, so that marks stand where they should.
+    text.replace('\t', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use expect_test::expect;
+    use kiln_wire::pb::{Position, Range, SourceInfo};
+    use kiln_wire::status::Detail;
+    use tonic::Code;
+
+    use super::*;
+
+    fn source(text: &str, ranges: &[((i32, i32), (i32, i32))]) -> Source {
+        let position = |(line, character)| Some(Position { line, character });
+        Source {
+            info: SourceInfo {
+                filename: "Dockerfile".into(),
+                data: text.to_owned().into(),
+                ..SourceInfo::default()
+            },
+            ranges: ranges
+                .iter()
+                .map(|(start, end)| Range { start: position(*start), end: position(*end) })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_users_lines_are_shown_with_marks() {
+        let file = "FROM alpine\n\nRUN a \\\n  && false\nCOPY . .\nCMD x\nENV y\nUSER z\n";
+        let status =
+            RichStatus::new(Code::Unknown, "process \"/bin/sh -c false\" did not complete")
+                .with(Detail::Source(source(file, &[((3, 0), (4, 0))])));
+        let error = anyhow::Error::new(status.to_status()).context("failed to solve");
+        expect![[r#"
+            Dockerfile:3
+            --------------------
+               1 |     FROM alpine
+               2 |     
+               3 | >>> RUN a \
+               4 | >>>   && false
+               5 |     COPY . .
+               6 |     CMD x
+            --------------------
+            error: failed to solve: process "/bin/sh -c false" did not complete
+        "#]]
+        .assert_eq(&report(&error));
+    }
+
+    #[test]
+    fn a_range_within_a_line_is_underlined() {
+        let text = "apiVersion: v1\nimages:\n\t- nmae: demo\n";
+        expect![[r#"
+            Dockerfile:3:4
+            --------------------
+               1 |     apiVersion: v1
+               2 |     images:
+               3 | >>>  - nmae: demo
+                 |        ^^^^
+            --------------------
+        "#]]
+        .assert_eq(&excerpt(&source(text, &[((3, 3), (3, 7))])));
+    }
+
+    #[test]
+    fn hostile_sources_do_no_harm() {
+        assert_eq!(excerpt(&source("a\n", &[((7, 0), (9, 0))])), "");
+        assert_eq!(excerpt(&source("", &[((1, 0), (1, 0))])), "");
+        assert_eq!(excerpt(&source("a", &[])), "");
+        expect![[r#"
+            Dockerfile:1
+            --------------------
+               1 | >>> a�[2Jb
+            --------------------
+        "#]]
+        .assert_eq(&excerpt(&source("a\u{1b}[2Jb\n", &[((1, -5), (i32::MAX, 9))])));
+        assert_eq!(excerpt(&source("a", &[((-5, 0), (1, 0))])), "");
+    }
+
+    #[test]
+    fn the_story_does_not_repeat_itself() {
+        let inner = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
+        let error = Err::<(), _>(inner).context("reading x").context("reading x").unwrap_err();
+        assert_eq!(report(&error), "error: reading x: no such file\n");
+    }
+}

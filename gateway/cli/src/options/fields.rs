@@ -1,0 +1,128 @@
+//! One line of comma-separated `key=value` fields, quoted as in CSV.
+
+use std::collections::BTreeMap;
+
+use super::OptionError;
+
+/// The fields of an option; keys are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fields {
+    flag: &'static str,
+    text: String,
+    values: BTreeMap<String, String>,
+}
+
+impl Fields {
+    /// Reads `text` as it was given to `flag`.
+    ///
+    /// # Errors
+    ///
+    /// If it is not one line of CSV, or a field has no `=`.
+    pub(crate) fn parse(flag: &'static str, text: &str) -> Result<Self, OptionError> {
+        let mut values = BTreeMap::new();
+        for field in split(flag, text)? {
+            let Some((key, value)) = field.split_once('=') else {
+                let reason = format!("{field:?} should be key=value");
+                return Err(OptionError::new(flag, text, reason));
+            };
+            values.insert(key.trim().to_lowercase(), value.to_owned());
+        }
+        Ok(Self { flag, text: text.to_owned(), values })
+    }
+
+    /// Takes a field out.
+    pub(crate) fn take(&mut self, key: &str) -> Option<String> {
+        self.values.remove(key)
+    }
+
+    /// Takes a field out that must be there and not be empty.
+    ///
+    /// # Errors
+    ///
+    /// If it is not.
+    pub(crate) fn require(&mut self, key: &str) -> Result<String, OptionError> {
+        self.take(key)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| self.error(format!("needs {key}=…")))
+    }
+
+    /// Takes out a field that is true or false; nothing after `=` is true.
+    ///
+    /// # Errors
+    ///
+    /// If it is neither.
+    pub(crate) fn take_bool(&mut self, key: &str) -> Result<Option<bool>, OptionError> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        match parse_bool(&value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.error(format!("{key} is true or false, not {value:?}"))),
+        }
+    }
+
+    /// The fields nobody took.
+    pub(crate) fn rest(self) -> BTreeMap<String, String> {
+        self.values
+    }
+
+    /// Ends a list of fields that are all known.
+    ///
+    /// # Errors
+    ///
+    /// If one is left.
+    pub(crate) fn done(&self) -> Result<(), OptionError> {
+        match self.values.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(self.error(format!("unexpected key {key:?}"))),
+        }
+    }
+
+    /// An error about this option.
+    pub(crate) fn error(&self, reason: impl Into<String>) -> OptionError {
+        OptionError::new(self.flag, &self.text, reason)
+    }
+}
+
+/// Go's `strconv.ParseBool`, and nothing at all is true.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn split(flag: &'static str, text: &str) -> Result<Vec<String>, OptionError> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+    let mut rows = reader.records();
+    let fields = match rows.next() {
+        None => return Err(OptionError::new(flag, text, "is empty")),
+        Some(Err(error)) => return Err(OptionError::new(flag, text, error.to_string())),
+        Some(Ok(row)) => row.iter().map(str::to_owned).collect(),
+    };
+    match rows.next() {
+        None => Ok(fields),
+        Some(_) => Err(OptionError::new(flag, text, "has more than one line")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_may_be_quoted() {
+        let mut fields = Fields::parse("--output", r#"Type=image,"name=a,b",push="#).unwrap();
+        assert_eq!(fields.take("type").as_deref(), Some("image"));
+        assert_eq!(fields.take("name").as_deref(), Some("a,b"));
+        assert_eq!(fields.take_bool("push"), Ok(Some(true)));
+        assert_eq!(fields.done(), Ok(()));
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        let error = |text| Fields::parse("--output", text).unwrap_err().to_string();
+        assert_eq!(error("type=a,b"), r#"--output "type=a,b": "b" should be key=value"#);
+        assert_eq!(error(""), r#"--output "": is empty"#);
+        assert_eq!(error("a=b\nc=d"), r#"--output "a=b\nc=d": has more than one line"#);
+    }
+}
