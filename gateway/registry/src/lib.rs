@@ -32,4 +32,5 @@ pub use hosts::{HostConfig, Hosts, KeyPair};
 pub use plan::{Documents, ImagePlan};
 pub use push::{BodySource, Pushed};
 pub use registry::{Options, Registry};
-pub use resolve::Resolved;
+pub use resolve::{Resolved, media_type_of};
+pub use transport::install_crypto;

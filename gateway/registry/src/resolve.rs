@@ -109,7 +109,7 @@ fn resolved_by_bytes(reference: &Reference, fetched: Fetched) -> Resolved {
     let Fetched { media_type, bytes } = fetched;
     let digest = reference.digest().cloned().unwrap_or_else(|| Digest::sha256(&bytes));
     let media_type = match MediaKind::of(&media_type) {
-        MediaKind::Other => guess(&bytes),
+        MediaKind::Other => media_type_of(&bytes),
         _ => bare(&media_type).to_owned(),
     };
     let descriptor = Descriptor::new(&media_type, digest.clone(), bytes.len() as u64);
@@ -117,8 +117,8 @@ fn resolved_by_bytes(reference: &Reference, fetched: Fetched) -> Resolved {
     Resolved { reference, descriptor, bytes: Some(bytes) }
 }
 
-/// The media type a document gives itself, for servers that call everything JSON.
-fn guess(bytes: &[u8]) -> String {
+/// The media type that a manifest or index gives itself, for those who were not told.
+pub fn media_type_of(bytes: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Shape {

@@ -64,7 +64,8 @@ impl HostState {
     }
 }
 
-fn install_crypto() {
+/// Chooses the implementation of cryptography for TLS; for who uses TLS besides this room.
+pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if rustls::crypto::ring::default_provider().install_default().is_err() {

@@ -1,1 +1,37 @@
-//! Identifiers to refs: image, local, http, git and oci-layout.
+//! Identifiers to refs: images, files by URL, git repositories, the client's directories.
+//!
+//! A typed identifier comes in, a [`Pin`] and then a [`kiln_store::Ref`] go out. What is outside is
+//! asked here and nowhere else; what it answers is hostile until its digest is checked. Programs
+//! are started by somebody else ([`HostCommand`]), the client is asked through [`Session`].
+//! Start with [`Sources`].
+
+mod sources;
+
+mod command;
+mod session;
+mod source;
+
+mod git;
+mod http;
+mod image;
+mod local;
+
+mod filename;
+mod files;
+mod gojson;
+mod progress;
+mod state;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+pub use command::{Command, HostCommand, OUTPUT_LIMIT, Output};
+pub use git::GitError;
+pub use http::HttpError;
+pub use image::ImageError;
+pub use local::LocalError;
+pub use session::{AgentSocket, ByteStream, Session};
+pub use source::{Context, Fetched, Metadata, Pin, SourceError};
+pub use sources::{OpenError, Sources};
+pub use state::StateError;

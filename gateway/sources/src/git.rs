@@ -1,0 +1,284 @@
+//! Git repositories, with the git program.
+//!
+//! A remote and a reference come in; a directory with the files of one commit goes out. Each remote
+//! has a bare repository in the store that all builds share, so that a new commit costs what
+//! changed. What the remote offers is hostile: it decides names, links and submodules.
+
+mod auth;
+mod checkout;
+mod program;
+mod remote;
+mod resolve;
+
+use std::sync::Arc;
+
+use kiln_graph::GitSource;
+use kiln_store::{Directory, Kind, RecordInfo, Ref, Sharing, Store};
+
+use crate::command::HostCommand;
+use crate::git::auth::Auth;
+use crate::git::program::Git as Program;
+use crate::git::resolve::Resolved;
+use crate::progress::Part;
+use crate::source::{Cause, Content, Context, Metadata, Pin};
+use crate::state::{REFS, StateFile};
+
+/// The source of git repositories.
+pub(crate) struct Git {
+    store: Store,
+    state: StateFile,
+    commands: Arc<dyn HostCommand>,
+}
+
+/// What fetching needs to know from pinning.
+#[derive(Clone, Debug)]
+pub(crate) struct GitPin {
+    key: String,
+    resolved: Resolved,
+}
+
+/// Why a repository could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// The remote, reference or directory is nothing git may be called with.
+    #[error("invalid git source {remote}: {reason}")]
+    Invalid {
+        /// The remote, without login.
+        remote: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Git is not installed, or cannot be started.
+    #[error("cannot run git (is it installed?)")]
+    Start(#[source] std::io::Error),
+    /// Git failed.
+    #[error("git {verb} failed for {remote} ({status}): {said}")]
+    Failed {
+        /// What was to be done, such as `fetch`.
+        verb: String,
+        /// The remote, without login.
+        remote: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it wrote, without secrets.
+        said: String,
+    },
+    /// There is no such branch, tag or commit.
+    #[error("repository {remote} does not contain ref {reference}")]
+    NoReference {
+        /// The remote, without login.
+        remote: String,
+        /// What was asked for.
+        reference: String,
+    },
+    /// The commit is another one than the user wants.
+    #[error("expected checksum to match {wanted}, got {got} for {remote}#{reference}")]
+    Checksum {
+        /// The remote, without login.
+        remote: String,
+        /// What was asked for.
+        reference: String,
+        /// What the user wants.
+        wanted: String,
+        /// What it is.
+        got: String,
+    },
+    /// The directory that is wanted does not exist, or is none.
+    #[error("{remote}: {subdir} in commit {commit} is not a directory")]
+    Subdir {
+        /// The remote, without login.
+        remote: String,
+        /// The directory.
+        subdir: String,
+        /// The commit.
+        commit: String,
+    },
+    /// The client does not let us use its SSH agent.
+    #[error("SSH agent {id} of the client cannot be used for {remote}")]
+    Agent {
+        /// The remote, without login.
+        remote: String,
+        /// The agent.
+        id: String,
+        /// What the client said.
+        source: Cause,
+    },
+    /// A secret could not be asked for.
+    #[error("secret {id} for {remote} could not be had")]
+    Secret {
+        /// The remote, without login.
+        remote: String,
+        /// The secret.
+        id: String,
+        /// What the client said.
+        source: Cause,
+    },
+    /// A file operation failed.
+    #[error("cannot {doing} for {remote}")]
+    Files {
+        /// The remote, without login.
+        remote: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the disk said.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error("cannot store {remote}")]
+    Store {
+        /// The remote, without login.
+        remote: String,
+        /// What the store said.
+        source: Cause,
+    },
+}
+
+/// One checkout that is wanted, with all that git needs for it.
+pub(crate) struct Wanted<'a> {
+    pub(crate) source: &'a GitSource,
+    /// The remote without login, for messages.
+    pub(crate) shown: String,
+    pub(crate) git: Program,
+    /// Files and sockets that git reads while it runs.
+    _auth: Auth,
+}
+
+impl Git {
+    pub(crate) fn new(store: &Store, state: &StateFile, commands: Arc<dyn HostCommand>) -> Self {
+        Self { store: store.clone(), state: state.clone(), commands }
+    }
+
+    pub(crate) async fn pin(&self, source: &GitSource, context: &Context) -> Result<Pin, GitError> {
+        let shown = remote::check(source)?;
+        let resolved = match resolve::without_asking(source) {
+            Some(resolved) => resolved,
+            None => {
+                let wanted = self.wanted(source, shown.clone(), context).await?;
+                let _part = Part::begin(context, format!("resolve {shown}"), 0);
+                resolve::ask(&wanted, self.store.root()).await?
+            }
+        };
+        resolve::check(source, &shown, &resolved)?;
+        let key = key(source, &resolved);
+        let metadata = Metadata::Git {
+            reference: resolved.reference.clone(),
+            checksum: resolved.object.clone(),
+            commit_checksum: resolved.commit.clone(),
+        };
+        let content = Content::Git(GitPin { key: key.clone(), resolved });
+        Ok(Pin { key, slow_key: None, metadata, content })
+    }
+
+    pub(crate) async fn fetch(
+        &self,
+        source: &GitSource,
+        pin: &GitPin,
+        context: &Context,
+    ) -> Result<Ref, GitError> {
+        let shown = remote::check(source)?;
+        let memory_key = format!("git {} {}", source.remote, pin.key);
+        if let Some(known) = self.known(&memory_key).await {
+            return Ok(known);
+        }
+        let mirror = self.mirror(source, &shown).await?;
+        // Whoever had the mirror before may have made the same checkout.
+        if let Some(known) = self.known(&memory_key).await {
+            return Ok(known);
+        }
+        let wanted = self.wanted(source, shown, context).await?;
+        let result = self.fetch_into(&wanted, &mirror, &pin.resolved, context).await?;
+        self.state.put(&REFS, &memory_key, &result.id()).await;
+        Ok(result)
+    }
+
+    async fn known(&self, memory_key: &str) -> Option<Ref> {
+        let id: String = self.state.get(&REFS, memory_key).await?;
+        self.store.load(&id).ok()
+    }
+
+    async fn fetch_into(
+        &self,
+        wanted: &Wanted<'_>,
+        mirror: &Directory,
+        resolved: &Resolved,
+        context: &Context,
+    ) -> Result<Ref, GitError> {
+        let mirror = mirror.path();
+        let commit = {
+            let _part = Part::begin(context, format!("fetch {}", wanted.shown), 0);
+            remote::fetch(wanted, &mirror, resolved).await?
+        };
+        resolve::check_commit(wanted.source, &wanted.shown, resolved, &commit)?;
+        let _part = Part::begin(context, format!("checkout {}", wanted.shown), 0);
+        let mutable = self.store.prepare(None).await.map_err(|e| wanted.store(e))?;
+        let mounted = mutable.mount().await.map_err(|e| wanted.store(e))?;
+        checkout::checkout(wanted, &mirror, resolved, &commit, mounted.path()).await?;
+        drop(mounted);
+        let result = mutable.commit().await.map_err(|e| wanted.store(e))?;
+        let info = RecordInfo {
+            kind: Kind::SourceGitCheckout,
+            description: format!("git snapshot for {}#{}", wanted.shown, resolved.reference),
+        };
+        result.keep(info).await.map_err(|e| wanted.store(e))?;
+        Ok(result)
+    }
+
+    /// The bare repository of a remote, for us alone.
+    async fn mirror(&self, source: &GitSource, shown: &str) -> Result<Directory, GitError> {
+        let key = format!("git {}", source.remote);
+        let kind = Kind::SourceGitCheckout;
+        let mirror = self.store.directory(&key, kind, Sharing::Locked, None).await;
+        mirror.map_err(|error| GitError::Store { remote: shown.into(), source: error.into() })
+    }
+
+    async fn wanted<'a>(
+        &self,
+        source: &'a GitSource,
+        shown: String,
+        context: &Context,
+    ) -> Result<Wanted<'a>, GitError> {
+        let auth = auth::gather(source, &shown, context).await?;
+        let git = Program::new(self.commands.clone(), shown.clone(), &auth);
+        Ok(Wanted { source, shown, git, _auth: auth })
+    }
+}
+
+impl Wanted<'_> {
+    pub(crate) fn store(&self, error: impl Into<Cause>) -> GitError {
+        GitError::Store { remote: self.shown.clone(), source: error.into() }
+    }
+
+    pub(crate) fn files(
+        &self,
+        doing: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> GitError + use<> {
+        let remote = self.shown.clone();
+        move |source| GitError::Files { remote, doing, source }
+    }
+}
+
+/// The cache key: the commit, and everything else that makes the files others.
+fn key(source: &GitSource, resolved: &Resolved) -> String {
+    // Without `.git` a tag and its commit give the same files.
+    let sha = match (&resolved.commit, source.keep_git_dir) {
+        (Some(commit), false) => commit,
+        _ => &resolved.object,
+    };
+    let mut key = sha.clone();
+    if source.keep_git_dir {
+        key += ".git";
+        if !resolved.is_commit_id {
+            key += &format!("#{}", resolved.reference);
+        }
+    }
+    if !source.subdir.is_empty() {
+        key += &format!(":{}", source.subdir);
+    }
+    if source.skip_submodules {
+        key += "(skip-submodules)";
+    }
+    if source.commit_mtime {
+        key += "(mtime=commit)";
+    }
+    key
+}

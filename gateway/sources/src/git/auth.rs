@@ -1,0 +1,105 @@
+//! How git shows who we are: a header from a secret, the client's SSH agent, known hosts.
+//!
+//! Secrets go into the environment of git and nowhere else, bound to the host they are for. The
+//! text of each is kept to strike it out of what git says.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kiln_graph::GitSource;
+use tempfile::NamedTempFile;
+use url::Url;
+
+use crate::git::GitError;
+use crate::session::AgentSocket;
+use crate::source::Context;
+
+/// What git is given to be let in.
+#[derive(Debug, Default)]
+pub(crate) struct Auth {
+    /// Git's configuration entries.
+    pub(crate) config: Vec<(String, String)>,
+    /// Texts that must not appear in messages.
+    pub(crate) secrets: Vec<String>,
+    /// The socket of an SSH agent.
+    pub(crate) agent: Option<AgentSocket>,
+    /// The host keys that are accepted.
+    pub(crate) known_hosts: Option<NamedTempFile>,
+}
+
+/// Asks the client for all that a source names.
+pub(crate) async fn gather(
+    source: &GitSource,
+    shown: &str,
+    context: &Context,
+) -> Result<Auth, GitError> {
+    let mut auth = Auth::default();
+    if let Ok(url) = Url::parse(&source.remote) {
+        auth.secrets.extend(url.password().map(str::to_owned));
+        if matches!(url.scheme(), "http" | "https") {
+            header(&mut auth, source, &url, shown, context).await?;
+        }
+    }
+    if !source.ssh_agent.is_empty() {
+        let agent = context.session.ssh_agent(&source.ssh_agent).await;
+        auth.agent = Some(agent.map_err(|error| GitError::Agent {
+            remote: shown.to_owned(),
+            id: source.ssh_agent.clone(),
+            source: error,
+        })?);
+    }
+    if !source.known_hosts.is_empty() {
+        let written = NamedTempFile::new().and_then(|mut file| {
+            file.write_all(source.known_hosts.as_bytes())?;
+            Ok(file)
+        });
+        auth.known_hosts = Some(written.map_err(|source| GitError::Files {
+            remote: shown.to_owned(),
+            doing: "write known hosts",
+            source,
+        })?);
+    }
+    Ok(auth)
+}
+
+/// Finds the first secret there is: for the host before general, header before token.
+async fn header(
+    auth: &mut Auth,
+    source: &GitSource,
+    url: &Url,
+    shown: &str,
+    context: &Context,
+) -> Result<(), GitError> {
+    let host = match (url.host_str().unwrap_or_default(), url.port()) {
+        (host, Some(port)) => format!("{host}:{port}"),
+        (host, None) => host.to_owned(),
+    };
+    let (header, token) = (&source.auth_header_secret, &source.auth_token_secret);
+    let names = [
+        (header, format!("{header}.{host}"), false),
+        (token, format!("{token}.{host}"), true),
+        (header, header.clone(), false),
+        (token, token.clone(), true),
+    ];
+    for (_, id, is_token) in names.iter().filter(|(base, _, _)| !base.is_empty()) {
+        let secret = context.session.secret(id).await.map_err(|error| GitError::Secret {
+            remote: shown.to_owned(),
+            id: id.clone(),
+            source: error,
+        })?;
+        let Some(secret) = secret else { continue };
+        let secret = String::from_utf8_lossy(&secret).trim().to_owned();
+        let value = if *is_token {
+            format!("basic {}", STANDARD.encode(format!("x-access-token:{secret}")))
+        } else {
+            secret.clone()
+        };
+        // Bound to the host, so that neither redirects nor submodules elsewhere see it.
+        let key = format!("http.{}://{host}/.extraheader", url.scheme());
+        auth.config.push((key, format!("Authorization: {value}")));
+        auth.secrets.extend([secret, value]);
+        return Ok(());
+    }
+    Ok(())
+}

@@ -1,0 +1,441 @@
+//! Images: of a registry, or of an OCI layout that the client holds.
+//!
+//! A reference comes in; the layers for one platform go out, applied on top of each other. What
+//! was resolved and read once is remembered, so that an image by digest needs no registry the
+//! second time. Layers are fetched side by side and applied as they come; one that is here already
+//! is not fetched.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use kiln_graph::{ImageSource, OciLayoutSource, ResolveMode};
+use kiln_oci::{Descriptor, Digest, Platform, Reference, chain_ids};
+use kiln_registry::{
+    DOCUMENT_LIMIT, Documents, ImagePlan, Registry, RegistryError, media_type_of, verify,
+};
+use kiln_store::{ApplyError, Blob, BlobError, Kind, LayerBlob, RecordInfo, Ref, Store};
+use serde::Serialize;
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::progress::Part;
+use crate::session::ByteStream;
+use crate::source::{Cause, Content, Context, Fetched, Metadata, Pin};
+use crate::state::{DOCUMENTS, IMAGES, REFS, StateFile};
+use crate::turns::Turns;
+
+/// The source of images. A cheap handle.
+#[derive(Clone)]
+pub(crate) struct Image {
+    registry: Registry,
+    store: Store,
+    state: StateFile,
+    turns: Arc<Turns>,
+}
+
+/// What fetching needs to know from pinning.
+#[derive(Clone, Debug)]
+pub(crate) struct ImagePin {
+    /// Of the platform, and only as many as are wanted.
+    layers: Vec<LayerBlob>,
+    origin: Origin,
+    kind: Kind,
+}
+
+/// Where blobs come from.
+#[derive(Clone, Debug)]
+enum Origin {
+    Registry(Reference),
+    Layout { session: String, store: String, name: String },
+}
+
+/// Why an image could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The registry, or what it sent.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The name means another image than the user wants.
+    #[error("image digest {got} for {reference} does not match expected checksum {wanted}")]
+    Checksum {
+        /// The image.
+        reference: String,
+        /// What the user wants.
+        wanted: Digest,
+        /// What the name means.
+        got: Digest,
+    },
+    /// The client did not give a blob of its layout.
+    #[error("OCI layout {store} of the client: {subject}")]
+    Layout {
+        /// The layout.
+        store: String,
+        /// What was read.
+        subject: String,
+        /// What the client said.
+        source: Cause,
+    },
+    /// A layer could not be stored.
+    #[error("layer {layer} of {image}")]
+    Blob {
+        /// The image.
+        image: String,
+        /// The layer.
+        layer: Digest,
+        /// What went wrong.
+        source: Cause,
+    },
+    /// A layer could not be applied.
+    #[error("cannot unpack {image}")]
+    Apply {
+        /// The image.
+        image: String,
+        /// What is wrong with it.
+        #[source]
+        source: ApplyError,
+    },
+    /// The store failed.
+    #[error("cannot store {image}")]
+    Store {
+        /// The image.
+        image: String,
+        /// What the store said.
+        source: Cause,
+    },
+}
+
+impl Image {
+    pub(crate) fn new(registry: &Registry, store: &Store, state: &StateFile) -> Self {
+        let turns = Arc::default();
+        Self { registry: registry.clone(), store: store.clone(), state: state.clone(), turns }
+    }
+
+    pub(crate) async fn pin(
+        &self,
+        source: &ImageSource,
+        platform: &Platform,
+        context: &Context,
+    ) -> Result<Pin, ImageError> {
+        let reference = &source.reference;
+        let _part = Part::begin(context, format!("resolve {reference}"), 0);
+        let root = self.resolve(source, context).await?;
+        let origin = Origin::Registry(reference.clone());
+        let wanted = source.checksum.as_ref();
+        let kind = if source.frontend { Kind::Frontend } else { Kind::Regular };
+        let plan = self.plan(&origin, root, platform, wanted, context).await?;
+        let named = reference.with_digest(plan.root.digest.clone());
+        Ok(pinned(plan, named, platform, source.layer_limit, origin, kind))
+    }
+
+    pub(crate) async fn pin_layout(
+        &self,
+        source: &OciLayoutSource,
+        platform: &Platform,
+        context: &Context,
+    ) -> Result<Pin, ImageError> {
+        let name = source.reference.to_string();
+        let _part = Part::begin(context, format!("resolve {name}"), 0);
+        let Some(digest) = source.reference.digest() else {
+            let subject = name.clone();
+            let cause = "an image of a layout needs a digest".into();
+            return Err(ImageError::Layout { store: source.store.clone(), subject, source: cause });
+        };
+        // An empty store is named like the image, as clients that predate the attribute do.
+        let store = match source.store.as_str() {
+            "" => source.reference.name(),
+            store => store.to_owned(),
+        };
+        let origin = Origin::Layout { session: source.session.clone(), store, name };
+        let unknown = Descriptor::new("", digest.clone(), 0);
+        let bytes = self.document(&origin, &unknown, context).await?;
+        let root = describe(digest, &bytes);
+        let wanted = source.checksum.as_ref();
+        let plan = self.plan(&origin, root, platform, wanted, context).await?;
+        let named = source.reference.clone();
+        Ok(pinned(plan, named, platform, source.layer_limit, origin, Kind::Regular))
+    }
+
+    /// Applies the layers, fetching those that are missing.
+    pub(crate) async fn fetch(
+        &self,
+        pin: &ImagePin,
+        context: &Context,
+    ) -> Result<Fetched, ImageError> {
+        let diff_ids: Vec<Digest> = pin.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let Some(chain_id) = chain_ids(&diff_ids).pop() else { return Ok(None) };
+        let memory_key = format!("image {chain_id}");
+        if let Some(id) = self.state.get::<String>(&REFS, &memory_key).await {
+            if let Ok(known) = self.store.load(&id) {
+                return Ok(Some(known));
+            }
+        }
+        let top = self.layers(pin, context).await?;
+        let Some(top) = top else { return Ok(None) };
+        let description = format!("pulled from {}", pin.origin);
+        let kept = top.keep(RecordInfo { kind: pin.kind, description }).await;
+        kept.map_err(|error| pin.origin.store_error(error))?;
+        self.state.put(&REFS, &memory_key, &top.id()).await;
+        Ok(Some(top))
+    }
+
+    async fn layers(&self, pin: &ImagePin, context: &Context) -> Result<Fetched, ImageError> {
+        let mut top: Option<Ref> = None;
+        let mut layers = pin.layers.iter();
+        let mut missing = None;
+        // Layers that were applied before are shared, and their blobs need not be here.
+        for layer in layers.by_ref() {
+            match self.store.apply(top.as_ref(), layer).await {
+                Ok(applied) => top = Some(applied),
+                Err(ApplyError::NoBlob(_)) => {
+                    missing = Some(layer);
+                    break;
+                }
+                Err(error) => return Err(pin.origin.apply_error(error)),
+            }
+        }
+        let downloads: Vec<_> = missing
+            .into_iter()
+            .chain(layers)
+            .map(|layer| {
+                let (this, origin) = (self.clone(), pin.origin.clone());
+                let (context, wanted) = (context.clone(), layer.descriptor.clone());
+                let task = async move { this.download(&origin, &wanted, &context).await };
+                (layer, AbortOnDropHandle::new(tokio::spawn(task)))
+            })
+            .collect();
+        for (layer, download) in downloads {
+            let blob = download.await.map_err(|error| pin.origin.store_error(error))??;
+            let id = format!("extracting {}", layer.descriptor.digest);
+            let _part = Part::begin(context, id, 0);
+            let applied = self.store.apply(top.as_ref(), layer).await;
+            top = Some(applied.map_err(|error| pin.origin.apply_error(error))?);
+            drop(blob);
+        }
+        Ok(top)
+    }
+
+    /// Brings a blob into the store.
+    async fn download(
+        &self,
+        origin: &Origin,
+        descriptor: &Descriptor,
+        context: &Context,
+    ) -> Result<Blob, ImageError> {
+        let digest = &descriptor.digest;
+        if let Some(blob) = self.store.blob(digest) {
+            return Ok(blob);
+        }
+        let _turn = self.turns.take(digest.as_str()).await;
+        if let Some(blob) = self.store.blob(digest) {
+            return Ok(blob);
+        }
+        let failed = |source: Cause| ImageError::Blob {
+            image: origin.to_string(),
+            layer: digest.clone(),
+            source,
+        };
+        let part = Part::begin(context, digest.as_str(), descriptor.size);
+        let mut writer = self.store.writer().await.map_err(|error| failed(error.into()))?;
+        let mut stream = self.stream(origin, descriptor, context);
+        while let Some(chunk) = stream.try_next().await.map_err(&failed)? {
+            writer.write_all(&chunk).await.map_err(|error| failed(error.into()))?;
+            part.add(chunk.len() as u64);
+        }
+        let stored = writer.commit(Some(digest), Some(descriptor.size)).await;
+        stored.map_err(|error: BlobError| failed(error.into()))
+    }
+
+    fn stream(&self, origin: &Origin, descriptor: &Descriptor, context: &Context) -> ByteStream {
+        match origin {
+            Origin::Registry(reference) => {
+                let credentials = context.session.credentials();
+                let stream = self.registry.blob_stream(reference, descriptor, 0, credentials);
+                Box::pin(stream.map_err(Into::into))
+            }
+            Origin::Layout { session, store, .. } => {
+                context.session.layout_blob(session, store, &descriptor.digest, 0)
+            }
+        }
+    }
+
+    /// What the name means: as remembered if that is allowed, else as the registry says.
+    async fn resolve(
+        &self,
+        source: &ImageSource,
+        context: &Context,
+    ) -> Result<Descriptor, ImageError> {
+        let reference = &source.reference;
+        if let Some(digest) = reference.digest() {
+            if let Some(bytes) = self.remembered(digest).await {
+                return Ok(describe(digest, &bytes));
+            }
+        }
+        let name = reference.to_string();
+        if source.resolve_mode == ResolveMode::Local {
+            if let Some(known) = self.state.get::<Descriptor>(&IMAGES, &name).await {
+                if self.remembered(&known.digest).await.is_some() {
+                    return Ok(known);
+                }
+            }
+        }
+        let credentials = context.session.credentials();
+        let resolved = self.registry.resolve(reference, &*credentials).await?;
+        if let Some(bytes) = &resolved.bytes {
+            self.state.put_bytes(&DOCUMENTS, resolved.descriptor.digest.as_str(), bytes).await;
+        }
+        self.state.put(&IMAGES, &name, &resolved.descriptor).await;
+        Ok(resolved.descriptor)
+    }
+
+    async fn plan(
+        &self,
+        origin: &Origin,
+        root: Descriptor,
+        platform: &Platform,
+        wanted: Option<&Digest>,
+        context: &Context,
+    ) -> Result<ImagePlan, ImageError> {
+        let documents = PinDocuments { image: self, origin, context };
+        let plan = ImagePlan::read(&origin.to_string(), root, platform, &documents).await?;
+        match wanted {
+            Some(wanted) if *wanted != plan.root.digest && *wanted != plan.descriptor.digest => {
+                Err(ImageError::Checksum {
+                    reference: origin.to_string(),
+                    wanted: wanted.clone(),
+                    got: plan.root.digest,
+                })
+            }
+            _ => Ok(plan),
+        }
+    }
+
+    /// A manifest, index or config: as remembered, else from its origin.
+    async fn document(
+        &self,
+        origin: &Origin,
+        descriptor: &Descriptor,
+        context: &Context,
+    ) -> Result<Bytes, RegistryError> {
+        let digest = &descriptor.digest;
+        if let Some(bytes) = self.remembered(digest).await {
+            return Ok(bytes);
+        }
+        let bytes = match origin {
+            Origin::Registry(reference) => {
+                let credentials = context.session.credentials();
+                self.registry.document(reference, descriptor, &*credentials).await?
+            }
+            Origin::Layout { store, .. } => {
+                let subject = format!("{origin}: {digest}");
+                let mut stream = self.stream(origin, descriptor, context);
+                let mut bytes = BytesMut::new();
+                let failed = |source| {
+                    let (store, subject) = (store.clone(), subject.clone());
+                    let failed = ImageError::Layout { store, subject, source };
+                    RegistryError::Elsewhere(Box::new(failed))
+                };
+                while let Some(chunk) = stream.try_next().await.map_err(failed)? {
+                    if (bytes.len() + chunk.len()) as u64 > DOCUMENT_LIMIT {
+                        let limit = DOCUMENT_LIMIT;
+                        return Err(RegistryError::TooLarge { subject, limit });
+                    }
+                    bytes.extend_from_slice(&chunk);
+                }
+                verify(&bytes, digest, &subject)?;
+                bytes.freeze()
+            }
+        };
+        self.state.put_bytes(&DOCUMENTS, digest.as_str(), &bytes).await;
+        Ok(bytes)
+    }
+
+    /// A document that was read before. What does not have the digest any more is not used.
+    async fn remembered(&self, digest: &Digest) -> Option<Bytes> {
+        let bytes = self.state.get_bytes(&DOCUMENTS, digest.as_str()).await?;
+        verify(&bytes, digest, "").ok().map(|()| bytes.into())
+    }
+}
+
+/// Documents of one image, on their way to a plan.
+struct PinDocuments<'a> {
+    image: &'a Image,
+    origin: &'a Origin,
+    context: &'a Context,
+}
+
+#[async_trait]
+impl Documents for PinDocuments<'_> {
+    async fn document(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
+        self.image.document(self.origin, descriptor, self.context).await
+    }
+}
+
+impl Origin {
+    fn apply_error(&self, source: ApplyError) -> ImageError {
+        ImageError::Apply { image: self.to_string(), source }
+    }
+
+    fn store_error(&self, source: impl Into<Cause>) -> ImageError {
+        ImageError::Store { image: self.to_string(), source: source.into() }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry(reference) => reference.fmt(f),
+            Self::Layout { name, .. } => write!(f, "oci-layout://{name}"),
+        }
+    }
+}
+
+fn describe(digest: &Digest, bytes: &[u8]) -> Descriptor {
+    Descriptor::new(&media_type_of(bytes), digest.clone(), bytes.len() as u64)
+}
+
+fn pinned(
+    plan: ImagePlan,
+    reference: Reference,
+    platform: &Platform,
+    limit: Option<usize>,
+    origin: Origin,
+    kind: Kind,
+) -> Pin {
+    let key = key(&plan.root.digest, platform, limit).to_string();
+    let blobs = plan.layers().iter().cloned().zip(plan.config.rootfs.diff_ids.iter().cloned());
+    let layers: Vec<LayerBlob> = blobs
+        .take(limit.unwrap_or(usize::MAX))
+        .map(|(descriptor, diff_id)| LayerBlob { descriptor, diff_id })
+        .collect();
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let slow_key = chain_ids(&diff_ids).pop().map(|id| id.to_string());
+    let metadata =
+        Metadata::Image { reference, manifest: plan.descriptor.digest, config: plan.config_bytes };
+    let content = Content::Image(Box::new(ImagePin { layers, origin, kind }));
+    Pin { key, slow_key, metadata, content }
+}
+
+/// The cache key: BuildKit's JSON, field by field.
+fn key(digest: &Digest, platform: &Platform, limit: Option<usize>) -> Digest {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Key<'a> {
+        digest: &'a Digest,
+        #[serde(rename = "OS")]
+        os: &'a str,
+        arch: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        variant: &'a str,
+        #[serde(rename = "OSVersion", skip_serializing_if = "str::is_empty")]
+        os_version: &'a str,
+        #[serde(rename = "OSFeatures", skip_serializing_if = "<[String]>::is_empty")]
+        os_features: &'a [String],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
+    }
+    let Platform { architecture, os, os_version, os_features, variant } = platform;
+    let key = Key { digest, os, arch: architecture, variant, os_version, os_features, limit };
+    Digest::sha256(crate::gojson::to_string(&key))
+}

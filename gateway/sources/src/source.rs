@@ -1,0 +1,125 @@
+//! What every source has in common: a pin first, then the content.
+//!
+//! A pin says what the content will be, in a form that is part of a cache key, without fetching
+//! more than needed for that. Many pins are answered by the cache and never fetched.
+
+use std::error::Error;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use kiln_oci::{Digest, Reference};
+use kiln_progress::Sender;
+use kiln_store::Ref;
+
+use crate::git::{GitError, GitPin};
+use crate::http::{HttpError, HttpPin};
+use crate::image::{ImageError, ImagePin};
+use crate::local::{LocalError, LocalPin};
+use crate::session::Session;
+
+/// What a source may use while it works.
+#[derive(Clone)]
+pub struct Context {
+    /// The client: its secrets, credentials and directories.
+    pub session: std::sync::Arc<dyn Session>,
+    /// Where to tell what happens.
+    pub progress: Sender,
+    /// The vertex it happens to.
+    pub vertex: Digest,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("vertex", &self.vertex).finish_non_exhaustive()
+    }
+}
+
+/// What identifies the content of a source.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// The source key as BuildKit spells it; the digest of a cache map is taken over it. One that
+    /// begins with `session:` is good for this session only.
+    pub key: String,
+    /// A second key that different pins with the same content share: of an image, the chain of its
+    /// layers.
+    pub slow_key: Option<String>,
+    /// What was found out on the way, for provenance and for who only asked.
+    pub metadata: Metadata,
+    pub(crate) content: Content,
+}
+
+impl Pin {
+    /// Whether the key means something to this session only.
+    pub fn is_session_only(&self) -> bool {
+        self.key.starts_with("session:")
+    }
+}
+
+/// What was found out about a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// About an image.
+    Image {
+        /// With the digest of what the name named: an index or a manifest.
+        reference: Reference,
+        /// The manifest of the platform.
+        manifest: Digest,
+        /// The image config, as it came.
+        config: Bytes,
+    },
+    /// About a file by URL.
+    Http {
+        /// Its digest.
+        digest: Digest,
+        /// Its name.
+        filename: String,
+        /// When it was changed last, if the server says so.
+        last_modified: Option<SystemTime>,
+    },
+    /// About a git repository.
+    Git {
+        /// The full name of the reference, such as `refs/heads/main`; a commit is its own name.
+        reference: String,
+        /// The object it points to: a commit, or an annotated tag.
+        checksum: String,
+        /// The commit, if `checksum` is a tag.
+        commit_checksum: Option<String>,
+    },
+    /// About a directory of the client: nothing.
+    Local,
+}
+
+/// What fetching needs to know from pinning.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Image(Box<ImagePin>),
+    Http(HttpPin),
+    Git(GitPin),
+    Local(LocalPin),
+}
+
+/// Why a source could not be pinned or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// An image of a registry or an OCI layout.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A file by URL.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A git repository.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A directory of the client.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// The pin belongs to another kind of source.
+    #[error("the pin is of another kind than the source it is fetched for")]
+    Mixed,
+}
+
+/// Any error beneath, for variants that do not care.
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
+
+/// What fetching gives: nothing stands for an image without layers.
+pub type Fetched = Option<Ref>;

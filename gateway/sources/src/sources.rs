@@ -1,0 +1,125 @@
+//! The door of this room: every identifier goes through here, whatever its kind.
+
+use std::sync::Arc;
+
+use kiln_graph::Identifier;
+use kiln_oci::Platform;
+use kiln_registry::Registry;
+use kiln_store::Store;
+
+use crate::command::HostCommand;
+use crate::git::Git;
+use crate::http::{Http, HttpError};
+use crate::image::Image;
+use crate::local::Local;
+use crate::source::{Content, Context, Fetched, Pin, SourceError};
+use crate::state::{StateError, StateFile};
+
+/// All sources of one worker.
+pub struct Sources {
+    image: Image,
+    http: Http,
+    git: Git,
+    local: Local,
+}
+
+/// Why the sources of a worker could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// What they remember.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What they send requests with.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+impl Sources {
+    /// Opens the sources of a worker, with what they remember in the root of its store.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] if neither the memory nor a new one can be opened.
+    pub fn open(
+        store: &Store,
+        registry: &Registry,
+        commands: Arc<dyn HostCommand>,
+    ) -> Result<Self, OpenError> {
+        let state = StateFile::open(store.root())?;
+        Ok(Self {
+            image: Image::new(registry, store, &state),
+            http: Http::new(store, &state)?,
+            git: Git::new(store, &state, commands),
+            local: Local::new(store),
+        })
+    }
+
+    /// Finds out what the content of a source will be.
+    ///
+    /// `platform` is the vertex's and matters to images only.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`] if the source does not exist, cannot be reached, or is not what the user
+    /// says it is.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe at any await: requests and programs end with the future.
+    pub async fn pin(
+        &self,
+        identifier: &Identifier,
+        platform: &Platform,
+        context: &Context,
+    ) -> Result<Pin, SourceError> {
+        Ok(match identifier {
+            Identifier::Image(source) => self.image.pin(source, platform, context).await?,
+            Identifier::OciLayout(source) => {
+                self.image.pin_layout(source, platform, context).await?
+            }
+            Identifier::Http(source) => self.http.pin(source, context).await?,
+            Identifier::Git(source) => self.git.pin(source, context).await?,
+            Identifier::Local(source) => Local::pin(source, context),
+        })
+    }
+
+    /// Gets the content that was pinned. `None` is an image without layers.
+    ///
+    /// Results are kept in the store, except views of the client's directories, which cannot be.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`], also if the content is no longer what was pinned.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe at any await; what was half fetched is removed or fetched again.
+    pub async fn fetch(
+        &self,
+        identifier: &Identifier,
+        pin: &Pin,
+        context: &Context,
+    ) -> Result<Fetched, SourceError> {
+        Ok(match (identifier, &pin.content) {
+            (Identifier::Image(_) | Identifier::OciLayout(_), Content::Image(pin)) => {
+                self.image.fetch(pin, context).await?
+            }
+            (Identifier::Http(source), Content::Http(pin)) => {
+                Some(self.http.fetch(source, pin, context).await?)
+            }
+            (Identifier::Git(source), Content::Git(pin)) => {
+                Some(self.git.fetch(source, pin, context).await?)
+            }
+            (Identifier::Local(source), Content::Local(_)) => {
+                Some(self.local.fetch(source, context).await?)
+            }
+            _ => return Err(SourceError::Mixed),
+        })
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}

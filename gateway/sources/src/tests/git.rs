@@ -1,0 +1,305 @@
+//! Git repositories, served by `git daemon`.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use kiln_graph::Identifier;
+use kiln_registry::testing::{ScriptedAnswer, ScriptedServer};
+use tempfile::TempDir;
+
+use super::{Client, Room, chain, skipped, tree};
+use crate::{Metadata, SourceError};
+
+/// A repository and its server.
+struct Server {
+    directory: TempDir,
+    daemon: Child,
+    port: u16,
+}
+
+impl Server {
+    /// Two commits on `main`, a tag `v1` with a note on the first, and a branch `side`.
+    fn start() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let work = directory.path().join("repo");
+        fs::create_dir(&work).unwrap();
+        git(&work, "init --quiet --initial-branch=main .");
+        fs::create_dir(work.join("docs")).unwrap();
+        fs::write(work.join("docs/a.txt"), "a1").unwrap();
+        fs::write(work.join("run.sh"), "#!/bin/sh").unwrap();
+        std::os::unix::fs::symlink("docs", work.join("link")).unwrap();
+        Command::new("chmod").arg("+x").arg(work.join("run.sh")).status().unwrap();
+        git(&work, "add .");
+        git(&work, "commit --quiet -m one");
+        git(&work, "tag -a -m note v1");
+        fs::write(work.join("docs/a.txt"), "a2").unwrap();
+        git(&work, "commit --quiet -a -m two");
+        git(&work, "branch side");
+        Self::serve(directory)
+    }
+
+    fn serve(directory: TempDir) -> Option<Self> {
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut command = Command::new("git");
+            command
+                .args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"])
+                .arg(format!("--port={port}"))
+                .arg(format!("--base-path={}", directory.path().display()))
+                .env("GIT_CONFIG_COUNT", "1")
+                .env("GIT_CONFIG_KEY_0", "safe.directory")
+                .env("GIT_CONFIG_VALUE_0", "*")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let Ok(mut daemon) = command.spawn() else { break };
+            for _ in 0..200 {
+                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Some(Self { directory, daemon, port });
+                }
+                if daemon.try_wait().unwrap().is_some() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            daemon.kill().ok();
+            daemon.wait().ok();
+        }
+        skipped("git daemon");
+        None
+    }
+
+    fn work(&self) -> std::path::PathBuf {
+        self.directory.path().join("repo")
+    }
+
+    fn url(&self) -> String {
+        format!("git://127.0.0.1:{}/repo/.git", self.port)
+    }
+
+    fn source(&self, fragment: &str, attrs: &[(&str, &str)]) -> Identifier {
+        let url = self.url();
+        let attrs = [&[("git.fullurl", url.as_str())], attrs].concat();
+        super::identifier(&format!("git://127.0.0.1/repo{fragment}"), &attrs)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The daemon's children end with their connections.
+        self.daemon.kill().ok();
+        self.daemon.wait().ok();
+    }
+}
+
+fn git(work: &Path, args: &str) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=n", "-c", "user.email=e@x", "-c", "protocol.file.allow=always"])
+        .args(args.split(' '))
+        .current_dir(work)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_COMMITTER_DATE", "2024-03-01T10:00:00Z")
+        .env("GIT_AUTHOR_DATE", "2024-03-01T10:00:00Z")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "git {args}: {said}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn the_default_branch_is_checked_out_without_git() {
+    let Some(server) = Server::start() else { return };
+    let room = Room::new();
+    let source = server.source("", &[]);
+    let pin = room.pin(&source).await.unwrap();
+    let head = git(&server.work(), "rev-parse main");
+    assert_eq!(pin.key, head);
+    let metadata = Metadata::Git {
+        reference: "refs/heads/main".into(),
+        checksum: head,
+        commit_checksum: None,
+    };
+    assert_eq!(pin.metadata, metadata);
+    let content = tree(&room.fetch(&source, &pin).await.unwrap()).await;
+    let want = [("docs/a.txt", "644 a2"), ("link", "-> docs"), ("run.sh", "755 #!/bin/sh")];
+    assert_eq!(content, want.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+}
+
+#[tokio::test]
+async fn a_tag_with_a_note_is_keyed_by_its_commit_unless_git_is_kept() {
+    let Some(server) = Server::start() else { return };
+    let room = Room::new();
+    let tag = git(&server.work(), "rev-parse v1");
+    let commit = git(&server.work(), "rev-parse v1^{commit}");
+    let source = server.source("#v1", &[]);
+    let pin = room.pin(&source).await.unwrap();
+    assert_eq!(pin.key, commit);
+    assert_eq!(tree(&room.fetch(&source, &pin).await.unwrap()).await["docs/a.txt"], "644 a1");
+
+    let source = server.source("#v1", &[("git.keepgitdir", "true")]);
+    let pin = room.pin(&source).await.unwrap();
+    assert_eq!(pin.key, format!("{tag}.git#refs/tags/v1"));
+    let content = room.fetch(&source, &pin).await.unwrap();
+    let mounted = content.mount().await.unwrap();
+    assert_eq!(git(mounted.path(), "-c safe.directory=* rev-parse HEAD"), commit);
+    assert_eq!(git(mounted.path(), "-c safe.directory=* describe --tags"), "v1");
+    assert_eq!(git(mounted.path(), "-c safe.directory=* status --porcelain"), "");
+    assert_eq!(git(mounted.path(), "-c safe.directory=* remote get-url origin"), server.url());
+}
+
+#[tokio::test]
+async fn a_commit_is_pinned_without_asking_and_fetched_by_id() {
+    let Some(server) = Server::start() else { return };
+    let commit = git(&server.work(), "rev-parse v1^{commit}");
+    let source = server.source(&format!("#{commit}"), &[]);
+    let room = Room::new();
+    let pin = room.pin(&source).await.unwrap();
+    assert_eq!(pin.key, commit);
+    assert_eq!(tree(&room.fetch(&source, &pin).await.unwrap()).await["docs/a.txt"], "644 a1");
+}
+
+#[tokio::test]
+async fn a_directory_can_be_wanted_and_a_link_is_none() {
+    let Some(server) = Server::start() else { return };
+    let room = Room::new();
+    let pin = room.pin(&server.source("#main:docs", &[])).await.unwrap();
+    assert!(pin.key.ends_with(":docs"));
+    let content = tree(&room.get(&server.source("#main:docs", &[])).await.unwrap()).await;
+    assert_eq!(content, [("a.txt".to_owned(), "644 a2".to_owned())].into());
+    for subdir in ["link", "nowhere", "run.sh"] {
+        let error = room.get(&server.source(&format!("#main:{subdir}"), &[])).await.unwrap_err();
+        assert!(error.to_string().contains("is not a directory"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_checksum_may_be_short_and_has_to_match() {
+    let Some(server) = Server::start() else { return };
+    let room = Room::new();
+    let head = git(&server.work(), "rev-parse main");
+    room.get(&server.source("#main", &[("git.checksum", &head[..7])])).await.unwrap();
+    let error =
+        room.get(&server.source("#v1", &[("git.checksum", &head)])).await.unwrap_err().to_string();
+    assert!(error.contains("expected checksum to match"), "{error}");
+    assert!(error.contains(&head), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_commit_is_seen_and_an_old_checkout_is_used_again() {
+    let Some(server) = Server::start() else { return };
+    let room = Room::new();
+    let source = server.source("#main", &[]);
+    let first = room.pin(&source).await.unwrap();
+    let content = room.fetch(&source, &first).await.unwrap();
+    fs::write(server.work().join("new"), "n").unwrap();
+    git(&server.work(), "add .");
+    git(&server.work(), "commit --quiet -m three");
+    let second = room.pin(&source).await.unwrap();
+    assert_ne!(first.key, second.key);
+    assert_eq!(tree(&room.fetch(&source, &second).await.unwrap()).await["new"], "644 n");
+    let again = room.fetch(&source, &first).await.unwrap();
+    assert_eq!(again.id(), content.id());
+    let room = room.restarted(Client::default());
+    assert_eq!(room.fetch(&source, &first).await.unwrap().id(), content.id());
+}
+
+#[tokio::test]
+async fn a_branch_that_moves_on_between_pin_and_fetch_gives_what_was_pinned() {
+    let Some(server) = Server::start() else { return };
+    let room = Room::new();
+    let source = server.source("#main", &[]);
+    let pin = room.pin(&source).await.unwrap();
+    git(&server.work(), "reset --quiet --hard v1");
+    git(&server.work(), "config uploadpack.allowAnySHA1InWant true");
+    assert_eq!(tree(&room.fetch(&source, &pin).await.unwrap()).await["docs/a.txt"], "644 a2");
+}
+
+#[tokio::test]
+async fn submodules_come_along_unless_skipped() {
+    let Some(server) = Server::start() else { return };
+    let outer = server.directory.path().join("outer");
+    fs::create_dir(&outer).unwrap();
+    git(&outer, "init --quiet --initial-branch=main .");
+    git(&outer, &format!("submodule --quiet add {} sub", server.url()));
+    git(&outer, "commit --quiet -m one");
+    let url = format!("git://127.0.0.1:{}/outer/.git", server.port);
+    let room = Room::new();
+    let source = |attrs: &[(&str, &str)]| {
+        super::identifier("git://x/y", &[&[("git.fullurl", url.as_str())], attrs].concat())
+    };
+    let content = tree(&room.get(&source(&[])).await.unwrap()).await;
+    assert_eq!(content["sub/docs/a.txt"], "644 a2");
+    assert!(content.keys().all(|path| !path.contains(".git/") && !path.ends_with("/.git")));
+    let skipped = source(&[("git.skipsubmodules", "true")]);
+    let pin = room.pin(&skipped).await.unwrap();
+    assert!(pin.key.ends_with("(skip-submodules)"));
+    let content = tree(&room.fetch(&skipped, &pin).await.unwrap()).await;
+    assert!(!content.contains_key("sub/docs/a.txt"));
+}
+
+#[tokio::test]
+async fn every_entry_can_have_the_time_of_the_commit() {
+    let Some(server) = Server::start() else { return };
+    let content = Room::new().get(&server.source("", &[("git.mtime", "commit")])).await.unwrap();
+    let mounted = content.mount().await.unwrap();
+    for path in ["docs", "docs/a.txt", "link", "."] {
+        let metadata = fs::symlink_metadata(mounted.path().join(path)).unwrap();
+        let since = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(since, Duration::from_secs(1_709_287_200), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_named() {
+    let Some(server) = Server::start() else { return };
+    let error = Room::new().get(&server.source("#nowhere", &[])).await.unwrap_err();
+    let want = format!("repository {} does not contain ref nowhere", server.url());
+    assert_eq!(error.to_string(), want);
+}
+
+#[tokio::test]
+async fn a_token_goes_into_a_header_and_into_no_message() {
+    let server = ScriptedServer::start(|request| {
+        // A proxy that repeats what it was sent.
+        let sent = request.header("authorization").to_owned();
+        ScriptedAnswer::new(403, sent.clone()).with("Content-Type", "text/plain")
+    })
+    .unwrap();
+    let url = format!("http://{}/r.git", server.host());
+    let id = format!("TOKEN.{}", server.host());
+    let room = Room::with(Client::with_secrets(&[(&id, "s3cret"), ("TOKEN", "other")]));
+    let attrs = [
+        ("git.fullurl", url.as_str()),
+        ("git.authheadersecret", "HEADER"),
+        ("git.authtokensecret", "TOKEN"),
+    ];
+    let error = room.get(&super::identifier("git://x/r.git", &attrs)).await.unwrap_err();
+    assert_eq!(
+        server.requests()[0].header("authorization"),
+        "basic eC1hY2Nlc3MtdG9rZW46czNjcmV0",
+        "x-access-token:s3cret"
+    );
+    assert_eq!(room.session.asked(), [format!("HEADER.{}", server.host()), id]);
+    let text = chain(&error);
+    assert!(
+        text.contains("403") && !text.contains("eC1hY2N") && !text.contains("s3cret"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_repository_that_asks_for_a_password_fails_at_once() {
+    let server = ScriptedServer::start(|_| {
+        ScriptedAnswer::new(401, "").with("WWW-Authenticate", "Basic realm=x")
+    })
+    .unwrap();
+    let url = format!("http://{}/r.git", server.host());
+    let source = super::identifier("git://x/r.git", &[("git.fullurl", &url)]);
+    let error = Room::new().get(&source).await.unwrap_err();
+    assert!(matches!(error, SourceError::Git(_)));
+    assert!(error.to_string().contains("terminal prompts disabled"), "{error}");
+}
