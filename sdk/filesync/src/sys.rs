@@ -69,7 +69,7 @@ pub(crate) fn lstat(directory: BorrowedFd<'_>, name: &str) -> io::Result<rustix:
 
 /// Modification time in nanoseconds since 1970.
 pub(crate) fn modified_nanoseconds(stat: &rustix::fs::Stat) -> i64 {
-    (stat.st_mtime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64)
+    stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64)
 }
 
 /// The target of a symbolic link, if it is text.
@@ -127,7 +127,7 @@ fn xattr(path: &str, key: &str) -> Option<Vec<u8>> {
                 return Some(value);
             }
             Err(rustix::io::Errno::RANGE) if value.len() < XATTR_BYTES => {
-                value = vec![0; XATTR_BYTES]
+                value = vec![0; XATTR_BYTES];
             }
             Err(_) => return None,
         }

@@ -1,0 +1,99 @@
+//! One call to a client: bounded in time, over when the session is, with errors that say which call.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use kiln_filesync::{ReceiveError, SendError};
+use tonic::{Code, Response, Status, Streaming};
+
+/// Why a session is over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("session {id} ended: {cause}")]
+pub struct Ended {
+    /// The session.
+    pub id: String,
+    /// What happened.
+    pub cause: String,
+}
+
+/// Why a call to a client failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The client does not serve it.
+    #[error("the client does not offer {0}")]
+    Unsupported(&'static str),
+    /// The session is over.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// The client took too long.
+    #[error("the client did not answer {what} within {limit:?}")]
+    TimedOut {
+        /// The call.
+        what: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The client refused.
+    #[error("{what} failed at the client: {}", status.message())]
+    Refused {
+        /// The call.
+        what: &'static str,
+        /// What the client said.
+        status: Box<Status>,
+    },
+    /// The client sent more than it may.
+    #[error("{what} from the client is larger than {limit} bytes")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The client sent something that makes no sense.
+    #[error("invalid answer from the client: {0}")]
+    Invalid(&'static str),
+    /// A directory could not be received.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// A directory could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+impl CallError {
+    /// The gRPC code of a refusal.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused { status, .. } => Some(status.code()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn refused(what: &'static str) -> impl Fn(Status) -> Self {
+        move |status| match status.code() {
+            Code::Unimplemented => Self::Unsupported(what),
+            _ => Self::Refused { what, status: Box::new(status) },
+        }
+    }
+}
+
+/// Bounds a call in time.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map(Response::into_inner).map_err(CallError::refused(what)),
+        Err(_) => Err(CallError::TimedOut { what, limit }),
+    }
+}
+
+/// The answers of a two-way call. The call itself is made by polling them, since some clients answer
+/// nothing, not even headers, before they have heard what we stream to them.
+pub(crate) fn answers<T: Send + 'static>(
+    call: impl Future<Output = Result<Response<Streaming<T>>, Status>> + Send + 'static,
+) -> BoxStream<'static, Result<T, Status>> {
+    futures::stream::once(call).map_ok(Response::into_inner).try_flatten().boxed()
+}
