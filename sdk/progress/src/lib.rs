@@ -9,4 +9,4 @@ mod sender;
 pub mod wire;
 
 pub use event::{Log, Progress, Stream, Vertex, VertexStatus, Warning};
-pub use sender::{Receiver, Sender, channel};
+pub use sender::{FanOut, Receiver, Sender, channel};

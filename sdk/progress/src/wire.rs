@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use kiln_oci::Digest;
+use kiln_wire::pb;
 use kiln_wire::proto::control;
 use prost_types::Timestamp;
 
@@ -45,6 +46,11 @@ pub fn from_response(response: control::StatusResponse) -> Vec<Progress> {
     let warnings =
         response.warnings.into_iter().filter_map(|w| warning_from(w).map(Progress::Warning));
     vertices.chain(statuses).chain(logs).chain(warnings).collect()
+}
+
+/// A progress group as it travels.
+pub fn progress_group(id: &str, name: &str, weak: bool) -> pb::ProgressGroup {
+    pb::ProgressGroup { id: id.to_owned(), name: name.to_owned(), weak }
 }
 
 /// A time as it travels.
