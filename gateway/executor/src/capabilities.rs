@@ -4,8 +4,8 @@ use rustix::thread::CapabilitySet;
 
 use crate::process::Security;
 
-/// The names of a sandbox's capabilities, as an OCI configuration wants them.
-pub(crate) const SANDBOX_NAMES: &[&str] = &[
+/// A sandbox's.
+const SANDBOX_NAMES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
@@ -41,6 +41,18 @@ pub(crate) fn of(security: Security) -> CapabilitySet {
                 | CapabilitySet::MKNOD
                 | CapabilitySet::AUDIT_WRITE
                 | CapabilitySet::SETFCAP
+        }
+    }
+}
+
+/// The names of [`of`] a confinement, as an OCI configuration wants them.
+pub(crate) fn names(security: Security) -> Vec<String> {
+    match security {
+        Security::Sandbox => SANDBOX_NAMES.iter().map(|name| (*name).to_owned()).collect(),
+        Security::Insecure => {
+            let available = rustix::thread::capabilities(None).map(|sets| sets.permitted);
+            let available = available.unwrap_or_else(|_| of(Security::Sandbox));
+            available.iter_names().map(|(name, _)| format!("CAP_{name}")).collect()
         }
     }
 }

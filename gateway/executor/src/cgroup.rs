@@ -26,7 +26,7 @@ const LIMITING: &[&str] = &["memory", "cpu", "cpuset"];
 pub(crate) enum Hierarchy {
     /// One tree, mounted here.
     Version2(PathBuf),
-    /// A tree per set of controllers, and where each is mounted.
+    /// A tree per set of controllers, and where each is mounted; version 2 has none of them here.
     Version1(Vec<(Vec<String>, PathBuf)>),
     /// None that could be used.
     None,
@@ -37,25 +37,29 @@ impl Hierarchy {
     pub(crate) fn detect() -> Self {
         Self::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), &|path| {
             let controllers = fs::read_to_string(path.join("cgroup.controllers"));
-            controllers.is_ok_and(|controllers| !controllers.trim().is_empty())
+            // Beside version 1, the second version may be mounted with the few that are left over.
+            controllers
+                .is_ok_and(|controllers| controllers.split_whitespace().any(|it| it == "memory"))
         })
     }
 
-    fn parse(mountinfo: &str, has_controllers: &dyn Fn(&Path) -> bool) -> Self {
+    fn parse(mountinfo: &str, limits_memory: &dyn Fn(&Path) -> bool) -> Self {
         let mut version1 = Vec::new();
         for line in mountinfo.lines() {
             let Some((mount, kind)) = line.split_once(" - ") else { continue };
             let Some(path) = mount.split(' ').nth(4).map(PathBuf::from) else { continue };
             let mut kind = kind.split(' ');
             match (kind.next(), kind.nth(1)) {
-                (Some("cgroup2"), _) if has_controllers(&path) => return Self::Version2(path),
+                (Some("cgroup2"), _) if limits_memory(&path) => return Self::Version2(path),
+                (Some("cgroup2"), _) => version1.push((Vec::new(), path)),
                 (Some("cgroup"), Some(options)) => {
                     version1.push((options.split(',').map(str::to_owned).collect(), path));
                 }
                 _ => {}
             }
         }
-        if version1.is_empty() { Self::None } else { Self::Version1(version1) }
+        let usable = tree(&version1, "memory").is_some();
+        if usable { Self::Version1(version1) } else { Self::None }
     }
 
     /// Moves the calling process to a group whose members cannot use unusual devices, with all the
@@ -115,6 +119,17 @@ impl Group {
             Err(error) if asked => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// The group that an OCI runtime makes for `process`, to be removed if it is left behind.
+    pub(crate) fn of_runtime(hierarchy: &Hierarchy, process: &Process) -> io::Result<Option<Self>> {
+        let path = group_path(process)?;
+        let directories = match hierarchy {
+            Hierarchy::Version2(mount) => vec![mount.join(path)],
+            Hierarchy::Version1(trees) => trees.iter().map(|(_, tree)| tree.join(&path)).collect(),
+            Hierarchy::None => return Ok(None),
+        };
+        Ok(Some(Self { directories, descriptor: None }))
     }
 
     fn version2(mount: &Path, path: &Path, resources: &Resources) -> io::Result<Self> {
@@ -327,11 +342,11 @@ mod tests {
     }
 
     #[test]
-    fn a_second_version_without_controllers_is_passed_over() {
+    fn a_second_version_without_the_memory_controller_is_passed_over() {
         let text = "24 19 0:21 / /sys/fs/cgroup/memory rw shared:4 - cgroup cgroup rw,memory\n\
                     25 19 0:22 / /sys/fs/cgroup/unified rw shared:5 - cgroup2 cgroup2 rw\n";
         let found = Hierarchy::parse(text, &|_| false);
-        assert!(matches!(&found, Hierarchy::Version1(trees) if trees.len() == 1), "{found:?}");
+        assert!(matches!(&found, Hierarchy::Version1(trees) if trees.len() == 2), "{found:?}");
         let found = Hierarchy::parse(text, &|_| true);
         assert!(matches!(found, Hierarchy::Version2(_)), "{found:?}");
     }

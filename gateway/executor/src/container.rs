@@ -4,11 +4,13 @@
 //! builds the file system under a private scratch mount, moves into it, gives up privileges and
 //! becomes the program. It returns only to say why that failed.
 
+mod bundle;
 mod devices;
 mod identity;
 mod launch;
 mod mounts;
 mod overlay;
+mod spec;
 mod stubs;
 mod system;
 
@@ -18,6 +20,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
+pub(crate) use bundle::{Supervisor, enter_supervisor, exec_bundle, start_bundle};
 pub(crate) use devices::{DeviceGuard, device_rules};
 pub(crate) use identity::Identity;
 pub(crate) use launch::execute_host;
@@ -39,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub(crate) user_namespace: bool,
     /// How device nodes made by the container are kept dead.
     pub(crate) devices: DeviceGuard,
+    /// Whether signals are for the program inside, past a runtime that would not outlive `SIGKILL`.
+    pub(crate) kill_inner: bool,
     /// Where to report what the spawner must know.
     pub(crate) setup: BorrowedFd<'a>,
 }
@@ -66,8 +71,7 @@ pub(crate) fn join(
 /// Builds the container around the calling process.
 fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, Failure> {
     rustix::process::umask(Mode::empty());
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .step(|| "make mounts private".into())?;
+    make_mounts_private()?;
     let root = mounts::mount_root(process, context)?;
     let mut stubs = Stubs::new(&root, process)?;
     system::mount(&mut stubs, process, context)?;
@@ -80,13 +84,25 @@ fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, 
         sys::mount_setattr(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
             .step(|| "make the root read-only".into())?;
     }
+    report_stubs(stubs, context)?;
+    change_root(root)?;
+    name_and_network(process)?;
+    launch::Program::new(process, identity, context)
+}
+
+/// Keeps what is mounted from here on to this mount namespace.
+fn make_mounts_private() -> Result<(), Failure> {
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags).step(|| "make mounts private".into())
+}
+
+/// Tells the spawner what to remove in the end.
+fn report_stubs(stubs: Stubs<'_>, context: &Context<'_>) -> Result<(), Failure> {
     for (directory, descriptor) in stubs.finish() {
         send(context.setup, &Setup::Stubs(directory), &[descriptor.as_fd()])
             .step(|| "report mount points".into())?;
     }
-    change_root(root)?;
-    name_and_network(process)?;
-    launch::Program::new(process, identity, context)
+    Ok(())
 }
 
 /// Makes `root` the root of the mount namespace, and lets go of the old one.
@@ -114,21 +130,31 @@ fn enter(
     context: &Context<'_>,
 ) -> Result<launch::Program, Failure> {
     use rustix::thread::ThreadNameSpaceType as Space;
+    let spaces = Space::MOUNT | Space::PROCESS_ID | Space::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    let spaces = spaces | Space::INTER_PROCESS_COMMUNICATION | Space::NETWORK;
+    enter_spaces(container, spaces | Space::CONTROL_GROUP, context)?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the root".into())?;
+    let identity = identity::look_up(root.as_fd(), &process.user)?;
+    launch::Program::joining(process, identity, context)
+}
+
+/// Enters namespaces of `process`, a pidfd. The caller's parent gets the child that returns from
+/// here as its own, since only a new process is in a process namespace.
+fn enter_spaces(
+    process: BorrowedFd<'_>,
+    spaces: rustix::thread::ThreadNameSpaceType,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
     // Processes of the container must not reach into one that still carries the host with it.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .step(|| "hide from the container".into())?;
-    let spaces = Space::MOUNT | Space::PROCESS_ID | Space::HOST_NAME_AND_NIS_DOMAIN_NAME;
-    let spaces = spaces | Space::INTER_PROCESS_COMMUNICATION | Space::NETWORK;
-    rustix::thread::move_into_thread_name_spaces(container, spaces | Space::CONTROL_GROUP)
+    rustix::thread::move_into_thread_name_spaces(process, spaces)
         .step(|| "enter the container".into())?;
-    // Only a child is in the process namespace; it becomes a child of the spawner as well.
     if let Some(pid) = sys::clone3(libc::CLONE_PARENT as u64, None).step(|| "fork".into())? {
         let joined = Setup::Joined(pid.as_raw_nonzero().get());
         let code = i32::from(send(context.setup, &joined, &[]).is_err());
         sys::exit_now(code);
     }
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .step(|| "open the root".into())?;
-    let identity = identity::look_up(root.as_fd(), &process.user)?;
-    launch::Program::joining(process, identity, context)
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! An [`Executor`] is given a [`Process`], which is all data, and [`Stdio`]; it answers with a
 //! [`Running`] process. [`Native`] makes containers itself, through a [`Spawner`] that the daemon
-//! starts once. Stores, graphs and sessions are unknown here.
+//! starts once; [`OciRuntime`] leaves that to runc or crun. Stores, graphs and sessions are unknown here.
 //! This is the only crate that starts the processes of a build; those of the host (plugins, git)
 //! are started with [`spawn_host`]. A program that uses it calls [`spawner_main_if_asked`] first
 //! thing in its `main`.
@@ -13,6 +13,7 @@ mod container;
 mod executor;
 mod native;
 mod network_files;
+mod oci;
 mod process;
 mod seccomp;
 mod spawner;
@@ -24,6 +25,7 @@ pub mod userns;
 
 pub use executor::{ExecError, Executor, ExitStatus, Running};
 pub use native::{HostRunning, Native, spawn_host};
+pub use oci::OciRuntime;
 pub use process::{
     ExecProcess, HostProcess, Mount, MountSource, Network, Process, Resources, Rootfs, Security,
     Ulimit,

@@ -10,9 +10,9 @@ use libc::sock_filter;
 const NEWEST: u32 = 462;
 
 /// `clone` flags that make namespaces.
-const NAMESPACE_FLAGS: u32 = 0x7e02_0000;
+pub(crate) const NAMESPACE_FLAGS: u32 = 0x7e02_0000;
 /// Sockets between virtual machines and their host.
-const AF_VSOCK: u32 = 40;
+pub(crate) const AF_VSOCK: u32 = 40;
 /// Personalities that programs need: none, Linux on either side, and the question.
 const PERSONALITIES: &[u32] = &[0, 0x0008, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -21,29 +21,87 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENT: u32 = 16;
 
-/// Refused in every architecture, by common number.
-const REFUSED_COMMON: &[u32] = &[
-    425, // io_uring_setup
-    426, // io_uring_enter
-    427, // io_uring_register
-    428, // open_tree
-    429, // move_mount
-    430, // fsopen
-    431, // fsconfig
-    432, // fsmount
-    433, // fspick
-    442, // mount_setattr
-    443, // quotactl_fd
-    450, // set_mempolicy_home_node
-    457, // statmount
-    458, // listmount
+/// The architecture has no such call.
+const NONE: u32 = u32::MAX;
+
+/// What a sandbox is refused: name, and number on x86-64, on i386 and on aarch64.
+#[rustfmt::skip]
+const REFUSED: &[(&str, u32, u32, u32)] = &[
+    ("_sysctl", 156, 149, NONE),
+    ("acct", 163, 51, 89),
+    ("add_key", 248, 286, 217),
+    ("bpf", 321, 357, 280),
+    ("clock_settime", 227, 264, 112),
+    ("clock_settime64", NONE, 404, NONE),
+    ("create_module", 174, 127, NONE),
+    ("delete_module", 176, 129, 106),
+    ("fanotify_init", 300, 338, 262),
+    ("finit_module", 313, 350, 273),
+    ("fsconfig", 431, 431, 431),
+    ("fsmount", 432, 432, 432),
+    ("fsopen", 430, 430, 430),
+    ("fspick", 433, 433, 433),
+    ("get_kernel_syms", 177, 130, NONE),
+    ("get_mempolicy", 239, 275, 236),
+    ("init_module", 175, 128, 105),
+    ("io_uring_enter", 426, 426, 426),
+    ("io_uring_register", 427, 427, 427),
+    ("io_uring_setup", 425, 425, 425),
+    ("ioperm", 173, 101, NONE),
+    ("iopl", 172, 110, NONE),
+    ("kexec_file_load", 320, NONE, 294),
+    ("kexec_load", 246, 283, 104),
+    ("keyctl", 250, 288, 219),
+    ("listmount", 458, 458, 458),
+    ("lookup_dcookie", 212, 253, 18),
+    ("mbind", 237, 274, 235),
+    ("migrate_pages", 256, 294, 238),
+    ("mount", 165, 21, 40),
+    ("mount_setattr", 442, 442, 442),
+    ("move_mount", 429, 429, 429),
+    ("move_pages", 279, 317, 239),
+    ("nfsservctl", 180, 169, 42),
+    ("open_by_handle_at", 304, 342, 265),
+    ("open_tree", 428, 428, 428),
+    ("perf_event_open", 298, 336, 241),
+    ("pivot_root", 155, 217, 41),
+    ("query_module", 178, 167, NONE),
+    ("quotactl", 179, 131, 60),
+    ("quotactl_fd", 443, 443, 443),
+    ("reboot", 169, 88, 142),
+    ("request_key", 249, 287, 218),
+    ("set_mempolicy", 238, 276, 237),
+    ("set_mempolicy_home_node", 450, 450, 450),
+    ("setns", 308, 346, 268),
+    ("settimeofday", 164, 79, 170),
+    ("statmount", 457, 457, 457),
+    ("stime", NONE, 25, NONE),
+    ("swapoff", 168, 115, 225),
+    ("swapon", 167, 87, 224),
+    ("sysfs", 139, 135, NONE),
+    ("syslog", 103, 103, 116),
+    ("umount", NONE, 22, NONE),
+    ("umount2", 166, 52, 39),
+    ("unshare", 272, 310, 97),
+    ("uselib", 134, 86, NONE),
+    ("userfaultfd", 323, 374, 282),
+    ("ustat", 136, 62, NONE),
+    ("vhangup", 153, 111, 58),
+    ("vm86", NONE, 166, NONE),
+    ("vm86old", NONE, 113, NONE),
 ];
+
+/// The names of what a sandbox is refused whatever the arguments, as an OCI configuration wants them.
+pub(crate) fn refused_names() -> impl Iterator<Item = &'static str> {
+    REFUSED.iter().map(|(name, ..)| *name)
+}
 
 /// One architecture's numbers.
 struct Architecture {
     /// `AUDIT_ARCH_*`.
     audit: u32,
-    refused: &'static [u32],
+    /// Its column in [`REFUSED`].
+    column: fn(&(&str, u32, u32, u32)) -> u32,
     clone: u32,
     socket: u32,
     personality: u32,
@@ -53,11 +111,7 @@ struct Architecture {
 const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         audit: 0xc000_003e,
-        refused: &[
-            103, 134, 136, 139, 153, 155, 156, 163, 164, 165, 166, 167, 168, 169, 172, 173, 174,
-            175, 176, 177, 178, 179, 180, 212, 227, 237, 238, 239, 246, 248, 249, 250, 256, 272,
-            279, 298, 300, 304, 308, 313, 320, 321, 323,
-        ],
+        column: |row| row.1,
         clone: 56,
         socket: 41,
         personality: 135,
@@ -65,11 +119,7 @@ const ARCHITECTURES: &[Architecture] = &[
     // 32-bit programs on a 64-bit kernel.
     Architecture {
         audit: 0x4000_0003,
-        refused: &[
-            21, 22, 25, 51, 52, 62, 79, 86, 87, 88, 101, 103, 110, 111, 113, 115, 127, 128, 129,
-            130, 131, 135, 149, 166, 167, 169, 217, 253, 264, 274, 275, 276, 283, 286, 287, 288,
-            294, 310, 317, 336, 338, 342, 346, 350, 357, 374, 404,
-        ],
+        column: |row| row.2,
         clone: 120,
         socket: 359,
         personality: 136,
@@ -79,10 +129,7 @@ const ARCHITECTURES: &[Architecture] = &[
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURES: &[Architecture] = &[Architecture {
     audit: 0xc000_00b7,
-    refused: &[
-        18, 39, 40, 41, 58, 60, 89, 97, 104, 105, 106, 112, 116, 142, 170, 217, 218, 219, 224, 225,
-        235, 236, 237, 238, 239, 241, 262, 265, 268, 273, 280, 282, 294,
-    ],
+    column: |row| row.3,
     clone: 220,
     socket: 198,
     personality: 92,
@@ -123,8 +170,8 @@ impl Architecture {
         body.extend([jump(libc::BPF_JGT, NEWEST, 0, 1), refuse(libc::ENOSYS)]);
         // Its arguments are in memory, out of a filter's sight; libraries fall back to clone.
         body.extend([jump(libc::BPF_JEQ, 435, 0, 1), refuse(libc::ENOSYS)]);
-        for number in self.refused.iter().chain(REFUSED_COMMON) {
-            body.extend([jump(libc::BPF_JEQ, *number, 0, 1), refuse(libc::EPERM)]);
+        for number in REFUSED.iter().map(self.column).filter(|number| *number != NONE) {
+            body.extend([jump(libc::BPF_JEQ, number, 0, 1), refuse(libc::EPERM)]);
         }
         body.extend([
             jump(libc::BPF_JEQ, self.clone, 0, 4),

@@ -20,7 +20,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub(crate) use protocol::{
-    Command, Failure, Report, Request, Setup, Step, describe, receive, send,
+    Command, Failure, Report, Request, Runtime, Setup, Step, describe, receive, send,
 };
 
 use crate::executor::{ExecError, ExitStatus};

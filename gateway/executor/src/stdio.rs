@@ -88,3 +88,9 @@ pub(crate) fn set_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Resul
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(rustix::termios::tcsetwinsize(fd, size)?)
 }
+
+/// Rows and columns of the terminal that is this process' standard input.
+pub(crate) fn own_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdin()).ok()?;
+    Some((size.ws_row, size.ws_col))
+}

@@ -249,11 +249,35 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Signals that a supervisor passes on.
+pub(crate) const FORWARDED: &[i32] = &[
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+    KILL_REQUEST,
+];
+
+/// Asks a supervisor to send `SIGKILL`, which it could not pass on.
+const KILL_REQUEST: i32 = 40;
+
+/// Asks the supervisor `pid` to kill what it supervises.
+pub(crate) fn request_kill(pid: Pid) {
+    // SAFETY: integer arguments only; the process is a child that was not waited for yet.
+    unsafe {
+        libc::kill(pid.as_raw_nonzero().get(), KILL_REQUEST);
+    }
+}
+
 /// Handles `signals` by passing them on to `child`, from a signal handler.
 pub(crate) fn forward_signals(child: Pid, signals: &[i32]) {
     use std::sync::atomic::{AtomicI32, Ordering};
     static CHILD: AtomicI32 = AtomicI32::new(0);
     extern "C" fn forward(signal: libc::c_int) {
+        let signal = if signal == KILL_REQUEST { libc::SIGKILL } else { signal };
         // SAFETY: kill is async-signal-safe.
         unsafe {
             libc::kill(CHILD.load(Ordering::Relaxed), signal);

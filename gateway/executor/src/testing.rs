@@ -15,8 +15,8 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::{
-    ExecError, ExecProcess, Executor, ExitStatus, Mount, MountSource, Network, Process, Rootfs,
-    Running, Stdio, Ulimit,
+    ExecError, ExecProcess, Executor, ExitStatus, Mount, MountSource, Network, Process, Resources,
+    Rootfs, Running, Stdio, Ulimit,
 };
 
 /// No case takes longer.
@@ -64,6 +64,8 @@ pub fn executor_suite() -> &'static [Case] {
         killing_ends_the_tree,
         dropping_ends_the_tree,
         a_terminal_controls_the_process,
+        a_terminal_can_be_resized,
+        memory_is_limited,
         a_second_process_joins_the_first,
     ]
 }
@@ -455,6 +457,22 @@ async fn limits_are_set(lab: &Lab<'_>) {
     assert_eq!(lab.print(process).await, "111\n222\n0022\n");
 }
 
+async fn memory_is_limited(lab: &Lab<'_>) {
+    let resources = Resources { memory: Some(32 << 20), ..Resources::default() };
+    let script = "grep -E '(memory|0:):' /proc/self/cgroup; \
+                  dd if=/dev/zero of=/dev/shm/big bs=1M count=60 2>/dev/null";
+    let process = Process {
+        resources,
+        cgroup_parent: Some("kiln-test".into()),
+        mounts: vec![Mount::new("/dev/shm", MountSource::Tmpfs { size: None, mode: 0o1777 })],
+        ..lab.shell(script)
+    };
+    let id = process.id.clone();
+    let output = lab.run(process).await.expect("starts");
+    assert!(output.stdout.contains(&format!("/kiln-test/buildkit/{id}")), "{output:?}");
+    assert_eq!(output.status.code, 137, "{output:?}");
+}
+
 async fn a_sandbox_has_few_privileges(lab: &Lab<'_>) {
     let status = lab.print(lab.shell("cat /proc/self/status")).await;
     let field = |name: &str| {
@@ -505,19 +523,30 @@ async fn dropping_ends_the_tree(lab: &Lab<'_>) {
 
 async fn a_terminal_controls_the_process(lab: &Lab<'_>) {
     let (stdio, master) = Stdio::terminal(30, 90).expect("make a terminal");
-    let script = "stty size; test -t 0 && echo terminal; trap 'stty size; exit 4' WINCH; \
-                  echo ready; while :; do sleep 0.05; done";
+    let script = "stty size; test -t 0 && echo terminal; trap 'exit 4' INT; echo ready; \
+                  while :; do sleep 0.02; done";
     let process = Process { tty: true, ..lab.shell(script) };
     let mut running = lab.executor.start(process, stdio).await.expect("starts");
     let reader = tokio::task::spawn_blocking(move || read_terminal(master, "ready"));
-    let (text, master) = timeout(PATIENCE, reader).await.expect("prints").expect("reads");
+    let (text, mut master) = timeout(PATIENCE, reader).await.expect("prints").expect("reads");
     assert!(text.contains("30 90") && text.contains("terminal"), "{text}");
-    running.resize(40, 100);
+    io::Write::write_all(&mut master, &[3]).expect("press control and C");
     let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
     assert_eq!(status.code, 4);
-    let reader = tokio::task::spawn_blocking(move || read_terminal(master, "40 100"));
-    let (text, _) = timeout(PATIENCE, reader).await.expect("prints").expect("reads");
-    assert!(text.contains("40 100"), "{text}");
+}
+
+async fn a_terminal_can_be_resized(lab: &Lab<'_>) {
+    let (stdio, master) = Stdio::terminal(30, 90).expect("make a terminal");
+    let script = "trap 'test \"$(stty size)\" = \"40 100\" && exit 5' WINCH; echo ready; \
+                  while :; do sleep 0.02; done";
+    let process = Process { tty: true, ..lab.shell(script) };
+    let mut running = lab.executor.start(process, stdio).await.expect("starts");
+    let reader = tokio::task::spawn_blocking(move || read_terminal(master, "ready"));
+    let (_, master) = timeout(PATIENCE, reader).await.expect("prints").expect("reads");
+    running.resize(40, 100);
+    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    assert_eq!(status.code, 5);
+    drop(master);
 }
 
 /// Reads from a terminal until `until` was seen, or there is no more.

@@ -13,10 +13,6 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::sys;
 
-/// Signals that the outer process passes on to the daemon.
-const FORWARDED: &[i32] =
-    &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
-
 /// Continues in a user and mount namespace of its own, unless the caller is root.
 ///
 /// Returns in the new namespaces, in a child; the calling process stays outside, passes signals on
@@ -43,7 +39,7 @@ pub fn enter_if_unprivileged() -> io::Result<()> {
         rustix::process::kill_process(child, Signal::KILL)?;
         return Err(error);
     }
-    sys::forward_signals(child, FORWARDED);
+    sys::forward_signals(child, sys::FORWARDED);
     fs::File::from(map).write_all(&[1])?;
     std::process::exit(wait(child)?)
 }

@@ -5,49 +5,213 @@
 
 #![expect(clippy::print_stdout, reason = "this is the test runner")]
 
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio as Output};
+use std::time::Duration;
 
 use kiln_executor::testing::{Lab, executor_suite};
-use kiln_executor::{Executor, Native, Spawner, spawner_main_if_asked};
+use kiln_executor::{
+    Executor, HostProcess, Native, OciRuntime, Spawner, Stdio, spawn_host, spawner_main_if_asked,
+    userns,
+};
+use tokio::io::AsyncReadExt;
+use tokio::runtime::Runtime;
+
+/// Older versions refuse a machine with both versions of control groups.
+const CRUN_ARGUMENTS: &[&str] = &["--cgroup-manager=disabled"];
+/// What crun cannot do so, and versions before 1.9 cannot do at all.
+const CRUN_LACKS: &[&str] = &["memory_is_limited", "a_terminal_can_be_resized"];
 
 fn main() -> ExitCode {
     spawner_main_if_asked();
-    if !rustix::process::geteuid().is_root() {
+    if let Some(directory) =
+        std::env::args().nth(1).and_then(|it| it.strip_prefix(VICTIM).map(str::to_owned))
+    {
+        be_a_victim(Path::new(&directory));
+    }
+    let unprivileged = std::env::args().nth(1).as_deref() == Some(UNPRIVILEGED);
+    if unprivileged {
+        userns::enter_if_unprivileged().expect("enter a user namespace");
+    } else if !rustix::process::geteuid().is_root() {
         println!("skipped: needs root");
         return ExitCode::SUCCESS;
+    } else {
+        userns::private_mounts().expect("take mounts private");
     }
     let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let filter = filter.unwrap_or_default();
     let directory = tempfile::tempdir().expect("make a directory");
     let spawner = Spawner::start(&directory.path().join("scratch")).expect("start the spawner");
-    let runtime = tokio::runtime::Runtime::new().expect("start a runtime");
-    let executors: Vec<Box<dyn Executor>> = vec![Box::new(Native::new(spawner))];
-    let mut failed = 0;
-    for executor in &executors {
-        failed += run_suite(&runtime, executor.as_ref(), directory.path(), &filter);
+    let runtime = Runtime::new().expect("start a runtime");
+    let mut tests = Tests { runtime, directory: directory.path(), filter, failed: 0 };
+    if unprivileged {
+        tests.run_suite(&Native::new(spawner), NOT_IN_A_USER_NAMESPACE);
+    } else {
+        tests.run_all(&spawner);
     }
-    println!("{failed} failed");
-    ExitCode::from(u8::from(failed > 0))
+    println!("{} failed", tests.failed);
+    ExitCode::from(u8::from(tests.failed > 0))
 }
 
-fn run_suite(
-    runtime: &tokio::runtime::Runtime,
-    executor: &dyn Executor,
-    directory: &Path,
-    filter: &str,
-) -> u32 {
-    let lab = Lab::new(executor, directory).expect("make a laboratory");
-    let mut failed = 0;
-    for (name, case) in executor_suite() {
-        let name = format!("{}::{name}", executor.name());
-        if name.contains(filter) {
-            let run = AssertUnwindSafe(|| runtime.block_on(case(&lab)));
-            let passed = std::panic::catch_unwind(run).is_ok();
-            println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-            failed += u32::from(!passed);
+/// The argument that repeats the suite without privileges.
+const UNPRIVILEGED: &str = "--unprivileged";
+/// The argument, with a directory behind it, that starts a container and waits to be killed.
+const VICTIM: &str = "--victim=";
+
+/// What one mapped user id, or the lack of control groups, does not allow.
+const NOT_IN_A_USER_NAMESPACE: &[&str] = &[
+    "a_missing_directory_is_made_for_the_user",
+    "a_user_may_be_a_name_or_a_number",
+    "device_nodes_of_a_sandbox_are_dead",
+    "memory_is_limited",
+    "a_second_process_joins_the_first",
+];
+
+struct Tests<'a> {
+    runtime: Runtime,
+    directory: &'a Path,
+    filter: String,
+    failed: u32,
+}
+
+impl Tests<'_> {
+    fn run_all(&mut self, spawner: &Spawner) {
+        self.run_suite(&Native::new(spawner.clone()), &[]);
+        for (binary, arguments, lacks) in
+            [("/usr/sbin/runc", &[][..], &[][..]), ("/usr/bin/crun", CRUN_ARGUMENTS, CRUN_LACKS)]
+        {
+            if Path::new(binary).exists() {
+                let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+                let runtime = OciRuntime::new(spawner.clone(), binary, arguments.collect());
+                self.run_suite(&runtime, lacks);
+            } else {
+                println!("skipped: needs {binary}");
+            }
+        }
+        self.run("host::processes_run_with_their_own_environment", |tests| {
+            tests.runtime.block_on(host_processes_run_with_their_own_environment(spawner));
+        });
+        self.run("host::dropping_kills_the_group", |tests| {
+            tests.runtime.block_on(dropping_kills_the_group(spawner));
+        });
+        self.run("native::nothing_outlives_the_daemon", |_| nothing_outlives_the_daemon());
+        self.run("native::the_suite_holds_without_privileges", |_| without_privileges());
+    }
+
+    fn run_suite(&mut self, executor: &dyn Executor, lacks: &[&str]) {
+        let directory = self.directory;
+        let lab = Lab::new(executor, directory).expect("make a laboratory");
+        for (name, case) in executor_suite() {
+            let full_name = format!("{}::{name}", executor.name());
+            if lacks.contains(name) {
+                println!("skipped: {full_name} needs what is not there");
+            } else {
+                self.run(&full_name, |tests| tests.runtime.block_on(case(&lab)));
+            }
         }
     }
-    failed
+
+    fn run(&mut self, name: &str, test: impl FnOnce(&Self)) {
+        if !name.contains(&self.filter) {
+            return;
+        }
+        let passed = std::panic::catch_unwind(AssertUnwindSafe(|| test(self))).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        self.failed += u32::from(!passed);
+    }
+}
+
+async fn host_processes_run_with_their_own_environment(spawner: &Spawner) {
+    let (stdio, mut pipes) = Stdio::piped().expect("make pipes");
+    let process = HostProcess {
+        args: ["sh", "-c", "echo $A; env | wc -l; pwd; exit 3"].map(str::to_owned).to_vec(),
+        env: vec!["A=b".into(), "PATH=/bin:/usr/bin".into()],
+        cwd: "/usr".into(),
+    };
+    let mut running = spawn_host(spawner, process, stdio).await.expect("starts");
+    let mut text = String::new();
+    pipes.stdout.read_to_string(&mut text).await.expect("read");
+    // The shell adds its own PWD.
+    assert_eq!(text, "b\n3\n/usr\n");
+    assert_eq!(running.wait().await.expect("ends").code, 3);
+    let missing = HostProcess { args: vec!["/no/such".into()], ..HostProcess::default() };
+    let error = spawn_host(spawner, missing, Stdio::null().expect("streams")).await;
+    let error = error.expect_err("no such program").to_string();
+    assert_eq!(error, "exec /no/such: no such file or directory");
+}
+
+async fn dropping_kills_the_group(spawner: &Spawner) {
+    let (stdio, mut pipes) = Stdio::piped().expect("make pipes");
+    let args = ["/bin/sh", "-c", "sleep 60 & echo ready; sleep 60"].map(str::to_owned).to_vec();
+    let process = HostProcess { args, ..HostProcess::default() };
+    let running = spawn_host(spawner, process, stdio).await.expect("starts");
+    pipes.stdout.read_u8().await.expect("it prints");
+    drop(running);
+    let mut rest = Vec::new();
+    let rest = pipes.stdout.read_to_end(&mut rest);
+    tokio::time::timeout(Duration::from_secs(10), rest).await.expect("closes").expect("read");
+}
+
+/// Starts this program again, has it run a container, and kills it without warning.
+fn nothing_outlives_the_daemon() {
+    let directory = tempfile::tempdir().expect("make a directory");
+    let mut victim = Command::new("/proc/self/exe")
+        .arg(format!("{VICTIM}{}", directory.path().display()))
+        .stdout(Output::piped())
+        .spawn()
+        .expect("start a victim");
+    let mut stdout = victim.stdout.take().expect("its output");
+    let mut line = [0; 6];
+    stdout.read_exact(&mut line).expect("the container prints");
+    victim.kill().expect("kill it");
+    victim.wait().expect("it ends");
+    // The container has the other end, so this only returns once it is dead.
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("closes");
+}
+
+/// Runs a container on this process' own output, until killed.
+fn be_a_victim(directory: &Path) -> ! {
+    let spawner = Spawner::start(&directory.join("scratch")).expect("start the spawner");
+    let runtime = Runtime::new().expect("start a runtime");
+    let executor = Native::new(spawner);
+    let lab = Lab::new(&executor, directory).expect("make a laboratory");
+    runtime.block_on(async {
+        let output = || std::io::stdout().as_fd().try_clone_to_owned().expect("duplicate");
+        let stdio = Stdio { stdin: None, stdout: output(), stderr: output() };
+        let process = lab.shell("sleep 60 & echo ready; sleep 60");
+        let mut running = executor.start(process, stdio).await.expect("starts");
+        running.wait().await.expect("ends");
+    });
+    std::process::exit(1)
+}
+
+/// Runs this program again as nobody.
+fn without_privileges() {
+    let directory = tempfile::tempdir().expect("make a directory");
+    let program = directory.path().join("executor");
+    std::fs::copy("/proc/self/exe", &program).expect("copy the program");
+    for path in [directory.path(), &program] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("set mode");
+    }
+    let home = directory.path().join("home");
+    std::fs::create_dir(&home).expect("make a directory");
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534)).expect("give it away");
+    let output = Command::new(&program)
+        .arg(UNPRIVILEGED)
+        .env("TMPDIR", &home)
+        .current_dir("/")
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .expect("run as nobody");
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{}", text.replace("native::", "unprivileged::").trim_end());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("output_and_exit_code_come_back ... ok"), "{text}");
 }

@@ -13,6 +13,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::overlay::{attach, bind, filesystem};
 use super::stubs::{Kind, Stubs};
+use super::system::closed;
 use super::{Context, mounts};
 use crate::process::{Process, Security};
 use crate::spawner::{Failure, Step};
@@ -154,12 +155,6 @@ fn shared_memory() -> io::Result<OwnedFd> {
 
 fn message_queues() -> io::Result<OwnedFd> {
     filesystem("mqueue", &[], closed())
-}
-
-fn closed() -> MountAttrFlags {
-    MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC
 }
 
 /// Does without a file system that this kernel or user namespace does not give.

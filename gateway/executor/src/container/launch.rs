@@ -48,17 +48,16 @@ impl Program {
         Ok(program)
     }
 
+    /// A program of the host, which is not confined.
+    pub(crate) fn of_host(process: &HostProcess) -> Result<Self, Failure> {
+        Self::parse(&process.args, &process.env, None)
+    }
+
     fn parse(args: &[String], env: &[String], home: Option<&str>) -> Result<Self, Failure> {
         let name = args.first().filter(|name| !name.is_empty()).cloned().ok_or_else(|| {
             Failure::Program("no command specified: the arguments are empty".into())
         })?;
-        let mut environment = last_of_each(env);
-        if !has(&environment, "PATH=") {
-            environment.push(format!("PATH={DEFAULT_PATH}"));
-        }
-        if let Some(home) = home.filter(|_| !has(&environment, "HOME=")) {
-            environment.push(format!("HOME={home}"));
-        }
+        let environment = environment(env, home);
         let path =
             environment.iter().find_map(|entry| entry.strip_prefix("PATH=").map(str::to_owned));
         let strings = |strings: &[String], what: &str| {
@@ -111,7 +110,7 @@ impl Program {
 
 /// Becomes a plain process of the host.
 pub(crate) fn execute_host(process: &HostProcess) -> Failure {
-    let program = match Program::parse(&process.args, &process.env, None) {
+    let program = match Program::of_host(process) {
         Ok(program) => program,
         Err(failure) => return failure,
     };
@@ -123,6 +122,18 @@ pub(crate) fn execute_host(process: &HostProcess) -> Failure {
         Ok(()) => program.execute(),
         Err(failure) => failure,
     }
+}
+
+/// `env` as the program gets it: each name once, with a search path and a home.
+pub(crate) fn environment(env: &[String], home: Option<&str>) -> Vec<String> {
+    let mut environment = last_of_each(env);
+    if !has(&environment, "PATH=") {
+        environment.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    if let Some(home) = home.filter(|_| !has(&environment, "HOME=")) {
+        environment.push(format!("HOME={home}"));
+    }
+    environment
 }
 
 /// `env` without the earlier ones of entries with the same name.

@@ -117,7 +117,7 @@ pub(crate) fn mount_all(
     Ok(())
 }
 
-fn mount_one(
+pub(crate) fn mount_one(
     stubs: &mut Stubs<'_>,
     mount: &Mount,
     number: usize,
@@ -126,16 +126,17 @@ fn mount_one(
 ) -> Result<(), Failure> {
     let step = || format!("mount {}", mount.dest.display());
     let (tree, kind) = detached(mount, number, context).step(step)?;
-    let attributes = attributes(mount, nodev);
-    if attributes != 0 {
-        sys::mount_setattr(tree.as_fd(), attributes, true).step(step)?;
-    }
+    restrict(&tree, mount, nodev).step(step)?;
     let place = stubs.ensure(&mount.dest, kind)?;
     attach(tree, place).step(step)
 }
 
 /// The mount's source as a detached tree, and what it must sit on.
-fn detached(mount: &Mount, number: usize, context: &Context<'_>) -> io::Result<(OwnedFd, Kind)> {
+pub(crate) fn detached(
+    mount: &Mount,
+    number: usize,
+    context: &Context<'_>,
+) -> io::Result<(OwnedFd, Kind)> {
     let layers = match &mount.source {
         MountSource::Overlay { lowers, upper, work } => Layers::open(lowers, Some((upper, work)))?,
         MountSource::OverlayReadonly { lowers } => Layers::open(lowers, None)?,
@@ -150,7 +151,7 @@ fn detached(mount: &Mount, number: usize, context: &Context<'_>) -> io::Result<(
 }
 
 /// A detached bind of `selector` below `source`; links in it cannot lead out.
-pub(crate) fn inside(source: &OwnedFd, selector: Option<&str>) -> io::Result<(OwnedFd, Kind)> {
+fn inside(source: &OwnedFd, selector: Option<&str>) -> io::Result<(OwnedFd, Kind)> {
     let chosen = match selector {
         Some(selector) if !selector.is_empty() => {
             let path = crate::process::normal(Path::new(selector));
@@ -164,7 +165,7 @@ pub(crate) fn inside(source: &OwnedFd, selector: Option<&str>) -> io::Result<(Ow
     Ok((bind(chosen.as_fd())?, kind))
 }
 
-fn place(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn place(path: &Path) -> io::Result<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| named(path, &error.into()))
 }
@@ -174,6 +175,14 @@ fn tmpfs(size: Option<u64>, mode: u32) -> io::Result<OwnedFd> {
     let mut options = vec![("mode", mode.as_str())];
     options.extend(size.as_deref().map(|size| ("size", size)));
     filesystem("tmpfs", &options, MountAttrFlags::empty())
+}
+
+/// Sets what the mount asks for on its tree.
+pub(crate) fn restrict(tree: &OwnedFd, mount: &Mount, nodev: bool) -> io::Result<()> {
+    match attributes(mount, nodev) {
+        0 => Ok(()),
+        attributes => sys::mount_setattr(tree.as_fd(), attributes, true),
+    }
 }
 
 fn attributes(mount: &Mount, nodev: bool) -> u64 {

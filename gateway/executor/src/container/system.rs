@@ -142,7 +142,8 @@ fn readonly_unless_insecure(process: &Process) -> MountAttrFlags {
     }
 }
 
-fn closed() -> MountAttrFlags {
+/// For file systems that hold neither programs nor devices.
+pub(crate) fn closed() -> MountAttrFlags {
     MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC

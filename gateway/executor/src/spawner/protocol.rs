@@ -32,8 +32,25 @@ pub(crate) enum Request {
     Container(Box<Process>),
     /// A second process in the container whose job has this number.
     Exec { container: u64, process: ExecProcess },
+    /// A container that an OCI runtime makes.
+    Bundle { process: Box<Process>, runtime: Runtime },
+    /// A second process in such a container, whose job has this number and whose name is `id`.
+    BundleExec { container: u64, id: String, process: ExecProcess, runtime: Runtime },
     /// A process of the host.
     Host(HostProcess),
+}
+
+/// How to call an OCI runtime.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Runtime {
+    /// For messages.
+    pub(crate) name: String,
+    /// A path, or a name to look up.
+    pub(crate) binary: String,
+    /// What goes before its command.
+    pub(crate) arguments: Vec<String>,
+    /// Whether it makes control groups.
+    pub(crate) control_groups: bool,
 }
 
 /// What the spawner tells the daemon about one job.

@@ -80,6 +80,8 @@ struct Job {
 enum JobKind {
     Container,
     Exec,
+    Bundle,
+    BundleExec,
     Host,
 }
 
@@ -89,6 +91,8 @@ impl JobKind {
         match request {
             Request::Container(process) => (Self::Container, process.tty),
             Request::Exec { process, .. } => (Self::Exec, process.tty),
+            Request::Bundle { process, .. } => (Self::Bundle, process.tty),
+            Request::BundleExec { process, .. } => (Self::BundleExec, process.tty),
             Request::Host(_) => (Self::Host, false),
         }
     }
@@ -211,7 +215,10 @@ impl Server {
         let terminal = terminal.step(|| "keep the terminal".into())?;
         let (flags, entered) = match request {
             Request::Container(process) => (namespaces(process), None),
-            Request::Exec { container, .. } => (0, Some(self.container(*container)?)),
+            Request::Bundle { .. } => ((libc::CLONE_NEWNS | libc::CLONE_NEWPID) as u64, None),
+            Request::Exec { container, .. } | Request::BundleExec { container, .. } => {
+                (0, Some(self.container(*container)?))
+            }
             Request::Host(_) => (0, None),
         };
         let group = self.group(request)?;
@@ -237,9 +244,14 @@ impl Server {
 
     /// The control group of a container.
     fn group(&self, request: &Request) -> Result<Option<Group>, Failure> {
-        let Request::Container(process) = request else { return Ok(None) };
-        Group::create(&self.hierarchy, process)
-            .step(|| format!("make the control group of {}", process.id))
+        match request {
+            Request::Container(process) => Group::create(&self.hierarchy, process)
+                .step(|| format!("make the control group of {}", process.id)),
+            // The runtime makes it, but does not live to remove it if it is killed.
+            Request::Bundle { process, .. } => Group::of_runtime(&self.hierarchy, process)
+                .step(|| format!("name the control group of {}", process.id)),
+            _ => Ok(None),
+        }
     }
 
     /// The child's side of a fork.
@@ -276,6 +288,7 @@ impl Server {
             filter: &self.filter,
             user_namespace: self.user_namespace,
             devices: self.devices,
+            kill_inner: matches!(request, Request::BundleExec { .. }),
             setup: kept.setup.as_fd(),
         };
         let failure = match (request, &kept.extra) {
@@ -286,8 +299,19 @@ impl Server {
             (Request::Exec { process, .. }, Some(container)) => {
                 container::join(process, container.as_fd(), &context)
             }
-            (Request::Exec { .. }, None) => return,
             (Request::Host(process), _) => container::execute_host(process),
+            (Request::Bundle { process, runtime }, _) => {
+                let started = self
+                    .enter_groups(process, None)
+                    .and_then(|()| container::start_bundle(process, runtime, &context));
+                supervise(started, kept.setup)
+            }
+            (Request::BundleExec { id, process, runtime, .. }, Some(container)) => {
+                let started = container::enter_supervisor(container.as_fd(), &context)
+                    .and_then(|()| container::exec_bundle(process, id, runtime, &context));
+                supervise(started, kept.setup)
+            }
+            (Request::Exec { .. } | Request::BundleExec { .. }, None) => return,
         };
         send(kept.setup.as_fd(), &Setup::Failed(failure), &[]).ok();
     }
@@ -306,7 +330,8 @@ impl Server {
         let job = self
             .jobs
             .get(&number)
-            .filter(|job| job.kind == JobKind::Container && job.setup.is_none())
+            .filter(|job| matches!(job.kind, JobKind::Container | JobKind::Bundle))
+            .filter(|job| job.setup.is_none())
             .ok_or_else(|| Failure::Program("the container is not running".into()))?;
         rustix::process::pidfd_open(job.pid, PidfdFlags::empty())
             .step(|| "find the container".into())
@@ -382,6 +407,9 @@ impl Job {
     }
 
     fn kill(&self, signal: i32) {
+        if self.kind == JobKind::BundleExec && signal == libc::SIGKILL && self.setup.is_none() {
+            return sys::request_kill(self.pid);
+        }
         let Some(signal) = Signal::from_named_raw(signal) else { return };
         // A process that has just ended needs no signal.
         rustix::process::kill_process(self.pid, signal).ok();
@@ -414,6 +442,21 @@ impl Job {
         if let Some(socket) = &self.socket {
             // The daemon may have lost interest meanwhile.
             send(socket, report, &[]).ok();
+        }
+    }
+}
+
+/// Waits in the place of a container that a runtime has started, and ends as it ends.
+fn supervise(started: Result<container::Supervisor, Failure>, setup: OwnedFd) -> ! {
+    match started {
+        Ok(supervisor) => {
+            // The spawner hears from this that the program runs.
+            drop(setup);
+            sys::exit_now(exit_code(supervisor.wait()) as i32)
+        }
+        Err(failure) => {
+            send(&setup, &Setup::Failed(failure), &[]).ok();
+            sys::exit_now(1)
         }
     }
 }

@@ -1,0 +1,207 @@
+//! The configuration of an OCI bundle: values in, JSON out.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Identity;
+use super::launch::environment;
+use super::system::{MASKED, READONLY};
+use crate::capabilities;
+use crate::process::{ExecProcess, Network, Process, Resources, Security};
+use crate::seccomp;
+
+/// What remains to be mounted inside `/dev`, `/proc` or `/sys`, once the runtime has made those.
+#[derive(Debug)]
+pub(crate) struct LateMount {
+    pub(crate) dest: String,
+    pub(crate) source: String,
+}
+
+/// `config.json` of a container whose root is already mounted, with everything below it.
+pub(crate) fn config(
+    process: &Process,
+    identity: &Identity,
+    root: &Path,
+    late: &[LateMount],
+    control_groups: bool,
+) -> Value {
+    let insecure = process.security == Security::Insecure;
+    let masked: &[&str] = if insecure { &[] } else { MASKED };
+    let readonly: &[&str] = if insecure { &[] } else { READONLY };
+    let mut namespaces = vec!["mount", "pid", "uts", "ipc"];
+    if process.network == Network::None {
+        namespaces.push("network");
+    }
+    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
+    let mut linux = json!({
+        "namespaces": namespaces,
+        "maskedPaths": masked,
+        "readonlyPaths": readonly,
+    });
+    if control_groups {
+        linux["cgroupsPath"] = json!(cgroups_path(process));
+        linux["resources"] = resources(&process.resources, insecure);
+    }
+    if !insecure {
+        linux["seccomp"] = filter();
+    }
+    json!({
+        "ociVersion": "1.0.2",
+        "process": first_process(process, identity),
+        "root": { "path": root, "readonly": process.readonly_rootfs },
+        "hostname": process.hostname(),
+        "mounts": mounts(insecure, late),
+        "linux": linux,
+    })
+}
+
+/// The configuration of a second process.
+pub(crate) fn exec(process: &ExecProcess, identity: &Identity) -> Value {
+    let cwd = Path::new("/").join(&process.cwd);
+    let value = Common {
+        args: &process.args,
+        env: &process.env,
+        cwd: &cwd,
+        tty: process.tty,
+        security: process.security,
+    };
+    value.json(identity)
+}
+
+fn first_process(process: &Process, identity: &Identity) -> Value {
+    let common = Common {
+        args: &process.args,
+        env: &process.env,
+        cwd: &process.cwd(),
+        tty: process.tty,
+        security: process.security,
+    };
+    let mut value = common.json(identity);
+    let limit = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
+    value["rlimits"] = process
+        .ulimits
+        .iter()
+        .map(|it| {
+            let name = format!("RLIMIT_{}", it.name.to_uppercase());
+            json!({ "type": name, "soft": limit(it.soft), "hard": limit(it.hard) })
+        })
+        .collect();
+    value
+}
+
+/// What first and second processes have in common.
+struct Common<'a> {
+    args: &'a [String],
+    env: &'a [String],
+    cwd: &'a Path,
+    tty: bool,
+    security: Security,
+}
+
+impl Common<'_> {
+    fn json(&self, identity: &Identity) -> Value {
+        let names = capabilities::names(self.security);
+        let mut sets = json!({ "bounding": names, "effective": names, "permitted": names });
+        if self.security == Security::Insecure {
+            sets["inheritable"] = json!(names);
+            sets["ambient"] = json!(names);
+        }
+        let mut process = json!({
+            "terminal": self.tty,
+            "user": {
+                "uid": identity.uid,
+                "gid": identity.gid,
+                "additionalGids": identity.groups,
+                "umask": 0o022,
+            },
+            "args": self.args,
+            "env": environment(self.env, Some(&identity.home)),
+            "cwd": self.cwd,
+            "capabilities": sets,
+            "noNewPrivileges": false,
+        });
+        if let Some((rows, columns)) = self.tty.then(crate::stdio::own_size).flatten() {
+            process["consoleSize"] = json!({ "height": rows, "width": columns });
+        }
+        process
+    }
+}
+
+fn mounts(insecure: bool, late: &[LateMount]) -> Vec<Value> {
+    let access = if insecure { "rw" } else { "ro" };
+    let mount = |kind: &str, dest: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": kind, "options": options });
+    let mut mounts = vec![
+        mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
+        mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
+    ];
+    mounts.extend(late.iter().map(|LateMount { dest, source }| {
+        json!({ "destination": dest, "type": "bind", "source": source, "options": ["rbind"] })
+    }));
+    mounts
+}
+
+fn cgroups_path(process: &Process) -> String {
+    let parent = process.cgroup_parent.as_deref().unwrap_or_default().trim_matches('/');
+    Path::new("/").join(parent).join("buildkit").join(&process.id).to_string_lossy().into_owned()
+}
+
+fn resources(resources: &Resources, insecure: bool) -> Value {
+    let mut devices = vec![json!({ "allow": insecure, "access": "rwm" })];
+    if !insecure {
+        devices.extend(["c", "b"].map(|it| json!({ "allow": true, "type": it, "access": "m" })));
+    }
+    json!({
+        "devices": devices,
+        "memory": { "limit": resources.memory, "swap": resources.memory_swap },
+        "cpu": {
+            "shares": resources.cpu_shares,
+            "period": resources.cpu_period,
+            "quota": resources.cpu_quota,
+            "cpus": resources.cpuset_cpus,
+            "mems": resources.cpuset_mems,
+        },
+    })
+}
+
+/// The rules of the native filter, in the names and argument tests of the runtime.
+fn filter() -> Value {
+    let refused: Vec<&str> = seccomp::refused_names().collect();
+    let namespaces = json!({
+        "index": 0, "value": seccomp::NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ",
+    });
+    let error = |errno: i32| json!({ "action": "SCMP_ACT_ERRNO", "errnoRet": errno });
+    let rule = |names: &[&str], errno: i32, args: Value| {
+        let mut rule = error(errno);
+        rule["names"] = json!(names);
+        rule["args"] = args;
+        rule
+    };
+    // A mask can only be compared for equality, so what is allowed is listed: no namespace flag.
+    let mut syscalls = vec![
+        rule(&refused, libc::EPERM, json!([])),
+        rule(&["clone3"], libc::ENOSYS, json!([])),
+        rule(
+            &["socket"],
+            libc::EPERM,
+            json!([{ "index": 0, "value": seccomp::AF_VSOCK, "op": "SCMP_CMP_EQ" }]),
+        ),
+    ];
+    // One rule per flag, each comparing the single bit.
+    let flags = (0..32).map(|bit| 1_u32 << bit).filter(|flag| seccomp::NAMESPACE_FLAGS & flag != 0);
+    syscalls.extend(flags.map(|flag| {
+        let mut test = namespaces.clone();
+        test["value"] = json!(flag);
+        test["valueTwo"] = json!(flag);
+        rule(&["clone"], libc::EPERM, json!([test]))
+    }));
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls })
+}
