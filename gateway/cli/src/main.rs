@@ -7,6 +7,7 @@ mod environment;
 mod failure;
 mod metadata;
 mod options;
+mod pack;
 mod progress;
 
 fn main() {}
