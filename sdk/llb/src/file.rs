@@ -1,0 +1,476 @@
+//! File actions: directories, files, links, removals and copies, without running anything.
+//!
+//! A list of [`Action`]s on a state becomes one op. Each action works on the result of the one
+//! before; only the last result is an output.
+
+use std::collections::HashMap;
+
+use kiln_wire::pb;
+use kiln_wire::pb::file_action::Action as Verb;
+
+use crate::exec::add_input;
+use crate::marshal::{Lowered, MarshalError, Marshaller};
+use crate::owner::Owner;
+use crate::path;
+use crate::values::Inherited;
+use crate::vertex::{Kind, Output, Port, Vertex};
+use crate::{Constraints, State, caps};
+
+/// A time that an action gives to what it makes, in nanoseconds since the Unix epoch.
+pub type Nanos = i64;
+
+/// One file action. Relative paths start at the working directory of the state.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Makes a directory.
+    Mkdir(String, Mkdir),
+    /// Writes a file.
+    Mkfile(String, Vec<u8>, Mkfile),
+    /// Removes a file or directory.
+    Rm(String, Rm),
+    /// Makes a symbolic link: what it says, where it is. The paths stay as they are written.
+    Symlink(String, String, Symlink),
+    /// Copies a file or directory: from where, which path, to which path.
+    Copy(CopyFrom, String, String, Box<Copy>),
+}
+
+impl Action {
+    /// Makes a directory.
+    pub fn mkdir(path: impl Into<String>, options: Mkdir) -> Self {
+        Self::Mkdir(path.into(), options)
+    }
+
+    /// Writes a file.
+    pub fn mkfile(path: impl Into<String>, data: impl Into<Vec<u8>>, options: Mkfile) -> Self {
+        Self::Mkfile(path.into(), data.into(), options)
+    }
+
+    /// Removes a file or directory.
+    pub fn rm(path: impl Into<String>, options: Rm) -> Self {
+        Self::Rm(path.into(), options)
+    }
+
+    /// Makes a symbolic link at `new_path` that says `old_path`.
+    pub fn symlink(
+        old_path: impl Into<String>,
+        new_path: impl Into<String>,
+        options: Symlink,
+    ) -> Self {
+        Self::Symlink(old_path.into(), new_path.into(), options)
+    }
+
+    /// Copies `src` of another state, or of other actions, to `dest`.
+    pub fn copy(
+        from: impl Into<CopyFrom>,
+        src: impl Into<String>,
+        dest: impl Into<String>,
+        options: Copy,
+    ) -> Self {
+        Self::Copy(from.into(), src.into(), dest.into(), Box::new(options))
+    }
+}
+
+/// Options of a new directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mkdir {
+    /// Permissions; only the lower nine bits count.
+    pub mode: u32,
+    /// Make missing parents, and do not mind if it exists.
+    pub parents: bool,
+    /// Owner; root if absent.
+    pub owner: Option<Owner>,
+    /// Time of change; the time of the build if absent.
+    pub created: Option<Nanos>,
+}
+
+impl Default for Mkdir {
+    fn default() -> Self {
+        Self { mode: 0o755, parents: false, owner: None, created: None }
+    }
+}
+
+/// Options of a new file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mkfile {
+    /// Permissions; only the lower nine bits count.
+    pub mode: u32,
+    /// Owner; root if absent.
+    pub owner: Option<Owner>,
+    /// Time of change; the time of the build if absent.
+    pub created: Option<Nanos>,
+}
+
+impl Default for Mkfile {
+    fn default() -> Self {
+        Self { mode: 0o644, owner: None, created: None }
+    }
+}
+
+/// Options of a removal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rm {
+    /// Nothing to remove is no failure.
+    pub allow_not_found: bool,
+    /// The path is a pattern.
+    pub allow_wildcard: bool,
+}
+
+/// Options of a symbolic link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symlink {
+    /// Owner; root if absent.
+    pub owner: Option<Owner>,
+    /// Time of change; the time of the build if absent.
+    pub created: Option<Nanos>,
+}
+
+/// Options of a copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copy {
+    /// Permissions; those of the source if absent.
+    pub mode: Option<CopyMode>,
+    /// Owner; that of the source if absent.
+    pub owner: Option<Owner>,
+    /// Time of change; that of the source if absent.
+    pub created: Option<Nanos>,
+    /// If the source is a link, copy what it points at.
+    pub follow_symlinks: bool,
+    /// If the source is a directory, copy what is in it.
+    pub dir_contents_only: bool,
+    /// Copy only what matches one of these.
+    pub include_patterns: Vec<String>,
+    /// Leave out what matches one of these.
+    pub exclude_patterns: Vec<String>,
+    /// Paths that must be there.
+    pub required_paths: Vec<String>,
+    /// If the source is an archive, unpack it, as Docker's `ADD` does.
+    pub attempt_unpack: bool,
+    /// Make missing parents of the destination.
+    pub create_dest_path: bool,
+    /// The source is a pattern.
+    pub allow_wildcard: bool,
+    /// A pattern that matches nothing is no failure.
+    pub allow_empty_wildcard: bool,
+    /// Replace what is at the destination even if it is of another kind.
+    pub always_replace_existing: bool,
+}
+
+/// Permissions of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyMode {
+    /// Bits, the set-id and sticky bits included.
+    Octal(u32),
+    /// As for chmod, such as `u=rwX,go=rX`.
+    Symbolic(String),
+}
+
+/// Where a copy comes from.
+#[derive(Clone, Debug)]
+pub enum CopyFrom {
+    /// Another state.
+    State(State),
+    /// Actions of the same op, on a state of their own.
+    Actions(State, Vec<Action>),
+}
+
+impl From<State> for CopyFrom {
+    fn from(state: State) -> Self {
+        Self::State(state)
+    }
+}
+
+impl From<&State> for CopyFrom {
+    fn from(state: &State) -> Self {
+        Self::State(state.clone())
+    }
+}
+
+/// The actions of one op.
+#[derive(Clone, Debug, Default)]
+pub struct FileActions {
+    /// In order.
+    pub actions: Vec<Action>,
+    /// What is said about the op.
+    pub constraints: Constraints,
+}
+
+impl<A: IntoIterator<Item = Action>> From<A> for FileActions {
+    fn from(actions: A) -> Self {
+        Self { actions: actions.into_iter().collect(), constraints: Constraints::default() }
+    }
+}
+
+impl From<Action> for FileActions {
+    fn from(action: Action) -> Self {
+        Self::from([action])
+    }
+}
+
+impl State {
+    /// Changes files.
+    ///
+    /// ```
+    /// use kiln_llb::{Action, Copy, Mkdir, State};
+    ///
+    /// let tool = State::image("golang:1.25");
+    /// let image = State::scratch().file([
+    ///     Action::mkdir("/bin", Mkdir::default()),
+    ///     Action::copy(&tool, "/out/app", "/bin/app", Copy::default()),
+    /// ]);
+    /// # assert!(!image.is_scratch());
+    /// ```
+    pub fn file(&self, actions: impl Into<FileActions>) -> Self {
+        let FileActions { actions, constraints } = actions.into();
+        let mut plan = Plan::default();
+        plan.emit(self, &actions);
+        plan.chain(self, actions);
+        let kind = Kind::File(FileVertex { steps: plan.steps, numbering: plan.numbering });
+        let vertex = Vertex::new(kind, plan.inputs, constraints);
+        self.with_output(Some(vertex.output(Port::Index(0))))
+    }
+}
+
+/// File actions, ready to be lowered.
+pub(crate) struct FileVertex {
+    steps: Vec<Step>,
+    /// Inputs of the vertex in the order in which the op numbers them.
+    numbering: Vec<usize>,
+}
+
+/// One action with its links to inputs and other steps.
+struct Step {
+    base: Option<usize>,
+    before: Option<usize>,
+    values: Inherited,
+    does: Does,
+}
+
+enum Does {
+    Mkdir(String, Mkdir),
+    Mkfile(String, Vec<u8>, Mkfile),
+    Rm(String, Rm),
+    Symlink(String, String, Symlink),
+    Copy { from: Origin, values: Inherited, src: String, dest: String, options: Box<Copy> },
+}
+
+enum Origin {
+    Input(Option<usize>),
+    Step(Option<usize>),
+}
+
+/// Flattens nested actions into steps.
+#[derive(Default)]
+struct Plan {
+    inputs: Vec<Output>,
+    known: HashMap<(usize, Port), usize>,
+    numbering: Vec<usize>,
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Lists inputs in the order in which their vertices are emitted: from the last action to the
+    /// first, each time the base before the source. The peer walks its chain backwards, and the
+    /// order of ops in a definition follows.
+    fn emit(&mut self, base: &State, actions: &[Action]) {
+        for action in actions.iter().rev() {
+            self.index(base);
+            match action {
+                Action::Copy(CopyFrom::State(source), ..) => drop(self.index(source)),
+                Action::Copy(CopyFrom::Actions(base, actions), ..) => self.emit(base, actions),
+                _ => {}
+            }
+        }
+    }
+
+    fn index(&mut self, state: &State) -> Option<usize> {
+        let output = state.output.as_ref()?;
+        let key = match output {
+            Output::Of { vertex, port, .. } => {
+                (std::sync::Arc::as_ptr(vertex).addr(), port.clone())
+            }
+            Output::Deferred(deferred) => {
+                (std::sync::Arc::as_ptr(deferred).addr(), Port::Missing(usize::MAX))
+            }
+        };
+        let next = self.inputs.len();
+        let inputs = &mut self.inputs;
+        Some(*self.known.entry(key).or_insert_with(|| {
+            inputs.push(output.clone());
+            next
+        }))
+    }
+
+    fn number(&mut self, state: &State) -> Option<usize> {
+        let index = self.index(state)?;
+        self.numbering.push(index);
+        Some(index)
+    }
+
+    /// Adds the steps of a chain and returns the last one.
+    fn chain(&mut self, base: &State, actions: Vec<Action>) -> Option<usize> {
+        let mut before = None;
+        for action in actions {
+            let input = self.number(base);
+            let does = self.does(action);
+            self.steps.push(Step { base: input, before, values: base.values.clone(), does });
+            before = Some(self.steps.len() - 1);
+        }
+        before
+    }
+
+    fn does(&mut self, action: Action) -> Does {
+        match action {
+            Action::Mkdir(path, options) => Does::Mkdir(path, options),
+            Action::Mkfile(path, data, options) => Does::Mkfile(path, data, options),
+            Action::Rm(path, options) => Does::Rm(path, options),
+            Action::Symlink(old, new, options) => Does::Symlink(old, new, options),
+            Action::Copy(from, src, dest, options) => {
+                let (from, values) = match from {
+                    CopyFrom::State(state) => {
+                        (Origin::Input(self.number(&state)), state.values.clone())
+                    }
+                    CopyFrom::Actions(base, actions) => {
+                        (Origin::Step(self.chain(&base, actions)), base.values.clone())
+                    }
+                };
+                Does::Copy { from, values, src, dest, options }
+            }
+        }
+    }
+}
+
+impl FileVertex {
+    pub(crate) fn lower(
+        &self,
+        vertex: &Vertex,
+        marshaller: &mut Marshaller<'_>,
+    ) -> Result<Lowered, MarshalError> {
+        if self.steps.is_empty() {
+            return Err(MarshalError::NoActions);
+        }
+        let mut inputs = Vec::new();
+        let mut numbers: Vec<i64> = vec![-1; vertex.inputs.len()];
+        for &index in &self.numbering {
+            if numbers[index] < 0
+                && let Some(input) = marshaller.input(&vertex.inputs[index])?
+            {
+                numbers[index] = add_input(&mut inputs, input);
+            }
+        }
+        let scope = Scope { inputs: inputs.len(), numbers };
+        let last = self.steps.len() - 1;
+        let mut actions = Vec::with_capacity(self.steps.len());
+        for (n, step) in self.steps.iter().enumerate() {
+            let output = if n == last { 0 } else { -1 };
+            actions.push(step.lower(&scope, output, marshaller)?);
+        }
+        Ok(Lowered {
+            op: pb::op::Op::File(pb::FileOp { actions }),
+            inputs,
+            caps: vec![caps::FILE_BASE],
+            platform: vertex.constraints.platform.clone(),
+            with_platform: false,
+        })
+    }
+}
+
+/// How links become numbers: inputs first, then the results of steps.
+struct Scope {
+    inputs: usize,
+    numbers: Vec<i64>,
+}
+
+impl Scope {
+    fn input(&self, index: Option<usize>) -> i64 {
+        index.map_or(-1, |index| self.numbers[index])
+    }
+
+    fn step(&self, step: usize) -> i64 {
+        i64::try_from(self.inputs + step).unwrap_or(i64::MAX)
+    }
+}
+
+impl Step {
+    fn lower(
+        &self,
+        scope: &Scope,
+        output: i64,
+        marshaller: &mut Marshaller<'_>,
+    ) -> Result<pb::FileAction, MarshalError> {
+        let base = scope.input(self.base);
+        let values = marshaller.values(&self.values)?;
+        let absolute = |path: &str| path::absolute(&values.dir, path);
+        let mut secondary_input = -1;
+        let action = match &self.does {
+            Does::Mkdir(path, options) => Verb::Mkdir(pb::FileActionMkDir {
+                path: absolute(path),
+                mode: bits(options.mode & 0o777),
+                make_parents: options.parents,
+                owner: options.owner.as_ref().map(|owner| owner.lower(base)),
+                timestamp: options.created.unwrap_or(-1),
+            }),
+            Does::Mkfile(path, data, options) => Verb::Mkfile(pb::FileActionMkFile {
+                path: absolute(path),
+                mode: bits(options.mode & 0o777),
+                data: data.clone().into(),
+                owner: options.owner.as_ref().map(|owner| owner.lower(base)),
+                timestamp: options.created.unwrap_or(-1),
+            }),
+            Does::Rm(path, options) => Verb::Rm(pb::FileActionRm {
+                path: absolute(path),
+                allow_not_found: options.allow_not_found,
+                allow_wildcard: options.allow_wildcard,
+            }),
+            Does::Symlink(old, new, options) => Verb::Symlink(pb::FileActionSymlink {
+                oldpath: old.clone(),
+                newpath: new.clone(),
+                owner: options.owner.as_ref().map(|owner| owner.lower(base)),
+                timestamp: options.created.unwrap_or(-1),
+            }),
+            Does::Copy { from, values: there, src, dest, options } => {
+                secondary_input = match from {
+                    Origin::Input(input) => scope.input(*input),
+                    Origin::Step(Some(step)) => scope.step(*step),
+                    Origin::Step(None) => return Err(MarshalError::NoActions),
+                };
+                let src = path::join(&marshaller.values(there)?.dir, src);
+                let dest = path::absolute_keeping_slash(&values.dir, dest);
+                Verb::Copy(options.lower(src, dest, base))
+            }
+        };
+        let input = self.before.map_or(base, |before| scope.step(before));
+        Ok(pb::FileAction { input, secondary_input, output, action: Some(action) })
+    }
+}
+
+impl Copy {
+    fn lower(&self, src: String, dest: String, base: i64) -> pb::FileActionCopy {
+        let (mode, mode_str) = match &self.mode {
+            None => (-1, String::new()),
+            Some(CopyMode::Octal(mode)) => (bits(*mode), String::new()),
+            Some(CopyMode::Symbolic(mode)) => (0, mode.clone()),
+        };
+        pb::FileActionCopy {
+            src,
+            dest,
+            owner: self.owner.as_ref().map(|owner| owner.lower(base)),
+            mode,
+            follow_symlink: self.follow_symlinks,
+            dir_copy_contents: self.dir_contents_only,
+            attempt_unpack_docker_compatibility: self.attempt_unpack,
+            create_dest_path: self.create_dest_path,
+            allow_wildcard: self.allow_wildcard,
+            allow_empty_wildcard: self.allow_empty_wildcard,
+            timestamp: self.created.unwrap_or(-1),
+            include_patterns: self.include_patterns.clone(),
+            exclude_patterns: self.exclude_patterns.clone(),
+            always_replace_existing_dest_paths: self.always_replace_existing,
+            mode_str,
+            required_paths: self.required_paths.clone(),
+        }
+    }
+}
+
+fn bits(mode: u32) -> i32 {
+    mode.cast_signed()
+}

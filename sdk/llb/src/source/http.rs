@@ -1,0 +1,77 @@
+//! Single files over HTTP (`http://`, `https://`).
+
+use kiln_oci::Digest;
+
+use super::{SourceVertex, owner, permissions};
+use crate::{Constraints, State, caps};
+
+/// Options of [`State::http`].
+#[derive(Clone, Debug, Default)]
+pub struct Http {
+    /// The digest the content must have.
+    pub checksum: Option<Digest>,
+    /// The name of the file in the result; the URL's last part if empty.
+    pub filename: String,
+    /// Permissions of the file.
+    pub mode: Option<u32>,
+    /// Owner of the file.
+    pub uid: u32,
+    /// Group of the file.
+    pub gid: u32,
+    /// The secret that holds the `Authorization` header.
+    pub auth_header_secret: String,
+    /// Headers of the request.
+    pub header: Option<HttpHeader>,
+    /// The signature the content must have.
+    pub signature: Option<HttpSignature>,
+    /// What is said about the op.
+    pub constraints: Constraints,
+}
+
+/// Headers of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpHeader {
+    /// `Accept`.
+    pub accept: String,
+    /// `User-Agent`.
+    pub user_agent: String,
+}
+
+/// A detached signature and the key it must be made with, both armoured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpSignature {
+    /// The public key.
+    pub public_key: String,
+    /// The signature.
+    pub signature: String,
+}
+
+impl State {
+    /// A directory with one file, downloaded from a URL.
+    pub fn http(url: &str, http: Http) -> Self {
+        let mut source = SourceVertex::new(caps::SOURCE_HTTP);
+        source.identifier = url.into();
+        let checksum = http.checksum.as_ref().map(Digest::to_string).unwrap_or_default();
+        source.set_capable("http.checksum", checksum, caps::SOURCE_HTTP_CHECKSUM);
+        source.set("http.filename", http.filename);
+        source.set_capable("http.perm", permissions(http.mode), caps::SOURCE_HTTP_PERM);
+        source.set_capable("http.uid", owner(http.uid), caps::SOURCE_HTTP_UIDGID);
+        source.set_capable("http.gid", owner(http.gid), caps::SOURCE_HTTP_UIDGID);
+        source.set_capable(
+            "http.authheadersecret",
+            http.auth_header_secret,
+            caps::SOURCE_HTTP_AUTH,
+        );
+        if let Some(header) = http.header {
+            source.caps.push(caps::SOURCE_HTTP_HEADER);
+            source.set("http.header.accept", header.accept);
+            source.set("http.header.user-agent", header.user_agent);
+        }
+        if let Some(signature) = http.signature {
+            source.caps.push(caps::SOURCE_HTTP_SIGNATURE_VERIFY);
+            source.set("http.sig.pubkey", signature.public_key);
+            source.set("http.sig.signature", signature.signature);
+        }
+        source.state(http.constraints)
+    }
+}
