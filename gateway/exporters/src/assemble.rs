@@ -1,0 +1,335 @@
+//! Makes an image of a result: layers, configs, manifests and an index.
+//!
+//! A result comes in, an [`Image`] goes out; its layers are blobs in the store, its documents are
+//! in memory. Nothing is sent or named here. What the config says is decided in [`crate::config`].
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use kiln_frontend::keys;
+use kiln_oci::{Descriptor, Digest, Index, Manifest, Platform, media_type};
+use kiln_store::{Blob, LayerBlob, Ref, Store};
+use time::OffsetDateTime;
+
+use crate::annotation::Place;
+use crate::config::{self, ConfigParts};
+use crate::error::ExportError;
+use crate::options::ExportOptions;
+use crate::target::{Target, Targets, epoch, keyed};
+use crate::vertex::Reporter;
+use crate::{ExportContext, json};
+
+/// When the image was made, in the descriptor that the client is told.
+const CREATED: &str = "org.opencontainers.image.created";
+/// The config's digest, likewise.
+const CONFIG_DIGEST: &str = "config.digest";
+/// The metadata that holds a cache to ride in the config.
+const INLINE_CACHE: &str = "containerimage.inlinecache";
+
+/// A document of an image: a config, a manifest or an index.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Bytes,
+}
+
+impl Document {
+    fn new(media_type: &str, text: String) -> Self {
+        let bytes = Bytes::from(text);
+        let digest = Digest::sha256(&bytes);
+        Self { descriptor: Descriptor::new(media_type, digest, bytes.len() as u64), bytes }
+    }
+}
+
+/// A layer of an image, with the blob that holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageLayer {
+    /// As it stands in the manifest.
+    pub(crate) descriptor: Descriptor,
+    pub(crate) diff_id: Digest,
+    pub(crate) blob: Blob,
+    /// Repositories that are known to have the blob, as `host/repository`.
+    pub(crate) origins: Vec<String>,
+}
+
+/// The image of one platform.
+#[derive(Clone, Debug)]
+pub(crate) struct PlatformImage {
+    pub(crate) platform: Platform,
+    pub(crate) manifest: Document,
+    pub(crate) config: Document,
+    pub(crate) layers: Vec<ImageLayer>,
+    pub(crate) files: Option<Ref>,
+}
+
+/// An image of one or more platforms.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub(crate) platforms: Vec<PlatformImage>,
+    /// The index, if there is one.
+    pub(crate) index: Option<Document>,
+    /// What names point to: the index or the only manifest.
+    pub(crate) root: Descriptor,
+}
+
+impl Image {
+    /// Makes the image. `metadata` is the result's, with what the client overrides.
+    pub(crate) async fn assemble(
+        context: &ExportContext,
+        options: &ExportOptions,
+        targets: &Targets<'_, Ref>,
+        metadata: &BTreeMap<String, Bytes>,
+        reporter: &Reporter,
+    ) -> Result<Self, ExportError> {
+        let mut options = options.clone();
+        options.annotations = all_annotations(&options, metadata)?;
+        if !targets.multi && options.annotations.need_index() {
+            return Err(ExportError::IndexAnnotations);
+        }
+        let assembly =
+            Assembly { context, options: &options, metadata, multi: targets.multi, reporter };
+        let layers = assembly.layers(&targets.list).await?;
+        let mut platforms = Vec::new();
+        for (target, layers) in targets.list.iter().zip(layers) {
+            platforms.push(assembly.platform_image(target, layers)?);
+        }
+        if targets.multi {
+            return Ok(assembly.with_index(platforms));
+        }
+        let mut root = match platforms.first() {
+            Some(image) => image.manifest.descriptor.clone(),
+            // A list of targets is never empty.
+            None => return Ok(assembly.with_index(platforms)),
+        };
+        if targets.named {
+            root.platform = platforms.first().map(|image| image.platform.clone());
+        }
+        Ok(Self { platforms, index: None, root })
+    }
+
+    /// Adds when the image was made to the descriptor that clients see.
+    pub(crate) fn date(&mut self, time: OffsetDateTime) {
+        let seconds = time.replace_nanosecond(0).unwrap_or(time);
+        self.root.annotations.entry(CREATED.into()).or_insert_with(|| config::text(seconds));
+    }
+
+    /// What the client is told about the image.
+    pub(crate) fn response(&self, with_config: bool) -> BTreeMap<String, String> {
+        let mut descriptor = self.root.clone();
+        let mut response =
+            BTreeMap::from([("containerimage.digest".to_owned(), self.root.digest.to_string())]);
+        if let (None, Some(image)) = (&self.index, self.platforms.first()) {
+            let digest = image.config.descriptor.digest.to_string();
+            if with_config {
+                descriptor.annotations.insert(CONFIG_DIGEST.into(), digest.clone());
+            }
+            response.insert("containerimage.config.digest".into(), digest);
+        }
+        let descriptor = STANDARD.encode(json::compact(&descriptor));
+        response.insert("containerimage.descriptor".into(), descriptor);
+        response
+    }
+
+    /// Every document, those that are named by others before those that name them.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &Document> {
+        let parts = self.platforms.iter().flat_map(|image| [&image.config, &image.manifest]);
+        parts.chain(&self.index)
+    }
+
+    /// Every layer once, in order.
+    pub(crate) fn layers(&self) -> Vec<&ImageLayer> {
+        let mut seen = std::collections::BTreeSet::new();
+        let all = self.platforms.iter().flat_map(|image| &image.layers);
+        all.filter(|layer| seen.insert(layer.descriptor.digest.clone())).collect()
+    }
+}
+
+/// Annotations of the frontend and of the client; where both have a key the client's counts.
+fn all_annotations(
+    options: &ExportOptions,
+    metadata: &BTreeMap<String, Bytes>,
+) -> Result<crate::Annotations, ExportError> {
+    let mut annotations = crate::Annotations::default();
+    for (key, value) in metadata {
+        annotations.take(key, &String::from_utf8_lossy(value))?;
+    }
+    annotations.merge(options.annotations.clone());
+    Ok(annotations)
+}
+
+struct Assembly<'a> {
+    context: &'a ExportContext,
+    options: &'a ExportOptions,
+    metadata: &'a BTreeMap<String, Bytes>,
+    multi: bool,
+    reporter: &'a Reporter,
+}
+
+impl Assembly<'_> {
+    /// The layers of every target, as blobs.
+    async fn layers(
+        &self,
+        targets: &[Target<'_, Ref>],
+    ) -> Result<Vec<Vec<ImageLayer>>, ExportError> {
+        let status = self.reporter.status("exporting layers");
+        let mut all = Vec::new();
+        for target in targets {
+            let layers = match target.files {
+                Some(files) => self.layers_of(target, files).await?,
+                None => Vec::new(),
+            };
+            all.push(layers);
+        }
+        status.done();
+        Ok(all)
+    }
+
+    async fn layers_of(
+        &self,
+        target: &Target<'_, Ref>,
+        files: &Ref,
+    ) -> Result<Vec<ImageLayer>, ExportError> {
+        let (store, compression) = (&self.context.store, self.options.compression);
+        let mut blobs = store.layer_blobs(files, compression, &|_| {}).await?;
+        let epoch = epoch(self.options, self.metadata, &target.id)?;
+        if let (true, Some(epoch)) = (self.options.rewrite_timestamp, epoch) {
+            let base = keyed(self.metadata, keys::BASE_CONFIG, &target.id);
+            let kept = base.map_or(0, config::layer_count).min(blobs.len());
+            let seconds = epoch.unix_timestamp();
+            let new = store.clamped_layer_blobs(files, compression, seconds, &|_| {}).await?;
+            // The layers of the base image stay what they are.
+            blobs.splice(kept.., new.into_iter().skip(kept));
+        }
+        blobs.into_iter().map(|blob| self.layer(blob)).collect()
+    }
+
+    fn layer(&self, layer: LayerBlob) -> Result<ImageLayer, ExportError> {
+        let LayerBlob { mut descriptor, diff_id } = layer;
+        let blob = stored(&self.context.store, &descriptor.digest)?;
+        let origins = origins(&descriptor);
+        descriptor.media_type = layer_type(&descriptor.media_type, self.options.oci_types);
+        descriptor.platform = None;
+        if self.options.oci_types {
+            descriptor.annotations.retain(|key, _| !is_internal(key));
+        } else {
+            descriptor.annotations.clear();
+        }
+        Ok(ImageLayer { descriptor, diff_id, blob, origins })
+    }
+
+    fn platform_image(
+        &self,
+        target: &Target<'_, Ref>,
+        layers: Vec<ImageLayer>,
+    ) -> Result<PlatformImage, ExportError> {
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let config = config::finish(&ConfigParts {
+            config: keyed(self.metadata, keys::IMAGE_CONFIG, &target.id),
+            base: keyed(self.metadata, keys::BASE_CONFIG, &target.id),
+            inline_cache: keyed(self.metadata, INLINE_CACHE, &target.id),
+            platform: &target.platform,
+            diff_ids: &diff_ids,
+            epoch: epoch(self.options, self.metadata, &target.id)?,
+            now: (self.context.clock)().into(),
+        })?;
+        let (manifest_type, config_type) = match self.options.oci_types {
+            true => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
+            false => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
+        };
+        let config = Document::new(config_type, config);
+        let platform = self.multi.then_some(&target.platform);
+        let annotations = &self.options.annotations;
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: manifest_type.into(),
+            config: config.descriptor.clone(),
+            layers: layers.iter().map(|layer| layer.descriptor.clone()).collect(),
+            annotations: annotations.at(Place::Manifest, Some(&target.platform)),
+        };
+        let mut manifest = Document::new(manifest_type, json::pretty(&manifest));
+        manifest.descriptor.annotations = annotations.at(Place::ManifestDescriptor, platform);
+        manifest.descriptor.platform = platform.cloned();
+        self.reporter.note(format!("exporting manifest {}", manifest.descriptor.digest));
+        self.reporter.note(format!("exporting config {}", config.descriptor.digest));
+        Ok(PlatformImage {
+            platform: target.platform.clone(),
+            manifest,
+            config,
+            layers,
+            files: target.files.cloned(),
+        })
+    }
+
+    fn with_index(&self, platforms: Vec<PlatformImage>) -> Image {
+        let index_type = match self.options.oci_types {
+            true => media_type::OCI_INDEX,
+            false => media_type::DOCKER_INDEX,
+        };
+        let index = Index {
+            schema_version: 2,
+            media_type: index_type.into(),
+            manifests: platforms.iter().map(|image| image.manifest.descriptor.clone()).collect(),
+            annotations: self.options.annotations.at(Place::Index, None),
+        };
+        let index = Document::new(index_type, json::pretty(&index));
+        self.reporter.note(format!("exporting manifest list {}", index.descriptor.digest));
+        let mut root = index.descriptor.clone();
+        root.annotations = self.options.annotations.at(Place::IndexDescriptor, None);
+        Image { platforms, index: Some(index), root }
+    }
+}
+
+fn stored(store: &Store, digest: &Digest) -> Result<Blob, ExportError> {
+    store.blob(digest).ok_or_else(|| ExportError::Lost(digest.clone()))
+}
+
+/// The same layer in the other family of media types; foreign types stay.
+fn layer_type(own: &str, oci: bool) -> String {
+    const PAIRS: &[(&str, &str)] = &[
+        (media_type::OCI_LAYER, media_type::DOCKER_LAYER),
+        (media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
+        (media_type::OCI_LAYER_ZSTD, media_type::DOCKER_LAYER_ZSTD),
+    ];
+    let pair = PAIRS.iter().find(|(oci, docker)| own == *oci || own == *docker);
+    pair.map_or(own, |(as_oci, as_docker)| if oci { as_oci } else { as_docker }).to_owned()
+}
+
+const ORIGIN: &str = "containerd.io/distribution.source.";
+
+/// Annotations that are for the builder only.
+fn is_internal(key: &str) -> bool {
+    key == "containerd.io/uncompressed" || key == "buildkit/createdat" || key.starts_with(ORIGIN)
+}
+
+/// The repositories that a layer came from, as `host/repository`.
+fn origins(descriptor: &Descriptor) -> Vec<String> {
+    let repositories = descriptor.annotations.iter().filter_map(|(key, list)| {
+        let host = key.strip_prefix(ORIGIN)?;
+        Some(list.split(',').map(move |repository| format!("{host}/{repository}")))
+    });
+    repositories.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_change_family_and_back() {
+        let docker = layer_type(media_type::OCI_LAYER_GZIP, false);
+        assert_eq!(docker, media_type::DOCKER_LAYER_GZIP);
+        assert_eq!(layer_type(&docker, true), media_type::OCI_LAYER_GZIP);
+        assert_eq!(layer_type("application/x-foreign", false), "application/x-foreign");
+    }
+
+    #[test]
+    fn origins_are_read_from_annotations_that_stay_inside() {
+        let mut descriptor = Descriptor::new(media_type::OCI_LAYER, Digest::sha256("x"), 1);
+        let key = format!("{ORIGIN}example.org:5000");
+        descriptor.annotations.insert(key.clone(), "a/b,c".into());
+        assert_eq!(origins(&descriptor), ["example.org:5000/a/b", "example.org:5000/c"]);
+        assert!(is_internal(&key));
+    }
+}

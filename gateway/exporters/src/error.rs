@@ -1,0 +1,98 @@
+//! Why an export failed.
+
+use std::io;
+
+use kiln_registry::RegistryError;
+use kiln_store::{ApplyError, BlobError, KeepError, MountError, PackError, StoreError};
+
+use crate::client::ClientError;
+use crate::config::ConfigError;
+use crate::options::OptionError;
+use crate::target::TargetError;
+use crate::tree::Overwrite;
+
+/// Why an export failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A text of the request or the frontend is not understood.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The result and its platforms do not fit.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The image config cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `docker load` takes one platform.
+    #[error(
+        "docker exporter does not currently support exporting manifest lists: export one platform, \
+         or use the oci exporter"
+    )]
+    DockerIndex,
+    /// Annotations that only an index can carry.
+    #[error("index annotations not supported for single platform export")]
+    IndexAnnotations,
+    /// An archive that should not be one.
+    #[error("tar=false is not supported by the {0} exporter, leave it out to get a tar archive")]
+    NoTar(&'static str),
+    /// A push without a name.
+    #[error("an image without a name cannot be pushed, give it one with name=<reference>")]
+    Unnamed,
+    /// Two platforms have the same file and no directories of their own.
+    #[error(transparent)]
+    Overwrite(Overwrite),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Layers could not be made.
+    #[error("failed to make layers")]
+    Pack(#[from] PackError),
+    /// A blob that was just made is not there.
+    #[error("layer blob {0} was collected while it was exported, try again")]
+    Lost(kiln_oci::Digest),
+    /// The files could not be shown.
+    #[error("failed to read the result")]
+    Mount(#[from] MountError),
+    /// The files could not be read.
+    #[error("failed to read the result")]
+    Read(#[source] io::Error),
+    /// The client did not take it.
+    #[error("failed to send to the client")]
+    Client(#[source] ClientError),
+    /// The registry did not take it.
+    #[error("failed to push {reference}")]
+    Push {
+        /// The image.
+        reference: String,
+        /// What the registry said.
+        source: RegistryError,
+    },
+    /// The image could not be noted.
+    #[error("failed to note image {name} in the store")]
+    Name {
+        /// The image.
+        name: String,
+        /// Why.
+        source: NameError,
+    },
+}
+
+/// Why an image could not be noted among the store's images.
+#[derive(Debug, thiserror::Error)]
+pub enum NameError {
+    /// Its layers could not be kept.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// Its layers could not be unpacked.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A document could not be stored.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The entry could not be written.
+    #[error("write the entry")]
+    Write(#[from] io::Error),
+}

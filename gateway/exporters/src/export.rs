@@ -1,0 +1,187 @@
+//! The door of this room: a result and a list of exports in, what clients are told out.
+//!
+//! Exports run at the same time, each in a vertex of its own. The first that fails ends the
+//! others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use kiln_frontend::{BuildResult, keys};
+use kiln_oci::{Digest, Platform};
+use kiln_progress::Sender;
+use kiln_registry::{Credentials, Registry};
+use kiln_store::{Ref, Store};
+
+use crate::archive::Archive;
+use crate::assemble::Image;
+use crate::client::Client;
+use crate::error::ExportError;
+use crate::options::{Export, Kind, Name, Names};
+use crate::target::{Targets, epoch};
+use crate::vertex::{Clock, Reporter};
+use crate::{files, image, pipe};
+
+/// What exporters may use.
+#[derive(Clone)]
+pub struct ExportContext {
+    /// Where results and blobs are.
+    pub store: Store,
+    /// Who gets archives and directories.
+    pub client: Arc<dyn Client>,
+    /// The session's id, part of the addresses of the vertices.
+    pub session: String,
+    /// How to reach registries.
+    pub registry: Registry,
+    /// In whose name.
+    pub credentials: Arc<dyn Credentials>,
+    /// Who watches.
+    pub progress: Sender,
+    /// The platform of results that name none.
+    pub platform: Platform,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for ExportContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExportContext").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// Writes a result to every place it should go, and gives what the client is told about it.
+///
+/// Where several exports say something under the same key, the last one counts.
+///
+/// # Errors
+///
+/// The first failure; what other exports did until then stays done.
+///
+/// # Cancellation
+///
+/// Dropping the future ends streams to the client and to registries; an archive that was half sent
+/// ends in an error at the client.
+pub async fn export(
+    exports: &[Export],
+    result: &BuildResult<Ref>,
+    context: &ExportContext,
+) -> Result<BTreeMap<String, String>, ExportError> {
+    let runs = exports.iter().enumerate().map(|(index, export)| async move {
+        let digest = Digest::sha256(format!("{}-export-{index}", context.session));
+        let title = export.kind.title();
+        let reporter = Reporter::start(&context.progress, digest, title, context.clock);
+        let run = Run { context, export, result, reporter: &reporter };
+        let done = run.run().await;
+        reporter.finish(done.as_ref().err().map(|error| error as &dyn std::error::Error));
+        done
+    });
+    let responses = try_join_all(runs).await?;
+    Ok(responses.into_iter().flatten().collect())
+}
+
+/// One export.
+struct Run<'a> {
+    context: &'a ExportContext,
+    export: &'a Export,
+    result: &'a BuildResult<Ref>,
+    reporter: &'a Reporter,
+}
+
+impl Run<'_> {
+    async fn run(&self) -> Result<BTreeMap<String, String>, ExportError> {
+        let (context, export, reporter) = (self.context, self.export, self.reporter);
+        let metadata = self.metadata();
+        let targets = Targets::of(&self.result.refs, &metadata, &context.platform)?;
+        match export.kind {
+            Kind::Tar => {
+                files::export_tar(context, export, &targets, &metadata, reporter).await?;
+                Ok(BTreeMap::new())
+            }
+            Kind::Local => {
+                files::export_local(context, export, &targets, &metadata, reporter).await?;
+                Ok(BTreeMap::new())
+            }
+            Kind::Image => self.image(&targets, &metadata).await,
+            Kind::Oci | Kind::Docker => self.archive(&targets, &metadata).await,
+        }
+    }
+
+    /// What the frontend said, overridden by what the client said.
+    fn metadata(&self) -> BTreeMap<String, Bytes> {
+        let mut metadata = self.result.metadata.clone();
+        let own = self.export.options.metadata.iter();
+        metadata.extend(own.map(|(key, value)| (key.clone(), Bytes::from(value.clone()))));
+        metadata
+    }
+
+    async fn image(
+        &self,
+        targets: &Targets<'_, Ref>,
+        metadata: &BTreeMap<String, Bytes>,
+    ) -> Result<BTreeMap<String, String>, ExportError> {
+        let (image, names, mut response) = self.assemble(targets, metadata).await?;
+        let options = &self.export.options;
+        image::name_and_push(self.context, options, &image, &names, self.reporter).await?;
+        if !names.is_empty() {
+            let texts: Vec<&str> = names.iter().map(|name| name.text.as_str()).collect();
+            response.insert(keys::IMAGE_NAME.into(), texts.join(","));
+        }
+        Ok(response)
+    }
+
+    async fn archive(
+        &self,
+        targets: &Targets<'_, Ref>,
+        metadata: &BTreeMap<String, Bytes>,
+    ) -> Result<BTreeMap<String, String>, ExportError> {
+        let kind = self.export.kind;
+        if kind == Kind::Docker && targets.multi {
+            return Err(ExportError::DockerIndex);
+        }
+        if !self.export.options.tar {
+            return Err(ExportError::NoTar(kind.as_str()));
+        }
+        let (image, names, mut response) = self.assemble(targets, metadata).await?;
+        if !names.is_empty() {
+            let texts: Vec<String> = names.iter().map(|name| name.reference.to_string()).collect();
+            response.insert(keys::IMAGE_NAME.into(), texts.join(","));
+        }
+        let archive = match kind {
+            Kind::Docker => Archive::docker(&image, &names),
+            _ => Archive::layout(&image, &names),
+        };
+        let status = self.reporter.status("sending tarball");
+        let body = pipe::pipe(move |out| archive.write(out));
+        let sent = self.context.client.send_stream(&self.export.id, &response, body).await;
+        sent.map_err(ExportError::Client)?;
+        status.done();
+        Ok(response)
+    }
+
+    /// The image, its names, and what the client is told about it.
+    async fn assemble(
+        &self,
+        targets: &Targets<'_, Ref>,
+        metadata: &BTreeMap<String, Bytes>,
+    ) -> Result<(Image, Vec<Name>, BTreeMap<String, String>), ExportError> {
+        let options = &self.export.options;
+        let names = match &options.names {
+            Names::None => Vec::new(),
+            Names::Given(names) => names.clone(),
+            Names::FromResult => {
+                let names = metadata.get(keys::IMAGE_NAME).map(|name| &name[..]);
+                Name::parse_list(&String::from_utf8_lossy(names.unwrap_or_default()))?
+            }
+        };
+        let assembled = Image::assemble(self.context, options, targets, metadata, self.reporter);
+        let mut image = assembled.await?;
+        let now: SystemTime = (self.context.clock)();
+        // Without a platform's own epoch, that of the whole result.
+        let time = epoch(options, metadata, "")?.unwrap_or_else(|| now.into());
+        image.date(time);
+        let response = image.response(self.export.kind == Kind::Image);
+        Ok((image, names, response))
+    }
+}

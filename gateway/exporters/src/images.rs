@@ -1,0 +1,202 @@
+//! The images of a store by name: a small index beside the store's own.
+//!
+//! Names and descriptors come in, images that can be read without a registry go out. An entry is a
+//! file `images/<hash of the name>.json` with the manifests inside; its layers are refs that are
+//! kept in the store, where pruning finds them like everything else. An entry whose layers were
+//! pruned is as good as absent.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kiln_oci::{Descriptor, Digest, Platform, Reference};
+use kiln_registry::{Documents, RegistryError};
+use kiln_store::{LayerBlob, PruneOptions, RecordInfo, Ref, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::assemble::{Image, PlatformImage};
+use crate::error::NameError;
+
+/// The images of a store.
+#[derive(Clone, Debug)]
+pub struct Images {
+    store: Store,
+}
+
+/// An image that was found by its name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NamedImage {
+    /// Its name, normalised.
+    pub name: String,
+    /// The index or manifest the name points to.
+    pub descriptor: Descriptor,
+    /// The platforms there are.
+    pub platforms: Vec<NamedPlatform>,
+    /// Indexes, manifests and configs, which are JSON, by digest.
+    documents: BTreeMap<String, String>,
+}
+
+/// The image of one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedPlatform {
+    /// The platform.
+    pub platform: Platform,
+    /// Its manifest.
+    pub manifest: Digest,
+    /// The id of the ref in the store that has its files; `None` if it has no layers.
+    pub files: Option<String>,
+}
+
+impl Images {
+    /// The images of a store.
+    pub fn of(store: &Store) -> Self {
+        Self { store: store.clone() }
+    }
+
+    /// Finds an image by name, if all of it is still there.
+    ///
+    /// Reads one small file. The refs are looked up, which counts as a use of them.
+    pub fn find(&self, reference: &Reference) -> Option<NamedImage> {
+        let image = read(&self.path(&reference.to_string())).ok()?;
+        let wanted = reference.digest().is_none_or(|digest| image.descriptor.digest == *digest);
+        (wanted && image.refs(&self.store).is_some()).then_some(image)
+    }
+
+    /// Every image that is still there, by name.
+    pub fn list(&self) -> Vec<NamedImage> {
+        let entries = fs::read_dir(self.directory()).into_iter().flatten().flatten();
+        let mut images: Vec<NamedImage> = entries
+            .filter_map(|entry| read(&entry.path()).ok())
+            .filter(|image| image.refs(&self.store).is_some())
+            .collect();
+        images.sort_by(|a, b| a.name.cmp(&b.name));
+        images
+    }
+
+    /// Gives an image a name, and keeps its layers. What had the name before loses it.
+    pub(crate) async fn put(&self, reference: &Reference, image: &Image) -> Result<(), NameError> {
+        let name = reference.to_string();
+        let path = self.path(&name);
+        let before = read(&path).ok();
+        if let Some(before) = &before
+            && before.descriptor == image.root
+            && before.refs(&self.store).is_some()
+        {
+            return Ok(());
+        }
+        let mut platforms = Vec::new();
+        for platform in &image.platforms {
+            platforms.push(NamedPlatform {
+                platform: platform.platform.clone(),
+                manifest: platform.manifest.descriptor.digest.clone(),
+                files: self.keep(&name, platform).await?,
+            });
+        }
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let documents = image
+            .documents()
+            .map(|document| (document.descriptor.digest.to_string(), text(&document.bytes)));
+        let documents = documents.collect();
+        let entry = NamedImage { name, descriptor: image.root.clone(), platforms, documents };
+        self.write(&path, &entry)?;
+        self.forget(before).await;
+        Ok(())
+    }
+
+    /// Keeps the layers under an id of their own, because the same files may be kept for other
+    /// reasons too.
+    async fn keep(&self, name: &str, image: &PlatformImage) -> Result<Option<String>, NameError> {
+        let Some(files) = &image.files else { return Ok(None) };
+        let own: Vec<&Digest> = image.layers.iter().map(|layer| &layer.descriptor.digest).collect();
+        let noted = |(layer, blob): (&std::sync::Arc<kiln_store::Layer>, &&Digest)| {
+            layer.blobs().iter().any(|descriptor| descriptor.digest == **blob)
+        };
+        let kept = match files.layers().iter().zip(&own).all(noted) {
+            true => self.store.merge(std::slice::from_ref(files))?,
+            // Blobs with other times than the files have: they need layers of their own.
+            false => self.unpack(image).await?,
+        };
+        let info = RecordInfo { description: format!("image {name}"), ..RecordInfo::default() };
+        kept.keep(info).await?;
+        Ok(Some(kept.id().to_owned()))
+    }
+
+    async fn unpack(&self, image: &PlatformImage) -> Result<Ref, NameError> {
+        let mut files = self.store.merge(&[])?;
+        for layer in &image.layers {
+            let blob =
+                LayerBlob { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };
+            files = self.store.apply(Some(&files), &blob).await?;
+        }
+        Ok(files)
+    }
+
+    /// Lets go of the layers that an overwritten entry kept.
+    async fn forget(&self, before: Option<NamedImage>) {
+        let ids = before.into_iter().flat_map(|image| image.platforms);
+        for id in ids.filter_map(|platform| platform.files) {
+            let options = PruneOptions {
+                all: true,
+                filter: vec![format!("id=={id}")],
+                ..PruneOptions::default()
+            };
+            if let Err(error) = self.store.prune(options, &mut |_| {}).await {
+                tracing::warn!(id, %error, "layers of a renamed image stay until they are pruned");
+            }
+        }
+    }
+
+    fn write(&self, path: &PathBuf, entry: &NamedImage) -> Result<(), NameError> {
+        let bytes = serde_json::to_vec(entry).map_err(io::Error::from)?;
+        fs::create_dir_all(self.directory())?;
+        // Renamed into place, so that a reader never sees half of it. The name is this thread's.
+        let mut temporary = tempfile::NamedTempFile::new_in(self.directory())?;
+        io::Write::write_all(&mut temporary, &bytes)?;
+        temporary.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.store.root().join("images")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(format!("{}.json", Digest::sha256(name).hex()))
+    }
+}
+
+fn read(path: &PathBuf) -> io::Result<NamedImage> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+impl NamedImage {
+    /// A manifest, index or config of the image.
+    pub fn document_bytes(&self, digest: &Digest) -> Option<Bytes> {
+        self.documents.get(digest.as_str()).map(|text| Bytes::from(text.clone()))
+    }
+
+    /// The files of every platform, if all are still in the store; `None` for one without layers.
+    pub fn refs(&self, store: &Store) -> Option<Vec<(Platform, Option<Ref>)>> {
+        let load = |platform: &NamedPlatform| {
+            let files = match &platform.files {
+                Some(id) => Some(store.load(id).ok()?),
+                None => None,
+            };
+            Some((platform.platform.clone(), files))
+        };
+        self.platforms.iter().map(load).collect()
+    }
+}
+
+#[async_trait]
+impl Documents for NamedImage {
+    async fn document(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
+        self.document_bytes(&descriptor.digest).ok_or_else(|| RegistryError::Document {
+            subject: self.name.clone(),
+            what: format!("{} is not part of the image in the store", descriptor.digest),
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Exports of real refs to doubles of a client, to real registries and past real readers.
