@@ -7,7 +7,11 @@ mod environment;
 mod failure;
 mod metadata;
 mod options;
+mod output;
 mod pack;
 mod progress;
+mod source_policy;
+mod usage;
+mod workers;
 
 fn main() {}
