@@ -1,10 +1,24 @@
 //! Applying: the tar of a layer blob becomes a layer directory, without a mount.
+//!
+//! This file decides what has to be done and moves the bytes; [`crate::extract`] writes them.
 
-use kiln_oci::{Descriptor, Digest};
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use kiln_oci::{Descriptor, Digest, Hasher};
 
 use crate::Store;
-use crate::error::StoreError;
+use crate::archive::{Archive, ArchiveError};
+use crate::blob::Blob;
+use crate::compression;
+use crate::error::{StoreError, blocking};
+use crate::extract::{ExtractError, Extraction};
+use crate::index::LayerRow;
+use crate::layer::Layer;
 use crate::refs::Ref;
+use crate::store::Inner;
 
 /// A blob that holds a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +45,13 @@ pub enum ApplyError {
         /// What is in it.
         actual: Digest,
     },
-    /// The bytes cannot be decompressed.
+    /// The bytes cannot be read or decompressed.
     #[error("layer blob {blob} cannot be decompressed")]
     Decompress {
         /// The blob.
         blob: Digest,
         /// What the decompressor said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The tar is malformed, or asks for something a layer may not do.
     #[error("layer blob {blob}, entry `{entry}`: {problem}")]
@@ -64,8 +78,213 @@ impl Store {
     ///
     /// An archive is hostile until proven otherwise: nothing is written outside the new layer,
     /// whatever its names, links and sizes say.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops the extraction soon and removes what it wrote.
     pub async fn apply(&self, parent: Option<&Ref>, layer: &LayerBlob) -> Result<Ref, ApplyError> {
-        let _ = parent;
-        Err(ApplyError::NoBlob(layer.diff_id.clone()))
+        let below = parent.map(Ref::layers).unwrap_or_default().to_vec();
+        let chain = chain(&below, &layer.diff_id);
+        let turn = self.inner.turn(&format!("apply {}", chain.as_deref().unwrap_or_default()));
+        let _turn = if chain.is_some() { Some(turn.lock().await) } else { None };
+        let known = match &chain {
+            Some(chain) => self.inner.applied(chain)?,
+            None => None,
+        };
+        let blob = self.blob(&layer.descriptor.digest);
+        let top = if let Some(known) = known {
+            known
+        } else {
+            let blob = blob.clone();
+            let blob = blob.ok_or_else(|| ApplyError::NoBlob(layer.descriptor.digest.clone()))?;
+            let stop = StopOnDrop::default();
+            let work = Apply {
+                store: self.inner.clone(),
+                below: below.clone(),
+                diff_id: layer.diff_id.clone(),
+                chain,
+                blob,
+                stop: stop.0.clone(),
+            };
+            blocking(move || work.run()).await?
+        };
+        if let Some(blob) = blob {
+            top.add_blob(&layer.descriptor, blob);
+        }
+        let layers = below.into_iter().chain([top]).collect();
+        Ok(Ref::new(&self.inner, layers))
+    }
+}
+
+/// By what an applied layer is found again: what is below it, and its content. Views change, so
+/// nothing on top of one is found again.
+fn chain(below: &[Arc<Layer>], diff_id: &Digest) -> Option<String> {
+    if below.iter().any(|layer| layer.is_view()) {
+        return None;
+    }
+    let mut chain: String = below.iter().map(|layer| format!("{}/", layer.number())).collect();
+    chain.push_str(diff_id.as_str());
+    Some(chain)
+}
+
+impl Inner {
+    /// The layer applied earlier under this chain, if its directory is still there.
+    fn applied(self: &Arc<Self>, chain: &str) -> Result<Option<Arc<Layer>>, StoreError> {
+        let live = self.live().chains.get(chain).and_then(std::sync::Weak::upgrade);
+        let layer = match live {
+            Some(layer) => Some(layer),
+            None => match self.index.chain(chain)? {
+                Some(number) => self.layers(&[number])?.and_then(|mut layers| layers.pop()),
+                None => None,
+            },
+        };
+        Ok(layer.filter(|layer| layer.path().is_dir()))
+    }
+}
+
+impl Layer {
+    /// Notes that a blob holds this layer.
+    pub(crate) fn add_blob(&self, descriptor: &Descriptor, blob: Blob) {
+        if !self.blobs().iter().any(|known| known.digest == descriptor.digest) {
+            let descriptor = Descriptor { platform: None, ..descriptor.clone() };
+            self.note(|row| row.blobs.push(descriptor));
+        }
+        self.pin(blob);
+    }
+}
+
+/// Raises a flag when the future that waits is gone.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One extraction, to be run on a thread that may block.
+struct Apply {
+    store: Arc<Inner>,
+    below: Vec<Arc<Layer>>,
+    diff_id: Digest,
+    chain: Option<String>,
+    blob: Blob,
+    stop: Arc<AtomicBool>,
+}
+
+impl Apply {
+    fn run(self) -> Result<Arc<Layer>, ApplyError> {
+        self.store.check_reserve()?;
+        let number = self.store.new_snapshot()?;
+        match self.extract(number) {
+            Ok(whiteouts) => {
+                let row = LayerRow {
+                    diff_id: Some(self.diff_id),
+                    chain: self.chain,
+                    whiteouts,
+                    ..LayerRow::default()
+                };
+                Ok(Layer::register(&self.store, number, row))
+            }
+            Err(error) => {
+                self.store.abandon(number);
+                Err(error)
+            }
+        }
+    }
+
+    /// Decompresses and hashes on a thread beside this one, which writes files.
+    fn extract(&self, number: u64) -> Result<bool, ApplyError> {
+        let root = self.store.layer_files(number);
+        let file = self.blob.open()?;
+        let bad = |source| ApplyError::Decompress { blob: self.blob.digest().clone(), source };
+        let reader = compression::reader(file).map_err(bad)?;
+        let (sender, receiver) = sync_channel(8);
+        std::thread::scope(|scope| {
+            let hashing = scope.spawn(move || pump(reader, &sender));
+            let pipe = Pipe { receiver, piece: Vec::new(), at: 0, stop: &self.stop };
+            let mut extraction = Extraction::begin(&root, &self.below, self.store.user_namespace)
+                .map_err(|error| self.error(error))?;
+            let mut archive = Archive::new(pipe);
+            while let Some(entry) = archive.next().map_err(|error| self.archive_error(error))? {
+                extraction.entry(&entry, &mut archive).map_err(|error| self.error(error))?;
+            }
+            archive.finish().map_err(bad)?;
+            let whiteouts = extraction.finish().map_err(|error| self.error(error))?;
+            let actual = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            if actual == self.diff_id {
+                return Ok(whiteouts);
+            }
+            let (blob, expected) = (self.blob.digest().clone(), self.diff_id.clone());
+            Err(ApplyError::DiffId { blob, expected, actual })
+        })
+    }
+
+    fn archive_error(&self, error: ArchiveError) -> ApplyError {
+        let blob = self.blob.digest().clone();
+        match error {
+            ArchiveError::Read(source) => ApplyError::Decompress { blob, source },
+            ArchiveError::Malformed { entry, problem } => {
+                let entry = String::from_utf8_lossy(&entry).chars().take(200).collect();
+                ApplyError::Entry { blob, entry, problem }
+            }
+        }
+    }
+
+    fn error(&self, error: ExtractError) -> ApplyError {
+        match error {
+            ExtractError::Archive(error) => self.archive_error(error),
+            ExtractError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Sends decompressed pieces on until the end, an error, or nobody listens; gives their digest.
+fn pump(mut reader: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) -> Digest {
+    let mut hasher = Hasher::default();
+    loop {
+        let mut piece = vec![0; 256 << 10];
+        match reader.read(&mut piece) {
+            Ok(0) => return hasher.finish(),
+            Ok(read) => {
+                piece.truncate(read);
+                hasher.update(&piece);
+                if sender.send(Ok(piece)).is_err() {
+                    return hasher.finish();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                sender.send(Err(error)).ok();
+                return hasher.finish();
+            }
+        }
+    }
+}
+
+/// The receiving end of [`pump`].
+struct Pipe<'a> {
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("cancelled"));
+            }
+            match self.receiver.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece?, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let len = buffer.len().min(self.piece.len() - self.at);
+        buffer[..len].copy_from_slice(&self.piece[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
     }
 }

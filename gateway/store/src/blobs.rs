@@ -1,11 +1,21 @@
 //! Layer blobs of a ref: those that exist are reused, the others are made.
 
-use kiln_oci::Digest;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use kiln_oci::{Descriptor, Digest, Hasher};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use crate::Store;
 use crate::apply::LayerBlob;
-use crate::compression::Compression;
-use crate::error::StoreError;
+use crate::blob::{Blob, BlobError, BlobSink};
+use crate::compression::{self, Compression, CompressionKind};
+use crate::compressor::{Compressor, threads};
+use crate::error::{StoreError, blocking};
+use crate::layer::Layer;
+use crate::pack::{Packer, is_later};
 use crate::refs::Ref;
 
 /// How far the making of layer blobs has come.
@@ -30,7 +40,7 @@ pub enum PackError {
         /// The blob.
         blob: Digest,
         /// What the decompressor said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The machine beneath failed.
     #[error(transparent)]
@@ -44,14 +54,15 @@ impl Store {
     /// unless `force`. A missing one is made from the layer's directory: entries sorted, numeric
     /// owners, whole seconds, so that the same directory always gives the same digest. What was
     /// made is noted with the layer, and the next call is a look-up.
+    ///
+    /// The blobs stay at least as long as the ref, or the record it was kept as.
     pub async fn layer_blobs(
         &self,
         r: &Ref,
         compression: Compression,
         progress: &(dyn Fn(LayerProgress) + Send + Sync),
     ) -> Result<Vec<LayerBlob>, PackError> {
-        let _ = (r, compression, progress);
-        Err(StoreError::Closed.into())
+        self.pack_layers(r, compression, None, progress).await
     }
 
     /// The same with all times later than `epoch_seconds` set to it, for reproducible images.
@@ -65,7 +76,204 @@ impl Store {
         epoch_seconds: i64,
         progress: &(dyn Fn(LayerProgress) + Send + Sync),
     ) -> Result<Vec<LayerBlob>, PackError> {
-        let _ = (r, compression, epoch_seconds, progress);
-        Err(StoreError::Closed.into())
+        self.pack_layers(r, compression, Some(epoch_seconds), progress).await
+    }
+
+    async fn pack_layers(
+        &self,
+        r: &Ref,
+        compression: Compression,
+        clamp: Option<i64>,
+        progress: &(dyn Fn(LayerProgress) + Send + Sync),
+    ) -> Result<Vec<LayerBlob>, PackError> {
+        let layers = r.layers().len();
+        let mut blobs: Vec<Option<LayerBlob>> = vec![None; layers];
+        // Most calls are look-ups, which need no task.
+        if clamp.is_none() {
+            for (at, layer) in r.layers().iter().enumerate() {
+                if let Some(blob) = self.existing(layer, compression) {
+                    progress(LayerProgress { layer: at, layers, bytes: 0, done: true });
+                    blobs[at] = Some(blob);
+                }
+            }
+        }
+        let (sender, mut reports) = mpsc::unbounded_channel();
+        let turns = Arc::new(Semaphore::new(threads()));
+        let mut tasks = JoinSet::new();
+        for (at, layer) in r.layers().iter().enumerate().filter(|(at, _)| blobs[*at].is_none()) {
+            let (store, layer, turns) = (self.clone(), layer.clone(), turns.clone());
+            let report = Report { sender: sender.clone(), layer: at, layers, bytes: 0, told: 0 };
+            tasks.spawn(async move {
+                let _permit = turns.acquire_owned().await.map_err(|_| StoreError::Closed)?;
+                // Two exports at once make a blob once.
+                let turn = store.inner.turn(&format!("pack {}", layer.number()));
+                let _turn = turn.lock().await;
+                let work = move || store.pack_layer(&layer, compression, clamp, report);
+                blocking(work).await.map(|blob| (at, blob))
+            });
+        }
+        drop(sender);
+        while let Some(report) = reports.recv().await {
+            progress(report);
+        }
+        while let Some(result) = tasks.join_next().await {
+            let (at, blob) = result.map_err(|_| StoreError::Closed)??;
+            blobs[at] = Some(blob);
+        }
+        Ok(blobs.into_iter().flatten().collect())
+    }
+
+    /// The blob that serves a layer as it is.
+    fn existing(&self, layer: &Layer, compression: Compression) -> Option<LayerBlob> {
+        let diff_id = layer.diff_id()?;
+        let blobs = layer.blobs();
+        let kind = |blob: &Descriptor| CompressionKind::of_media_type(&blob.media_type);
+        let exact = blobs.iter().filter(|blob| kind(blob) == Some(compression.kind));
+        let others = blobs.iter().filter(|_| !compression.force);
+        let (descriptor, blob) = exact
+            .chain(others)
+            .find_map(|descriptor| Some((descriptor, self.blob(&descriptor.digest)?)))?;
+        layer.pin(blob);
+        Some(LayerBlob { descriptor: descriptor.clone(), diff_id })
+    }
+
+    fn pack_layer(
+        &self,
+        layer: &Layer,
+        compression: Compression,
+        clamp: Option<i64>,
+        mut report: Report,
+    ) -> Result<LayerBlob, PackError> {
+        let root = layer.path();
+        let clamp = match clamp {
+            Some(latest) if is_later(&root, latest)? => Some(latest),
+            _ => None,
+        };
+        if clamp.is_none()
+            && let Some(blob) = self.existing(layer, compression)
+        {
+            report.finish();
+            return Ok(blob);
+        }
+        let old = layer.blobs().into_iter().find_map(|known| self.blob(&known.digest));
+        let (blob, diff_id) = match (old.filter(|_| clamp.is_none()), layer.diff_id()) {
+            // Compressed anew rather than packed anew, so that the diff id stays.
+            (Some(old), Some(diff_id)) => {
+                (self.recompress(&old, compression, &mut report)?, diff_id)
+            }
+            _ => {
+                let tee = self.tee(compression, &mut report)?;
+                let packer = Packer::new(&root, self.inner.user_namespace, clamp, tee);
+                packer.pack()?.finish()?
+            }
+        };
+        let media_type = compression.kind.media_type();
+        let descriptor = Descriptor::new(media_type, blob.digest().clone(), blob.size());
+        layer.pin(blob);
+        if clamp.is_none() && !layer.is_view() {
+            layer.note(|row| {
+                // A layer whose blobs were lost may be packed with another diff id.
+                if row.diff_id.as_ref() != Some(&diff_id) {
+                    row.blobs.clear();
+                    row.diff_id = Some(diff_id.clone());
+                }
+                row.blobs.push(descriptor.clone());
+            });
+        }
+        report.finish();
+        Ok(LayerBlob { descriptor, diff_id })
+    }
+
+    fn recompress(
+        &self,
+        old: &Blob,
+        compression: Compression,
+        report: &mut Report,
+    ) -> Result<Blob, PackError> {
+        let bad = |source| PackError::Decompress { blob: old.digest().clone(), source };
+        let mut reader = compression::reader(old.open()?).map_err(bad)?;
+        let mut tee = self.tee(compression, report)?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let read = reader.read(&mut buffer).map_err(bad)?;
+            if read == 0 {
+                return Ok(tee.finish()?.0);
+            }
+            let written = tee.write_all(&buffer[..read]);
+            written.map_err(|error| StoreError::io("writing blob", self.root(), error))?;
+        }
+    }
+
+    fn tee<'a>(
+        &'a self,
+        compression: Compression,
+        report: &'a mut Report,
+    ) -> Result<Tee<'a>, StoreError> {
+        let compressor = Compressor::new(compression, self.sink()?)
+            .map_err(|error| StoreError::io("compress into", self.root(), error))?;
+        Ok(Tee { store: self, compressor, hasher: Hasher::default(), report })
+    }
+}
+
+/// Hashes a tar while it is compressed.
+struct Tee<'a> {
+    store: &'a Store,
+    compressor: Compressor<BlobSink>,
+    hasher: Hasher,
+    report: &'a mut Report,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.compressor.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.report.add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Tee<'_> {
+    fn finish(self) -> Result<(Blob, Digest), StoreError> {
+        let root = self.store.root();
+        let sink = self.compressor.finish();
+        let sink = sink.map_err(|error| StoreError::io("writing blob", root, error))?;
+        let blob = sink.commit(None, None).map_err(|error| match error {
+            BlobError::Store(error) => error,
+            other => StoreError::io("writing blob", root, io::Error::other(other)),
+        })?;
+        Ok((blob, self.hasher.finish()))
+    }
+}
+
+/// Tells of the progress of one layer, every few MiB.
+struct Report {
+    sender: UnboundedSender<LayerProgress>,
+    layer: usize,
+    layers: usize,
+    bytes: u64,
+    told: u64,
+}
+
+impl Report {
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        if self.bytes - self.told >= 4 << 20 {
+            self.tell(false);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.tell(true);
+    }
+
+    fn tell(&mut self, done: bool) {
+        self.told = self.bytes;
+        let Self { layer, layers, bytes, .. } = *self;
+        // Nobody listens any more when the export was given up.
+        self.sender.send(LayerProgress { layer, layers, bytes, done }).ok();
     }
 }

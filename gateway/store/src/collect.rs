@@ -1,11 +1,21 @@
 //! Pruning by hand and collecting by policy.
+//!
+//! [`plan`] decides from a list of usage what goes and in which order, and touches nothing;
+//! [`Store::prune`] carries that out.
 
-use std::time::Duration;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::{Duration, SystemTime};
 
 use crate::Store;
 use crate::error::StoreError;
 use crate::filter::{Filter, FilterError};
+use crate::index::Change;
+use crate::record::Kind;
 use crate::usage::Usage;
+
+/// How many records one transaction removes.
+const BATCH: usize = 64;
 
 /// What to remove, and how much to leave.
 #[derive(Clone, Debug, Default)]
@@ -35,25 +45,24 @@ pub enum PruneError {
     Store(#[from] StoreError),
 }
 
-/// BuildKit's policies for the disk that `root` is on, in the order they are applied.
-pub fn default_policies(store: &Store) -> Vec<PruneOptions> {
-    let _ = store;
-    Vec::new()
-}
-
 impl Store {
     /// Removes records, least recently used first, and tells of each.
     ///
     /// What a handle uses stays, and what another record stands on stays until that one is gone.
     /// Without a bound on space everything that matches is removed; with one, only until it holds.
-    /// When this returns, the bytes are out of the way.
+    /// When this returns, the bytes are free.
     pub async fn prune(
         &self,
         options: PruneOptions,
         on_removed: &mut (dyn FnMut(Usage) + Send),
     ) -> Result<(), PruneError> {
-        let _ = Filter::parse(&options.filter)?;
-        let _ = on_removed;
+        let filter = Filter::parse(&options.filter)?;
+        let list = self.inner.usage().await?;
+        let free = self.disk()?.1;
+        let doomed = plan(list, &options, &filter, free, SystemTime::now());
+        for batch in doomed.chunks(BATCH) {
+            self.remove(batch, on_removed).await?;
+        }
         self.inner.trash.settle().await;
         Ok(())
     }
@@ -68,5 +77,202 @@ impl Store {
             self.prune(policy.clone(), on_removed).await?;
         }
         Ok(())
+    }
+
+    /// BuildKit's policies, for the disk the store is on, in the order to apply them: fetched
+    /// sources and cache mounts unused for two days once they take 512 MB, anything unused for 60
+    /// days, then everything beyond the bounds on space, and last what only `all` removes.
+    pub fn default_policies(&self) -> Result<Vec<PruneOptions>, StoreError> {
+        let (size, _) = self.disk()?;
+        let bounds = PruneOptions {
+            reserved_space: (size / 10).min(10_000_000_000),
+            max_used_space: (size / 10 * 8).min(100_000_000_000),
+            min_free_space: size / 5,
+            ..PruneOptions::default()
+        };
+        let day = Duration::from_secs(24 * 60 * 60);
+        let easy = ["source.local", "exec.cachemount", "source.git.checkout"];
+        Ok(vec![
+            PruneOptions {
+                filter: easy.iter().map(|kind| format!("type=={kind}")).collect(),
+                keep_duration: 2 * day,
+                max_used_space: 512_000_000,
+                ..PruneOptions::default()
+            },
+            PruneOptions { keep_duration: 60 * day, ..bounds.clone() },
+            bounds.clone(),
+            PruneOptions { all: true, ..bounds },
+        ])
+    }
+
+    /// The size of the disk and what is free of it.
+    fn disk(&self) -> Result<(u64, u64), StoreError> {
+        let root = &self.inner.root;
+        let disk = rustix::fs::statvfs(root)
+            .map_err(|error| StoreError::io("measure the disk of", root, error))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok((bytes(disk.f_blocks), bytes(disk.f_bavail)))
+    }
+
+    async fn remove(
+        &self,
+        batch: &[Usage],
+        on_removed: &mut (dyn FnMut(Usage) + Send),
+    ) -> Result<(), StoreError> {
+        let store = &self.inner;
+        let mut changes = Vec::new();
+        let mut removed = Vec::new();
+        for usage in batch {
+            let id = usage.id.clone();
+            if let Some(digest) = id.strip_prefix("blob ") {
+                if store.consider_blob(digest) {
+                    on_removed(usage.clone());
+                }
+            } else if usage.mutable {
+                if !store.live().directories.contains(&id) {
+                    changes.push(Change::DeleteDirectory { id });
+                    removed.push(usage);
+                }
+            } else if !store.ref_is_live(&id) {
+                // A handle taken meanwhile keeps the layers, whatever happens to the record.
+                changes.push(Change::Delete { id });
+                removed.push(usage);
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let freed = store.index.commit(changes).await?;
+        store.consider(freed);
+        removed.into_iter().cloned().for_each(on_removed);
+        Ok(())
+    }
+}
+
+/// What to remove, in order.
+///
+/// A record that others stand on becomes removable when the last of them is.
+fn plan(
+    list: Vec<Usage>,
+    options: &PruneOptions,
+    filter: &Filter,
+    free: u64,
+    now: SystemTime,
+) -> Vec<Usage> {
+    let mut total: u64 = list.iter().map(|usage| usage.size).sum();
+    let keep = bytes_to_keep(total, options, free);
+    let mut children: BTreeMap<String, usize> = BTreeMap::new();
+    for parent in list.iter().flat_map(|usage| &usage.parents) {
+        *children.entry(parent.clone()).or_default() += 1;
+    }
+    let removable = |usage: &Usage| {
+        let internal = matches!(usage.kind, Kind::Internal | Kind::Frontend);
+        let unused = now.duration_since(usage.last_used).unwrap_or_default();
+        !usage.in_use
+            && (options.all || !internal)
+            && unused >= options.keep_duration
+            && filter.matches(usage)
+    };
+    let by_id: BTreeMap<String, Usage> =
+        list.into_iter().map(|usage| (usage.id.clone(), usage)).collect();
+    let order = |usage: &Usage| Reverse((usage.last_used, usage.usage_count, usage.id.clone()));
+    let mut ready: BinaryHeap<_> = by_id
+        .values()
+        .filter(|usage| !children.contains_key(&usage.id) && removable(usage))
+        .map(order)
+        .collect();
+    let mut doomed = Vec::new();
+    while keep.is_none_or(|keep| total > keep) {
+        let Some(Reverse((_, _, id))) = ready.pop() else { break };
+        let usage = &by_id[&id];
+        total -= usage.size;
+        for parent in &usage.parents {
+            let Some(left) = children.get_mut(parent) else { continue };
+            *left -= 1;
+            let parent = by_id.get(parent).filter(|parent| *left == 0 && removable(parent));
+            ready.extend(parent.map(order));
+        }
+        doomed.push(usage.clone());
+    }
+    doomed
+}
+
+/// How many bytes may stay; `None` if space does not matter.
+fn bytes_to_keep(total: u64, options: &PruneOptions, free: u64) -> Option<u64> {
+    let PruneOptions { reserved_space, max_used_space, min_free_space, .. } = *options;
+    if reserved_space == 0 && max_used_space == 0 && min_free_space == 0 {
+        return None;
+    }
+    let mut keep = match (max_used_space, reserved_space) {
+        // Only a bound on free space: all may stay as long as that holds.
+        (0, 0) => total,
+        (max, _) => max,
+    };
+    let missing = min_free_space.saturating_sub(free);
+    if missing > 0 {
+        let after = total.saturating_sub(missing);
+        keep = if keep == 0 { after } else { keep.min(after) };
+    }
+    Some(keep.max(reserved_space))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(id: &str, used: u64, size: u64, parents: &[&str]) -> Usage {
+        Usage {
+            id: id.to_owned(),
+            kind: Kind::Regular,
+            description: String::new(),
+            size,
+            created: SystemTime::UNIX_EPOCH,
+            last_used: SystemTime::UNIX_EPOCH + Duration::from_secs(used),
+            usage_count: 1,
+            in_use: false,
+            shared: false,
+            parents: parents.iter().map(|&parent| parent.to_owned()).collect(),
+            mutable: false,
+        }
+    }
+
+    fn check(list: Vec<Usage>, options: &PruneOptions, expected: &[&str]) {
+        let filter = Filter::parse(&options.filter).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let doomed = plan(list, options, &filter, 500, now);
+        let ids: Vec<&str> = doomed.iter().map(|usage| usage.id.as_str()).collect();
+        assert_eq!(ids, expected);
+    }
+
+    #[test]
+    fn a_base_goes_after_what_stands_on_it() {
+        let list = || vec![usage("base", 1, 5, &[]), usage("app", 9, 5, &["base"])];
+        check(list(), &PruneOptions::default(), &["app", "base"]);
+        let mut used = list();
+        used[1].in_use = true;
+        check(used, &PruneOptions::default(), &[]);
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_until_the_bound_holds() {
+        let list = || (0..5).map(|n| usage(&format!("r{n}"), 5 - n, 10, &[])).collect::<Vec<_>>();
+        let bound = PruneOptions { max_used_space: 30, ..PruneOptions::default() };
+        check(list(), &bound, &["r4", "r3"]);
+        let reserve = PruneOptions { reserved_space: 40, max_used_space: 10, ..bound };
+        check(list(), &reserve, &["r4"]);
+        let free = PruneOptions { min_free_space: 515, ..PruneOptions::default() };
+        check(list(), &free, &["r4", "r3"]);
+        let enough = PruneOptions { min_free_space: 400, ..PruneOptions::default() };
+        check(list(), &enough, &[]);
+    }
+
+    #[test]
+    fn internal_records_need_all_and_recent_ones_stay() {
+        let mut list = vec![usage("old", 1, 1, &[]), usage("new", 999, 1, &[])];
+        list.push(Usage { kind: Kind::Frontend, ..usage("front", 1, 1, &[]) });
+        let recent = Duration::from_secs(60);
+        let options = PruneOptions { keep_duration: recent, ..PruneOptions::default() };
+        check(list.clone(), &options, &["old"]);
+        check(list, &PruneOptions { all: true, ..options }, &["front", "old"]);
     }
 }

@@ -3,6 +3,9 @@
 //! Reading tells the format by its first bytes, never by a media type. Writing is deterministic:
 //! the same bytes at the same level give the same blob, on however many threads.
 
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
 use kiln_oci::media_type;
 
 /// How a layer blob is compressed.
@@ -47,4 +50,16 @@ impl CompressionKind {
             _ => None,
         }
     }
+}
+
+/// Reads a layer blob, decompressing what is compressed.
+pub(crate) fn reader(file: File) -> io::Result<Box<dyn Read + Send>> {
+    let mut file = BufReader::with_capacity(256 << 10, file);
+    Ok(match *file.fill_buf()? {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            Box::new(zstd::Decoder::with_buffer(file)?)
+        }
+        _ => Box::new(file),
+    })
 }

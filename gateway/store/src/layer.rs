@@ -63,6 +63,9 @@ impl Layer {
         let layer = Arc::new(Self::new(store, number, row, false));
         let mut live = store.live();
         live.layers.insert(number, Arc::downgrade(&layer));
+        if let Some(chain) = layer.row().chain.clone() {
+            live.chains.insert(chain, Arc::downgrade(&layer));
+        }
         live.writing.remove(&number);
         drop(live);
         layer
@@ -148,6 +151,11 @@ impl Drop for Layer {
         let mut live = self.store.live();
         if live.layers.get(&self.number).is_some_and(|layer| layer.strong_count() == 0) {
             live.layers.remove(&self.number);
+        }
+        if let Some(chain) = &self.row().chain
+            && live.chains.get(chain).is_some_and(|layer| layer.strong_count() == 0)
+        {
+            live.chains.remove(chain);
         }
         drop(live);
         if !*self.kept.get_mut() {

@@ -18,9 +18,11 @@ mod refs;
 mod apply;
 mod archive;
 mod compression;
+mod extract;
 mod view;
 
 mod blobs;
+mod compressor;
 mod pack;
 
 mod compose;
@@ -42,7 +44,7 @@ mod trash;
 pub use apply::{ApplyError, LayerBlob};
 pub use blob::{Blob, BlobError, BlobSink, BlobWriter};
 pub use blobs::{LayerProgress, PackError};
-pub use collect::{PruneError, PruneOptions, default_policies};
+pub use collect::{PruneError, PruneOptions};
 pub use compose::DiffError;
 pub use compression::{Compression, CompressionKind};
 pub use directory::{Directory, DirectoryError};

@@ -79,6 +79,8 @@ pub(crate) struct Live {
     pub(crate) refs: BTreeMap<String, Weak<RefInner>>,
     pub(crate) blobs: BTreeMap<String, Weak<PinnedBlob>>,
     pub(crate) directories: Busy,
+    /// Layers applied in this process, by parents and diff id.
+    pub(crate) chains: BTreeMap<String, Weak<Layer>>,
     /// Locks of those who must not do the same thing at once, by what it is.
     pub(crate) turns: BTreeMap<String, Weak<tokio::sync::Mutex<()>>>,
     pub(crate) next_layer: u64,

@@ -1,27 +1,31 @@
 //! What takes how much room, and why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::Store;
-use crate::error::StoreError;
+use crate::error::{StoreError, blocking};
 use crate::filter::Filter;
+use crate::index::{DirectoryRow, LayerRow, RecordRow};
 use crate::layer::Layer;
-use crate::record::Kind;
+use crate::record::{Kind, time};
+use crate::store::Inner;
 
 /// One thing the store holds, and the room it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// The id of the ref or directory; `blob <digest>` for a blob that no layer names.
+    /// The id of the ref or directory; `blob <digest>` for a blob that no layer names, `layer <n>`
+    /// for one that only handles of this process keep.
     pub id: String,
     /// What it holds.
     pub kind: Kind,
     /// For people.
     pub description: String,
-    /// Bytes on disk of what this record owns: its layers that no older record owns, with their
+    /// Bytes on disk of what this record owns: its layers that no other record owns, with their
     /// blobs. Everything is counted once.
     pub size: u64,
     /// When it was made.
@@ -30,7 +34,7 @@ pub struct Usage {
     pub last_used: SystemTime,
     /// How often it was used.
     pub usage_count: u64,
-    /// Whether a handle in this process keeps it, or another record stands on it.
+    /// Whether a handle in this process keeps it.
     pub in_use: bool,
     /// Whether other records stand on its layers.
     pub shared: bool,
@@ -41,20 +45,260 @@ pub struct Usage {
 }
 
 impl Store {
-    /// Lists what is stored, oldest use first. The sizes add up to what `du -s` says of the root,
-    /// but for the index.
+    /// Lists what is stored, oldest use first.
+    ///
+    /// Without a filter the sizes add up to what `du -s` says of the root, up to the index
+    /// ([`Store::index_size`]) and what is being written or deleted. Layers are measured the first
+    /// time only.
     pub async fn usage(&self, filter: &Filter) -> Result<Vec<Usage>, StoreError> {
-        let _ = filter;
-        Ok(Vec::new())
+        let mut all = self.inner.usage().await?;
+        all.retain(|usage| filter.matches(usage));
+        Ok(all)
+    }
+
+    /// Bytes the index takes on disk.
+    pub fn index_size(&self) -> u64 {
+        let path = self.inner.root.join("index.redb");
+        path.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+}
+
+impl Inner {
+    /// Everything, oldest use first.
+    pub(crate) async fn usage(self: &Arc<Self>) -> Result<Vec<Usage>, StoreError> {
+        let touches = self.touches();
+        if !touches.is_empty() {
+            self.index.note(touches);
+        }
+        self.index.settle().await?;
+        let store = self.clone();
+        blocking(move || {
+            let mut records = store.index.records()?;
+            records.sort_by(|(a, x), (b, y)| (x.created, a).cmp(&(y.created, b)));
+            let layers = store.index.layers()?.into_iter().collect();
+            let directories = store.index.directories()?;
+            let owners = owners(&records, &directories);
+            Survey { store, layers, owners, blobs: BTreeSet::new() }.list(records, directories)
+        })
+        .await
+    }
+}
+
+/// Which record owns each layer: the oldest that has it on top, or else the oldest that has it.
+fn owners(
+    records: &[(String, RecordRow)],
+    directories: &[(String, DirectoryRow)],
+) -> BTreeMap<u64, String> {
+    let mut owners = BTreeMap::new();
+    let tops = records.iter().filter_map(|(id, row)| Some((row.layers.last()?, id)));
+    let all = records.iter().flat_map(|(id, row)| row.layers.iter().map(move |n| (n, id)));
+    let bases = directories.iter().flat_map(|(id, row)| row.base.iter().map(move |n| (n, id)));
+    for (number, id) in tops.chain(all).chain(bases) {
+        owners.entry(*number).or_insert_with(|| id.clone());
+    }
+    owners
+}
+
+/// The making of a list.
+struct Survey {
+    store: Arc<Inner>,
+    layers: BTreeMap<u64, LayerRow>,
+    owners: BTreeMap<u64, String>,
+    /// Blobs counted so far, as hexadecimal sums.
+    blobs: BTreeSet<String>,
+}
+
+impl Survey {
+    fn list(
+        mut self,
+        records: Vec<(String, RecordRow)>,
+        directories: Vec<(String, DirectoryRow)>,
+    ) -> Result<Vec<Usage>, StoreError> {
+        let mut list = Vec::new();
+        for (id, row) in records {
+            list.push(self.record(id, row)?);
+        }
+        for (id, row) in directories {
+            list.push(self.directory(id, row)?);
+        }
+        self.unkept(&mut list)?;
+        self.loose_blobs(&mut list);
+        let parents: BTreeSet<String> =
+            list.iter().flat_map(|usage| usage.parents.iter().cloned()).collect();
+        for usage in &mut list {
+            usage.shared = parents.contains(&usage.id);
+        }
+        list.sort_by(|a, b| (a.last_used, &a.id).cmp(&(b.last_used, &b.id)));
+        Ok(list)
+    }
+
+    fn record(&mut self, id: String, row: RecordRow) -> Result<Usage, StoreError> {
+        let (size, layers_live) = self.owned(&id, &row.layers)?;
+        Ok(Usage {
+            kind: row.kind,
+            description: row.description,
+            size,
+            created: time(row.created),
+            last_used: time(row.last_used),
+            usage_count: row.usage_count,
+            in_use: layers_live || self.store.ref_is_live(&id),
+            shared: false,
+            parents: self.parents(&id, &row.layers),
+            mutable: false,
+            id,
+        })
+    }
+
+    fn directory(&mut self, id: String, row: DirectoryRow) -> Result<Usage, StoreError> {
+        let own = tree_size(&self.store.snapshot(row.number))?;
+        let (base, _) = self.owned(&id, &row.base)?;
+        Ok(Usage {
+            kind: row.kind,
+            description: row.key,
+            size: own + base,
+            created: time(row.created),
+            last_used: time(row.last_used),
+            usage_count: row.usage_count,
+            in_use: self.store.live().directories.contains(&id),
+            shared: false,
+            parents: self.parents(&id, &row.base),
+            mutable: true,
+            id,
+        })
+    }
+
+    /// The size of the layers a record owns, and whether a handle keeps one of them.
+    fn owned(&mut self, id: &str, layers: &[u64]) -> Result<(u64, bool), StoreError> {
+        let (mut size, mut live) = (0, false);
+        for &number in layers {
+            if self.owners.get(&number).is_none_or(|owner| owner != id) {
+                continue;
+            }
+            let row = self.layers.get(&number).cloned().unwrap_or_default();
+            size += match row.size {
+                Some(size) => size,
+                None => self.measure(number, &row)?,
+            };
+            for blob in &row.blobs {
+                size += self.blob_size(blob.digest.hex());
+            }
+            live |= self.store.layer_is_live(number);
+        }
+        Ok((size, live))
+    }
+
+    /// Measures a layer, and notes the result.
+    fn measure(&self, number: u64, row: &LayerRow) -> Result<u64, StoreError> {
+        let row = row.clone();
+        match Layer::shared(&self.store, number, move || Some(row)) {
+            Some(layer) => layer_size(&layer),
+            None => Ok(0),
+        }
+    }
+
+    fn blob_size(&mut self, hex: &str) -> u64 {
+        if !self.blobs.insert(hex.to_owned()) {
+            return 0;
+        }
+        let path = self.store.blob_file(hex);
+        path.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    fn parents(&self, id: &str, layers: &[u64]) -> Vec<String> {
+        let mut parents: Vec<String> = Vec::new();
+        for owner in layers.iter().filter_map(|number| self.owners.get(number)) {
+            if owner != id && !parents.contains(owner) {
+                parents.push(owner.clone());
+            }
+        }
+        parents
+    }
+
+    /// Layers that only handles of this process keep.
+    fn unkept(&mut self, list: &mut Vec<Usage>) -> Result<(), StoreError> {
+        let (writing, live): (Vec<u64>, Vec<u64>) = {
+            let live = self.store.live();
+            let alive = live.layers.iter().filter(|(_, layer)| layer.strong_count() > 0);
+            (live.writing.iter().copied().collect(), alive.map(|(number, _)| *number).collect())
+        };
+        let writing = writing.into_iter().map(|number| (number, true));
+        let live = live.into_iter().map(|number| (number, false));
+        for (number, mutable) in writing.chain(live) {
+            if self.layers.contains_key(&number) {
+                continue;
+            }
+            let path = self.store.snapshot(number);
+            let Ok(metadata) = path.metadata() else { continue };
+            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            list.push(Usage {
+                id: format!("layer {number}"),
+                kind: Kind::Regular,
+                description: "in use, not kept".to_owned(),
+                size: tree_size(&path)?,
+                created: modified,
+                last_used: modified,
+                usage_count: 1,
+                in_use: true,
+                shared: false,
+                parents: Vec::new(),
+                mutable,
+            });
+        }
+        Ok(())
+    }
+
+    /// Blobs that no kept layer names.
+    fn loose_blobs(&mut self, list: &mut Vec<Usage>) {
+        let entries = fs::read_dir(self.store.root.join("blobs/sha256"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let (Ok(hex), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata())
+            else {
+                continue;
+            };
+            if !self.blobs.insert(hex.clone()) {
+                continue;
+            }
+            let digest = format!("sha256:{hex}");
+            let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            list.push(Usage {
+                in_use: self.store.blob_is_pinned(&digest),
+                id: format!("blob {digest}"),
+                kind: Kind::Regular,
+                description: "blob".to_owned(),
+                size: metadata.blocks() * 512,
+                created: written,
+                last_used: written,
+                usage_count: 1,
+                shared: false,
+                parents: Vec::new(),
+                mutable: false,
+            });
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn ref_is_live(&self, id: &str) -> bool {
+        self.live().refs.get(id).is_some_and(|other| other.strong_count() > 0)
+    }
+
+    pub(crate) fn layer_is_live(&self, number: u64) -> bool {
+        self.live().layers.get(&number).is_some_and(|layer| layer.strong_count() > 0)
+    }
+
+    pub(crate) fn blob_is_pinned(&self, digest: &str) -> bool {
+        self.live().blobs.get(digest).is_some_and(|pin| pin.strong_count() > 0)
     }
 }
 
 /// Bytes on disk of a layer, counted the first time.
 pub(crate) fn layer_size(layer: &Layer) -> Result<u64, StoreError> {
-    if let Some(size) = layer.row().size.filter(|_| !layer.is_view()) {
+    let known = layer.row().size;
+    if let Some(size) = known.filter(|_| !layer.is_view()) {
         return Ok(size);
     }
-    let size = tree_size(&layer.path())?;
+    let path = layer.path();
+    let size = tree_size(path.parent().unwrap_or(&path))?;
     layer.note(|row| row.size = Some(size));
     Ok(size)
 }
