@@ -2,11 +2,12 @@
 //!
 //! A typed identifier comes in, a [`Pin`] and then a [`kiln_store::Ref`] go out. What is outside is
 //! asked here and nowhere else; what it answers is hostile until its digest is checked. Programs
-//! are started by somebody else ([`HostCommand`]), the client is asked through [`Session`].
+//! are started by somebody else ([`HostCommand`]), the client is asked through [`Session`], usually [`Clients`].
 //! Start with [`Sources`].
 
 mod sources;
 
+mod clients;
 mod command;
 mod session;
 mod source;
@@ -26,6 +27,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+pub use clients::{ClientCredentials, Clients, ClientsError};
 pub use command::{Command, HostCommand, OUTPUT_LIMIT, Output};
 pub use git::GitError;
 pub use http::HttpError;

@@ -4,6 +4,8 @@
 //! of the client's directory. The working copy stays for next time, so that only changes travel.
 //! Nothing can be known about the content beforehand, so the key is good for one session only.
 
+use std::sync::Arc;
+
 use kiln_graph::LocalSource;
 use kiln_oci::Digest;
 use kiln_store::{DirectoryError, Kind, Ref, Sharing, Store};
@@ -73,8 +75,8 @@ impl Local {
         let directory =
             directory.map_err(|source| LocalError::Directory { name: name.clone(), source })?;
         let part = Part::begin(context, format!("transferring {name}:"), 0);
-        let received = |bytes| part.set(bytes);
-        let transfer = context.session.receive(&source, &directory.path(), &received).await;
+        let received = Arc::new(move |bytes| part.set(bytes));
+        let transfer = context.session.receive(&source, &directory.path(), received).await;
         if let Err(cause) = transfer {
             drop(directory);
             // What is in it now is nobody's state.

@@ -1,6 +1,6 @@
 //! The client as sources see it: who has secrets, credentials, directories and layouts.
 //!
-//! [`Session`] is implemented for the daemon's end of a session, and by tests.
+//! [`Session`] is implemented by [`Clients`](crate::Clients), the sessions of a build, and by tests.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -60,6 +60,6 @@ pub trait Session: Send + Sync {
         &self,
         source: &LocalSource,
         destination: &Path,
-        received: &(dyn Fn(u64) + Send + Sync),
+        received: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Result<(), Cause>;
 }

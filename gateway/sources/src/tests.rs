@@ -189,7 +189,7 @@ impl Session for Client {
         &self,
         source: &LocalSource,
         destination: &Path,
-        received: &(dyn Fn(u64) + Send + Sync),
+        received: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Result<(), Cause> {
         let files = self.files.lock().unwrap().clone();
         let mut bytes = 0;

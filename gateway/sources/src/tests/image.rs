@@ -1,1 +1,255 @@
-//! Images.
+//! Images of a real registry, and of a layout in the client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kiln_graph::Identifier;
+use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Reference, media_type};
+use kiln_registry::testing::LocalRegistry;
+use kiln_registry::{Hosts, NoCredentials, Options, Registry};
+
+use super::{Client, Room, chain, identifier, platform, skipped, tree};
+use crate::Metadata;
+
+/// An image, blob by blob.
+struct Built {
+    blobs: Vec<(Descriptor, Bytes)>,
+    manifest: (Descriptor, Bytes),
+    diff_ids: Vec<Digest>,
+}
+
+/// A plain tar with one file.
+fn tar(name: &str, content: &str) -> Bytes {
+    let mut header = [0_u8; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[108..116].copy_from_slice(b"0000000\0");
+    header[116..124].copy_from_slice(b"0000000\0");
+    header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[148..156].copy_from_slice(b"        ");
+    header[156] = b'0';
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut bytes = header.to_vec();
+    bytes.extend_from_slice(content.as_bytes());
+    bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);
+    bytes.into()
+}
+
+fn blob(media_type: &str, bytes: Bytes) -> (Descriptor, Bytes) {
+    (Descriptor::new(media_type, Digest::sha256(&bytes), bytes.len() as u64), bytes)
+}
+
+fn build(layers: &[Bytes]) -> Built {
+    let diff_ids: Vec<Digest> = layers.iter().map(Digest::sha256).collect();
+    let mut config = ImageConfig::new(&platform());
+    config.rootfs.diff_ids.clone_from(&diff_ids);
+    let config = blob(media_type::OCI_CONFIG, serde_json::to_vec(&config).unwrap().into());
+    let mut blobs: Vec<_> =
+        layers.iter().map(|layer| blob(media_type::OCI_LAYER, layer.clone())).collect();
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: media_type::OCI_MANIFEST.into(),
+        config: config.0.clone(),
+        layers: blobs.iter().map(|(descriptor, _)| descriptor.clone()).collect(),
+        annotations: BTreeMap::new(),
+    };
+    blobs.push(config);
+    let bytes = Bytes::from(serde_json::to_vec(&manifest).unwrap());
+    Built { blobs, manifest: blob(media_type::OCI_MANIFEST, bytes), diff_ids }
+}
+
+/// Two layers, the upper one hiding a file of the lower one.
+fn example() -> Built {
+    build(&[tar("a", "lower"), tar("a", "upper"), tar("b", "more")])
+}
+
+async fn push(built: &Built, reference: &str) {
+    let registry = Registry::new(Hosts::default(), Options::default());
+    let reference: Reference = reference.parse().unwrap();
+    for (descriptor, bytes) in &built.blobs {
+        let source = Arc::new(bytes.clone());
+        registry.push_blob(&reference, descriptor, source, &[], &NoCredentials).await.unwrap();
+    }
+    let (descriptor, bytes) = built.manifest.clone();
+    registry
+        .push_manifest(&reference, &descriptor.media_type, bytes, &NoCredentials)
+        .await
+        .unwrap();
+}
+
+fn start() -> Option<LocalRegistry> {
+    let server = LocalRegistry::start().unwrap();
+    if server.is_none() {
+        skipped("docker-registry");
+    }
+    server
+}
+
+fn image(reference: &str, attrs: &[(&str, &str)]) -> Identifier {
+    identifier(&format!("docker-image://{reference}"), attrs)
+}
+
+#[tokio::test]
+async fn layers_are_pulled_and_applied_in_order() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let mut room = Room::new();
+    let source = image(&name, &[]);
+    let pin = room.pin(&source).await.unwrap();
+    let digest = &built.manifest.0.digest;
+    let json = format!(r#"{{"Digest":"{digest}","OS":"linux","Arch":"amd64"}}"#);
+    assert_eq!(pin.key, Digest::sha256(json).to_string());
+    let chain_id = kiln_oci::chain_ids(&built.diff_ids).pop().map(|id| id.to_string());
+    assert_eq!(pin.slow_key, chain_id);
+    let metadata = Metadata::Image {
+        reference: name.parse::<Reference>().unwrap().with_digest(digest.clone()),
+        manifest: digest.clone(),
+        config: built.blobs[3].1.clone(),
+    };
+    assert_eq!(pin.metadata, metadata);
+    let content = room.fetch(&source, &pin).await.unwrap();
+    assert_eq!(content.layers().len(), 3);
+    assert_eq!(content.diff_ids(), Some(built.diff_ids.clone()));
+    if kiln_store::owner::single_id() {
+        return skipped("the right to mount");
+    }
+    let files = tree(&content).await;
+    assert_eq!(files["a"], "644 upper");
+    assert_eq!(files["b"], "644 more");
+    let parts = room.parts();
+    assert!(parts.contains(&format!("resolve {name}")), "{parts:?}");
+    assert!(parts.contains(&built.diff_ids[0].to_string()), "{parts:?}");
+}
+
+#[tokio::test]
+async fn an_image_by_digest_needs_no_registry_the_second_time() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let by_digest = format!("{}/app@{}", server.host(), built.manifest.0.digest);
+    let room = Room::new();
+    let id = room.get(&image(&by_digest, &[])).await.unwrap().id().to_owned();
+    room.get(&image(&name, &[])).await.unwrap();
+    drop(server);
+    let room = room.restarted(Client::default());
+    assert_eq!(room.get(&image(&by_digest, &[])).await.unwrap().id(), id);
+    // A tag may have moved on, so it is only taken as it was where that is asked for.
+    room.get(&image(&name, &[("image.resolvemode", "local")])).await.unwrap();
+    let error = room.get(&image(&name, &[])).await.unwrap_err();
+    assert!(error.to_string().contains("connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn shared_layers_are_pulled_once() {
+    let Some(server) = start() else { return };
+    let (one, two) =
+        (build(&[tar("a", "1"), tar("b", "2")]), build(&[tar("a", "1"), tar("c", "3")]));
+    let names = ["one", "two"].map(|name| format!("{}/{name}:1", server.host()));
+    push(&one, &names[0]).await;
+    push(&two, &names[1]).await;
+    let mut room = Room::new();
+    let first = room.get(&image(&names[0], &[])).await.unwrap();
+    room.parts();
+    let second = room.get(&image(&names[1], &[])).await.unwrap();
+    assert_eq!(first.layers()[0].number(), second.layers()[0].number());
+    let parts = room.parts();
+    assert!(!parts.contains(&one.diff_ids[0].to_string()), "{parts:?}");
+    assert!(parts.contains(&two.diff_ids[1].to_string()), "{parts:?}");
+}
+
+#[tokio::test]
+async fn only_the_lower_layers_can_be_wanted() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let room = Room::new();
+    let source = image(&name, &[("image.layerlimit", "1")]);
+    let pin = room.pin(&source).await.unwrap();
+    assert_eq!(pin.slow_key, Some(built.diff_ids[0].to_string()));
+    let content = room.fetch(&source, &pin).await.unwrap();
+    assert_eq!(tree(&content).await, [("a".to_owned(), "644 lower".to_owned())].into());
+    let whole = room.pin(&image(&name, &[])).await.unwrap();
+    assert_ne!(pin.key, whole.key);
+}
+
+#[tokio::test]
+async fn a_checksum_has_to_match() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let room = Room::new();
+    let right = built.manifest.0.digest.to_string();
+    room.pin(&image(&name, &[("image.checksum", &right)])).await.unwrap();
+    let wrong = Digest::sha256("x").to_string();
+    let error = room.pin(&image(&name, &[("image.checksum", &wrong)])).await.unwrap_err();
+    let want = format!("image digest {right} for {name} does not match expected checksum {wrong}");
+    assert_eq!(error.to_string(), want);
+}
+
+#[tokio::test]
+async fn a_layer_with_other_content_than_its_diff_id_is_refused() {
+    let Some(server) = start() else { return };
+    let mut built = build(&[tar("a", "1")]);
+    let mut config = ImageConfig::new(&platform());
+    config.rootfs.diff_ids = vec![Digest::sha256("something else")];
+    let config = blob(media_type::OCI_CONFIG, serde_json::to_vec(&config).unwrap().into());
+    let mut manifest: Manifest = serde_json::from_slice(&built.manifest.1).unwrap();
+    manifest.config = config.0.clone();
+    built.blobs.push(config);
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    built.manifest = blob(media_type::OCI_MANIFEST, bytes.into());
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let error = Room::new().get(&image(&name, &[])).await.unwrap_err();
+    assert!(chain(&error).contains("expected sha256:"), "{}", chain(&error));
+}
+
+#[tokio::test]
+async fn an_image_without_layers_is_nothing() {
+    let Some(server) = start() else { return };
+    let name = format!("{}/empty:1", server.host());
+    push(&build(&[]), &name).await;
+    let room = Room::new();
+    let source = image(&name, &[]);
+    let pin = room.pin(&source).await.unwrap();
+    assert_eq!(pin.slow_key, None);
+    assert!(room.sources.fetch(&source, &pin, &room.context).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_image_of_a_layout_comes_from_the_client() {
+    let built = example();
+    let mut manifest = built.manifest.0.clone();
+    manifest.platform = Some(platform());
+    let index = Index {
+        schema_version: 2,
+        media_type: media_type::OCI_INDEX.into(),
+        manifests: vec![manifest],
+        annotations: BTreeMap::new(),
+    };
+    let index = blob(media_type::OCI_INDEX, serde_json::to_vec(&index).unwrap().into());
+    let digest = index.0.digest.clone();
+    let blobs = built.blobs.iter().cloned().chain([built.manifest.clone(), index]);
+    let layout = blobs.map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
+    let room = Room::with(Client { layout, ..Client::default() });
+    let text = format!("oci-layout://name/x@{digest}");
+    let source = identifier(&text, &[("oci.store", "my-layout")]);
+    let pin = room.pin(&source).await.unwrap();
+    let Metadata::Image { manifest, .. } = &pin.metadata else { panic!("{pin:?}") };
+    assert_eq!(*manifest, built.manifest.0.digest);
+    let content = room.fetch(&source, &pin).await.unwrap();
+    assert_eq!(content.layers().len(), 3);
+
+    let missing = format!("oci-layout://name/x@{}", Digest::sha256("missing"));
+    let error = room.get(&identifier(&missing, &[("oci.store", "my-layout")])).await.unwrap_err();
+    assert!(chain(&error).contains("not found"), "{}", chain(&error));
+}
