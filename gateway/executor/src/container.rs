@@ -42,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub(crate) user_namespace: bool,
     /// How device nodes made by the container are kept dead.
     pub(crate) devices: DeviceGuard,
+    /// Whether the container to join has a network of its own.
+    pub(crate) own_network: bool,
     /// Whether signals are for the program inside, past a runtime that would not outlive `SIGKILL`.
     pub(crate) kill_inner: bool,
     /// Where to report what the spawner must know.
@@ -131,8 +133,11 @@ fn enter(
 ) -> Result<launch::Program, Failure> {
     use rustix::thread::ThreadNameSpaceType as Space;
     let spaces = Space::MOUNT | Space::PROCESS_ID | Space::HOST_NAME_AND_NIS_DOMAIN_NAME;
-    let spaces = spaces | Space::INTER_PROCESS_COMMUNICATION | Space::NETWORK;
-    enter_spaces(container, spaces | Space::CONTROL_GROUP, context)?;
+    let mut spaces = spaces | Space::INTER_PROCESS_COMMUNICATION;
+    // Those that the container shares with the machine cannot be entered without privileges.
+    spaces.set(Space::NETWORK, context.own_network);
+    spaces.set(Space::CONTROL_GROUP, system::has_version2());
+    enter_spaces(container, spaces, context)?;
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .step(|| "open the root".into())?;
     let identity = identity::look_up(root.as_fd(), &process.user)?;

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::{
     ExecError, ExecProcess, Executor, ExitStatus, Mount, MountSource, Network, Process, Resources,
-    Rootfs, Running, Stdio, Ulimit,
+    Rootfs, Running, Security, Stdio, Ulimit,
 };
 
 /// No case takes longer.
@@ -61,6 +62,10 @@ pub fn executor_suite() -> &'static [Case] {
         limits_are_set,
         a_sandbox_has_few_privileges,
         device_nodes_of_a_sandbox_are_dead,
+        an_unconfined_process_may_mount,
+        many_layers_make_one_root,
+        a_large_environment_arrives,
+        many_processes_run_at_once,
         killing_ends_the_tree,
         dropping_ends_the_tree,
         a_terminal_controls_the_process,
@@ -506,6 +511,52 @@ async fn device_nodes_of_a_sandbox_are_dead(lab: &Lab<'_>) {
     assert_eq!(output.stdout, "1\n", "{output:?}");
 }
 
+async fn an_unconfined_process_may_mount(lab: &Lab<'_>) {
+    let script = "mount -t tmpfs x /tmp && touch /tmp/y && grep Seccomp: /proc/self/status";
+    let process = Process { security: Security::Insecure, ..lab.shell(script) };
+    assert_eq!(lab.print(process).await, "Seccomp:\t0\n");
+}
+
+async fn many_layers_make_one_root(lab: &Lab<'_>) {
+    let mut lowers = Vec::new();
+    for number in 0..120 {
+        let layer = lab.fresh();
+        fs::write(layer.join(format!("file-{number}")), "").expect("write");
+        fs::write(layer.join("top"), format!("{number}\n")).expect("write");
+        lowers.push(layer);
+    }
+    lowers.push(lab.base());
+    let rootfs = Rootfs::Overlay { lowers, upper: lab.fresh(), work: lab.fresh() };
+    let process = Process { rootfs, ..lab.shell("cat /top; ls / | grep -c file-") };
+    assert_eq!(lab.print(process).await, "0\n120\n");
+}
+
+async fn a_large_environment_arrives(lab: &Lab<'_>) {
+    let env = (0..10).map(|number| format!("V{number}={}", "x".repeat(100_000))).collect();
+    let process = Process { env, ..lab.shell("echo ${#V0} ${#V9}") };
+    assert_eq!(lab.print(process).await, "100000 100000\n");
+}
+
+async fn many_processes_run_at_once(lab: &Lab<'_>) {
+    let script = |number: u32| format!("echo {number}; exec sleep 0.2");
+    let runs = (0..24).map(|number| lab.print(lab.shell(&script(number))));
+    let mut runs: Vec<_> = runs.map(Box::pin).collect();
+    let mut outputs = Vec::new();
+    std::future::poll_fn(|context| {
+        runs.retain_mut(|run| match run.as_mut().poll(context) {
+            Poll::Ready(output) => {
+                outputs.push(output.trim().parse::<u32>().expect("a number"));
+                false
+            }
+            Poll::Pending => true,
+        });
+        if runs.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outputs.sort_unstable();
+    assert_eq!(outputs, (0..24).collect::<Vec<_>>());
+}
+
 async fn killing_ends_the_tree(lab: &Lab<'_>) {
     let (mut running, mut stdout) = lab.start(lab.shell("sleep 60 & echo ready; sleep 60")).await;
     running.kill(libc::SIGKILL);
@@ -571,14 +622,14 @@ async fn a_second_process_joins_the_first(lab: &Lab<'_>) {
             .to_vec(),
         env: vec!["X=y".into(), "PATH=/bin".into()],
         cwd: "/etc".into(),
-        user: "ann".into(),
+        user: "root".into(),
         ..ExecProcess::default()
     };
     let (stdio, mut pipes) = Stdio::piped().expect("make pipes");
     let mut second = first.exec(exec.clone(), stdio).await.expect("joins");
     let mut text = String::new();
     pipes.stdout.read_to_string(&mut text).await.expect("read");
-    assert_eq!(text, "first\n1000\n/etc\ny\nbuildkitsandbox\n");
+    assert_eq!(text, "first\n0\n/etc\ny\nbuildkitsandbox\n");
     assert_eq!(second.wait().await.expect("ends").code, 5);
     let missing = ExecProcess { args: vec!["/no/such".into()], ..exec.clone() };
     let error = first.exec(missing, Stdio::null().expect("streams")).await.expect_err("missing");

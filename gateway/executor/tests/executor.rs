@@ -69,7 +69,6 @@ const NOT_IN_A_USER_NAMESPACE: &[&str] = &[
     "a_user_may_be_a_name_or_a_number",
     "device_nodes_of_a_sandbox_are_dead",
     "memory_is_limited",
-    "a_second_process_joins_the_first",
 ];
 
 struct Tests<'a> {

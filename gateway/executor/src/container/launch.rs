@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::fs::FileType;
 use rustix::process::{Resource, Rlimit, Signal};
@@ -9,7 +10,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{Context, Identity};
 use crate::capabilities;
-use crate::process::{DEFAULT_PATH, ExecProcess, HostProcess, Process, Security, Ulimit};
+use crate::process::{DEFAULT_PATH, ExecProcess, HostProcess, Process, Security, Ulimit, normal};
 use crate::spawner::{Failure, Step, describe};
 use crate::sys::{self, CStrings};
 
@@ -151,8 +152,8 @@ fn has(environment: &[String], prefix: &str) -> bool {
 }
 
 fn enter_directory(path: &str) -> Result<(), Failure> {
-    let path = if path.is_empty() { "/" } else { path };
-    rustix::process::chdir(path).step(|| format!("enter working directory {path}"))
+    let path = normal(Path::new(path));
+    rustix::process::chdir(&path).step(|| format!("enter working directory {}", path.display()))
 }
 
 /// Takes the identity and the privileges of a container's process.

@@ -38,6 +38,9 @@ pub(crate) const READONLY: &[&str] =
 /// What the kernel calls the file system of control groups, version 2.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
+/// Where control groups are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// Mounts the file systems of the kernel.
 pub(crate) fn mount(
     stubs: &mut Stubs<'_>,
@@ -69,15 +72,18 @@ fn sysfs(process: &Process, context: &Context<'_>) -> io::Result<OwnedFd> {
 
 /// Shows the process its own control group as the top, where version 2 is mounted.
 fn mount_cgroup(stubs: &Stubs<'_>, process: &Process) -> io::Result<()> {
-    let path = Path::new("/sys/fs/cgroup");
-    let version = rustix::fs::statfs(path).map_or(0, |stat| stat.f_type as u64);
-    if version != CGROUP2_MAGIC {
+    if !has_version2() {
         return Ok(());
     }
     sys::unshare(libc::CLONE_NEWCGROUP)?;
     let attributes = closed() | readonly_unless_insecure(process);
     let Ok(tree) = filesystem("cgroup2", &[], attributes) else { return Ok(()) };
-    attach(tree, open_inside(stubs.root(), path, OFlags::PATH)?)
+    attach(tree, open_inside(stubs.root(), Path::new(CGROUPS), OFlags::PATH)?)
+}
+
+/// Whether the machine has control groups of version 2 only; each container then has a namespace.
+pub(crate) fn has_version2() -> bool {
+    rustix::fs::statfs(CGROUPS).is_ok_and(|stat| stat.f_type as u64 == CGROUP2_MAGIC)
 }
 
 /// Hides and write-protects what a sandbox must not touch.

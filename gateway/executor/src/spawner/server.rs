@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 use rustix::net::SocketFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 
 use super::protocol::{Command, Failure, Report, Request, Setup, Step, receive, send, unseal};
 use super::{ARGUMENT_ZERO, socket_pair};
@@ -51,6 +51,8 @@ fn seal_executable(scratch: &Path) -> io::Result<()> {
 struct Server {
     control: OwnedFd,
     signals: OwnedFd,
+    /// How many descriptors a process may have.
+    files: Rlimit,
     scratch: PathBuf,
     filter: Filter,
     hierarchy: Hierarchy,
@@ -74,6 +76,7 @@ struct Job {
     stubs: Vec<(StubDirectory, OwnedFd)>,
     terminal: Option<OwnedFd>,
     group: Option<Group>,
+    own_network: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,6 +113,10 @@ impl Server {
     fn new(scratch: &Path) -> io::Result<Self> {
         let control = sys::take_control().ok_or(io::ErrorKind::NotConnected)?;
         let signals = sys::child_signals()?;
+        let files = rustix::process::getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: files.maximum, ..files };
+        // Only the number of concurrent processes depends on it.
+        rustix::process::setrlimit(Resource::Nofile, raised).ok();
         rustix::process::chdir("/")?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         rustix::stdio::dup2_stdin(&null)?;
@@ -128,6 +135,7 @@ impl Server {
         Ok(Self {
             control,
             signals,
+            files,
             scratch,
             filter,
             hierarchy,
@@ -190,6 +198,7 @@ impl Server {
         match result {
             Ok(mut job) => {
                 job.socket = Some(socket);
+                self.started = job.number;
                 self.jobs.insert(job.number, job);
             }
             Err(failure) => {
@@ -201,7 +210,7 @@ impl Server {
 
     /// Forks the child of a request.
     fn start(
-        &mut self,
+        &self,
         request: &Request,
         socket: &OwnedFd,
         streams: &[OwnedFd; 3],
@@ -222,16 +231,29 @@ impl Server {
             Request::Host(_) => (0, None),
         };
         let group = self.group(request)?;
-        let descriptor = group.as_ref().and_then(Group::descriptor);
+        let joined = self.joined_group(request);
+        let entered_group = group.as_ref().or(joined);
+        let descriptor = entered_group.and_then(Group::descriptor);
         match sys::clone3(flags, descriptor).step(|| "fork".into()) {
             Ok(Some(pid)) => {
-                self.started += 1;
-                let (number, setup, stubs) = (self.started, Some(setup), Vec::new());
+                let (number, setup, stubs) = (self.started + 1, Some(setup), Vec::new());
+                let own_network = flags & libc::CLONE_NEWNET as u64 != 0;
                 let (socket, failure) = (None, None);
-                Ok(Job { number, pid, kind, socket, setup, failure, stubs, terminal, group })
+                Ok(Job {
+                    number,
+                    pid,
+                    kind,
+                    socket,
+                    setup,
+                    failure,
+                    stubs,
+                    terminal,
+                    group,
+                    own_network,
+                })
             }
             Ok(None) => {
-                self.become_child(request, group.as_ref(), entered.as_ref(), streams, &theirs)
+                self.become_child(request, entered_group, entered.as_ref(), streams, &theirs)
             }
             Err(failure) => {
                 if let Some(group) = group {
@@ -254,6 +276,24 @@ impl Server {
         }
     }
 
+    /// The control group of the container that a second process joins.
+    fn joined_group(&self, request: &Request) -> Option<&Group> {
+        match request {
+            Request::Exec { container, .. } => self.jobs.get(container)?.group.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the container that a second process joins has a network of its own.
+    fn has_own_network(&self, request: &Request) -> bool {
+        match request {
+            Request::Exec { container, .. } => {
+                self.jobs.get(container).is_some_and(|job| job.own_network)
+            }
+            _ => false,
+        }
+    }
+
     /// The child's side of a fork.
     fn become_child(
         &self,
@@ -264,6 +304,8 @@ impl Server {
         setup: &OwnedFd,
     ) -> ! {
         sys::reset_signals();
+        // Processes get the daemon's limit, not what the spawner needs for many of them.
+        rustix::process::setrlimit(Resource::Nofile, self.files).ok();
         // Descriptors are about to be closed beneath their owners, so nothing may unwind or drop.
         std::panic::catch_unwind(AssertUnwindSafe(|| {
             let entered = entered.map(|fd| fd.as_fd());
@@ -288,21 +330,25 @@ impl Server {
             filter: &self.filter,
             user_namespace: self.user_namespace,
             devices: self.devices,
+            own_network: self.has_own_network(request),
             kill_inner: matches!(request, Request::BundleExec { .. }),
             setup: kept.setup.as_fd(),
         };
         let failure = match (request, &kept.extra) {
-            (Request::Container(process), _) => match self.enter_groups(process, group) {
+            (Request::Container(process), _) => match self.enter_groups(process.security, group) {
                 Ok(()) => container::run(process, &context),
                 Err(failure) => failure,
             },
             (Request::Exec { process, .. }, Some(container)) => {
-                container::join(process, container.as_fd(), &context)
+                match self.enter_groups(process.security, group) {
+                    Ok(()) => container::join(process, container.as_fd(), &context),
+                    Err(failure) => failure,
+                }
             }
             (Request::Host(process), _) => container::execute_host(process),
             (Request::Bundle { process, runtime }, _) => {
                 let started = self
-                    .enter_groups(process, None)
+                    .enter_groups(process.security, None)
                     .and_then(|()| container::start_bundle(process, runtime, &context));
                 supervise(started, kept.setup)
             }
@@ -317,9 +363,8 @@ impl Server {
     }
 
     /// Moves the calling child to the control groups that it was not forked into.
-    fn enter_groups(&self, process: &Process, group: Option<&Group>) -> Result<(), Failure> {
-        let unconfined = process.security == Security::Insecure;
-        if unconfined && self.devices == DeviceGuard::ControlGroup {
+    fn enter_groups(&self, security: Security, group: Option<&Group>) -> Result<(), Failure> {
+        if security == Security::Insecure && self.devices == DeviceGuard::ControlGroup {
             self.hierarchy.release_devices().step(|| "leave the device group".into())?;
         }
         group.map_or(Ok(()), Group::enter).step(|| "enter the control group".into())
