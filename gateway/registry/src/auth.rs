@@ -16,7 +16,8 @@ use url::Url;
 
 use crate::challenge::{Challenge, Scopes};
 use crate::error::{RegistryError, ServerSaid};
-use crate::transport::{Endpoint, read_bounded};
+use crate::host::Endpoint;
+use crate::transport::read_bounded;
 use crate::{Credential, Credentials, Token, TokenRequest};
 
 /// An answer of an authorization server is not longer than this.

@@ -16,7 +16,8 @@ use kiln_oci::{Descriptor, Reference};
 
 use crate::challenge::Scopes;
 use crate::document::no_endpoint;
-use crate::transport::{Call, Endpoint, Payload, Reply, Slot, Target};
+use crate::host::{Endpoint, Slot};
+use crate::transport::{Call, Payload, Reply, Target};
 use crate::{Credentials, Registry, RegistryError};
 
 /// Pieces of a blob, in order.

@@ -10,7 +10,8 @@ use kiln_oci::{Descriptor, Digest, MediaKind, Reference, media_type};
 use sha2::Digest as _;
 
 use crate::challenge::Scopes;
-use crate::transport::{Call, Endpoint, Payload, Slot, Target};
+use crate::host::{Endpoint, Slot};
+use crate::transport::{Call, Payload, Target};
 use crate::{Credentials, Registry, RegistryError};
 
 /// Manifests, indexes and configs are not larger than this.

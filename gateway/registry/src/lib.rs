@@ -10,6 +10,7 @@ mod challenge;
 mod credentials;
 mod document;
 mod error;
+mod host;
 mod hosts;
 mod plan;
 mod push;
@@ -28,9 +29,9 @@ pub use credentials::{
 };
 pub use document::{DOCUMENT_LIMIT, verify};
 pub use error::RegistryError;
+pub use host::install_crypto;
 pub use hosts::{HostConfig, Hosts, KeyPair};
 pub use plan::{Documents, ImagePlan};
 pub use push::{BodySource, Pushed};
 pub use registry::{Options, Registry};
 pub use resolve::{Resolved, media_type_of};
-pub use transport::install_crypto;

@@ -16,7 +16,8 @@ use kiln_oci::{Descriptor, Digest, Reference};
 use url::Url;
 
 use crate::challenge::Scopes;
-use crate::transport::{Call, Endpoint, Payload, Slot, Target};
+use crate::host::{Endpoint, Slot};
+use crate::transport::{Call, Payload, Target};
 use crate::{Credentials, Registry, RegistryError};
 
 /// What became of a push.

@@ -10,9 +10,13 @@ use std::time::Duration;
 use kiln_oci::Reference;
 
 use crate::auth::Authorizer;
+use crate::host::{Endpoint, HostState};
 use crate::hosts::Hosts;
-use crate::transport::{Call, Endpoint, HostState, Reply, Transport};
+use crate::transport::{Call, Reply, Transport};
 use crate::{Credentials, RegistryError};
+
+/// With more hosts than this, those that are not in use are forgotten.
+const MOST_HOSTS: usize = 256;
 
 /// How requests are made, whatever the host.
 #[derive(Clone, Debug)]
@@ -100,6 +104,9 @@ impl Registry {
                 None => {
                     let options = &self.inner.transport.options;
                     let state = Arc::new(HostState::new(&route.host, &route.config, options)?);
+                    if states.len() >= MOST_HOSTS {
+                        states.retain(|_, state| Arc::strong_count(state) > 1);
+                    }
                     states.insert(route.host.clone(), Arc::clone(&state));
                     state
                 }

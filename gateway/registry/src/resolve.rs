@@ -10,7 +10,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use kiln_oci::{Descriptor, Digest, MediaKind, Reference, media_type};
 
 use crate::document::{DOCUMENT_LIMIT, Fetched, document_call, no_endpoint, verify};
-use crate::transport::{Endpoint, Reply};
+use crate::host::Endpoint;
+use crate::transport::Reply;
 use crate::{Credentials, Registry, RegistryError};
 
 /// What a reference names.

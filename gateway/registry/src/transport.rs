@@ -4,23 +4,22 @@
 //! A [`Call`] goes in, the first final answer comes out, whatever its status. Authorization is
 //! never sent to a host other than the registry's own. Nothing here knows what an image is.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt as _;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::{Certificate, Client, Identity, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use reqwest::Response;
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use crate::auth::{Ask, Authorizer};
 use crate::challenge::{Challenge, Scopes};
 use crate::error::{RegistryError, ServerSaid};
-use crate::hosts::{HostConfig, Route, Scheme, is_this_machine};
+use crate::host::{Endpoint, Slot};
 use crate::push::{BodyError, BodySource};
 use crate::{Credentials, Options};
 
@@ -30,170 +29,6 @@ const MOST_REDIRECTS: usize = 10;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Of an error document, this much is read.
 const ERROR_LIMIT: u64 = 64 << 10;
-
-/// What is shared by all requests to one host.
-pub(crate) struct HostState {
-    client: Client,
-    /// Set once TLS has failed on a host that may do without.
-    plain: AtomicBool,
-    /// Slots for blobs. Pulls and pushes wait in different queues, because a push may be fed by a
-    /// pull from the same host, and must not hold the slot that the pull waits for.
-    pulls: Arc<Semaphore>,
-    pushes: Arc<Semaphore>,
-    /// Slots for manifests and configs, so that they overtake blobs.
-    documents: Arc<Semaphore>,
-    timeout: Duration,
-}
-
-impl HostState {
-    pub(crate) fn new(
-        host: &str,
-        config: &HostConfig,
-        options: &Options,
-    ) -> Result<Self, RegistryError> {
-        install_crypto();
-        let slots = || Arc::new(Semaphore::new(options.max_per_host.max(1)));
-        Ok(Self {
-            client: build_client(host, config, options)?,
-            plain: AtomicBool::new(false),
-            pulls: slots(),
-            pushes: slots(),
-            documents: Arc::new(Semaphore::new(options.max_per_host.max(1) + 1)),
-            timeout: options.idle_timeout,
-        })
-    }
-}
-
-/// Chooses the implementation of cryptography for TLS; for who uses TLS besides this room.
-pub fn install_crypto() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::debug!("another crypto provider is installed already");
-        }
-    });
-}
-
-fn build_client(
-    host: &str,
-    config: &HostConfig,
-    options: &Options,
-) -> Result<Client, RegistryError> {
-    let bad = |what: String| RegistryError::Config { host: host.to_owned(), what };
-    let read = |path: &std::path::Path| {
-        fs::read(path).map_err(|error| bad(format!("{}: {error}", path.display())))
-    };
-    let mut authorities = Vec::new();
-    for path in &config.ca_files {
-        let found = Certificate::from_pem_bundle(&read(path)?)
-            .map_err(|error| bad(format!("{}: {error}", path.display())))?;
-        authorities.extend(found);
-    }
-    let mut identity = None;
-    if let Some(pair) = &config.keypair {
-        let pem = [read(&pair.key)?, b"\n".to_vec(), read(&pair.cert)?].concat();
-        let parsed = Identity::from_pem(&pem);
-        identity = Some(parsed.map_err(|error| bad(format!("{}: {error}", pair.cert.display())))?);
-    }
-    let builder = || {
-        let mut builder = Client::builder()
-            .user_agent(&options.user_agent)
-            .connect_timeout(options.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .tls_danger_accept_invalid_certs(config.insecure);
-        if is_this_machine(host) {
-            builder = builder.no_proxy();
-        }
-        match identity.clone() {
-            Some(identity) => builder.identity(identity),
-            None => builder,
-        }
-    };
-    // A system without any certificate authority can still be used with plain HTTP and with the
-    // authorities of the configuration.
-    builder()
-        .tls_certs_merge(authorities.clone())
-        .build()
-        .or_else(|_| builder().tls_certs_only(authorities).build())
-        .map_err(|error| bad(error.to_string()))
-}
-
-/// A host together with how it is addressed for one registry.
-#[derive(Clone)]
-pub(crate) struct Endpoint {
-    /// Host and port.
-    pub(crate) host: String,
-    prefix: String,
-    namespace: Option<String>,
-    scheme: Scheme,
-    state: Arc<HostState>,
-}
-
-impl Endpoint {
-    pub(crate) fn new(route: Route, state: Arc<HostState>) -> Self {
-        let Route { host, prefix, namespace, scheme, .. } = route;
-        Self { host, prefix, namespace, scheme, state }
-    }
-
-    pub(crate) fn client(&self) -> &Client {
-        &self.state.client
-    }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        self.state.timeout
-    }
-
-    pub(crate) fn is_tls(&self) -> bool {
-        match self.scheme {
-            Scheme::Https => true,
-            Scheme::Http => false,
-            Scheme::Either => !self.state.plain.load(Ordering::Relaxed),
-        }
-    }
-
-    /// The error for a host that accepted a request and then said nothing.
-    pub(crate) fn silent(&self, host: &str) -> RegistryError {
-        let cause = format!("no answer for {} s (is the network up?)", self.timeout().as_secs());
-        RegistryError::Unreachable { host: host.to_owned(), cause, source: None }
-    }
-
-    /// The address of `path` below the registry's API.
-    fn url(&self, path: &str, subject: &str) -> Result<Url, RegistryError> {
-        let scheme = if self.is_tls() { "https" } else { "http" };
-        let text = format!("{scheme}://{}{}{path}", self.host, self.prefix);
-        let mut url = Url::parse(&text).map_err(|_| RegistryError::Config {
-            host: self.host.clone(),
-            what: format!("{subject}: `{text}` is not a URL"),
-        })?;
-        if let Some(namespace) = &self.namespace {
-            url.query_pairs_mut().append_pair("ns", namespace);
-        }
-        Ok(url)
-    }
-
-    /// Where a `Location` leads, seen from `base`.
-    pub(crate) fn follow(
-        &self,
-        base: &Url,
-        headers: &HeaderMap,
-        subject: &str,
-    ) -> Result<Url, RegistryError> {
-        let bad = |what: &str| RegistryError::protocol(subject, &self.host, what);
-        let location = headers.get(LOCATION).ok_or_else(|| bad("no Location in a redirect"))?;
-        let location = location.to_str().map_err(|_| bad("a Location that is not text"))?;
-        let mut url = base.join(location).map_err(|_| bad("a Location that is not a URL"))?;
-        match (base.scheme(), url.scheme()) {
-            ("http", "http") | (_, "https") => {}
-            // Registries behind a TLS proxy often do not know that they are.
-            ("https", "http") if url.host() == base.host() => {
-                url.set_scheme("https").map_err(|()| bad("a Location that is not a URL"))?;
-            }
-            _ => return Err(bad("a redirect from https to something without TLS")),
-        }
-        Ok(url)
-    }
-}
 
 /// Where a request goes.
 #[derive(Clone)]
@@ -210,14 +45,6 @@ pub(crate) enum Payload {
     Empty,
     Bytes(Bytes),
     Stream { len: u64, source: Arc<dyn BodySource> },
-}
-
-/// Which queue a request waits in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slot {
-    Document,
-    Pull,
-    Push,
 }
 
 /// One request.
@@ -400,16 +227,18 @@ impl Transport {
                 (own, url.clone())
             }
         };
-        let permit = self.slot(endpoint, call.slot).await;
+        let permit = endpoint.slot(call.slot).await;
         for _ in 0..=MOST_REDIRECTS {
             let at_home = url.origin() == own.origin();
             let header = header.filter(|_| at_home);
             let response = match self.once(endpoint, call, url.clone(), header).await {
-                Err(Failure::NoTls(_)) if endpoint.scheme == Scheme::Either && at_home => {
-                    endpoint.state.plain.store(true, Ordering::Relaxed);
-                    tracing::warn!(host = endpoint.host, "no TLS, going on with plain HTTP");
+                Err(Failure::NoTls(error))
+                    if at_home
+                        && url.scheme() == "https"
+                        && endpoint.may_do_without_tls(&error) =>
+                {
                     if url.set_scheme("http").is_err() {
-                        return Err(Failure::Final(endpoint.silent(&endpoint.host)));
+                        return Err(Failure::Final(error));
                     }
                     self.once(endpoint, call, url.clone(), header).await?
                 }
@@ -425,17 +254,6 @@ impl Transport {
         }
         let what = format!("more than {MOST_REDIRECTS} redirects");
         Err(Failure::Final(RegistryError::protocol(call.subject, &endpoint.host, what)))
-    }
-
-    async fn slot(&self, endpoint: &Endpoint, slot: Slot) -> OwnedSemaphorePermit {
-        let state = &endpoint.state;
-        let queue = match slot {
-            Slot::Document => &state.documents,
-            Slot::Pull => &state.pulls,
-            Slot::Push => &state.pushes,
-        };
-        let permit = Arc::clone(queue).acquire_owned().await;
-        permit.expect("the queue of a host is never closed")
     }
 
     async fn once(

@@ -13,6 +13,7 @@ mod resolve;
 use std::sync::Arc;
 
 use kiln_graph::GitSource;
+use kiln_oci::Digest;
 use kiln_store::{Directory, Kind, RecordInfo, Ref, Sharing, Store};
 
 use crate::command::HostCommand;
@@ -176,7 +177,7 @@ impl Git {
         context: &Context,
     ) -> Result<Ref, GitError> {
         let shown = remote::check(source)?;
-        let memory_key = format!("git {} {}", source.remote, pin.key);
+        let memory_key = format!("{} {}", mirror_key(source, &shown), pin.key);
         if let Some(known) = self.known(&memory_key).await {
             return Ok(known);
         }
@@ -225,7 +226,7 @@ impl Git {
 
     /// The bare repository of a remote, for us alone.
     async fn mirror(&self, source: &GitSource, shown: &str) -> Result<Directory, GitError> {
-        let key = format!("git {}", source.remote);
+        let key = mirror_key(source, shown);
         let kind = Kind::SourceGitCheckout;
         let mirror = self.store.directory(&key, kind, Sharing::Locked, None).await;
         mirror.map_err(|error| GitError::Store { remote: shown.into(), source: error.into() })
@@ -255,6 +256,11 @@ impl Wanted<'_> {
         let remote = self.shown.clone();
         move |source| GitError::Files { remote, doing, source }
     }
+}
+
+/// Names the shared repository of a remote, without showing a login that is part of its address.
+fn mirror_key(source: &GitSource, shown: &str) -> String {
+    format!("git {shown} {}", Digest::sha256(&source.remote).short())
 }
 
 /// The cache key: the commit, and everything else that makes the files others.

@@ -4,6 +4,9 @@
 //! that an unchanged file costs one request without a body. Nothing of an answer that is not
 //! verified by a checksum of the user is trusted beyond its bytes.
 
+mod key;
+mod sums;
+
 use std::fs::{File, FileTimes, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,15 +15,16 @@ use std::time::{Duration, SystemTime};
 use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use kiln_graph::HttpSource;
-use kiln_oci::{Digest, Hasher};
+use kiln_oci::Digest;
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
 use crate::filename::filename;
+use crate::http::key::{key_digest, memory_key};
+use crate::http::sums::Sums;
 use crate::progress::Part;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
 use crate::state::{HTTP, StateFile};
@@ -194,10 +198,10 @@ impl Http {
         let wanted = self.wanted(source, context).await?;
         let _turn = self.turns.take(&memory_key(source)).await;
         // What was here last time may be what is wanted.
-        if let Some(saved) = self.known(source).await {
-            if saved.known.digest == pin.digest {
-                return Ok(saved.result);
-            }
+        if let Some(saved) = self.known(source).await
+            && saved.known.digest == pin.digest
+        {
+            return Ok(saved.result);
         }
         let response = self.get(&wanted, None).await?;
         let saved = self.save(&wanted, response, Some(&pin.digest), context).await?;
@@ -395,50 +399,6 @@ fn finish(file: File, source: &HttpSource, modified: &str) -> io::Result<()> {
     file.set_times(FileTimes::new().set_accessed(time).set_modified(time))
 }
 
-/// The sha256 of a download, and its sum by the user's algorithm.
-struct Sums {
-    sha256: Hasher,
-    sha384: Option<sha2::Sha384>,
-    sha512: Option<sha2::Sha512>,
-}
-
-impl Sums {
-    fn new(expected: Option<&Digest>) -> Self {
-        let algorithm = expected.map_or("sha256", Digest::algorithm);
-        Self {
-            sha256: Hasher::default(),
-            sha384: (algorithm == "sha384").then(sha2::Sha384::default),
-            sha512: (algorithm == "sha512").then(sha2::Sha512::default),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
-        if let Some(sum) = &mut self.sha384 {
-            sum.update(bytes);
-        }
-        if let Some(sum) = &mut self.sha512 {
-            sum.update(bytes);
-        }
-    }
-
-    /// The digest, in the expected algorithm, if it is the expected one.
-    fn finish(self, expected: Option<&Digest>, url: &str) -> Result<Digest, HttpError> {
-        let other = match (self.sha384, self.sha512) {
-            (Some(sum), _) => format!("sha384:{}", hex::encode(sum.finalize())).parse().ok(),
-            (_, Some(sum)) => format!("sha512:{}", hex::encode(sum.finalize())).parse().ok(),
-            _ => None,
-        };
-        let got = other.unwrap_or_else(|| self.sha256.finish());
-        match expected {
-            Some(wanted) if *wanted != got => {
-                Err(HttpError::Checksum { url: url.to_owned(), wanted: wanted.clone(), got })
-            }
-            _ => Ok(got),
-        }
-    }
-}
-
 fn pinned(
     source: &HttpSource,
     digest: Digest,
@@ -453,70 +413,6 @@ fn pinned(
         metadata: Metadata::Http { digest: digest.clone(), filename, last_modified },
         content: Content::Http(HttpPin { digest, ready }),
     }
-}
-
-/// A header of the user, as it stands in keys.
-#[derive(Serialize)]
-struct Field<'a> {
-    #[serde(rename = "Name")]
-    name: &'static str,
-    #[serde(rename = "Value")]
-    value: &'a str,
-}
-
-fn fields(source: &HttpSource) -> Vec<Field<'_>> {
-    let accept = Field { name: "Accept", value: &source.accept };
-    let user_agent = Field { name: "User-Agent", value: &source.user_agent };
-    [accept, user_agent].into_iter().filter(|field| !field.value.is_empty()).collect()
-}
-
-/// The cache key: BuildKit's JSON, field by field.
-fn key_digest(
-    source: &HttpSource,
-    filename: &str,
-    checksum: &Digest,
-    last_modified: Option<SystemTime>,
-) -> Digest {
-    #[derive(Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Key<'a> {
-        filename: &'a str,
-        perm: u32,
-        #[serde(rename = "UID")]
-        uid: u32,
-        #[serde(rename = "GID")]
-        gid: u32,
-        checksum: &'a Digest,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        last_mod_time: String,
-        #[serde(skip_serializing_if = "str::is_empty")]
-        auth_header_secret: &'a str,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        header: Vec<Field<'a>>,
-    }
-    let key = Key {
-        filename,
-        perm: source.perm.unwrap_or(0),
-        uid: source.uid,
-        gid: source.gid,
-        checksum,
-        last_mod_time: last_modified.map(httpdate::fmt_http_date).unwrap_or_default(),
-        auth_header_secret: &source.auth_header_secret,
-        header: fields(source),
-    };
-    Digest::sha256(crate::gojson::to_string(&key))
-}
-
-/// Under what an answer is remembered: everything that makes the result another one.
-fn memory_key(source: &HttpSource) -> String {
-    let parts = (
-        &source.url,
-        &source.filename,
-        (source.perm, source.uid, source.gid),
-        &source.auth_header_secret,
-        (&source.accept, &source.user_agent),
-    );
-    Digest::sha256(serde_json::to_vec(&parts).unwrap_or_default()).to_string()
 }
 
 /// The entity tag; a weak one is as good as a strong one here.

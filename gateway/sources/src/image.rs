@@ -26,6 +26,9 @@ use crate::source::{Cause, Content, Context, Fetched, Metadata, Pin};
 use crate::state::{DOCUMENTS, IMAGES, REFS, StateFile};
 use crate::turns::Turns;
 
+/// Documents that are larger are read from their origin each time.
+const LARGEST_REMEMBERED: usize = 512 << 10;
+
 /// The source of images. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct Image {
@@ -166,16 +169,18 @@ impl Image {
         let diff_ids: Vec<Digest> = pin.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let Some(chain_id) = chain_ids(&diff_ids).pop() else { return Ok(None) };
         let memory_key = format!("image {chain_id}");
-        if let Some(id) = self.state.get::<String>(&REFS, &memory_key).await {
-            if let Ok(known) = self.store.load(&id) {
-                return Ok(Some(known));
+        if let Some(id) = self.state.get::<String>(&REFS, &memory_key).await
+            && let Ok(known) = self.store.load(&id)
+        {
+            if pin.kind == Kind::Frontend {
+                // It may have been kept as an ordinary image until now.
+                keep(&known, pin).await?;
             }
+            return Ok(Some(known));
         }
         let top = self.layers(pin, context).await?;
         let Some(top) = top else { return Ok(None) };
-        let description = format!("pulled from {}", pin.origin);
-        let kept = top.keep(RecordInfo { kind: pin.kind, description }).await;
-        kept.map_err(|error| pin.origin.store_error(error))?;
+        keep(&top, pin).await?;
         self.state.put(&REFS, &memory_key, &top.id()).await;
         Ok(Some(top))
     }
@@ -267,23 +272,22 @@ impl Image {
         context: &Context,
     ) -> Result<Descriptor, ImageError> {
         let reference = &source.reference;
-        if let Some(digest) = reference.digest() {
-            if let Some(bytes) = self.remembered(digest).await {
-                return Ok(describe(digest, &bytes));
-            }
+        if let Some(digest) = reference.digest()
+            && let Some(bytes) = self.remembered(digest).await
+        {
+            return Ok(describe(digest, &bytes));
         }
         let name = reference.to_string();
-        if source.resolve_mode == ResolveMode::Local {
-            if let Some(known) = self.state.get::<Descriptor>(&IMAGES, &name).await {
-                if self.remembered(&known.digest).await.is_some() {
-                    return Ok(known);
-                }
-            }
+        if source.resolve_mode == ResolveMode::Local
+            && let Some(known) = self.state.get::<Descriptor>(&IMAGES, &name).await
+            && self.remembered(&known.digest).await.is_some()
+        {
+            return Ok(known);
         }
         let credentials = context.session.credentials();
         let resolved = self.registry.resolve(reference, &*credentials).await?;
         if let Some(bytes) = &resolved.bytes {
-            self.state.put_bytes(&DOCUMENTS, resolved.descriptor.digest.as_str(), bytes).await;
+            self.remember(&resolved.descriptor.digest, bytes).await;
         }
         self.state.put(&IMAGES, &name, &resolved.descriptor).await;
         Ok(resolved.descriptor)
@@ -347,8 +351,14 @@ impl Image {
                 bytes.freeze()
             }
         };
-        self.state.put_bytes(&DOCUMENTS, digest.as_str(), &bytes).await;
+        self.remember(digest, &bytes).await;
         Ok(bytes)
+    }
+
+    async fn remember(&self, digest: &Digest, bytes: &[u8]) {
+        if bytes.len() <= LARGEST_REMEMBERED {
+            self.state.put_bytes(&DOCUMENTS, digest.as_str(), bytes).await;
+        }
     }
 
     /// A document that was read before. What does not have the digest any more is not used.
@@ -356,6 +366,12 @@ impl Image {
         let bytes = self.state.get_bytes(&DOCUMENTS, digest.as_str()).await?;
         verify(&bytes, digest, "").ok().map(|()| bytes.into())
     }
+}
+
+async fn keep(result: &Ref, pin: &ImagePin) -> Result<(), ImageError> {
+    let description = format!("pulled from {}", pin.origin);
+    let kept = result.keep(RecordInfo { kind: pin.kind, description }).await;
+    kept.map_err(|error| pin.origin.store_error(error))
 }
 
 /// Documents of one image, on their way to a plan.

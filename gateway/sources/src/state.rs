@@ -30,7 +30,7 @@ pub(crate) const IMAGES: Shelf = Shelf { table: Table::new("images"), most_entri
 /// Kept refs of git checkouts and images, by key.
 pub(crate) const REFS: Shelf = Shelf { table: Table::new("refs"), most_entries: 16384 };
 /// Manifests and configs, by digest.
-pub(crate) const DOCUMENTS: Shelf = Shelf { table: Table::new("documents"), most_entries: 2048 };
+pub(crate) const DOCUMENTS: Shelf = Shelf { table: Table::new("documents"), most_entries: 1024 };
 
 /// Why the memory could not be opened.
 #[derive(Debug, thiserror::Error)]

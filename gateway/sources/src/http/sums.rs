@@ -1,0 +1,51 @@
+//! Sums of a download, taken while it is written.
+
+use kiln_oci::{Digest, Hasher};
+use sha2::Digest as _;
+
+use crate::http::HttpError;
+
+/// The sha256 of a download, and its sum by the user's algorithm.
+pub(crate) struct Sums {
+    sha256: Hasher,
+    sha384: Option<sha2::Sha384>,
+    sha512: Option<sha2::Sha512>,
+}
+
+impl Sums {
+    pub(crate) fn new(expected: Option<&Digest>) -> Self {
+        let algorithm = expected.map_or("sha256", Digest::algorithm);
+        Self {
+            sha256: Hasher::default(),
+            sha384: (algorithm == "sha384").then(sha2::Sha384::default),
+            sha512: (algorithm == "sha512").then(sha2::Sha512::default),
+        }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(sum) = &mut self.sha384 {
+            sum.update(bytes);
+        }
+        if let Some(sum) = &mut self.sha512 {
+            sum.update(bytes);
+        }
+    }
+
+    /// The sha256, if the content is what is expected by whichever algorithm.
+    pub(crate) fn finish(self, expected: Option<&Digest>, url: &str) -> Result<Digest, HttpError> {
+        let sha256 = self.sha256.finish();
+        let other = match (self.sha384, self.sha512) {
+            (Some(sum), _) => format!("sha384:{}", hex::encode(sum.finalize())).parse().ok(),
+            (_, Some(sum)) => format!("sha512:{}", hex::encode(sum.finalize())).parse().ok(),
+            _ => None,
+        };
+        let got = other.unwrap_or_else(|| sha256.clone());
+        match expected {
+            Some(wanted) if *wanted != got => {
+                Err(HttpError::Checksum { url: url.to_owned(), wanted: wanted.clone(), got })
+            }
+            _ => Ok(sha256),
+        }
+    }
+}
