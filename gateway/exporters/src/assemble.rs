@@ -192,15 +192,23 @@ impl Assembly<'_> {
         files: &Ref,
     ) -> Result<Vec<ImageLayer>, ExportError> {
         let (store, compression) = (&self.context.store, self.options.compression);
-        let mut blobs = store.layer_blobs(files, compression, &|_| {}).await?;
         let epoch = epoch(self.options, self.metadata, &target.id)?;
-        if let (true, Some(epoch)) = (self.options.rewrite_timestamp, epoch) {
-            let base = keyed(self.metadata, keys::BASE_CONFIG, &target.id);
-            let kept = base.map_or(0, config::layer_count).min(blobs.len());
+        let clamp = epoch.filter(|_| self.options.rewrite_timestamp);
+        let base = keyed(self.metadata, keys::BASE_CONFIG, &target.id);
+        // The layers of the base image stay what they are.
+        let kept = match clamp {
+            Some(_) => base.map_or(0, config::layer_count).min(files.layers().len()),
+            None => files.layers().len(),
+        };
+        let mut blobs = Vec::new();
+        if kept > 0 {
+            blobs = store.layer_blobs(files, compression, &|_| {}).await?;
+            blobs.truncate(kept);
+        }
+        if let Some(epoch) = clamp {
             let seconds = epoch.unix_timestamp();
             let new = store.clamped_layer_blobs(files, compression, seconds, &|_| {}).await?;
-            // The layers of the base image stay what they are.
-            blobs.splice(kept.., new.into_iter().skip(kept));
+            blobs.extend(new.into_iter().skip(kept));
         }
         blobs.into_iter().map(|blob| self.layer(blob)).collect()
     }
