@@ -8,6 +8,8 @@ mod debug;
 mod frontend;
 mod global;
 mod spelling;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub(crate) use build::BuildArgs;
@@ -18,6 +20,8 @@ pub(crate) use spelling::{Program, normalize};
 pub(crate) use usage::{DuArgs, Format, PruneArgs};
 
 use clap::{Parser, Subcommand};
+
+use crate::pack::PackTarget;
 
 /// Builds whatever a frontend can describe.
 #[derive(Debug, Parser)]
@@ -50,4 +54,17 @@ pub(crate) enum Command {
     /// Connect standard input and output to the daemon
     #[command(hide = true)]
     DialStdio,
+}
+
+impl Command {
+    /// Whether the command speaks to a daemon.
+    pub(crate) fn needs_daemon(&self) -> bool {
+        match self {
+            Self::Build(_) | Self::Du(_) | Self::Prune(_) | Self::DialStdio => true,
+            Self::Debug(command) => !matches!(command, DebugCommand::DumpLlb(_)),
+            Self::Frontend(FrontendCommand::Pack(args)) => {
+                PackTarget::parse(&args.output, false) == Ok(PackTarget::Store)
+            }
+        }
+    }
 }

@@ -1,10 +1,19 @@
 //! kiln: the command line, and the daemon it embeds.
+//!
+//! Arguments and the environment come in, an exit code goes out: 0 if the command was done, 1 if not.
+//! `main` is a list of steps in the order the system wants them; the rooms below are pure but for
+//! `commands`, `connect`, `embedded` and `progress::watch`.
 
 mod args;
 mod build_command;
+mod cache_metrics;
+mod commands;
+mod connect;
+mod embedded;
 mod endpoint;
 mod environment;
 mod failure;
+mod hooks;
 mod metadata;
 mod options;
 mod output;
@@ -14,4 +23,82 @@ mod source_policy;
 mod usage;
 mod workers;
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command, Global, LogFormat, Program, normalize};
+use commands::Context;
+use endpoint::Endpoint;
+use environment::Environment;
+
+fn main() -> ExitCode {
+    hooks::become_helper_if_asked();
+    // Read before the user namespace makes everybody root.
+    let environment = Environment::of_process();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let program = arguments.first().map_or(Program::Kiln, Program::of);
+    let cli = match Cli::try_parse_from(normalize(program, arguments)) {
+        Ok(cli) => cli,
+        Err(error) => return usage_error(&error),
+    };
+    let Some(command) = cli.command else {
+        return match Cli::command().print_long_help() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    };
+    start_logs(&cli.global);
+    match run(program, &cli.global, environment, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&failure::report(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prepares the process, then does the command.
+fn run(
+    program: Program,
+    global: &Global,
+    environment: Environment,
+    command: Command,
+) -> anyhow::Result<()> {
+    let endpoint = Endpoint::decide(program, global, &environment)?;
+    hooks::prepare_process(&endpoint, &command)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let context = Context { endpoint, environment };
+    let result = runtime.block_on(commands::run(&context, command));
+    // A read of standard input that never ends must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Shows what clap has to say: help and versions are no errors.
+fn usage_error(error: &clap::Error) -> ExitCode {
+    // If nobody can read it, nobody can be told.
+    error.print().ok();
+    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn complain(text: &str) {
+    // As above.
+    std::io::stderr().lock().write_all(text.as_bytes()).ok();
+}
+
+fn start_logs(global: &Global) {
+    let level =
+        if global.debug { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    let logs = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    match global.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -25,5 +25,5 @@ pub(crate) use amount::bytes;
 pub(crate) use colours::Palette;
 pub(crate) use display::{Display, DisplayOptions};
 pub(crate) use mode::{Mode, ModeError};
-pub(crate) use raw_json::rfc3339_nano;
+pub(crate) use raw_json::{encode as to_json_line, rfc3339_nano};
 pub(crate) use watch::watch;

@@ -44,6 +44,11 @@ pub(crate) fn summary(records: &[UsageRecord]) -> String {
     text + &format!("Reclaimable:\t{}\nTotal:\t\t{}\n", bytes(reclaimable), bytes(total))
 }
 
+/// How much was removed.
+pub(crate) fn total(records: &[UsageRecord]) -> String {
+    format!("Total:\t{}\n", bytes(records.iter().map(size).sum()))
+}
+
 fn size(record: &UsageRecord) -> u64 {
     u64::try_from(record.size).unwrap_or(0)
 }

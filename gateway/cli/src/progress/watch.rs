@@ -1,6 +1,5 @@
 //! The shell around a display: reads the channel, the clock and the terminal, and writes.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +7,6 @@ use kiln_progress::{Progress, Receiver};
 use tokio::time::MissedTickBehavior;
 
 use super::display::Display;
-use super::raw_json;
 use super::screen::Size;
 
 /// How often is drawn.
@@ -18,11 +16,11 @@ const BATCH: usize = 1024;
 /// The size of a terminal that does not tell.
 const DEFAULT_SIZE: Size = Size { columns: 80, rows: 24 };
 
-/// Shows progress on standard error until all senders are gone, and writes each batch to `trace`.
+/// Shows progress on standard error until all senders are gone; `observe` sees each batch first.
 ///
 /// # Errors
 ///
-/// If `trace` cannot be written. A standard error that is gone stops the display, not the build.
+/// What `observe` says. A standard error that is gone stops the display, not the build.
 ///
 /// # Cancellation
 ///
@@ -30,7 +28,7 @@ const DEFAULT_SIZE: Size = Size { columns: 80, rows: 24 };
 pub(crate) async fn watch(
     mut receiver: Receiver,
     mut display: Display,
-    mut trace: Option<File>,
+    observe: &mut (dyn FnMut(&[Progress]) -> io::Result<()> + Send),
 ) -> io::Result<()> {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -42,9 +40,7 @@ pub(crate) async fn watch(
                 if count == 0 {
                     break;
                 }
-                if let Some(trace) = &mut trace {
-                    trace.write_all(raw_json::encode(&batch).as_bytes())?;
-                }
+                observe(&batch)?;
                 let now = SystemTime::now();
                 for progress in batch.drain(..) {
                     display.apply(progress, now);

@@ -1,0 +1,32 @@
+//! The commands: thin shells that open files and connections and do what was decided elsewhere.
+//!
+//! One file per command; each is given a [`Context`] and its typed arguments, and returns when the
+//! command is done. Only here, in `progress::watch` and in `main` does the program touch the world.
+
+mod build;
+mod context;
+mod debug;
+mod dial_stdio;
+mod du;
+mod pack;
+mod prune;
+
+pub(crate) use context::Context;
+
+use crate::args::{Command, FrontendCommand};
+
+/// Does one command.
+///
+/// # Errors
+///
+/// Whatever keeps it from being done; `failure::report` shows it.
+pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Build(args) => build::run(context, *args).await,
+        Command::Du(args) => du::run(context, args).await,
+        Command::Prune(args) => prune::run(context, args).await,
+        Command::Debug(command) => debug::run(context, command).await,
+        Command::Frontend(FrontendCommand::Pack(args)) => pack::run(context, args).await,
+        Command::DialStdio => dial_stdio::run(context).await,
+    }
+}

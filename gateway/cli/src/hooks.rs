@@ -1,0 +1,27 @@
+//! What must happen before the process has threads.
+//!
+//! The same executable is started again as a helper of its own daemon, and an unprivileged daemon
+//! continues in a user namespace. Both must come before the runtime.
+
+use anyhow::Context as _;
+
+use crate::args::Command;
+use crate::endpoint::Endpoint;
+
+/// Becomes a helper process, and never returns, if this process was started as one.
+pub(crate) fn become_helper_if_asked() {
+    kiln_executor::spawner_main_if_asked();
+}
+
+/// Gives the process what a daemon inside it needs, if there will be one.
+///
+/// # Errors
+///
+/// If the kernel does not let this user have it.
+pub(crate) fn prepare_process(endpoint: &Endpoint, command: &Command) -> anyhow::Result<()> {
+    if matches!(endpoint, Endpoint::Embedded(_)) && command.needs_daemon() {
+        kiln_executor::userns::enter_if_unprivileged()
+            .context("failed to enter a user namespace, which kiln needs when it is not root")?;
+    }
+    Ok(())
+}
