@@ -167,6 +167,9 @@ impl Inner {
         // With one busy and one idle, locking waits for the busy one: it is the one in use.
         match (idle, found) {
             (Some((id, row)), Found::None) => {
+                if row.size.is_some() {
+                    self.index.note(vec![Change::Measure { id: id.clone(), size: None }]);
+                }
                 let held = self.hold(id, &row, base, sharing);
                 Ok(Found::Free(held))
             }

@@ -430,13 +430,9 @@ impl Extraction {
         rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
             .map_err(|error| self.failed("create directory", path, error))?;
         // The umask may have taken bits away.
-        rustix::fs::chmodat(
-            parent_of(&self.parent),
-            name,
-            Mode::from_raw_mode(0o755),
-            AtFlags::empty(),
-        )
-        .map_err(|error| self.failed("create directory", path, error))?;
+        let (parent, name) = self.open_parent(path)?;
+        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())
+            .map_err(|error| self.failed("create directory", path, error))?;
         self.directories.insert(path.to_owned(), DirectoryState { opaque: false, mtime });
         Ok(())
     }
@@ -480,7 +476,8 @@ impl Extraction {
         if self.parent.as_ref().is_none_or(|(open, _)| open != parent) {
             self.parent = Some((parent.to_owned(), self.open_directory(parent)?));
         }
-        Ok((parent_of(&self.parent), path.file_name().unwrap_or_default()))
+        let (_, open) = self.parent.as_ref().expect("it was opened just now");
+        Ok((open, path.file_name().unwrap_or_default()))
     }
 
     /// Opens a directory of this layer, insisting that no link is on the way.
@@ -507,10 +504,6 @@ impl Extraction {
     fn failed(&self, doing: &'static str, path: &Path, error: Errno) -> StoreError {
         StoreError::io(doing, &self.root.join(path), error)
     }
-}
-
-fn parent_of(parent: &Option<(PathBuf, OwnedFd)>) -> &OwnedFd {
-    &parent.as_ref().expect("open_parent was called just before").1
 }
 
 fn modified(path: &Path) -> Option<(i64, i64)> {

@@ -6,7 +6,7 @@
 //! rooms beside it come here; rows are JSON, keys are text and integers.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -87,6 +87,8 @@ pub(crate) enum Change {
     Directory { id: String, row: DirectoryRow, layers: Vec<(u64, LayerRow)> },
     /// Removes a directory and what only it needed.
     DeleteDirectory { id: String },
+    /// Notes how many bytes a directory takes, or that nobody knows.
+    Measure { id: String, size: Option<u64> },
     /// Sets when a record or directory was last used, and adds to the count of its uses.
     Touch { id: String, at: u64, times: u64 },
 }
@@ -317,28 +319,38 @@ impl Shared {
     /// The writing thread.
     fn serve(&self, receiver: &Receiver<Request>, mut unsettled: bool) {
         let mut unflushed = false;
+        let mut syncing: Option<Receiver<u64>> = None;
         loop {
-            let first = if unsettled {
-                match receiver.recv_timeout(SETTLE) {
-                    Ok(request) => request,
-                    Err(RecvTimeoutError::Timeout) => {
-                        unsettled = false;
-                        unflushed |= self.settle();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
+            let next = if unsettled || syncing.is_some() {
+                receiver.recv_timeout(SETTLE)
             } else {
-                match receiver.recv() {
-                    Ok(request) => request,
-                    Err(_) => break,
-                }
+                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            let batch: Vec<Request> = std::iter::once(first).chain(receiver.try_iter()).collect();
-            let durable = batch.iter().any(|request| request.durable);
-            unsettled |= durable;
-            unflushed = !durable;
-            self.perform(batch, durable);
+            match next {
+                Ok(first) => {
+                    let batch: Vec<Request> =
+                        std::iter::once(first).chain(receiver.try_iter()).collect();
+                    let durable = batch.iter().any(|request| request.durable);
+                    unsettled |= durable;
+                    unflushed = !durable;
+                    self.perform(batch, durable);
+                }
+                Err(RecvTimeoutError::Timeout) => match &syncing {
+                    Some(done) => match done.try_recv() {
+                        Ok(epoch) => {
+                            unflushed |= self.settled(epoch);
+                            syncing = None;
+                        }
+                        Err(TryRecvError::Empty) => {}
+                        Err(TryRecvError::Disconnected) => syncing = None,
+                    },
+                    None => {
+                        unsettled = false;
+                        syncing = self.sync();
+                    }
+                },
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
         if unflushed {
             // The last-used times of this run; losing them costs nothing but the order of pruning.
@@ -390,16 +402,25 @@ impl Shared {
         }
     }
 
-    /// Flushes the files of all layers written so far.
-    fn settle(&self) -> bool {
-        let flushed = std::fs::File::open(&self.root).and_then(|root| {
-            let epoch = self.read(|transaction| {
-                Ok(transaction.open_table(NUMBERS)?.get("epoch")?.map_or(0, |n| n.value()))
-            });
-            rustix::fs::syncfs(&root)?;
-            epoch.map_err(std::io::Error::other)
+    /// Flushes the files of all layers written so far, on a thread that nobody waits for, since a
+    /// busy disk takes its time. It answers with the epoch up to which everything is flushed.
+    fn sync(&self) -> Option<Receiver<u64>> {
+        let epoch = self.read(|transaction| {
+            Ok(transaction.open_table(NUMBERS)?.get("epoch")?.map_or(0, |n| n.value()))
         });
-        let Ok(epoch) = flushed else { return false };
+        let (epoch, root) = (epoch.ok()?, std::fs::File::open(&self.root).ok()?);
+        let (done, receiver) = channel();
+        let flush = move || {
+            if rustix::fs::syncfs(&root).is_ok() {
+                done.send(epoch).ok();
+            }
+        };
+        std::thread::Builder::new().name("kiln-sync".into()).spawn(flush).ok()?;
+        Some(receiver)
+    }
+
+    /// Notes up to where everything is flushed.
+    fn settled(&self, epoch: u64) -> bool {
         self.write(&[], false, |transaction| {
             transaction.open_table(NUMBERS)?.insert("settled", epoch)?;
             Ok(())
@@ -498,6 +519,16 @@ fn perform(
             transaction.open_table(LAYER_USES)?.remove(old.number)?;
             freed.layers.push(old.number);
             release(transaction, old.base, freed)
+        }
+        Change::Measure { id, size } => {
+            let mut directories = transaction.open_table(DIRECTORIES)?;
+            let row: Option<DirectoryRow> =
+                directories.get(id.as_str())?.and_then(|row| decode(row.value()));
+            if let Some(row) = row {
+                let row = DirectoryRow { size: *size, ..row };
+                directories.insert(id.as_str(), encode(&row).as_slice())?;
+            }
+            Ok(())
         }
         Change::Touch { id, at, times } => touch(transaction, id, *at, *times),
     }
@@ -615,6 +646,11 @@ fn open_or_replace(root: &Path) -> Result<Database, StoreError> {
     let path = file(root);
     match open_checked(&path) {
         Ok(database) => Ok(database),
+        Err(error @ (redb::Error::DatabaseAlreadyOpen | redb::Error::Io(_)))
+            if !is_garbage(&error) =>
+        {
+            Err(StoreError::Index { root: root.to_owned(), source: Box::new(error) })
+        }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "index set aside, starting a new one");
             let aside = root.join("index.redb.broken");
@@ -626,6 +662,12 @@ fn open_or_replace(root: &Path) -> Result<Database, StoreError> {
             })
         }
     }
+}
+
+/// Whether an error means that the file is no index, rather than that it cannot be read now.
+fn is_garbage(error: &redb::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    matches!(error, redb::Error::Io(io) if matches!(io.kind(), InvalidData | UnexpectedEof))
 }
 
 fn open_checked(path: &Path) -> Result<Database, redb::Error> {

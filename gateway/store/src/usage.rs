@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crate::Store;
 use crate::error::{StoreError, blocking};
 use crate::filter::Filter;
-use crate::index::{DirectoryRow, LayerRow, RecordRow};
+use crate::index::{Change, DirectoryRow, LayerRow, RecordRow};
 use crate::layer::Layer;
 use crate::record::{Kind, time};
 use crate::store::Inner;
@@ -150,7 +150,15 @@ impl Survey {
     }
 
     fn directory(&mut self, id: String, row: DirectoryRow) -> Result<Usage, StoreError> {
-        let own = tree_size(&self.store.snapshot(row.number))?;
+        let in_use = self.store.live().directories.contains(&id);
+        let own = match row.size.filter(|_| !in_use) {
+            Some(size) => size,
+            None => tree_size(&self.store.snapshot(row.number))?,
+        };
+        if !in_use && row.size.is_none() {
+            let measured = Change::Measure { id: id.clone(), size: Some(own) };
+            self.store.index.note(vec![measured]);
+        }
         let (base, _) = self.owned(&id, &row.base)?;
         Ok(Usage {
             kind: row.kind,
@@ -159,7 +167,7 @@ impl Survey {
             created: time(row.created),
             last_used: time(row.last_used),
             usage_count: row.usage_count,
-            in_use: self.store.live().directories.contains(&id),
+            in_use,
             shared: false,
             parents: self.parents(&id, &row.base),
             mutable: true,

@@ -1,0 +1,15 @@
+//! Stories about the store: what goes in comes out again, what is needed stays, what is not goes.
+//!
+//! Tests with real overlay mounts need root, and say so when they skip.
+
+mod support;
+
+mod apply;
+mod directories;
+mod full;
+mod hostile;
+mod keeping;
+mod namespace;
+mod packing;
+mod pruning;
+mod stacking;

@@ -1,0 +1,131 @@
+//! Layers on layers: writable views, merges and differences.
+
+use std::fs;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_step_on_a_parent_adds_changes_and_deletes() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let base = apply(&store, None, &[file("a", "1"), file("b", "2"), file("d/e", "3")]).await;
+    let step = store.prepare(Some(&base)).await.unwrap();
+    {
+        let mounted = step.mount().await.unwrap();
+        fs::write(mounted.path().join("a"), "changed").unwrap();
+        fs::remove_file(mounted.path().join("b")).unwrap();
+        fs::remove_dir_all(mounted.path().join("d")).unwrap();
+        put(mounted.path(), "d/f", "new");
+    }
+    let step = step.commit().await.unwrap();
+    let mounted = step.mount().await.unwrap();
+    assert_eq!(names(mounted.path()), ["a", "d", "d/f"]);
+    assert_eq!(fs::read_to_string(mounted.path().join("a")).unwrap(), "changed");
+    let below = base.mount().await.unwrap();
+    assert_eq!(names(below.path()), ["a", "b", "d", "d/e"], "the parent is as it was");
+    let point = mounted.path().to_owned();
+    drop(mounted);
+    assert!(!point.exists(), "the mount point goes with the guard");
+}
+
+#[tokio::test]
+async fn a_stack_too_tall_for_one_page_of_options_is_mounted() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let mut r = apply(&store, None, &[file("f0", "")]).await;
+    for n in 1..150 {
+        r = apply(&store, Some(&r), &[file(&format!("f{n}"), "")]).await;
+    }
+    let mounted = r.mount().await.unwrap();
+    assert_eq!(names(mounted.path()).len(), 150);
+    let step = store.prepare(Some(&r)).await.unwrap();
+    let mounted = step.mount().await.unwrap();
+    fs::remove_file(mounted.path().join("f7")).unwrap();
+    assert_eq!(names(mounted.path()).len(), 149);
+}
+
+#[tokio::test]
+async fn a_merge_stacks_layers_and_shares_them() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let base = apply(&store, None, &[file("base", "0"), file("both", "0")]).await;
+    let a = apply(&store, Some(&base), &[file("a", "a"), file("both", "a")]).await;
+    let b = apply(&store, None, &[file("b", "b"), file("both", "b")]).await;
+    let merged = store.merge(&[a.clone(), b.clone()]).unwrap();
+    assert_eq!(merged.layers().len(), 3);
+    let mounted = merged.mount().await.unwrap();
+    assert_eq!(names(mounted.path()), ["a", "b", "base", "both"]);
+    assert_eq!(fs::read_to_string(mounted.path().join("both")).unwrap(), "b");
+    let twice = store.merge(&[a.clone(), b, a]).unwrap();
+    assert_eq!(twice.layers().len(), 3);
+    let mounted = twice.mount().await.unwrap();
+    assert_eq!(fs::read_to_string(mounted.path().join("both")).unwrap(), "a");
+    let nothing = store.merge(&[]).unwrap();
+    assert!(names(nothing.mount().await.unwrap().path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_difference_to_an_ancestor_is_the_layers_between() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let base = apply(&store, None, &[file("d/gone", ""), file("d/stays", "")]).await;
+    let top = apply(&store, Some(&base), &[item(b'0', "d/.wh.gone"), file("d/new", "")]).await;
+    let diff = store.diff(Some(&base), Some(&top)).await.unwrap().unwrap();
+    assert_eq!(diff.layers()[0].number(), top.layers()[1].number());
+    let mounted = diff.mount().await.unwrap();
+    assert_eq!(names(mounted.path()), ["d", "d/new"], "no whiteouts show");
+    assert!(store.diff(Some(&top), Some(&top)).await.unwrap().is_none());
+    let step = store.prepare(Some(&diff)).await.unwrap();
+    assert_eq!(names(step.mount().await.unwrap().path()), ["d", "d/new"]);
+    let other = apply(&store, None, &[file("d/gone", "")]).await;
+    let merged = store.merge(&[other, diff]).unwrap();
+    assert_eq!(names(merged.mount().await.unwrap().path()), ["d", "d/new"], "and still hide");
+}
+
+#[tokio::test]
+async fn any_two_refs_have_a_difference() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let lower = [
+        file("same", "s"),
+        file("changed", "old"),
+        file("gone/deep/x", "x"),
+        file("kind", "file"),
+        Item { mode: 0o600, ..file("mode", "m") },
+        directory("dir"),
+    ];
+    let upper = [
+        file("same", "s"),
+        file("changed", "new"),
+        file("kind/now/a", "dir"),
+        file("mode", "m"),
+        hard_link("mode2", "mode"),
+        Item { mode: 0o700, ..directory("dir") },
+        symlink("link", "same"),
+    ];
+    let (lower, upper) = (apply(&store, None, &lower).await, apply(&store, None, &upper).await);
+    let diff = store.diff(Some(&lower), Some(&upper)).await.unwrap().unwrap();
+    let written = names(&diff.layers()[0].path());
+    assert!(!written.contains(&"same".to_owned()), "{written:?}");
+    let merged = store.merge(&[lower.clone(), diff]).unwrap();
+    let (merged, wanted) = (merged.mount().await.unwrap(), upper.mount().await.unwrap());
+    assert_eq!(tree(merged.path()), tree(wanted.path()));
+
+    let copy = [file("same", "s")];
+    let (a, b) = (apply(&store, None, &copy).await, apply(&store, Some(&lower), &copy).await);
+    let none = store.merge(std::slice::from_ref(&a)).unwrap();
+    assert!(store.diff(Some(&none), Some(&a)).await.unwrap().is_none());
+    let emptied = store.diff(Some(&b), None).await.unwrap().unwrap();
+    let all = store.merge(&[b, emptied]).unwrap();
+    assert!(names(all.mount().await.unwrap().path()).is_empty());
+}
