@@ -21,7 +21,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 pub(crate) use bundle::{Supervisor, enter_supervisor, exec_bundle, start_bundle};
-pub(crate) use devices::{DeviceGuard, device_rules};
+pub(crate) use devices::{DeviceGuard, device_rules, usable as usable_devices};
 pub(crate) use identity::Identity;
 pub(crate) use launch::execute_host;
 pub(crate) use stubs::{StubDirectory, Stubs, remove as remove_stubs};

@@ -10,6 +10,7 @@
 mod capabilities;
 mod cgroup;
 mod container;
+mod device_program;
 mod executor;
 mod native;
 mod network_files;

@@ -205,6 +205,51 @@ pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
     check(result as i32)
 }
 
+/// Loads a program of device control groups (version 2).
+pub(crate) fn load_device_program(program: &[u64]) -> io::Result<OwnedFd> {
+    const PROG_LOAD: i32 = 5;
+    const TYPE_CGROUP_DEVICE: u64 = 15;
+    let mut attributes = [0_u64; 16];
+    // Two words share the first place: the type, and the number of instructions.
+    attributes[0] = words(TYPE_CGROUP_DEVICE as u32, program.len() as u32);
+    attributes[1] = program.as_ptr() as u64;
+    attributes[2] = c"Apache-2.0".as_ptr() as u64;
+    let fd = bpf(PROG_LOAD, &attributes)?;
+    // SAFETY: the call returned a new descriptor that belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches a device program to the control group behind `group`.
+pub(crate) fn attach_device_program(
+    group: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+) -> io::Result<()> {
+    const PROG_ATTACH: i32 = 8;
+    const CGROUP_DEVICE: u32 = 6;
+    const ALLOW_MULTI: u32 = 2;
+    let mut attributes = [0_u64; 16];
+    attributes[0] = words(group.as_raw_fd() as u32, program.as_raw_fd() as u32);
+    attributes[1] = words(CGROUP_DEVICE, ALLOW_MULTI);
+    bpf(PROG_ATTACH, &attributes).map(drop)
+}
+
+/// Two words as they lie in memory one after the other.
+fn words(first: u32, second: u32) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&first.to_ne_bytes());
+    bytes[4..].copy_from_slice(&second.to_ne_bytes());
+    u64::from_ne_bytes(bytes)
+}
+
+fn bpf(command: i32, attributes: &[u64; 16]) -> io::Result<i32> {
+    // SAFETY: the attributes are as large as said, and what they point to outlives the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes))
+    };
+    check(result as i32)?;
+    Ok(result as i32)
+}
+
 /// Removes every capability whose bit is not in `keep` from the bounding set.
 pub(crate) fn limit_bounding_set(keep: u64) -> io::Result<()> {
     for capability in 0..64 {

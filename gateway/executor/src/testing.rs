@@ -62,6 +62,7 @@ pub fn executor_suite() -> &'static [Case] {
         limits_are_set,
         a_sandbox_has_few_privileges,
         device_nodes_of_a_sandbox_are_dead,
+        common_devices_can_be_made,
         an_unconfined_process_may_mount,
         many_layers_make_one_root,
         a_large_environment_arrives,
@@ -509,6 +510,11 @@ async fn device_nodes_of_a_sandbox_are_dead(lab: &Lab<'_>) {
     let output = lab.run(lab.shell(&script.replace("wc -c", "/bin/busybox wc -c"))).await;
     let output = output.expect("starts");
     assert_eq!(output.stdout, "1\n", "{output:?}");
+}
+
+/// Tools that make root file systems check for this before they start.
+async fn common_devices_can_be_made(lab: &Lab<'_>) {
+    lab.print(lab.shell("mknod /tmp/null c 1 3 && echo x > /tmp/null")).await;
 }
 
 async fn an_unconfined_process_may_mount(lab: &Lab<'_>) {

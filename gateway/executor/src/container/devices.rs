@@ -45,7 +45,7 @@ const LINKS: &[(&str, &str)] = &[
 /// Who keeps the device nodes dead that a container makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceGuard {
-    /// The spawner's device control group.
+    /// A control group: the spawner's in version 1, the container's in version 2.
     ControlGroup,
     /// `nodev` on every mount.
     Mounts,
@@ -163,10 +163,18 @@ fn unless_refused(failure: Failure) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The device control group's rules for a sandbox: any node may be made, these may be used.
+/// Character devices that a sandbox may use, by major and minor number, or all minor ones.
+pub(crate) fn usable() -> Vec<(u32, Option<u32>)> {
+    let common = COMMON.iter().map(|(_, major, minor)| (*major, Some(*minor)));
+    // The terminal multiplexer and its terminals.
+    common.chain([(5, Some(2)), (136, None)]).collect()
+}
+
+/// The same as rules of a device control group of version 1; any node may be made.
 pub(crate) fn device_rules() -> impl Iterator<Item = String> {
     let made = ["c *:* m".to_owned(), "b *:* m".to_owned()];
-    let terminals = ["c 5:2 rwm".to_owned(), "c 136:* rwm".to_owned()];
-    let common = COMMON.iter().map(|(_, major, minor)| format!("c {major}:{minor} rwm"));
-    made.into_iter().chain(terminals).chain(common)
+    made.into_iter().chain(usable().into_iter().map(|(major, minor)| {
+        let minor = minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
+        format!("c {major}:{minor} rwm")
+    }))
 }

@@ -19,6 +19,7 @@ use super::protocol::{Command, Failure, Report, Request, Setup, Step, receive, s
 use super::{ARGUMENT_ZERO, socket_pair};
 use crate::cgroup::{Group, Hierarchy};
 use crate::container::{self, Context, DeviceGuard, StubDirectory};
+use crate::device_program::assemble;
 use crate::process::{Network, Process, Security};
 use crate::seccomp::Filter;
 use crate::stdio::set_size;
@@ -58,6 +59,8 @@ struct Server {
     hierarchy: Hierarchy,
     user_namespace: bool,
     devices: DeviceGuard,
+    /// For control groups of version 2.
+    device_program: Option<OwnedFd>,
     /// By number, in the order they were started.
     jobs: BTreeMap<u64, Job>,
     started: u64,
@@ -122,6 +125,7 @@ impl Server {
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
         let user_namespace = crate::userns::inside();
+        let device_program = sys::load_device_program(&assemble(&container::usable_devices())).ok();
         let hierarchy = Hierarchy::detect();
         let devices = if user_namespace {
             DeviceGuard::UserNamespace
@@ -141,6 +145,7 @@ impl Server {
             hierarchy,
             user_namespace,
             devices,
+            device_program,
             jobs,
             started: 0,
         })
@@ -284,6 +289,28 @@ impl Server {
         }
     }
 
+    /// Who keeps the device nodes of a sandbox dead; its own control group, if that can be had.
+    fn device_guard(&self, request: &Request, group: Option<&Group>) -> DeviceGuard {
+        let sandbox = match request {
+            Request::Container(process) => process.security == Security::Sandbox,
+            // The runtime sees to it itself.
+            Request::Bundle { runtime, .. } if runtime.control_groups => {
+                return DeviceGuard::ControlGroup;
+            }
+            _ => false,
+        };
+        let descriptor = group.and_then(Group::descriptor);
+        match (self.devices, descriptor, &self.device_program) {
+            (DeviceGuard::Mounts, Some(group), Some(program)) if sandbox => {
+                match sys::attach_device_program(group, program.as_fd()) {
+                    Ok(()) => DeviceGuard::ControlGroup,
+                    Err(_) => DeviceGuard::Mounts,
+                }
+            }
+            (devices, ..) => devices,
+        }
+    }
+
     /// Whether the container that a second process joins has a network of its own.
     fn has_own_network(&self, request: &Request) -> bool {
         match request {
@@ -324,12 +351,13 @@ impl Server {
         setup: &OwnedFd,
     ) {
         let streams = streams.each_ref().map(|fd| fd.as_fd());
+        let devices = self.device_guard(request, group);
         let Ok(kept) = sys::install_descriptors(streams, setup.as_fd(), entered) else { return };
         let context = Context {
             scratch: &self.scratch,
             filter: &self.filter,
             user_namespace: self.user_namespace,
-            devices: self.devices,
+            devices,
             own_network: self.has_own_network(request),
             kill_inner: matches!(request, Request::BundleExec { .. }),
             setup: kept.setup.as_fd(),
