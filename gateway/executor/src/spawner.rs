@@ -5,6 +5,7 @@
 //! each has a socket of its own, whose closing ends the job. It is the first process of its own
 //! process namespace, so nothing it started outlives it, and it ends when the daemon does.
 
+mod job;
 mod protocol;
 mod server;
 

@@ -13,12 +13,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 use rustix::net::SocketFlags;
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
+use rustix::process::{PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
+use super::job::{Job, JobKind, exit_code};
 use super::protocol::{Command, Failure, Report, Request, Setup, Step, receive, send, unseal};
 use super::{ARGUMENT_ZERO, socket_pair};
 use crate::cgroup::{Group, Hierarchy};
-use crate::container::{self, Context, DeviceGuard, StubDirectory};
+use crate::container::{self, Context, DeviceGuard};
 use crate::device_program::assemble;
 use crate::process::{Network, Process, Security};
 use crate::seccomp::Filter;
@@ -64,44 +65,6 @@ struct Server {
     /// By number, in the order they were started.
     jobs: BTreeMap<u64, Job>,
     started: u64,
-}
-
-/// One process, from its fork until it is cleaned up.
-struct Job {
-    number: u64,
-    pid: Pid,
-    kind: JobKind,
-    /// To the daemon; gone once the daemon lost interest.
-    socket: Option<OwnedFd>,
-    /// To the child; gone once its program runs or will never run.
-    setup: Option<OwnedFd>,
-    failure: Option<Failure>,
-    stubs: Vec<(StubDirectory, OwnedFd)>,
-    terminal: Option<OwnedFd>,
-    group: Option<Group>,
-    own_network: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum JobKind {
-    Container,
-    Exec,
-    Bundle,
-    BundleExec,
-    Host,
-}
-
-impl JobKind {
-    /// The kind of a request's job, and whether it has a terminal.
-    fn of(request: &Request) -> (Self, bool) {
-        match request {
-            Request::Container(process) => (Self::Container, process.tty),
-            Request::Exec { process, .. } => (Self::Exec, process.tty),
-            Request::Bundle { process, .. } => (Self::Bundle, process.tty),
-            Request::BundleExec { process, .. } => (Self::BundleExec, process.tty),
-            Request::Host(_) => (Self::Host, false),
-        }
-    }
 }
 
 /// What the loop woke up for.
@@ -452,73 +415,6 @@ impl Server {
     }
 }
 
-impl Job {
-    /// Reads what the child has said so far.
-    fn hear(&mut self) {
-        while let Some(setup) = &self.setup {
-            match receive::<Setup>(setup) {
-                Ok(Some((Setup::Stubs(directory), descriptors))) => {
-                    self.stubs.extend(descriptors.into_iter().map(|fd| (directory.clone(), fd)));
-                }
-                Ok(Some((Setup::Joined(pid), _))) => {
-                    self.pid = Pid::from_raw(pid).unwrap_or(self.pid);
-                }
-                Ok(Some((Setup::Failed(failure), _))) => self.failure = Some(failure),
-                Ok(None) => {
-                    self.setup = None;
-                    if self.failure.is_none() {
-                        self.report(&Report::Started(self.number));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    self.setup = None;
-                    self.failure = Some(Failure::setup("hear from the child", error));
-                }
-            }
-        }
-    }
-
-    fn kill(&self, signal: i32) {
-        if self.kind == JobKind::BundleExec && signal == libc::SIGKILL && self.setup.is_none() {
-            return sys::request_kill(self.pid);
-        }
-        let Some(signal) = Signal::from_named_raw(signal) else { return };
-        // A process that has just ended needs no signal.
-        rustix::process::kill_process(self.pid, signal).ok();
-        if self.kind == JobKind::Host {
-            rustix::process::kill_process_group(self.pid, signal).ok();
-        }
-    }
-
-    /// Cleans up behind a process that has ended, then says so.
-    fn finish(mut self, status: WaitStatus) {
-        if self.kind == JobKind::Host {
-            // What it left running belongs to it.
-            rustix::process::kill_process_group(self.pid, Signal::KILL).ok();
-        }
-        let oom_killed = self.group.as_ref().is_some_and(Group::oom_killed);
-        container::remove_stubs(&self.stubs);
-        self.stubs.clear();
-        self.terminal = None;
-        if let Some(group) = self.group.take() {
-            group.remove();
-        }
-        let report = match self.failure.take() {
-            Some(failure) => Report::Failed(failure),
-            None => Report::Exited { code: exit_code(status), oom_killed },
-        };
-        self.report(&report);
-    }
-
-    fn report(&self, report: &Report) {
-        if let Some(socket) = &self.socket {
-            // The daemon may have lost interest meanwhile.
-            send(socket, report, &[]).ok();
-        }
-    }
-}
-
 /// Waits in the place of a container that a runtime has started, and ends as it ends.
 fn supervise(started: Result<container::Supervisor, Failure>, setup: OwnedFd) -> ! {
     match started {
@@ -542,10 +438,4 @@ fn namespaces(process: &Process) -> u64 {
         Network::None => libc::CLONE_NEWNET,
     };
     (always | network) as u64
-}
-
-/// Exit code, or 128 + signal.
-fn exit_code(status: WaitStatus) -> u32 {
-    let code = status.exit_status().or_else(|| status.terminating_signal().map(|it| it + 128));
-    code.and_then(|code| u32::try_from(code).ok()).unwrap_or(255)
 }
