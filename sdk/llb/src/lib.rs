@@ -5,25 +5,38 @@
 //! byte what BuildKit's own client would send. Nothing here waits, reads a clock, the environment
 //! or a file, or draws a random number: the same calls give the same bytes. Start with [`State`].
 
-pub mod caps;
+mod state;
+
+mod source;
+
+mod exec;
+mod mount;
+
+mod file;
+mod owner;
+
 mod compose;
+
 mod constraints;
+mod values;
+
 mod deferred;
+
+mod marshal;
+mod source_maps;
+mod vertex;
+
 mod definition;
 mod embedded;
+
 pub mod encode;
-mod exec;
-mod file;
+
+mod dot;
+mod json;
+
+pub mod caps;
 mod gojson;
-mod marshal;
-mod mount;
-mod owner;
 mod path;
-mod source;
-mod source_maps;
-mod state;
-mod values;
-mod vertex;
 mod words;
 
 pub use caps::CapSet;

@@ -1,0 +1,352 @@
+//! What the builder promises, told with small graphs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use expect_test::{Expect, expect};
+use kiln_llb::{
+    Action, BoxError, Constraints, Copy, Definition, DefinitionError, Exec, Image, ImageMeta,
+    ImageRequest, Local, Marshal, MarshalError, MetaResolver, Mkdir, Mkfile, Mount, Owner,
+    Passthrough, PassthroughInput, ResolvedImage, Secret, Sharing, SourceMap, SourceRange, Ssh,
+    State, args,
+};
+use kiln_oci::{Digest, Platform};
+
+fn options() -> Marshal<'static> {
+    Marshal::on(Platform::new("linux", "amd64"))
+}
+
+fn marshal(state: &State) -> Definition {
+    state.marshal(&options()).unwrap()
+}
+
+/// A graph in short: per op its kind, its inputs by position, and what is said about it.
+fn sketch(definition: &Definition) -> String {
+    let ops: Vec<_> = definition.ops().map(Result::unwrap).collect();
+    let position = |wanted: &str| ops.iter().position(|(digest, _)| digest.as_str() == wanted);
+    let json = definition.to_json().unwrap();
+    let mut out = String::new();
+    for ((n, (digest, op)), line) in ops.iter().enumerate().zip(json.lines()) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["Digest"], digest.as_str());
+        let inputs = op
+            .inputs
+            .iter()
+            .map(|input| format!("{}.{}", position(&input.digest).unwrap(), input.index));
+        let inputs: Vec<String> = inputs.collect();
+        let kind = line["Op"]["Op"].as_object().unwrap().keys().next();
+        let kind = kind.map_or("result", String::as_str);
+        let name = line["OpMetadata"]["description"]["llb.customname"].as_str().unwrap_or_default();
+        let words = [kind, &inputs.join(" "), name];
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        out += &format!("{n}: {}\n", words.join(" "));
+    }
+    out
+}
+
+#[track_caller]
+fn check(state: &State, want: &Expect) {
+    want.assert_eq(&sketch(&marshal(state)));
+}
+
+fn command(word: &str) -> Exec {
+    Exec { args: args![word], ..Exec::default() }
+}
+
+#[test]
+fn a_vertex_used_twice_is_sent_once() {
+    let base = State::image("alpine");
+    let (a, b) = (base.run(command("a")).root(), base.run(command("b")).root());
+    check(
+        &State::merge(&[a.clone(), b, a]),
+        &expect![[r#"
+            0: source
+            1: exec 0.0
+            2: exec 0.0
+            3: merge 1.0 2.0 1.0
+            4: result 3.0
+        "#]],
+    );
+}
+
+#[test]
+fn equal_ops_built_apart_are_sent_once() {
+    let image = || State::image("alpine");
+    let copy = Action::copy(image(), "/a", "/b", Copy::default());
+    check(
+        &image().file(copy),
+        &expect![[r#"
+            0: source
+            1: file 0.0
+            2: result 1.0
+        "#]],
+    );
+}
+
+#[test]
+fn a_state_does_not_change_when_it_is_built_upon() {
+    let base = State::image("alpine").with_env("A", "1");
+    let before = marshal(&base.run(command("x")).root());
+    let run = base.with_env("A", "2").with_dir("/d").run(command("x"));
+    drop(run.with_mount(Mount::cache("/c").shared(Sharing::Locked)));
+    assert_eq!(marshal(&base.run(command("x")).root()), before);
+    assert_ne!(marshal(&run.root()), before);
+}
+
+#[test]
+fn each_writable_mount_is_an_output() {
+    let run = State::image("alpine").run(Exec {
+        mounts: vec![
+            Mount::bind("/z", &State::scratch()),
+            Mount::cache("/c"),
+            Mount::bind("/a", &State::scratch()),
+        ],
+        ..command("x")
+    });
+    let head = |state: State| marshal(&state).head().unwrap().unwrap().1;
+    assert_eq!(head(run.root()), 0);
+    assert_eq!(head(run.mount("/a").unwrap()), 1);
+    assert_eq!(head(run.mount("/z").unwrap()), 2);
+    assert!(run.mount("/nowhere").is_none());
+    let error = run.mount("/c").unwrap().marshal(&options()).unwrap_err();
+    assert_eq!(error.to_string(), "invalid mount: /c");
+}
+
+#[test]
+fn a_command_that_cannot_write_leaves_its_root_as_it_was() {
+    let base = State::image("alpine");
+    let run = base.run(Exec { readonly_root: true, ..command("x") });
+    assert_eq!(marshal(&run.root()), marshal(&base));
+}
+
+#[test]
+fn the_same_calls_give_the_same_bytes_anywhere() {
+    fn graph() -> State {
+        let source = State::local("context", Local { session_id: "s".into(), ..Local::default() });
+        let base = State::image("alpine").with_env("B", "1").with_env("A", "2");
+        let run = base.run(Exec {
+            mounts: vec![Mount::bind("/src", &source).readonly(), Mount::cache("/c")],
+            secrets: vec![Secret::file("token", "/run/token"), Secret::env("token", "TOKEN")],
+            ssh: vec![Ssh::default()],
+            ..command("x")
+        });
+        let owner = Some(Owner::parse("app:0"));
+        let mkdir = Action::mkdir("/d", Mkdir { owner, ..Mkdir::default() });
+        State::merge(&[base, run.root().file(mkdir)])
+    }
+    let want = marshal(&graph()).to_bytes();
+    let threads: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(|| marshal(&graph()).to_bytes())).collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), want);
+    }
+    let graph = graph();
+    assert_eq!(marshal(&graph), marshal(&graph));
+}
+
+#[test]
+fn a_chain_of_twenty_thousand_commands_fits_a_small_stack() {
+    let long = || {
+        let base = State::image("alpine");
+        let state = (0..20_000).fold(base, |state, n| {
+            state.run(Exec { args: args!["step", n.to_string()], ..Exec::default() }).root()
+        });
+        let definition = marshal(&state);
+        drop(state);
+        let again = State::from_definition(&definition).unwrap();
+        assert_eq!(marshal(&again).def.len(), 20_002);
+    };
+    let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(long).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_definition_can_be_built_upon_and_keeps_what_was_said() {
+    let map = SourceMap::new("Buildfile", "Build", "FROM alpine\n");
+    let constraints = Constraints {
+        locations: vec![map.location([SourceRange::lines(1, 1)])],
+        ..Constraints::named("load")
+    };
+    let base = State::image_with("alpine", Image { constraints, ..Image::default() });
+    let first = marshal(&base.run(command("x")).root());
+    let again =
+        State::from_definition(&Definition::from_bytes(&first.to_bytes()).unwrap()).unwrap();
+    assert_eq!(marshal(&again), first);
+    check(
+        &again.file(Action::mkfile("/a", "1", Mkfile::default())),
+        &expect![[r#"
+            0: source load
+            1: exec 0.0
+            2: file 1.0
+            3: result 2.0
+        "#]],
+    );
+}
+
+#[test]
+fn a_definition_with_a_hole_is_refused() {
+    let mut definition = marshal(&State::image("alpine").run(command("x")).root());
+    definition.def.remove(0);
+    let error = State::from_definition(&definition).unwrap_err();
+    assert!(matches!(error, DefinitionError::MissingInput { .. }), "{error}");
+    definition.def = vec![b"\xff".to_vec().into()];
+    let error = State::from_definition(&definition).unwrap_err();
+    assert!(matches!(error, DefinitionError::DecodeOp { .. }), "{error}");
+    definition.def = vec![b"".to_vec().into()];
+    let error = State::from_definition(&definition).unwrap_err();
+    assert!(matches!(error, DefinitionError::NoTerminal(_)), "{error}");
+}
+
+#[test]
+fn a_definition_whose_locations_name_no_file_is_refused() {
+    let mut definition = marshal(&State::image("alpine"));
+    let source = definition.source.as_mut().unwrap();
+    for locations in source.locations.values_mut() {
+        locations.locations.push(kiln_wire::pb::Location { source_index: -1, ranges: vec![] });
+    }
+    let error = State::from_definition(&definition).unwrap_err();
+    assert!(matches!(error, DefinitionError::MissingSource(-1)), "{error}");
+}
+
+struct Counting(AtomicUsize);
+
+impl MetaResolver for Counting {
+    fn resolve(&self, request: &ImageRequest<'_>) -> Result<ResolvedImage, BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let mut config = kiln_oci::ImageConfig::default();
+        config.config.env = vec!["PATH=/opt/bin".into()];
+        config.config.working_dir = "/opt".into();
+        let digest = Some(Digest::sha256(request.reference));
+        Ok(ResolvedImage { reference: request.reference.into(), digest, config })
+    }
+}
+
+#[test]
+fn an_image_config_is_asked_for_once_and_inherited() {
+    let image = Image { meta: ImageMeta::ConfigAndDigest, ..Image::default() };
+    let base = State::image_with("alpine", image);
+    assert!(base.values().is_none(), "nobody was asked yet");
+    let state = base.run(command("a")).root().with_dir("sub").run(command("b")).root();
+    let resolver = Counting(AtomicUsize::new(0));
+    let definition = state.marshal(&Marshal { resolver: Some(&resolver), ..options() }).unwrap();
+    assert_eq!(resolver.0.load(Ordering::Relaxed), 1);
+    let json = definition.to_json().unwrap();
+    assert!(json.contains("alpine:latest@sha256:"), "{json}");
+    assert!(json.contains(r#""env":["PATH=/opt/bin"],"cwd":"/opt/sub""#), "{json}");
+    let error = state.marshal(&options()).unwrap_err();
+    assert!(error.to_string().starts_with("no resolver to ask"), "{error}");
+}
+
+#[test]
+fn a_deferred_state_may_turn_out_to_be_scratch() {
+    let nothing = State::image("alpine").deferred(|_, _| Ok(State::scratch()));
+    assert!(marshal(&nothing).is_empty());
+    check(
+        &nothing.file(Action::mkdir("/d", Mkdir::default())),
+        &expect![[r#"
+            0: file
+            1: result 0.0
+        "#]],
+    );
+}
+
+#[test]
+fn a_failing_closure_fails_the_graph_with_its_words() {
+    let state = State::scratch().deferred(|_, _| Err("the moon is wrong".into()));
+    let error = State::merge(&[State::image("a"), state]).marshal(&options()).unwrap_err();
+    assert_eq!(error.to_string(), "the moon is wrong");
+    assert!(matches!(error, MarshalError::Deferred(_)));
+}
+
+#[test]
+fn what_changed_between_a_state_and_itself_is_nothing() {
+    let state = State::image("alpine").run(command("x")).root();
+    assert!(State::diff(&state, &state.with_env("A", "1")).is_scratch());
+}
+
+#[test]
+fn a_state_waits_for_what_it_requires() {
+    let lint = State::image("alpine").run(command("lint")).root();
+    check(
+        &State::image("busybox").requires("checks", &[lint.clone(), State::scratch()]),
+        &expect![[r#"
+            0: source
+            1: source
+            2: exec 1.0
+            3: passthrough 0.0 2.0
+            4: result 3.0
+        "#]],
+    );
+    let input = |output| PassthroughInput { state: lint.clone(), output };
+    let through = Passthrough::new("p", &[input(false), input(true)], Constraints::default());
+    let error = through.state(1).marshal(&options()).unwrap_err();
+    assert_eq!(error.to_string(), "invalid passthrough output 1");
+}
+
+#[test]
+fn equal_source_files_are_sent_once_and_states_of_files_come_along() {
+    let file = |text: &str| SourceMap::new("F", "L", text);
+    let at = |map: &SourceMap| Constraints {
+        locations: vec![map.location([SourceRange::lines(1, 2)])],
+        ..Constraints::default()
+    };
+    let state =
+        State::image_with("alpine", Image { constraints: at(&file("same")), ..Image::default() });
+    let run = state.run(Exec { constraints: at(&file("same")), ..command("x") });
+    let run = run.root().run(Exec { constraints: at(&file("other")), ..command("y") });
+    let source = marshal(&run.root()).source.unwrap();
+    assert_eq!(source.infos.len(), 2);
+    let indexes = source.locations.values().flat_map(|l| &l.locations).map(|l| l.source_index);
+    let mut indexes: Vec<i32> = indexes.collect();
+    indexes.sort_unstable();
+    assert_eq!(indexes, [0, 0, 1]);
+}
+
+#[test]
+fn a_graph_shows_as_json_and_as_a_drawing() {
+    let src = State::local("context", Local { session_id: "s1".into(), ..Local::default() });
+    let run = State::image("alpine").run(Exec {
+        mounts: vec![Mount::bind("/src", &src).readonly()],
+        constraints: Constraints { ignore_cache: true, ..Constraints::named("<build>") },
+        ..command("make")
+    });
+    let owner = Some(Owner::parse("root:app"));
+    let state = State::scratch().file([
+        Action::mkdir("/bin", Mkdir::default()),
+        Action::copy(run.root(), "/out", "/bin/out", Copy { owner, ..Copy::default() }),
+        Action::mkfile("/hi", "hi\n", Mkfile::default()),
+    ]);
+    let definition = marshal(&state);
+    expect![[r#"
+        {"Op":{"Op":{"source":{"identifier":"docker-image://docker.io/library/alpine:latest"}},"platform":{"Architecture":"amd64","OS":"linux"},"constraints":{}},"Digest":"sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51","OpMetadata":{"caps":{"source.image":true}}}
+        {"Op":{"Op":{"source":{"identifier":"local://context","attrs":{"local.session":"s1"}}},"constraints":{}},"Digest":"sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79","OpMetadata":{"caps":{"source.local":true,"source.local.sessionid":true}}}
+        {"Op":{"inputs":[{"digest":"sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51"},{"digest":"sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79"}],"Op":{"exec":{"meta":{"args":["make"],"cwd":"/","removeMountStubsRecursive":true},"mounts":[{"dest":"/"},{"input":1,"dest":"/src","output":-1,"readonly":true}]}},"platform":{"Architecture":"amd64","OS":"linux"},"constraints":{}},"Digest":"sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583","OpMetadata":{"ignore_cache":true,"description":{"llb.customname":"\u003cbuild\u003e"},"caps":{"exec.meta.base":true,"exec.mount.bind":true}}}
+        {"Op":{"inputs":[{"digest":"sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583"}],"Op":{"file":{"actions":[{"input":-1,"secondaryInput":-1,"output":-1,"Action":{"mkdir":{"path":"/bin","mode":493,"timestamp":-1}}},{"input":1,"secondaryInput":0,"output":-1,"Action":{"copy":{"src":"/out","dest":"/bin/out","owner":{"user":{"User":{}},"group":{"User":{"byName":{"name":"app","input":-1}}}},"mode":-1,"timestamp":-1}}},{"input":2,"secondaryInput":-1,"output":0,"Action":{"mkfile":{"path":"/hi","mode":420,"data":"aGkK","timestamp":-1}}}]}},"constraints":{}},"Digest":"sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48","OpMetadata":{"caps":{"file.base":true}}}
+        {"Op":{"inputs":[{"digest":"sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48"}],"Op":{}},"Digest":"sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e","OpMetadata":{"caps":{"constraints":true,"meta.description":true,"meta.ignorecache":true,"platform":true}}}
+    "#]]
+    .assert_eq(&definition.to_json().unwrap());
+    expect![[r#"
+        digraph {
+          "sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51" [label="docker-image://docker.io/library/alpine:latest" shape="ellipse"];
+          "sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79" [label="local://context" shape="ellipse"];
+          "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label="make" shape="box"];
+          "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" [label="mkdir{path=/bin},copy{src=/out, dest=/bin/out},mkfile{path=/hi}" shape="note"];
+          "sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" [label="sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" shape="plaintext"];
+          "sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51" -> "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label=""];
+          "sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79" -> "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label="/src"];
+          "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" -> "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" [label=""];
+          "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" -> "sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" [label=""];
+        }
+    "#]].assert_eq(&definition.to_dot().unwrap());
+}
+
+#[test]
+fn states_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>(value: T) -> Arc<T> {
+        Arc::new(value)
+    }
+    let state = shared(State::image("alpine").run(command("x")));
+    let other = Arc::clone(&state);
+    let thread = std::thread::spawn(move || marshal(&other.root()));
+    assert_eq!(thread.join().unwrap(), marshal(&state.root()));
+}
