@@ -1,0 +1,90 @@
+//! Local directories the daemon may read, by name.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_filesync::send::MapStat;
+use kiln_filesync::{Filter, OnProgress, Root, SendOptions};
+use kiln_wire::proto::filetree::Packet;
+use kiln_wire::proto::session_files::file_sync_server::FileSync;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::attach::export::with_work;
+use crate::attach::header;
+
+/// Packets waiting for the connection.
+const QUEUE: usize = 128;
+
+/// A directory, and what is said about what is in it.
+#[derive(Debug, Clone, Default)]
+pub struct LocalDir {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Changes entries before they are sent.
+    pub map: Option<MapStat>,
+    /// Hears how much of it was sent.
+    pub progress: OnProgress,
+}
+
+impl<P: Into<PathBuf>> From<P> for LocalDir {
+    fn from(path: P) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct LocalDirsService(pub(crate) Arc<BTreeMap<String, LocalDir>>);
+
+impl LocalDirsService {
+    pub(crate) const METHODS: &[&str] = &["/moby.filesync.v1.FileSync/DiffCopy"];
+}
+
+#[tonic::async_trait]
+impl FileSync for LocalDirsService {
+    async fn diff_copy(
+        &self,
+        request: Request<Streaming<Packet>>,
+    ) -> Result<Response<BoxStream<Packet>>, Status> {
+        let metadata = request.metadata();
+        let name = header::first(metadata, "dir-name")?;
+        let filter = Filter {
+            include: header::all(metadata, "include-patterns")?,
+            exclude: header::all(metadata, "exclude-patterns")?,
+            follow_paths: header::all(metadata, "followpaths")?,
+        };
+        let directory = self
+            .0
+            .get(&name)
+            .ok_or_else(|| Status::not_found(format!("no local directory is named {name:?}")))?;
+        let root =
+            Root::open(&directory.path).map_err(|error| Status::not_found(with_cause(&error)))?;
+        let LocalDir { map, progress, .. } = directory.clone();
+        // Who owns the files here means nothing at the daemon, and would change the build's result.
+        let options = SendOptions { filter, reset_owner: true, map, progress };
+        let (packets, outgoing) = mpsc::channel(QUEUE);
+        let incoming = request.into_inner();
+        let send = async move {
+            kiln_filesync::send(root, options, incoming, packets)
+                .await
+                .map(drop)
+                .map_err(|error| Status::aborted(with_cause(&error)))
+        };
+        Ok(Response::new(with_work(ReceiverStream::new(outgoing), send)))
+    }
+}
+
+/// An error and what is beneath it, in one line.
+pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

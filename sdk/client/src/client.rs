@@ -1,0 +1,172 @@
+//! A connection to a daemon, and the calls that are not builds.
+
+use std::io;
+
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use hyper_util::rt::TokioIo;
+use kiln_wire::MAX_MESSAGE_BYTES;
+use kiln_wire::channel::{self, Io};
+use kiln_wire::proto::control::control_client::ControlClient;
+use kiln_wire::proto::control::{
+    DiskUsageRequest, InfoRequest, ListWorkersRequest, PruneRequest, StatusRequest, StatusResponse,
+    UsageRecord,
+};
+use kiln_wire::proto::types::{BuildkitVersion, WorkerRecord};
+use kiln_wire::status::RichStatus;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::address::{Address, AddressError};
+
+/// Flow control windows, in bytes; the same as inside sessions.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Nobody answers there.
+    #[error("cannot connect to the build daemon at {address}; is it running?")]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// What the system says.
+        source: tonic::transport::Error,
+    },
+}
+
+/// A connection to a daemon; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to an address such as `unix:///run/kiln/kilnd.sock`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn connect(address: &str) -> Result<Self, ConnectError> {
+        let address: Address = address.parse()?;
+        let connected = match &address {
+            Address::Tcp(host) => match Endpoint::from_shared(format!("http://{host}")) {
+                Ok(endpoint) => windows(endpoint).connect().await,
+                Err(_) => return Err(AddressError(address.to_string()).into()),
+            },
+            Address::Unix(path) => {
+                let path = path.clone();
+                let connector = tower::service_fn(move |_| {
+                    let path = path.clone();
+                    async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
+                });
+                windows(Endpoint::from_static("http://localhost"))
+                    .connect_with_connector(connector)
+                    .await
+            }
+        };
+        match connected {
+            Ok(channel) => Ok(Self { channel }),
+            Err(source) => Err(ConnectError::Unreachable { address: address.to_string(), source }),
+        }
+    }
+
+    /// Connects over a byte stream whose other end a daemon serves, such as one in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Unreachable`] if the stream is closed.
+    pub async fn from_io(io: impl Io) -> Result<Self, ConnectError> {
+        let connected = channel::connect(io).await;
+        let channel = connected.map_err(|source| ConnectError::Unreachable {
+            address: "this process".into(),
+            source,
+        })?;
+        Ok(Self { channel })
+    }
+
+    /// The connection itself, for services this type does not know.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(crate) fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// What the daemon is.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon says.
+    pub async fn info(&self) -> Result<BuildkitVersion, RichStatus> {
+        let answer = self.control().info(InfoRequest {}).await.map_err(|status| said(&status))?;
+        Ok(answer.into_inner().buildkit_version.unwrap_or_default())
+    }
+
+    /// The daemon's workers, the default one first.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon says.
+    pub async fn list_workers(&self, filter: Vec<String>) -> Result<Vec<WorkerRecord>, RichStatus> {
+        let request = ListWorkersRequest { filter };
+        let answer = self.control().list_workers(request).await.map_err(|status| said(&status))?;
+        Ok(answer.into_inner().record)
+    }
+
+    /// What takes room in the build cache.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon says.
+    pub async fn disk_usage(
+        &self,
+        request: DiskUsageRequest,
+    ) -> Result<Vec<UsageRecord>, RichStatus> {
+        let answer = self.control().disk_usage(request).await.map_err(|status| said(&status))?;
+        Ok(answer.into_inner().record)
+    }
+
+    /// Prunes the build cache; yields what was deleted while it is.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon says.
+    pub async fn prune(
+        &self,
+        request: PruneRequest,
+    ) -> Result<BoxStream<'static, Result<UsageRecord, RichStatus>>, RichStatus> {
+        let answer = self.control().prune(request).await.map_err(|status| said(&status))?;
+        Ok(answer.into_inner().map_err(|status| said(&status)).boxed())
+    }
+
+    /// Follows the progress of a build, running or recorded.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon says.
+    pub async fn status(
+        &self,
+        build: &str,
+    ) -> Result<BoxStream<'static, Result<StatusResponse, RichStatus>>, RichStatus> {
+        let request = StatusRequest { r#ref: build.to_owned() };
+        let answer = self.control().status(request).await.map_err(|status| said(&status))?;
+        Ok(answer.into_inner().map_err(|status| said(&status)).boxed())
+    }
+}
+
+fn windows(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+}
+
+pub(crate) fn said(status: &tonic::Status) -> RichStatus {
+    RichStatus::from_status(status)
+}
