@@ -92,7 +92,8 @@ mod tests {
     fn a_step_counts_once_however_often_it_is_told() {
         let vertex = |name: &str, cached| {
             let started = Vertex::new(Digest::sha256(name), name);
-            let ended = Vertex { cached, completed: Some(SystemTime::UNIX_EPOCH), ..started.clone() };
+            let ended =
+                Vertex { cached, completed: Some(SystemTime::UNIX_EPOCH), ..started.clone() };
             [Progress::Vertex(started), Progress::Vertex(ended)]
         };
         let mut metrics = CacheMetrics::default();

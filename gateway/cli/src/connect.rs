@@ -94,8 +94,8 @@ async fn open_tls(
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, TlsError> {
     let host = url.strip_prefix("tcp://").ok_or_else(|| TlsError::NotTcp(url.to_owned()))?;
     let name = tls.server_name.clone().unwrap_or_else(|| host_name(host).to_owned());
-    let name = ServerName::try_from(name.clone())
-        .map_err(|source| TlsError::Name { name, source })?;
+    let name =
+        ServerName::try_from(name.clone()).map_err(|source| TlsError::Name { name, source })?;
     let connector = TlsConnector::from(Arc::new(client_config(tls)?));
     let failed = |source| TlsError::Unreachable { address: url.to_owned(), source };
     let stream = TcpStream::connect(host).await.map_err(failed)?;

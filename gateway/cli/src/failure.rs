@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use kiln_client::SolveError;
 use kiln_wire::status::{RichStatus, Source};
 
 /// Lines shown around the marked ones.
@@ -41,6 +42,7 @@ fn story(error: &anyhow::Error) -> String {
             story += ": ";
         }
         story += &message;
+        // What is beneath a status is how it travelled.
         if cause.is::<tonic::Status>() {
             break;
         }
@@ -49,8 +51,13 @@ fn story(error: &anyhow::Error) -> String {
 }
 
 fn rich_status(cause: &(dyn std::error::Error + 'static)) -> Option<RichStatus> {
-    let status = cause.downcast_ref::<tonic::Status>().map(RichStatus::from_status);
-    status.or_else(|| cause.downcast_ref::<RichStatus>().cloned())
+    if let Some(status) = cause.downcast_ref::<tonic::Status>() {
+        return Some(RichStatus::from_status(status));
+    }
+    match cause.downcast_ref::<SolveError>() {
+        Some(SolveError::Daemon(status)) => Some(status.clone()),
+        _ => cause.downcast_ref::<RichStatus>().cloned(),
+    }
 }
 
 /// The lines of a user's file around the ranges, `>>>` before those that are meant; empty if the
@@ -146,7 +153,10 @@ mod tests {
 
     use super::*;
 
-    fn source(text: &str, ranges: &[((i32, i32), (i32, i32))]) -> Source {
+    /// A line and a column.
+    type Place = (i32, i32);
+
+    fn source(text: &str, ranges: &[(Place, Place)]) -> Source {
         let position = |(line, character)| Some(Position { line, character });
         Source {
             info: SourceInfo {
@@ -167,7 +177,7 @@ mod tests {
         let status =
             RichStatus::new(Code::Unknown, "process \"/bin/sh -c false\" did not complete")
                 .with(Detail::Source(source(file, &[((3, 0), (4, 0))])));
-        let error = anyhow::Error::new(status.to_status()).context("failed to solve");
+        let error = anyhow::Error::new(SolveError::Daemon(status)).context("failed to solve");
         expect![[r#"
             Dockerfile:3
             --------------------

@@ -19,6 +19,7 @@ mod options;
 mod output;
 mod pack;
 mod progress;
+mod solve_request;
 mod source_policy;
 mod usage;
 mod workers;
@@ -94,8 +95,7 @@ fn complain(text: &str) {
 }
 
 fn start_logs(global: &Global) {
-    let level =
-        if global.debug { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    let level = if global.debug { tracing::Level::DEBUG } else { tracing::Level::WARN };
     let logs = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
     match global.log_format {
         LogFormat::Text => logs.init(),

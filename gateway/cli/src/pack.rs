@@ -9,10 +9,12 @@ mod image;
 mod layer;
 mod layout;
 mod libraries;
+mod registry;
 mod search;
 mod sink;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use image::{Blob, FrontendImage, ImageOptions, PackError};
+pub(crate) use image::{FrontendImage, ImageOptions};
+pub(crate) use registry::RegistrySink;
 pub(crate) use sink::{ImageSink, PackTarget};

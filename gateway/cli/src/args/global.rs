@@ -12,7 +12,7 @@ pub(crate) struct Global {
     /// [env: BUILDKIT_HOST]
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub addr: Option<String>,
-    /// Log what happens, and show the causes of errors
+    /// Log what happens
     #[arg(long, global = true)]
     pub debug: bool,
     /// How logs are written

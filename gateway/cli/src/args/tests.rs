@@ -9,7 +9,8 @@ use super::Cli;
 fn page(command: &mut clap::Command, path: &str) -> String {
     let path = format!("{path}{}", command.get_name());
     let mut text = format!("$ {path} --help\n{}\n", command.render_help());
-    for below in command.get_subcommands_mut().filter(|c| c.get_name() != "help" && !c.is_hide_set())
+    for below in
+        command.get_subcommands_mut().filter(|c| c.get_name() != "help" && !c.is_hide_set())
     {
         text += &page(below, &format!("{path} "));
     }

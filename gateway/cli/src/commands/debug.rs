@@ -37,9 +37,12 @@ async fn list_workers(context: &Context, args: WorkersArgs) -> anyhow::Result<()
 async fn info(context: &Context, args: InfoArgs) -> anyhow::Result<()> {
     let version = context.connect().await?.info().await.context("failed to call info")?;
     let text = match args.format {
-        Format::Json => format!("{}\n", serde_json::json!({
-            "buildkitVersion": workers::version_json(&version),
-        })),
+        Format::Json => format!(
+            "{}\n",
+            serde_json::json!({
+                "buildkitVersion": workers::version_json(&version),
+            })
+        ),
         Format::Table => workers::version_text(&version),
     };
     Ok(print(&text)?)

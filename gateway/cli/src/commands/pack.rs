@@ -2,27 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use kiln_oci::{Platform, Reference};
+use kiln_registry::NoCredentials;
 
 use super::Context;
 use crate::args::PackArgs;
+use crate::embedded;
 use crate::options::OptionError;
 use crate::output::print;
-use crate::pack::{FrontendImage, ImageOptions, PackTarget};
+use crate::pack::{FrontendImage, ImageOptions, ImageSink, PackTarget, RegistrySink};
 
 /// Packs, writes, and prints the name and digest of the image.
 pub(crate) async fn run(context: &Context, args: PackArgs) -> anyhow::Result<()> {
     let request = PackRequest::decide(args, context.environment.stdout_terminal)?;
-    let image =
-        FrontendImage::pack(Path::new("/"), &request.executable, &request.options)
-            .context("failed to pack")?;
+    let image = FrontendImage::pack(Path::new("/"), &request.executable, &request.options)
+        .context("failed to pack")?;
     let digest = image.manifest.descriptor.digest.clone();
     let PackRequest { target, name, .. } = &request;
     if !target.write(&image, name.as_ref()).context("failed to write the image")? {
         let name = name.as_ref().context("the image needs a name: add --name")?;
-        context.image_sink(target)?.put(&image, name).await.context("failed to store the image")?;
+        sink(context, target)
+            .await?
+            .put(&image, name)
+            .await
+            .context("failed to store the image")?;
     }
     let line = match name {
         Some(name) => format!("{name}@{digest}\n"),
@@ -34,6 +40,14 @@ pub(crate) async fn run(context: &Context, args: PackArgs) -> anyhow::Result<()>
         _ => print(&line)?,
     }
     Ok(())
+}
+
+/// What takes images that do not go to this machine's disk.
+async fn sink(context: &Context, target: &PackTarget) -> anyhow::Result<Box<dyn ImageSink>> {
+    match target {
+        PackTarget::Registry => Ok(Box::new(RegistrySink::new(Arc::new(NoCredentials)))),
+        _ => embedded::image_sink(&context.endpoint).await,
+    }
 }
 
 /// The arguments, typed.

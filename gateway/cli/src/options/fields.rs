@@ -17,7 +17,7 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// If it is not one line of CSV, or a field has no `=`.
+    /// If its quotes do not match, or a field has no `=`.
     pub(crate) fn parse(flag: &'static str, text: &str) -> Result<Self, OptionError> {
         let mut values = BTreeMap::new();
         for field in split(flag, text)? {
@@ -92,16 +92,54 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 fn split(flag: &'static str, text: &str) -> Result<Vec<String>, OptionError> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
-    let mut rows = reader.records();
-    let fields = match rows.next() {
-        None => return Err(OptionError::new(flag, text, "is empty")),
-        Some(Err(error)) => return Err(OptionError::new(flag, text, error.to_string())),
-        Some(Ok(row)) => row.iter().map(str::to_owned).collect(),
-    };
-    match rows.next() {
-        None => Ok(fields),
-        Some(_) => Err(OptionError::new(flag, text, "has more than one line")),
+    if text.is_empty() {
+        return Err(OptionError::new(flag, text, "is empty"));
+    }
+    row(text).map_err(|reason| OptionError::new(flag, text, reason))
+}
+
+/// The fields of one row: split at commas, unless they are within quotes; two quotes are one.
+fn row(text: &str) -> Result<Vec<String>, &'static str> {
+    let mut fields = Vec::new();
+    let mut rest = Some(text);
+    while let Some(start) = rest {
+        let (field, after) = match start.strip_prefix('"') {
+            Some(quoted) => quoted_field(quoted)?,
+            None => {
+                let (field, after) = match start.split_once(',') {
+                    Some((field, after)) => (field, Some(after)),
+                    None => (start, None),
+                };
+                if field.contains('"') {
+                    return Err("has a quote inside a field that does not begin with one");
+                }
+                (field.to_owned(), after)
+            }
+        };
+        fields.push(field);
+        rest = after;
+    }
+    Ok(fields)
+}
+
+/// A field after its first quote, and what follows its comma.
+fn quoted_field(text: &str) -> Result<(String, Option<&str>), &'static str> {
+    let mut field = String::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = rest.split_once('"').ok_or("has a quote that is never closed")?;
+        field += part;
+        match after.strip_prefix('"') {
+            Some(after) => {
+                field.push('"');
+                rest = after;
+            }
+            None if after.is_empty() => return Ok((field, None)),
+            None => {
+                let after = after.strip_prefix(',').ok_or("has text after a closing quote")?;
+                return Ok((field, Some(after)));
+            }
+        }
     }
 }
 
@@ -123,6 +161,28 @@ mod tests {
         let error = |text| Fields::parse("--output", text).unwrap_err().to_string();
         assert_eq!(error("type=a,b"), r#"--output "type=a,b": "b" should be key=value"#);
         assert_eq!(error(""), r#"--output "": is empty"#);
-        assert_eq!(error("a=b\nc=d"), r#"--output "a=b\nc=d": has more than one line"#);
+    }
+
+    #[test]
+    fn rows_are_split_as_gos_csv_does() {
+        for (text, fields) in [
+            ("a", &["a"][..]),
+            (r#""a,b",c"#, &["a,b", "c"]),
+            (r#"a,"b""c""#, &["a", "b\"c"]),
+            (",a,", &["", "a", ""]),
+            ("a\nb", &["a\nb"]),
+            (r#" a ,"b""#, &[" a ", "b"]),
+            (r#""","""#, &["", ""]),
+            ("'a,b'", &["'a", "b'"]),
+        ] {
+            assert_eq!(
+                row(text).as_deref(),
+                Ok(&fields.iter().map(ToString::to_string).collect::<Vec<_>>()[..]),
+                "{text}"
+            );
+        }
+        for text in [r#""unclosed"#, r#"a"b"#, r#"a,"b"c"#] {
+            assert!(row(text).is_err(), "{text}");
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn named_paths(
         };
         if paths
             .insert(name.to_owned(), PathBuf::from(path))
-            .is_some_and(|old| old != PathBuf::from(path))
+            .is_some_and(|old| old.as_os_str() != path)
         {
             return Err(OptionError::new(flag, text, format!("{name} has another path already")));
         }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use kiln_progress::Progress;
 
-use super::colours::Palette;
+use super::colours::{Palette, Tone};
 use super::error_block;
 use super::mode::Chosen;
 use super::model::Model;
@@ -113,7 +113,7 @@ impl Tty {
         for step in self.model.steps().iter().filter(|step| step.is_shown()) {
             out.extend(error_block::text(step, ERROR_LINES, self.colour).into_bytes());
         }
-        out.extend(warnings(&self.model).into_bytes());
+        out.extend(self.canvas.paint(&warnings(&self.model), Tone::Warning));
         out
     }
 }

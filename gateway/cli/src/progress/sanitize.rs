@@ -54,7 +54,7 @@ fn escape_sequence(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Strin
     sequence.push(kind);
     match kind {
         '[' => {
-            while let Some(c) = rest.next() {
+            for c in rest.by_ref() {
                 sequence.push(c);
                 if ('\u{40}'..='\u{7e}').contains(&c) {
                     break;

@@ -10,7 +10,7 @@ use crossterm::terminal::{Clear, ClearType};
 use std::io;
 use unicode_width::UnicodeWidthStr;
 
-use super::colours::Palette;
+use super::colours::{Palette, Tone};
 use super::screen::{Frame, Size};
 
 /// Knows what is on the screen.
@@ -37,6 +37,16 @@ impl Canvas {
         self.queue_frame(&mut out, &frame, size).ok();
         self.drawn = frame;
         self.started = true;
+        out
+    }
+
+    /// Text in the colour of a tone, to follow the last frame.
+    pub(crate) fn paint(&self, text: &str, tone: Tone) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self.palette.colour(tone) {
+            Some(colour) => queue!(out, SetForegroundColor(colour), Print(text), ResetColor).ok(),
+            None => queue!(out, Print(text)).ok(),
+        };
         out
     }
 
@@ -80,7 +90,6 @@ impl Canvas {
 
 #[cfg(test)]
 mod tests {
-    use super::super::colours::Tone;
     use super::super::screen::FrameLine;
     use super::*;
 

@@ -1,0 +1,144 @@
+//! `build`: opens what the build needs, runs it, shows its progress, writes what comes of it.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context as _, bail};
+use kiln_client::{Client, Session, SolveOptions, SolveResult};
+use kiln_progress::Progress;
+
+use super::Context;
+use super::debug::read_definition;
+use crate::args::BuildArgs;
+use crate::build_command::{BuildCommand, Input};
+use crate::cache_metrics::CacheMetrics;
+use crate::metadata;
+use crate::progress::{Display, DisplayOptions, Palette, to_json_line, watch};
+use crate::solve_request::{BuildInput, session, solve_options};
+use crate::source_policy;
+
+/// How many lines of output a running step shows, unless the environment says otherwise.
+const TTY_LOG_LINES: usize = 6;
+
+/// Decides, prepares, builds.
+pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()> {
+    let command = BuildCommand::decide(args, &context.environment, &|path| path.is_file())?;
+    if command.proxy_network {
+        bail!("--proxy-network is not supported by this client");
+    }
+    if !command.registry_tls.is_empty() {
+        tracing::warn!(
+            "the daemon fetches tokens itself; its configuration holds the TLS of registries"
+        );
+    }
+    let options = prepare(&command).await?;
+    let session = session(&command, &context.environment)?;
+    if let Some(path) = &command.files.build_id {
+        write_file(path, options.id.as_bytes())?;
+    }
+    let client = context.connect().await?;
+    let result = solve(context, &command, client, options, session).await?;
+    if let Some(path) = &command.files.metadata {
+        write_file(path, metadata::to_json(&result.exporter_response).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Reads what the request is made of.
+async fn prepare(command: &BuildCommand) -> anyhow::Result<SolveOptions> {
+    let policy = match &command.files.source_policy {
+        None => None,
+        Some(path) => {
+            let json = std::fs::read_to_string(path)
+                .with_context(|| format!("failed to read {}", path.display()))?;
+            let policy = source_policy::parse(&json)
+                .with_context(|| format!("failed to parse {}", path.display()))?;
+            Some(policy)
+        }
+    };
+    let input = match &command.input {
+        Input::Frontend { name, options } => {
+            BuildInput::Frontend { name: name.clone(), options: options.clone() }
+        }
+        Input::Definition => {
+            let read = || read_definition(io::stdin().lock());
+            BuildInput::Definition(tokio::task::spawn_blocking(read).await??)
+        }
+    };
+    Ok(SolveOptions { source_policy: policy, ..solve_options(command, input)? })
+}
+
+/// Builds and shows progress until both are done, or the user has had enough.
+async fn solve(
+    context: &Context,
+    command: &BuildCommand,
+    client: Client,
+    options: SolveOptions,
+    session: Session,
+) -> anyhow::Result<SolveResult> {
+    let started = Instant::now();
+    let (sender, receiver) = kiln_progress::channel();
+    let display = display(context, command)?;
+    let mut trace = command.files.trace.as_deref().map(create).transpose()?;
+    let mut metrics = CacheMetrics::default();
+    let mut observe = |batch: &[Progress]| {
+        metrics.observe(batch);
+        match &mut trace {
+            Some(trace) => trace.write_all(to_json_line(batch).as_bytes()),
+            None => Ok(()),
+        }
+    };
+    let build = async {
+        tokio::select! {
+            result = client.solve(options, session, sender) => result.context("failed to solve"),
+            signal = interrupted() => {
+                signal?;
+                Err(anyhow::anyhow!("the build was canceled"))
+            }
+        }
+    };
+    // When the build is over or dropped, its sender is gone, and the display ends.
+    let (result, shown) = tokio::join!(build, watch(receiver, display, &mut observe));
+    shown.context("failed to write the trace")?;
+    if let Some(path) = &command.files.cache_metrics {
+        let figures = serde_json::to_string(&metrics.figures(started.elapsed()))? + "\n";
+        match path == Path::new("-") {
+            true => crate::output::print(&figures)?,
+            false => write_file(path, figures.as_bytes())?,
+        }
+    }
+    result
+}
+
+fn display(context: &Context, command: &BuildCommand) -> anyhow::Result<Display> {
+    let environment = &context.environment;
+    let (palette, errors) =
+        Palette::from_environment(environment.get("BUILDKIT_COLORS"), environment.get("NO_COLOR"));
+    for error in errors {
+        tracing::warn!("{error}");
+    }
+    let log_lines = environment.get("BUILDKIT_TTY_LOG_LINES").and_then(|lines| lines.parse().ok());
+    let options = DisplayOptions { palette, log_lines: log_lines.unwrap_or(TTY_LOG_LINES) };
+    let chosen = command.progress.choose(environment.stderr_terminal)?;
+    Ok(Display::new(chosen, options, SystemTime::now()))
+}
+
+/// Waits for the user or the system to stop the build.
+async fn interrupted() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("failed to wait for signals"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn create(path: &Path) -> anyhow::Result<File> {
+    File::create(path).with_context(|| format!("failed to create {}", path.display()))
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("failed to write {}", path.display()))
+}
