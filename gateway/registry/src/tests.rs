@@ -280,6 +280,28 @@ async fn basic_authentication_needs_a_login() {
     assert!(error.to_string().contains("log in to 127.0.0.1"), "{error}");
 }
 
+#[tokio::test]
+async fn a_busy_authorization_server_is_waited_for() {
+    let count = AtomicUsize::new(0);
+    let server = ScriptedServer::start(move |request| {
+        let realm = format!("Bearer realm=\"http://{}/token\"", request.header("host"));
+        match (request.target.as_str(), request.header("authorization")) {
+            (target, _) if target.starts_with("/token") => {
+                match count.fetch_add(1, Ordering::SeqCst) {
+                    0 => ScriptedAnswer::new(503, ""),
+                    _ => ScriptedAnswer::new(200, r#"{"token":"t"}"#),
+                }
+            }
+            (_, "Bearer t") => {
+                ScriptedAnswer::new(200, "{}").with("Content-Type", media_type::OCI_MANIFEST)
+            }
+            _ => ScriptedAnswer::new(401, "").with("WWW-Authenticate", &realm),
+        }
+    })
+    .unwrap();
+    resolve_guarded(&client(), &server, &NoCredentials).await.unwrap();
+}
+
 /// A session that fetches tokens itself.
 struct TokenSession;
 

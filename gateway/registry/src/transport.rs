@@ -195,7 +195,7 @@ impl Transport {
             credentials,
             client_id: &self.options.client_id,
         };
-        let mut header = self.authorizer.header(&ask).await.map_err(Failure::Final)?;
+        let mut header = self.authorizer.header(&ask).await.map_err(Failure::of_authorization)?;
         for _ in 0..2 {
             let reply = self.redirected(endpoint, call, header.as_ref()).await?;
             if reply.status() != StatusCode::UNAUTHORIZED {
@@ -206,7 +206,7 @@ impl Transport {
             };
             drop(reply);
             let answer = self.authorizer.answer(challenge, header.as_ref(), &ask).await;
-            header = Some(answer.map_err(Failure::Final)?);
+            header = Some(answer.map_err(Failure::of_authorization)?);
         }
         self.redirected(endpoint, call, header.as_ref()).await
     }
@@ -317,6 +317,15 @@ impl Failure {
             // to in TLS may also just hang up.
             other if connecting && !slow => Self::NoTls(other),
             other => Self::Passing(other),
+        }
+    }
+
+    /// An authorization server can be busy too.
+    fn of_authorization(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Tls { .. } => Self::Final(error),
+            error if error.is_unreachable() => Self::Passing(error),
+            error => Self::Final(error),
         }
     }
 

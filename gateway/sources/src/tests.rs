@@ -1,5 +1,6 @@
 //! Stories about sources, with real servers: `docker-registry`, `git daemon`, and scripted HTTP.
 
+mod clients;
 mod git;
 mod http;
 mod image;
@@ -83,15 +84,16 @@ impl Room {
         self.fetch(identifier, &pin).await
     }
 
-    /// The names of all parts that were told about.
+    /// The names of all parts that ended since the last call.
     fn parts(&mut self) -> Vec<String> {
         let mut parts = Vec::new();
         while let Ok(progress) = self.progress.try_recv() {
-            if let Progress::Status(status) = progress {
+            if let Progress::Status(status) = progress
+                && status.completed.is_some()
+            {
                 parts.push(status.id);
             }
         }
-        parts.dedup();
         parts
     }
 }

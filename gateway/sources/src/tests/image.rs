@@ -253,3 +253,47 @@ async fn an_image_of_a_layout_comes_from_the_client() {
     let error = room.get(&identifier(&missing, &[("oci.store", "my-layout")])).await.unwrap_err();
     assert!(chain(&error).contains("not found"), "{}", chain(&error));
 }
+
+#[tokio::test]
+async fn a_pull_that_is_given_up_does_not_stand_in_the_way_of_the_next() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let room = Room::new();
+    let source = image(&name, &[]);
+    let pin = room.pin(&source).await.unwrap();
+    for patience in [0, 1, 2, 5, 10] {
+        let patience = std::time::Duration::from_millis(patience);
+        // Whether it gets anywhere in that time does not matter.
+        tokio::time::timeout(patience, room.fetch(&source, &pin)).await.ok();
+    }
+    assert_eq!(room.fetch(&source, &pin).await.unwrap().layers().len(), 3);
+    let begun = room.store.root().join("ingest");
+    for _ in 0..100 {
+        if std::fs::read_dir(&begun).unwrap().next().is_none() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("what was begun is still there");
+}
+
+#[tokio::test]
+async fn two_builds_share_one_pull() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let mut room = Room::new();
+    let source = image(&name, &[]);
+    let pin = room.pin(&source).await.unwrap();
+    let (one, two) = tokio::join!(room.fetch(&source, &pin), room.fetch(&source, &pin));
+    let numbers = |content: kiln_store::Ref| {
+        content.layers().iter().map(|layer| layer.number()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(one.unwrap()), numbers(two.unwrap()));
+    let parts = room.parts();
+    let bottom = built.diff_ids[0].to_string();
+    assert_eq!(parts.iter().filter(|id| **id == bottom).count(), 1, "{parts:?}");
+}
