@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use kiln_filesync::send::MapStat;
 use kiln_filesync::{OnProgress, Root, SendOptions};
-use kiln_session::{CallError, Caller, SendTarget};
+use kiln_session::{CallError, Caller, FileWriter, SendTarget};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::pipe::BodyStream;
@@ -72,18 +73,19 @@ impl Client for Caller {
             metadata: metadata.clone(),
             multi_platform: false,
         };
-        // Dropped without a shutdown, the writer breaks the call off.
-        let mut writer = Self::send_stream(self, &target)?;
-        while let Some(chunk) = body.try_next().await? {
-            match writer.write_all(&chunk).await {
-                Err(error) if is_unwanted(&error) => return Ok(()),
-                written => written?,
-            }
-        }
-        match writer.shutdown().await {
-            Err(error) if is_unwanted(&error) => Ok(()),
-            ended => Ok(ended?),
-        }
+        let mut unfinished =
+            Unfinished { writer: Some(Self::send_stream(self, &target)?), caller: self.clone() };
+        let Some(writer) = &mut unfinished.writer else { return Ok(()) };
+        let sent = send_all(writer, &mut body).await;
+        let sent = match sent {
+            // What failed is our end: the client must not believe that this was all.
+            Err(SendFailure::Body(error)) => return Err(error.into()),
+            Err(SendFailure::Client(error)) if is_unwanted(&error) => Ok(()),
+            Err(SendFailure::Client(error)) => Err(error.into()),
+            Ok(()) => Ok(()),
+        };
+        unfinished.writer = None;
+        sent
     }
 
     async fn send_dir(
@@ -98,19 +100,8 @@ impl Client for Caller {
             multi_platform: directory.one_of_several,
         };
         let root = Root::open(&directory.path)?;
-        let latest = directory.epoch_seconds.map(|seconds| seconds.saturating_mul(1_000_000_000));
         let options = SendOptions {
-            map: Some(MapStat::new(move |stat| {
-                stat.mod_time = stat.mod_time.min(latest.unwrap_or(i64::MAX));
-                if let Some((uid, gid)) = stat
-                    .xattrs
-                    .get(kiln_store::owner::OWNER_XATTR)
-                    .and_then(|owner| tree::parse_owner(owner))
-                {
-                    (stat.uid, stat.gid) = (uid, gid);
-                }
-                stat.xattrs.retain(|name, _| !tree::is_mark(name.as_bytes()));
-            })),
+            map: Some(as_exported(directory.epoch_seconds)),
             progress: OnProgress::new(move |sent| progress(sent.bytes)),
             ..SendOptions::default()
         };
@@ -119,8 +110,56 @@ impl Client for Caller {
     }
 }
 
+/// A stream that the client has not got whole. If it is given up the call stays open until the
+/// session ends, because to the client an earlier end would look like that of a whole stream.
+struct Unfinished {
+    writer: Option<FileWriter>,
+    caller: Caller,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        let caller = self.caller.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Not waited for: it ends with the session, which ends with the build that failed.
+            drop(runtime.spawn(async move {
+                caller.cancelled().await;
+                drop(writer);
+            }));
+        }
+    }
+}
+
+/// Which end of a stream failed.
+enum SendFailure {
+    Body(io::Error),
+    Client(io::Error),
+}
+
+async fn send_all(writer: &mut FileWriter, body: &mut BodyStream) -> Result<(), SendFailure> {
+    while let Some(chunk) = body.try_next().await.map_err(SendFailure::Body)? {
+        writer.write_all(&chunk).await.map_err(SendFailure::Client)?;
+    }
+    writer.shutdown().await.map_err(SendFailure::Client)
+}
+
+/// What the client is told about a file: the owner it should have, no time later than the epoch,
+/// and nothing of what only the store needs.
+pub(crate) fn as_exported(epoch_seconds: Option<i64>) -> MapStat {
+    let latest = epoch_seconds.map_or(i64::MAX, |seconds| seconds.saturating_mul(1_000_000_000));
+    MapStat::new(move |stat| {
+        stat.mod_time = stat.mod_time.min(latest);
+        let owner = stat.xattrs.get(kiln_store::owner::OWNER_XATTR);
+        if let Some((uid, gid)) = owner.and_then(|owner| tree::parse_owner(owner)) {
+            (stat.uid, stat.gid) = (uid, gid);
+        }
+        stat.xattrs.retain(|name, _| !tree::is_mark(name.as_bytes()));
+    })
+}
+
 /// Whether the client said that it has no use for this export.
-fn is_unwanted(error: &std::io::Error) -> bool {
+fn is_unwanted(error: &io::Error) -> bool {
     // The code of AlreadyExists, as the message of this crate's neighbours carries it.
     const ALREADY_EXISTS: i32 = 6;
     let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<CallError>());

@@ -56,6 +56,9 @@ pub enum ExportError {
     /// The files could not be read.
     #[error("failed to read the result")]
     Read(#[source] io::Error),
+    /// There is nobody to send it to.
+    #[error("could not access local files without session")]
+    NoSession,
     /// The client did not take it.
     #[error("failed to send to the client")]
     Client(#[source] ClientError),

@@ -29,8 +29,8 @@ use crate::{files, image, pipe};
 pub struct ExportContext {
     /// Where results and blobs are.
     pub store: Store,
-    /// Who gets archives and directories.
-    pub client: Arc<dyn Client>,
+    /// Who gets archives and directories; without it only images can be exported.
+    pub client: Option<Arc<dyn Client>>,
     /// The session's id, part of the addresses of the vertices.
     pub session: String,
     /// How to reach registries.
@@ -48,6 +48,12 @@ pub struct ExportContext {
 impl std::fmt::Debug for ExportContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ExportContext").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl ExportContext {
+    pub(crate) fn client(&self) -> Result<&dyn Client, ExportError> {
+        self.client.as_deref().ok_or(ExportError::NoSession)
     }
 }
 
@@ -92,6 +98,9 @@ struct Run<'a> {
 impl Run<'_> {
     async fn run(&self) -> Result<BTreeMap<String, String>, ExportError> {
         let (context, export, reporter) = (self.context, self.export, self.reporter);
+        for attribute in export.options.unknown() {
+            reporter.warn(format!("attribute `{attribute}` means nothing to exporters"));
+        }
         let metadata = self.metadata();
         let targets = Targets::of(&self.result.refs, &metadata, &context.platform)?;
         match export.kind {
@@ -143,6 +152,7 @@ impl Run<'_> {
         if !self.export.options.tar {
             return Err(ExportError::NoTar(kind.as_str()));
         }
+        let client = self.context.client()?;
         let (image, names, mut response) = self.assemble(targets, metadata).await?;
         if !names.is_empty() {
             let texts: Vec<String> = names.iter().map(|name| name.reference.to_string()).collect();
@@ -154,7 +164,7 @@ impl Run<'_> {
         };
         let status = self.reporter.status("sending tarball");
         let body = pipe::pipe(move |out| archive.write(out));
-        let sent = self.context.client.send_stream(&self.export.id, &response, body).await;
+        let sent = client.send_stream(&self.export.id, &response, body).await;
         sent.map_err(ExportError::Client)?;
         status.done();
         Ok(response)

@@ -27,12 +27,13 @@ pub(crate) async fn export_tar(
     metadata: &BTreeMap<String, Bytes>,
     reporter: &Reporter,
 ) -> Result<(), ExportError> {
+    let client = context.client()?;
     let views = Views::mount(context, &export.options, targets, metadata).await?;
     views.check().await?;
     let status = reporter.status("sending tarball");
     let body = pipe::pipe(move |out| tree::write(&views.trees, out));
     let told = BTreeMap::new();
-    context.client.send_stream(&export.id, &told, body).await.map_err(ExportError::Client)?;
+    client.send_stream(&export.id, &told, body).await.map_err(ExportError::Client)?;
     status.done();
     Ok(())
 }
@@ -45,6 +46,7 @@ pub(crate) async fn export_local(
     metadata: &BTreeMap<String, Bytes>,
     reporter: &Reporter,
 ) -> Result<(), ExportError> {
+    let client = context.client()?;
     let views = Views::mount(context, &export.options, targets, metadata).await?;
     views.check().await?;
     let several = views.trees.len() > 1;
@@ -67,7 +69,7 @@ pub(crate) async fn export_local(
             let progress = Box::new(move |bytes| {
                 heard.lock().unwrap_or_else(PoisonError::into_inner).update(bytes);
             });
-            let sent = context.client.send_dir(&export.id, directory, progress).await;
+            let sent = client.send_dir(&export.id, directory, progress).await;
             sent.map_err(ExportError::Client)?;
             shared.lock().unwrap_or_else(PoisonError::into_inner).clone().done();
             Ok::<(), ExportError>(())

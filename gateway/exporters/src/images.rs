@@ -82,7 +82,7 @@ impl Images {
         let path = self.path(&name);
         let before = read(&path).ok();
         if let Some(before) = &before
-            && before.descriptor == image.root
+            && before.descriptor.digest == image.root.digest
             && before.refs(&self.store).is_some()
         {
             return Ok(());

@@ -291,6 +291,11 @@ impl ExportOptions {
         Ok(options)
     }
 
+    /// Attributes that are most likely mistakes: keys of metadata have a dot or a slash.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = String> {
+        self.metadata.keys().filter(|key| !key.contains(['.', '/'])).map(|key| shown(key))
+    }
+
     fn check(&self) -> Result<(), OptionError> {
         if let (true, Names::Given(names)) = (self.push_by_digest, &self.names)
             && let Some(tagged) = names.iter().find(|name| name.has_own_tag())

@@ -5,6 +5,7 @@
 mod archives;
 mod directories;
 mod registries;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,8 +39,10 @@ fn clock() -> SystemTime {
 struct Double {
     streams: Mutex<Vec<(String, BTreeMap<String, String>, Vec<u8>)>>,
     directories: Mutex<Vec<(DirectoryToSend, Vec<String>)>>,
-    /// Refuses everything.
+    /// Refuses every stream.
     refuses: bool,
+    /// Never takes a stream to its end.
+    hangs: bool,
 }
 
 #[async_trait]
@@ -52,6 +55,9 @@ impl Client for Double {
     ) -> Result<(), ClientError> {
         if self.refuses {
             return Err("no".into());
+        }
+        if self.hangs {
+            std::future::pending::<()>().await;
         }
         let bytes = body.try_collect::<Vec<Bytes>>().await?.concat();
         self.streams.lock().unwrap().push((export.to_owned(), metadata.clone(), bytes));
@@ -104,7 +110,7 @@ impl Fixture {
         let client = Arc::new(client);
         let context = ExportContext {
             store,
-            client: client.clone(),
+            client: Some(client.clone()),
             session: "session".into(),
             registry: Registry::new(Hosts::default(), kiln_registry::Options::default()),
             credentials: Arc::new(NoCredentials),

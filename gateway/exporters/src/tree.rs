@@ -5,11 +5,13 @@
 //! are never followed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::vec;
 
 use rustix::fs::{OFlags, major, makedev, minor};
 use rustix::io::Errno;
@@ -54,7 +56,7 @@ pub(crate) fn write(trees: &[Tree], out: &mut dyn Write) -> io::Result<()> {
             }
         };
         let mut walk = Walk { tree, prefix, links: HashMap::new(), seen: &mut seen };
-        walk.directory(Path::new(""), &mut |entry, path| match path {
+        walk.run(&mut |entry, path| match path {
             Some(path) => tar.file(&entry, open(path)?),
             None => tar.entry(&entry),
         })?;
@@ -70,7 +72,7 @@ pub(crate) fn check(trees: &[Tree]) -> io::Result<()> {
     }
     for tree in trees {
         let mut walk = Walk { tree, prefix: Vec::new(), links: HashMap::new(), seen: &mut seen };
-        walk.directory(Path::new(""), &mut |_, _| Ok(()))?;
+        walk.run(&mut |_, _| Ok(()))?;
     }
     Ok(())
 }
@@ -115,31 +117,47 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Visits what is below a directory; files with content come with their path.
-    fn directory(&mut self, directory: &Path, visit: Visit<'_>) -> io::Result<()> {
-        let mut names: Vec<_> = fs::read_dir(self.tree.root.join(directory))
-            .map_err(|error| at(directory, error))?
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect::<io::Result<_>>()?;
-        names.sort();
-        for name in names {
+    /// Visits everything; files with content come with their path.
+    ///
+    /// Without recursion: how deep directories go is for the build to say, not for our stack.
+    fn run(&mut self, visit: Visit<'_>) -> io::Result<()> {
+        let mut open = vec![(PathBuf::new(), self.list(Path::new(""))?)];
+        while let Some((directory, names)) = open.last_mut() {
+            let Some(name) = names.next() else {
+                open.pop();
+                continue;
+            };
             let path = directory.join(name);
-            let full = self.tree.root.join(&path);
-            let metadata = fs::symlink_metadata(&full).map_err(|error| at(&path, error))?;
-            let fresh =
-                self.seen.note(path.as_os_str().as_bytes(), &self.tree.platform, metadata.is_dir());
-            if fresh? {
-                let entry =
-                    self.entry(&path, &full, &metadata).map_err(|error| at(&path, error))?;
-                let Some(entry) = entry else { continue };
-                let content = matches!(entry.kind, EntryKind::File(_)).then_some(full.as_path());
-                visit(entry, content).map_err(|error| at(&path, error))?;
-            }
-            if metadata.is_dir() {
-                self.directory(&path, visit)?;
+            if self.visit(&path, visit).map_err(|error| at(&path, error))? {
+                let names = self.list(&path)?;
+                open.push((path, names));
             }
         }
         Ok(())
+    }
+
+    /// The names in a directory, sorted.
+    fn list(&self, directory: &Path) -> io::Result<vec::IntoIter<OsString>> {
+        let entries = fs::read_dir(self.tree.root.join(directory));
+        let entries = entries.map_err(|error| at(directory, error))?;
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names: Vec<OsString> = names.collect::<io::Result<_>>()?;
+        names.sort();
+        Ok(names.into_iter())
+    }
+
+    /// Visits one path, and tells whether it is a directory.
+    fn visit(&mut self, path: &Path, visit: Visit<'_>) -> io::Result<bool> {
+        let full = self.tree.root.join(path);
+        let metadata = fs::symlink_metadata(&full)?;
+        let bytes = path.as_os_str().as_bytes();
+        if self.seen.note(bytes, &self.tree.platform, metadata.is_dir())?
+            && let Some(entry) = self.entry(path, &full, &metadata)?
+        {
+            let content = matches!(entry.kind, EntryKind::File(_)).then_some(full.as_path());
+            visit(entry, content)?;
+        }
+        Ok(metadata.is_dir())
     }
 
     /// What the tar says about a file; `None` if it does not belong there.

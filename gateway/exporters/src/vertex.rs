@@ -6,13 +6,14 @@
 use std::time::SystemTime;
 
 use kiln_oci::Digest;
-use kiln_progress::{Sender, Vertex, VertexStatus};
+use kiln_progress::{Progress, Sender, Vertex, VertexStatus, Warning};
 
 /// The clock that progress and configs are dated with.
 pub type Clock = fn() -> SystemTime;
 
-/// The vertex of one export, as long as it runs.
-#[derive(Clone, Debug)]
+/// The vertex of one export, as long as it runs. Dropped before its end, it tells that the export
+/// was given up.
+#[derive(Debug)]
 pub(crate) struct Reporter {
     sender: Sender,
     vertex: Vertex,
@@ -30,9 +31,26 @@ impl Reporter {
 
     /// Tells that the vertex ended.
     pub(crate) fn finish(mut self, error: Option<&dyn std::error::Error>) {
+        self.complete(error.map(chain).unwrap_or_default());
+    }
+
+    fn complete(&mut self, error: String) {
         self.vertex.completed = Some((self.clock)());
-        self.vertex.error = error.map(chain).unwrap_or_default();
-        self.sender.vertex(self.vertex);
+        self.vertex.error = error;
+        self.sender.vertex(self.vertex.clone());
+    }
+
+    /// Tells of something the user may have meant otherwise.
+    pub(crate) fn warn(&self, short: String) {
+        self.sender.send(Progress::Warning(Warning {
+            vertex: self.vertex.digest.clone(),
+            level: 1,
+            short,
+            detail: Vec::new(),
+            url: String::new(),
+            info: None,
+            ranges: Vec::new(),
+        }));
     }
 
     /// Begins something that is shown by this text.
@@ -55,6 +73,14 @@ impl Reporter {
     /// Tells of something that took no time.
     pub(crate) fn note(&self, id: impl Into<String>) {
         self.status(id).done();
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        if self.vertex.completed.is_none() {
+            self.complete("canceled".into());
+        }
     }
 }
 

@@ -242,3 +242,42 @@ async fn a_client_that_refuses_fails_the_vertex() {
     assert!(matches!(exported, Err(ExportError::Client(_))));
     assert_eq!(fixture.told().1, ["failed to send to the client: no"]);
 }
+
+#[tokio::test]
+async fn an_attribute_nobody_knows_is_told_about() {
+    let mut fixture = Fixture::new();
+    fixture.export(&BuildResult::single(None), "image", &[("pussh", "true")]).await.unwrap();
+    let mut warnings = Vec::new();
+    while let Ok(progress) = fixture.progress.try_recv() {
+        if let Progress::Warning(warning) = progress {
+            warnings.push(warning.short);
+        }
+    }
+    assert_eq!(warnings, ["attribute `pussh` means nothing to exporters"]);
+}
+
+#[tokio::test]
+async fn the_first_failure_gives_up_the_other_exports() {
+    let mut fixture = Fixture::with_client(Double { hangs: true, ..Double::default() });
+    let parse = |id: &str, kind: &str, key: &str, value: &str| {
+        Export::parse(id, kind, &BTreeMap::from([(key.to_owned(), value.to_owned())])).unwrap()
+    };
+    let exports = [parse("0", "oci", "a.b", ""), parse("1", "docker", "tar", "false")];
+    let error = export(&exports, &BuildResult::single(None), &fixture.context).await.unwrap_err();
+    assert!(matches!(error, ExportError::NoTar("docker")), "{error}");
+    let errors = fixture.told().1;
+    assert_eq!(errors.len(), 2);
+    assert!(errors.contains(&"canceled".to_owned()), "{errors:?}");
+}
+
+#[tokio::test]
+async fn without_a_session_only_images_can_be_exported() {
+    let mut fixture = Fixture::new();
+    fixture.context.client = None;
+    let result = BuildResult::single(None);
+    for kind in ["oci", "docker", "tar", "local"] {
+        let error = fixture.export(&result, kind, &[]).await.unwrap_err();
+        assert_eq!(error.to_string(), "could not access local files without session");
+    }
+    fixture.export(&result, "image", &[("name", "app")]).await.unwrap();
+}

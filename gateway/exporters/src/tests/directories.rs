@@ -138,3 +138,14 @@ async fn one_export_of_many_is_one_vertex_each() {
     ids.sort_unstable();
     assert_eq!(ids, ["0", "1"]);
 }
+
+#[tokio::test]
+async fn deep_directories_do_not_exhaust_the_stack() {
+    let fixture = Fixture::new();
+    let deep = "d/".repeat(1900) + "file";
+    let result = BuildResult::single(Some(fixture.layer(None, &[(&deep, "x")]).await));
+    fixture.export(&result, "tar", &[]).await.unwrap();
+    let (names, contents) = untar(&fixture.stream());
+    assert_eq!(names.len(), 1901);
+    assert_eq!(contents[&deep], b"x");
+}
