@@ -10,6 +10,8 @@ mod dial_stdio;
 mod du;
 mod pack;
 mod prune;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use context::Context;
 
