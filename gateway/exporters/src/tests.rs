@@ -37,7 +37,7 @@ fn clock() -> SystemTime {
 /// A client that writes down what it gets.
 #[derive(Debug, Default)]
 struct Double {
-    streams: Mutex<Vec<(String, BTreeMap<String, String>, Vec<u8>)>>,
+    streams: Mutex<Vec<(String, Vec<u8>)>>,
     directories: Mutex<Vec<(DirectoryToSend, Vec<String>)>>,
     /// Refuses every stream.
     refuses: bool,
@@ -50,7 +50,7 @@ impl Client for Double {
     async fn send_stream(
         &self,
         export: &str,
-        metadata: &BTreeMap<String, String>,
+        _metadata: &BTreeMap<String, String>,
         body: BodyStream,
     ) -> Result<(), ClientError> {
         if self.refuses {
@@ -60,7 +60,7 @@ impl Client for Double {
             std::future::pending::<()>().await;
         }
         let bytes = body.try_collect::<Vec<Bytes>>().await?.concat();
-        self.streams.lock().unwrap().push((export.to_owned(), metadata.clone(), bytes));
+        self.streams.lock().unwrap().push((export.to_owned(), bytes));
         Ok(())
     }
 
@@ -155,7 +155,7 @@ impl Fixture {
     fn stream(&self) -> Vec<u8> {
         let mut streams = self.client.streams.lock().unwrap();
         assert_eq!(streams.len(), 1);
-        streams.pop().unwrap().2
+        streams.pop().unwrap().1
     }
 
     fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {

@@ -134,7 +134,7 @@ async fn one_export_of_many_is_one_vertex_each() {
     assert_eq!(titles["exporting to client tarball"], (digest(0), true));
     assert_eq!(titles["exporting to oci image format"], (digest(1), true));
     let streams = fixture.client.streams.lock().unwrap();
-    let mut ids: Vec<&str> = streams.iter().map(|(id, ..)| id.as_str()).collect();
+    let mut ids: Vec<&str> = streams.iter().map(|(id, _)| id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["0", "1"]);
 }
