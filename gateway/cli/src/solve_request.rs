@@ -159,11 +159,11 @@ pub(crate) fn session(
     environment: &Environment,
 ) -> Result<Session, RequestError> {
     let mut session = Session::default();
-    session.auth = docker_config(environment);
     for (name, path) in &command.locals {
         check_directory("--local", name, path)?;
         session.local_dirs.insert(name.clone(), LocalDir::from(path));
     }
+    session.auth = docker_config(environment);
     session.shared_key = shared_key(&command.locals, environment);
     for (name, path) in &command.oci_layouts {
         check_directory("--oci-layout", name, path)?;
