@@ -37,6 +37,17 @@ pub struct Exec {
     pub secret_env: Vec<SecretEnv>,
 }
 
+impl Exec {
+    /// A path as the process sees it: relative ones start from its working directory.
+    pub fn join_cwd(&self, path: &str) -> String {
+        match (path.starts_with('/'), self.cwd.trim_end_matches('/')) {
+            (true, _) => path.to_owned(),
+            (false, "") => format!("/{path}"),
+            (false, cwd) => format!("{cwd}/{path}"),
+        }
+    }
+}
+
 /// Something mounted for a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExecMount {

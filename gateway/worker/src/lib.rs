@@ -1,1 +1,23 @@
 //! The parts of one machine: an operator per op kind over store, sources and executor.
+//!
+//! A [`Worker`] answers the engine: how a vertex is keyed, what is in its inputs as far as it reads
+//! them, and what it makes of them. Results are refs of the store. Nothing here decides what runs
+//! when. `BuildOp` has no operator here, because a nested build is a call of the bridge.
+
+mod compose_op;
+mod content;
+mod exec_mounts;
+mod exec_op;
+mod file_op;
+mod files;
+mod host_command;
+mod logs;
+pub mod read;
+mod scope;
+mod secrets;
+mod source_op;
+mod sys;
+mod worker;
+
+pub use kiln_store::Ref;
+pub use worker::{Worker, WorkerInfo, WorkerParts};

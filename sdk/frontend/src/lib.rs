@@ -11,6 +11,7 @@ mod error;
 mod frontend;
 pub mod grpc;
 mod image;
+mod load;
 mod options;
 mod result;
 pub mod serve;
@@ -22,5 +23,6 @@ pub use bridge::{
 pub use error::FrontendError;
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
+pub use load::{DefinitionFile, load_definition_file};
 pub use options::{NoCache, OptionError, Options};
 pub use result::{BuildResult, PlatformEntry, PlatformResults, Refs, keys};

@@ -37,17 +37,19 @@ pub async fn load_definition_file(
         constraints: Constraints::named(vertex),
         ..Local::default()
     };
-    let definition = State::local("dockerfile", local)
-        .marshal(&Marshal::default())
-        .map_err(|error| FrontendError::internal(format!("cannot describe the definition file: {error}")))?;
+    let definition =
+        State::local("dockerfile", local).marshal(&Marshal::default()).map_err(|error| {
+            FrontendError::internal(format!("cannot describe the definition file: {error}"))
+        })?;
     let request = Solve { definition: Some(definition.into()), evaluate: true, ..Solve::default() };
     let result = bridge.solve(request).await?;
     let found = result.into_single().map_err(FrontendError::internal)?;
     let Some(found) = found else { return Err(not_found(&candidates)) };
     for candidate in &candidates {
         if let Ok(bytes) = bridge.read_file(&found, candidate, None).await {
-            let source = Source::from_bytes(candidate.as_str(), &bytes)
-                .map_err(|diagnostic| FrontendError::invalid(format!("{candidate}: {}", diagnostic.message)))?;
+            let source = Source::from_bytes(candidate.as_str(), &bytes).map_err(|diagnostic| {
+                FrontendError::invalid(format!("{candidate}: {}", diagnostic.message))
+            })?;
             return Ok(DefinitionFile { source });
         }
     }

@@ -4,9 +4,6 @@
     missing_docs,
     clippy::all,
     clippy::allow_attributes,
-    clippy::use_self,
-    clippy::implicit_clone,
-    clippy::semicolon_if_nothing_returned,
     unused_qualifications,
     reason = "generated code; the schemas carry the comments"
 )]

@@ -1,0 +1,261 @@
+//! The mounts of a process: what of the inputs it sees, and what becomes of what it writes.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use kiln_engine::{ErrorKind, JobContext, OpError, Output};
+use kiln_executor::{Mount, MountSource, Rootfs};
+use kiln_graph::{CacheSharing, Exec, ExecMount, MountKind};
+use kiln_sources::{AgentSocket, Session};
+use kiln_store::{Directory, Kind, Mounted, MutableRef, Ref, Sharing};
+
+use crate::secrets::SecretFile;
+use crate::worker::{Inner, failed};
+
+/// The mounts, and everything that must live as long as the process.
+pub(crate) struct Prepared {
+    /// What is mounted at `/`.
+    pub(crate) rootfs: Rootfs,
+    /// `/` is not writable.
+    pub(crate) readonly_rootfs: bool,
+    /// What is mounted elsewhere.
+    pub(crate) mounts: Vec<Mount>,
+    /// What becomes of the outputs.
+    outputs: BTreeMap<usize, Outcome>,
+    /// Writable directories that nobody keeps.
+    scratch: Vec<MutableRef>,
+    views: Vec<Mounted>,
+    directories: BTreeMap<String, Directory>,
+    secrets: Vec<SecretFile>,
+    agents: Vec<AgentSocket>,
+}
+
+/// What becomes of an output.
+enum Outcome {
+    /// What was written on top of the input.
+    Written(MutableRef),
+    /// The input itself.
+    Same(Output<Ref>),
+}
+
+/// Prepares all mounts of a process.
+pub(crate) async fn prepare(
+    worker: &Inner,
+    job: &JobContext,
+    exec: &Exec,
+    inputs: &[Output<Ref>],
+) -> Result<Prepared, OpError> {
+    let nothing = Rootfs::Bind { source: worker.store.root().join("empty"), readonly: true };
+    let mut prepared = Prepared {
+        rootfs: nothing,
+        readonly_rootfs: false,
+        mounts: Vec::new(),
+        outputs: BTreeMap::new(),
+        scratch: Vec::new(),
+        views: Vec::new(),
+        directories: BTreeMap::new(),
+        secrets: Vec::new(),
+        agents: Vec::new(),
+    };
+    for mount in &exec.mounts {
+        let input = mount.input.and_then(|index| inputs.get(index).cloned().flatten());
+        if mount.dest == "/" {
+            prepared.root(worker, mount, input).await?;
+        } else if let Some(source) = prepared.source(worker, job, mount, input).await? {
+            let mut prepared_mount = Mount::new(exec.join_cwd(&mount.dest), source);
+            prepared_mount.readonly = mount.readonly;
+            if mount.selector.trim_matches('/') != "" {
+                prepared_mount.selector = Some(mount.selector.clone());
+            }
+            if let MountKind::Secret { mode, .. } = mount.kind {
+                (prepared_mount.readonly, prepared_mount.nosuid, prepared_mount.nodev) =
+                    (true, true, true);
+                prepared_mount.noexec = mode & 0o111 == 0;
+            }
+            prepared.mounts.push(prepared_mount);
+        }
+    }
+    Ok(prepared)
+}
+
+impl Prepared {
+    async fn root(
+        &mut self,
+        worker: &Inner,
+        mount: &ExecMount,
+        input: Output<Ref>,
+    ) -> Result<(), OpError> {
+        let writable =
+            worker.store.prepare(input.as_ref()).await.map_err(|error| failed(&error))?;
+        let overlay = writable.overlay();
+        self.rootfs = match overlay.lowers.is_empty() {
+            true => Rootfs::Bind { source: overlay.upper, readonly: false },
+            false => {
+                Rootfs::Overlay { lowers: overlay.lowers, upper: overlay.upper, work: overlay.work }
+            }
+        };
+        if mount.selector.trim_matches('/') != "" {
+            // The executor mounts roots whole; a part of one is shown through a view of it.
+            return Err(OpError::new(ErrorKind::Unsupported, "a selector at / is not supported"));
+        }
+        self.readonly_rootfs = mount.readonly;
+        match mount.output {
+            Some(output) => drop(self.outputs.insert(output, Outcome::Written(writable))),
+            None => self.scratch.push(writable),
+        }
+        Ok(())
+    }
+
+    /// What a mount shows; `None` if it is left out.
+    async fn source(
+        &mut self,
+        worker: &Inner,
+        job: &JobContext,
+        mount: &ExecMount,
+        input: Output<Ref>,
+    ) -> Result<Option<MountSource>, OpError> {
+        Ok(Some(match &mount.kind {
+            MountKind::Bind => self.bind(worker, mount, input).await?,
+            MountKind::Cache { id, sharing } => {
+                self.cache(worker, mount, id, *sharing, input).await?
+            }
+            MountKind::Tmpfs { size } => {
+                MountSource::Tmpfs { size: (*size > 0).then_some(*size), mode: 0o1777 }
+            }
+            MountKind::Secret { id, uid, gid, mode, optional } => {
+                let Some(data) = secret(worker, job, id, *optional).await? else { return Ok(None) };
+                let file = worker.secrets.write(&data, *uid, *gid, *mode);
+                let file = file.map_err(|error| failed(&error).context(format!("secret {id}")))?;
+                let source = MountSource::File(file.path().to_owned());
+                self.secrets.push(file);
+                source
+            }
+            MountKind::Ssh { id, uid, gid, mode, optional } => {
+                let id = if id.is_empty() { "default" } else { id };
+                match worker.clients(job).ssh_agent(id).await {
+                    Ok(agent) => {
+                        let owned =
+                            kiln_store::owner::set_owner(&agent.path, *uid, *gid).and_then(|()| {
+                                std::fs::set_permissions(&agent.path, Permissions::from_mode(*mode))
+                            });
+                        owned.map_err(|error| failed(&error).context(format!("ssh agent {id}")))?;
+                        let source = MountSource::Socket(agent.path.clone());
+                        self.agents.push(agent);
+                        source
+                    }
+                    Err(_) if *optional => return Ok(None),
+                    Err(error) => {
+                        let message =
+                            format!("no SSH key \"{id}\" forwarded from the client: {error}");
+                        return Err(OpError::new(ErrorKind::NotFound, message));
+                    }
+                }
+            }
+        }))
+    }
+
+    async fn bind(
+        &mut self,
+        worker: &Inner,
+        mount: &ExecMount,
+        input: Output<Ref>,
+    ) -> Result<MountSource, OpError> {
+        if mount.readonly
+            && let Some(input) = input
+        {
+            let view = input.mount().await.map_err(|error| failed(&error))?;
+            let source = MountSource::Bind(view.path().to_owned());
+            self.views.push(view);
+            if let Some(output) = mount.output {
+                self.outputs.insert(output, Outcome::Same(Some(input)));
+            }
+            return Ok(source);
+        }
+        let writable =
+            worker.store.prepare(input.as_ref()).await.map_err(|error| failed(&error))?;
+        let overlay = writable.overlay();
+        let source = match overlay.lowers.is_empty() {
+            true => MountSource::Bind(overlay.upper),
+            false => MountSource::Overlay {
+                lowers: overlay.lowers,
+                upper: overlay.upper,
+                work: overlay.work,
+            },
+        };
+        match mount.output {
+            Some(output) => drop(self.outputs.insert(output, Outcome::Written(writable))),
+            None => self.scratch.push(writable),
+        }
+        Ok(source)
+    }
+
+    async fn cache(
+        &mut self,
+        worker: &Inner,
+        mount: &ExecMount,
+        id: &str,
+        sharing: CacheSharing,
+        input: Output<Ref>,
+    ) -> Result<MountSource, OpError> {
+        let sharing = match sharing {
+            CacheSharing::Shared => Sharing::Shared,
+            CacheSharing::Private => Sharing::Private,
+            CacheSharing::Locked => Sharing::Locked,
+        };
+        let key = format!("cache-mount:{id}");
+        // A process that mounts a cache twice must not wait for itself.
+        if !self.directories.contains_key(&key) {
+            let directory =
+                worker.store.directory(&key, Kind::ExecCacheMount, sharing, input.as_ref()).await;
+            self.directories.insert(key.clone(), directory.map_err(|error| failed(&error))?);
+        }
+        let overlay = self.directories[&key].overlay();
+        if let Some(output) = mount.output {
+            self.outputs.insert(output, Outcome::Same(input));
+        }
+        if overlay.lowers.is_empty() {
+            return Ok(MountSource::Bind(overlay.upper));
+        }
+        // Several processes may share it, so it is mounted once, here.
+        let view = self.directories[&key].mount().await.map_err(|error| failed(&error))?;
+        let source = MountSource::Bind(view.path().to_owned());
+        self.views.push(view);
+        Ok(source)
+    }
+
+    /// The results, once the process has ended.
+    pub(crate) async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
+        let Self { outputs, scratch, views, .. } = self;
+        drop((scratch, views));
+        let count = outputs.keys().max().map_or(0, |last| last + 1);
+        let mut results = vec![None; count];
+        for (output, result) in outputs {
+            results[output] = match result {
+                Outcome::Same(input) => input,
+                Outcome::Written(written) => {
+                    Some(written.commit().await.map_err(|error| failed(&error))?)
+                }
+            };
+        }
+        Ok(results)
+    }
+}
+
+/// A secret of the client; `None` if it has none and may have none.
+pub(crate) async fn secret(
+    worker: &Inner,
+    job: &JobContext,
+    id: &str,
+    optional: bool,
+) -> Result<Option<Vec<u8>>, OpError> {
+    let found = worker.clients(job).secret(id).await;
+    let found =
+        found.map_err(|error| OpError::new(ErrorKind::Failed, format!("secret {id}: {error}")))?;
+    match found {
+        None if !optional => {
+            Err(OpError::new(ErrorKind::NotFound, format!("secret {id}: not found")))
+        }
+        found => Ok(found),
+    }
+}

@@ -1,0 +1,294 @@
+//! The operator of file operations: a short program of actions on mounted results.
+//!
+//! Actions that follow each other work on the same writable directory; where a result is needed
+//! twice (as an output, or as the source of a copy) it is committed first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kiln_cache::CacheMap;
+use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
+use kiln_oci::Digest;
+use kiln_store::{Mounted, MutableRef, Ref};
+
+use crate::content::{self, Selector};
+use crate::files::{self, FileError, Ids};
+use crate::scope;
+use crate::worker::{Inner, blocking, failed, owned, path_of, view};
+
+pub(crate) struct FileOperator {
+    pub(crate) worker: Arc<Inner>,
+    pub(crate) vertex: Arc<Vertex>,
+}
+
+impl FileOperator {
+    fn op(&self) -> Result<&FileOp, OpError> {
+        match &self.vertex.op {
+            Op::File(op) => Ok(op),
+            _ => Err(OpError::new(ErrorKind::Invalid, "not a file operation")),
+        }
+    }
+}
+
+#[async_trait]
+impl Operator<Ref> for FileOperator {
+    async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
+        let op = self.op()?;
+        let json = serde_json::to_string(op).unwrap_or_default();
+        let mut map =
+            CacheMap::new(Digest::sha256(format!("kiln.file.v1 {json}")), self.vertex.inputs.len());
+        for (input, dep) in map.deps.iter_mut().enumerate() {
+            if let Some(selectors) = selectors(op, input) {
+                let json = serde_json::to_string(&selectors).unwrap_or_default();
+                dep.selector = Some(Digest::sha256(json));
+                dep.by_content = true;
+            }
+        }
+        Ok(map)
+    }
+
+    async fn content(
+        &self,
+        _: &JobContext,
+        input: usize,
+        result: &Output<Ref>,
+    ) -> Result<Digest, OpError> {
+        let selectors = selectors(self.op()?, input).unwrap_or_default();
+        let mounted = view(result).await?;
+        blocking(move || {
+            content::digest(path_of(&mounted), &selectors)
+                .map_err(|error| failed(&error).context("failed to calculate checksum of input"))
+        })
+        .await
+    }
+
+    async fn exec(
+        &self,
+        _: &JobContext,
+        inputs: Vec<Output<Ref>>,
+    ) -> Result<Vec<Output<Ref>>, OpError> {
+        let op = self.op()?;
+        let mut run = Run { worker: &self.worker, op, inputs, results: BTreeMap::new() };
+        for number in 0..op.steps.len() {
+            run.step(number).await?;
+        }
+        run.outputs().await
+    }
+}
+
+/// What is read of an input that is only copied from or looked up in; `None` if it is changed.
+fn selectors(op: &FileOp, input: usize) -> Option<Vec<Selector>> {
+    let mut selectors = Vec::new();
+    for step in &op.steps {
+        if step.input == FileInput::Vertex(input) {
+            return None;
+        }
+        if let FileAction::Copy(copy) = &step.action
+            && step.secondary == FileInput::Vertex(input)
+        {
+            selectors.push(Selector {
+                path: scope::clean(&copy.src),
+                wildcard: copy.allow_wildcard,
+                follow: copy.follow_symlink,
+                optional: copy.allow_empty_wildcard,
+                include: copy.include_patterns.clone(),
+                exclude: copy.exclude_patterns.clone(),
+            });
+        }
+        for (user, list) in named(step) {
+            if matches!(user, FileUser::Name { input: FileInput::Vertex(own), .. } if *own == input)
+            {
+                let path = list.to_owned();
+                selectors.push(Selector {
+                    path,
+                    follow: true,
+                    optional: true,
+                    ..Selector::default()
+                });
+            }
+        }
+    }
+    selectors.sort_by(|a, b| a.path.cmp(&b.path));
+    selectors.dedup();
+    Some(selectors)
+}
+
+fn owner(step: &FileStep) -> Option<&FileOwner> {
+    match &step.action {
+        FileAction::Copy(copy) => copy.owner.as_ref(),
+        FileAction::MakeFile { owner, .. }
+        | FileAction::MakeDir { owner, .. }
+        | FileAction::Symlink { owner, .. } => owner.as_ref(),
+        FileAction::Remove { .. } => None,
+    }
+}
+
+/// The owners of a step with the lists they are looked up in.
+fn named(step: &FileStep) -> impl Iterator<Item = (&FileUser, &'static str)> {
+    let owner = owner(step);
+    let user = owner.and_then(|owner| owner.user.as_ref()).map(|user| (user, "/etc/passwd"));
+    let group = owner.and_then(|owner| owner.group.as_ref()).map(|group| (group, "/etc/group"));
+    user.into_iter().chain(group)
+}
+
+/// What an action made.
+enum Made {
+    /// Still writable.
+    Open(MutableRef),
+    /// Finished.
+    Closed(Ref),
+}
+
+struct Run<'a> {
+    worker: &'a Inner,
+    op: &'a FileOp,
+    inputs: Vec<Output<Ref>>,
+    /// By the number of the action.
+    results: BTreeMap<usize, Made>,
+}
+
+impl Run<'_> {
+    /// How often the result of an action is needed.
+    fn uses(&self, action: usize) -> usize {
+        let this = FileInput::Action(action);
+        let of_step = |step: &FileStep| {
+            let named = named(step)
+                .filter(|(user, _)| matches!(user, FileUser::Name { input, .. } if *input == this))
+                .count();
+            usize::from(step.input == this) + usize::from(step.secondary == this) + named
+        };
+        self.op.steps.iter().map(of_step).sum::<usize>()
+            + usize::from(self.op.steps[action].output.is_some())
+    }
+
+    /// The finished result of an input.
+    async fn finished(&mut self, input: FileInput) -> Result<Output<Ref>, OpError> {
+        match input {
+            FileInput::Scratch => Ok(None),
+            FileInput::Vertex(index) => Ok(self.inputs.get(index).cloned().flatten()),
+            FileInput::Action(action) => match self.results.remove(&action) {
+                None => Ok(None),
+                Some(made) => {
+                    let closed = match made {
+                        Made::Closed(closed) => closed,
+                        Made::Open(open) => open.commit().await.map_err(|error| failed(&error))?,
+                    };
+                    self.results.insert(action, Made::Closed(closed.clone()));
+                    Ok(Some(closed))
+                }
+            },
+        }
+    }
+
+    /// A writable directory on top of an input.
+    async fn writable(&mut self, input: FileInput) -> Result<MutableRef, OpError> {
+        if let FileInput::Action(action) = input
+            && self.uses(action) == 1
+            && let Some(Made::Open(_)) = self.results.get(&action)
+            && let Some(Made::Open(open)) = self.results.remove(&action)
+        {
+            return Ok(open);
+        }
+        let parent = self.finished(input).await?;
+        self.worker.store.prepare(parent.as_ref()).await.map_err(|error| failed(&error))
+    }
+
+    async fn step(&mut self, number: usize) -> Result<(), OpError> {
+        let step = self.op.steps[number].clone();
+        let from = self.finished(step.secondary).await?;
+        let from = view(&from).await?;
+        // A name is looked up in what another input holds, or in what is being changed.
+        let mut lists: Vec<(FileInput, Option<Mounted>)> = Vec::new();
+        for (user, _) in named(&step) {
+            if let FileUser::Name { input, .. } = user
+                && *input != step.input
+                && !lists.iter().any(|(known, _)| known == input)
+            {
+                let found = self.finished(*input).await?;
+                lists.push((*input, view(&found).await?));
+            }
+        }
+        let target = self.writable(step.input).await?;
+        let mounted = target.mount().await.map_err(|error| failed(&error))?;
+        blocking(move || {
+            let list = |input: FileInput| {
+                let other = lists.iter().find(|(known, _)| *known == input);
+                match (input, other) {
+                    (FileInput::Scratch, _) => None,
+                    (_, Some((_, view))) => owned(path_of(view)),
+                    (_, None) => Some(mounted.path().to_owned()),
+                }
+            };
+            let changed = change(&step, path_of(&from), mounted.path(), &list);
+            changed.map_err(|error| operator_error(&error))
+        })
+        .await?;
+        self.results.insert(number, Made::Open(target));
+        Ok(())
+    }
+
+    async fn outputs(mut self) -> Result<Vec<Output<Ref>>, OpError> {
+        let mut outputs = BTreeMap::new();
+        for number in 0..self.op.steps.len() {
+            if let Some(output) = self.op.steps[number].output {
+                outputs.insert(output, self.finished(FileInput::Action(number)).await?);
+            }
+        }
+        let count = outputs.keys().max().map_or(0, |last| last + 1);
+        Ok((0..count).map(|output| outputs.get(&output).cloned().flatten()).collect())
+    }
+}
+
+fn operator_error(error: &FileError) -> OpError {
+    let kind = match error {
+        error if error.is_full() => ErrorKind::Exhausted,
+        FileError::Missing(_) => ErrorKind::NotFound,
+        FileError::Invalid(_) | FileError::Archive { .. } | FileError::InTheWay(_) => {
+            ErrorKind::Invalid
+        }
+        FileError::Io { .. } => ErrorKind::Failed,
+    };
+    OpError::new(kind, error.to_string())
+}
+
+/// Does one action.
+fn change(
+    step: &FileStep,
+    from: Option<&std::path::Path>,
+    root: &std::path::Path,
+    list: &dyn Fn(FileInput) -> Option<std::path::PathBuf>,
+) -> Result<(), FileError> {
+    let ids = match owner(step) {
+        None => None,
+        Some(owner) => {
+            let path = |user: &FileUser| match user {
+                FileUser::Id(_) => None,
+                FileUser::Name { input, .. } => list(*input),
+            };
+            let user = owner.user.as_ref().map(|user| (user, path(user)));
+            let group = owner.group.as_ref().map(|group| (group, path(group)));
+            let user = user.as_ref().map(|(user, path)| (*user, path.as_deref()));
+            let group = group.as_ref().map(|(group, path)| (*group, path.as_deref()));
+            Some(files::find_owner(user, group)?)
+        }
+    };
+    // What is made belongs to root unless it is said otherwise; copies keep their owner.
+    let made = Some(ids.unwrap_or(Ids { uid: 0, gid: 0 }));
+    match &step.action {
+        FileAction::Copy(copy) => files::copy(from, root, copy, ids),
+        FileAction::MakeFile { path, mode, data, timestamp, .. } => {
+            files::make_file(root, path, *mode, data, made, *timestamp)
+        }
+        FileAction::MakeDir { path, mode, make_parents, timestamp, .. } => {
+            files::make_dir(root, path, *mode, *make_parents, made, *timestamp)
+        }
+        FileAction::Remove { path, allow_not_found, allow_wildcard } => {
+            files::remove(root, path, *allow_not_found, *allow_wildcard)
+        }
+        FileAction::Symlink { target, path, timestamp, .. } => {
+            files::make_symlink(root, target, path, made, *timestamp)
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! System calls on files that the standard library does not have.
+//!
+//! All paths are resolved already; none of these calls follows a symbolic link at the end.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+
+/// Extended attributes that count: all that user programs set, and file capabilities.
+///
+/// # Errors
+///
+/// If the file cannot be looked at; a file system without attributes has none.
+pub(crate) fn xattrs(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut names = vec![0; 4096];
+    let len = loop {
+        match rustix::fs::llistxattr(path, &mut names) {
+            Ok(len) => break len,
+            Err(rustix::io::Errno::RANGE) if names.len() < 1 << 20 => {
+                names.resize(names.len() * 2, 0)
+            }
+            Err(rustix::io::Errno::NOTSUP) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut list = Vec::new();
+    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        let counts = name == "security.capability"
+            || (name.starts_with("user.")
+                && !name.starts_with("user.overlay.")
+                && !name.starts_with("user.kiln."));
+        if !counts {
+            continue;
+        }
+        let mut value = vec![0; 64 << 10];
+        match rustix::fs::lgetxattr(path, name, &mut value) {
+            Ok(len) => {
+                value.truncate(len);
+                list.push((name.to_owned(), value));
+            }
+            Err(rustix::io::Errno::NODATA) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    list.sort();
+    Ok(list)
+}
+
+/// Sets an extended attribute; a file system without attributes, or one that refuses, loses it.
+pub(crate) fn set_xattr(path: &Path, name: &str, value: &[u8]) {
+    if let Err(error) = rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()) {
+        tracing::debug!(path = %path.display(), name, %error, "extended attribute not copied");
+    }
+}
+
+/// Sets the time of last modification, in nanoseconds since 1970, and of last access.
+pub(crate) fn set_time(path: &Path, nanoseconds: i128) -> io::Result<()> {
+    let seconds = nanoseconds.div_euclid(1_000_000_000);
+    let time = Timespec {
+        tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
+        // Below a thousand million, so it always fits.
+        tv_nsec: i64::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or(0),
+    };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Makes a device, pipe or socket like another one.
+pub(crate) fn make_node(path: &Path, kind: FileType, mode: u32, device: u64) -> io::Result<()> {
+    Ok(rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(mode & 0o7777), device)?)
+}
+
+/// The kind of a special file, if it is one.
+pub(crate) fn special(mode: u32) -> Option<FileType> {
+    match FileType::from_raw_mode(mode) {
+        kind @ (FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice) => Some(kind),
+        _ => None,
+    }
+}

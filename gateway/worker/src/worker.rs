@@ -1,0 +1,222 @@
+//! One machine: what it is made of, and which operator answers for which vertex.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators, Output};
+use kiln_executor::{Executor, Spawner};
+use kiln_graph::{Op, Vertex};
+use kiln_oci::Platform;
+use kiln_session::SessionManager;
+use kiln_sources::{Clients, Context, Sources};
+use kiln_store::{Kind, RecordInfo, Ref, Store};
+
+use crate::compose_op::ComposeOperator;
+use crate::exec_op::ExecOperator;
+use crate::file_op::FileOperator;
+use crate::host_command::SpawnedCommand;
+use crate::secrets::SecretFiles;
+use crate::source_op::SourceOperator;
+
+/// What a worker is made of.
+pub struct WorkerParts {
+    /// Where results are kept.
+    pub store: Store,
+    /// What runs processes.
+    pub executor: Arc<dyn Executor>,
+    /// What starts programs of the host, such as git.
+    pub spawner: Spawner,
+    /// The registry client.
+    pub registry: kiln_registry::Registry,
+    /// The clients.
+    pub sessions: SessionManager,
+    /// What the worker says about itself.
+    pub info: WorkerInfo,
+    /// Variables of the host that its programs get: PATH and proxies.
+    pub host_env: Vec<(String, String)>,
+}
+
+/// What a worker says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its id, the same after every restart.
+    pub id: String,
+    /// Labels, such as the kind of executor.
+    pub labels: BTreeMap<String, String>,
+    /// What it runs, native first.
+    pub platforms: Vec<Platform>,
+}
+
+/// One machine. Cheap to clone.
+#[derive(Clone)]
+pub struct Worker(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) sources: Sources,
+    pub(crate) sessions: SessionManager,
+    pub(crate) secrets: SecretFiles,
+    info: WorkerInfo,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("info", &self.0.info).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Puts a worker together.
+    ///
+    /// # Errors
+    ///
+    /// If what its sources remember cannot be opened.
+    pub fn new(parts: WorkerParts) -> Result<Self, kiln_sources::OpenError> {
+        let commands = Arc::new(SpawnedCommand { spawner: parts.spawner, env: parts.host_env });
+        let sources = Sources::open(&parts.store, &parts.registry, commands)?;
+        let secrets = SecretFiles::new(parts.store.root().join("run"));
+        Ok(Self(Arc::new(Inner {
+            store: parts.store,
+            executor: parts.executor,
+            sources,
+            sessions: parts.sessions,
+            secrets,
+            info: parts.info,
+        })))
+    }
+
+    /// What the worker says about itself.
+    pub fn info(&self) -> &WorkerInfo {
+        &self.0.info
+    }
+
+    /// Where its results are.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// What runs its processes.
+    pub fn executor(&self) -> &Arc<dyn Executor> {
+        &self.0.executor
+    }
+
+    /// Its sources, for questions that fetch nothing.
+    pub fn sources(&self) -> &Sources {
+        &self.0.sources
+    }
+
+    /// The clients.
+    pub fn sessions(&self) -> &SessionManager {
+        &self.0.sessions
+    }
+}
+
+impl Inner {
+    /// The clients of a vertex.
+    pub(crate) fn clients(&self, job: &JobContext) -> Clients {
+        Clients::new(&self.sessions, job.sessions.ids())
+    }
+
+    /// What sources may use for a vertex.
+    pub(crate) fn context(&self, job: &JobContext) -> Context {
+        Context {
+            session: Arc::new(self.clients(job)),
+            progress: job.progress.clone(),
+            vertex: job.vertex.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Operators<Ref> for Worker {
+    fn operator(&self, vertex: &Arc<Vertex>) -> Result<Arc<dyn Operator<Ref>>, OpError> {
+        let (worker, vertex) = (Arc::clone(&self.0), Arc::clone(vertex));
+        Ok(match &vertex.op {
+            Op::Source(_) => Arc::new(SourceOperator::new(worker, vertex)),
+            Op::Exec(_) => Arc::new(ExecOperator { worker, vertex }),
+            Op::File(_) => Arc::new(FileOperator { worker, vertex }),
+            Op::Merge(_) | Op::Diff { .. } | Op::Passthrough { .. } => {
+                Arc::new(ComposeOperator { worker, vertex })
+            }
+            Op::Build(_) => {
+                let message = "nested builds (BuildOp) are not supported by this worker";
+                return Err(OpError::new(ErrorKind::Unsupported, message));
+            }
+        })
+    }
+
+    async fn save(
+        &self,
+        vertex: &Vertex,
+        results: &[Output<Ref>],
+    ) -> Result<Vec<Option<String>>, OpError> {
+        let mut saved = Vec::with_capacity(results.len());
+        for result in results {
+            let Some(result) = result else {
+                saved.push(None);
+                continue;
+            };
+            if !result.is_kept() {
+                let info = RecordInfo { kind: Kind::Regular, description: vertex.name.clone() };
+                result.keep(info).await.map_err(|error| failed(&error))?;
+            }
+            saved.push(Some(result.id().to_owned()));
+        }
+        Ok(saved)
+    }
+
+    async fn load(&self, saved: &str) -> Option<Ref> {
+        match self.0.store.load(saved) {
+            Ok(found) => Some(found),
+            Err(error) => {
+                tracing::debug!(saved, %error, "a cached result is gone");
+                None
+            }
+        }
+    }
+}
+
+/// An error of another room as an operator's.
+pub(crate) fn failed(error: &dyn std::error::Error) -> OpError {
+    let full = |error: &dyn std::error::Error| {
+        error.to_string().contains("no space left on device").then_some(ErrorKind::Exhausted)
+    };
+    let mut kind = full(error);
+    let mut source = error.source();
+    while let (None, Some(error)) = (kind, source) {
+        kind = full(error);
+        source = error.source();
+    }
+    OpError::from_error(kind.unwrap_or(ErrorKind::Failed), error)
+}
+
+/// Runs file work away from the tasks that must answer quickly.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpError> + Send + 'static,
+) -> Result<T, OpError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(OpError::new(ErrorKind::Failed, format!("internal error: {error}"))),
+    }
+}
+
+/// A directory that is looked at: the path, or nothing for the empty file system.
+pub(crate) async fn view(result: &Output<Ref>) -> Result<Option<kiln_store::Mounted>, OpError> {
+    match result {
+        None => Ok(None),
+        Some(result) => result.mount().await.map(Some).map_err(|error| failed(&error)),
+    }
+}
+
+/// The path of a view.
+pub(crate) fn path_of(view: &Option<kiln_store::Mounted>) -> Option<&Path> {
+    view.as_ref().map(kiln_store::Mounted::path)
+}
+
+/// An owned path, for work on another thread.
+pub(crate) fn owned(path: Option<&Path>) -> Option<PathBuf> {
+    path.map(Path::to_owned)
+}
