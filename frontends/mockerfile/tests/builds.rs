@@ -1,0 +1,276 @@
+//! Whole builds against a bridge without a daemon: which questions are asked, what is solved, what
+//! comes back, and what the user reads when it does not.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use expect_test::expect;
+use kiln_mockerfile::Mockerfile;
+use kiln_sdk::frontend::{
+    Bridge, BuildInfo, BuildResult, FileRange, Frontend as _, FrontendError, ImageConfigRequest,
+    Inputs, Ref, Refs, ResolvedImage, Solve, SourceMeta, Warning, Worker,
+};
+use kiln_sdk::oci::{Digest, ImageConfig, Platform};
+use kiln_wire::pb;
+use kiln_wire::proto::filetree::Stat;
+use kiln_wire::proto::rpc;
+use kiln_wire::status::RichStatus;
+
+const FILE: &str = "apiVersion: v1alpha1
+images:
+- name: build
+  from: debian:13
+  steps: [make]
+- name: app
+  from: build
+  env: {A: b}
+";
+
+/// Knows the files of one directory and one image.
+struct Fake {
+    info: BuildInfo,
+    files: BTreeMap<String, String>,
+    solved: Mutex<Vec<Solve>>,
+    asked: Mutex<Vec<String>>,
+    warned: Mutex<Vec<Warning>>,
+}
+
+impl Fake {
+    fn new(files: &[(&str, &str)], options: &[(&str, &str)]) -> Self {
+        let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let worker =
+            Worker { platforms: vec![Platform::new("linux", "arm64")], ..Worker::default() };
+        let options = own(options).into_iter().collect();
+        Self {
+            info: BuildInfo {
+                options,
+                workers: vec![worker],
+                session_id: "s".into(),
+                ..BuildInfo::default()
+            },
+            files: own(files).into_iter().collect(),
+            solved: Mutex::default(),
+            asked: Mutex::default(),
+            warned: Mutex::default(),
+        }
+    }
+
+    async fn build(&self) -> Result<BuildResult<Ref>, FrontendError> {
+        Mockerfile.build(self).await
+    }
+
+    /// The graphs that were solved after the file was read.
+    fn graphs(&self) -> Vec<pb::Definition> {
+        self.solved
+            .lock()
+            .unwrap()
+            .iter()
+            .skip(1)
+            .map(|solve| solve.definition.clone().unwrap())
+            .collect()
+    }
+}
+
+fn missing(what: &str) -> RichStatus {
+    const NOT_FOUND: i32 = 5;
+    RichStatus::from_rpc(rpc::Status {
+        code: NOT_FOUND,
+        message: format!("{what}: not found"),
+        details: Vec::new(),
+    })
+}
+
+#[async_trait]
+impl Bridge for Fake {
+    fn info(&self) -> &BuildInfo {
+        &self.info
+    }
+
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+        let mut solved = self.solved.lock().unwrap();
+        solved.push(request);
+        Ok(BuildResult::single(Some(Ref(format!("ref{}", solved.len())))))
+    }
+
+    async fn resolve_image(
+        &self,
+        reference: &str,
+        request: ImageConfigRequest,
+    ) -> Result<ResolvedImage, RichStatus> {
+        let platform = request.platform.unwrap();
+        self.asked.lock().unwrap().push(format!("{reference} {platform}"));
+        if reference != "docker.io/library/debian:13" {
+            return Err(missing(reference));
+        }
+        let mut config = ImageConfig::new(&platform);
+        config.config.env.push("BASE=yes".into());
+        let config = serde_json::to_vec(&config).unwrap().into();
+        Ok(ResolvedImage {
+            reference: reference.into(),
+            digest: Digest::sha256("debian").to_string(),
+            config,
+        })
+    }
+
+    async fn resolve_source(
+        &self,
+        _: pb::SourceOp,
+        _: Option<Platform>,
+    ) -> Result<SourceMeta, RichStatus> {
+        Err(missing("source"))
+    }
+
+    async fn read_file(
+        &self,
+        _: &Ref,
+        path: &str,
+        _: Option<FileRange>,
+    ) -> Result<Bytes, RichStatus> {
+        self.files.get(path).map(|text| Bytes::from(text.clone())).ok_or_else(|| missing(path))
+    }
+
+    async fn read_dir(&self, _: &Ref, path: &str, _: &str) -> Result<Vec<Stat>, RichStatus> {
+        Err(missing(path))
+    }
+
+    async fn stat_file(&self, _: &Ref, path: &str) -> Result<Stat, RichStatus> {
+        Err(missing(path))
+    }
+
+    async fn evaluate(&self, _: &Ref) -> Result<(), RichStatus> {
+        Ok(())
+    }
+
+    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+        Ok(Inputs::new())
+    }
+
+    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+        self.warned.lock().unwrap().push(warning);
+        Ok(())
+    }
+}
+
+fn names(definition: &pb::Definition) -> Vec<&str> {
+    let names = definition
+        .metadata
+        .values()
+        .filter_map(|metadata| metadata.description.get("llb.customname"));
+    let mut names: Vec<&str> = names.map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn the_last_image_is_built_for_the_workers_platform() {
+    let fake = Fake::new(&[("Mockerfile.yaml", FILE)], &[]);
+    let result = fake.build().await.unwrap();
+    assert_eq!(result.refs, Refs::Single(Some(Ref("ref2".into()))));
+    assert_eq!(*fake.asked.lock().unwrap(), ["docker.io/library/debian:13 linux/arm64"]);
+    let pinned =
+        format!("[build 1/2] FROM docker.io/library/debian:13@{}", Digest::sha256("debian"));
+    assert_eq!(names(&fake.graphs()[0]), [pinned.as_str(), "[build 2/2] make"]);
+    let config: ImageConfig =
+        serde_json::from_slice(&result.metadata["containerimage.config"]).unwrap();
+    assert_eq!(config.config.env[1..], ["BASE=yes".to_owned(), "A=b".to_owned()]);
+    let base: ImageConfig =
+        serde_json::from_slice(&result.metadata["containerimage.base.config"]).unwrap();
+    assert_eq!(base.config.env.len(), 2);
+}
+
+#[tokio::test]
+async fn platforms_are_built_side_by_side() {
+    let options = [("platform", "linux/amd64,linux/arm64"), ("build-arg:SOURCE_DATE_EPOCH", "9")];
+    let fake = Fake::new(&[("Mockerfile.yml", FILE)], &options);
+    let result = fake.build().await.unwrap();
+    let Refs::ByPlatform(refs) = &result.refs else { panic!("{result:?}") };
+    assert_eq!(refs.keys().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
+    assert_eq!(names(&fake.graphs()[1])[1], "[linux/arm64 build 2/2] make");
+    let keys: Vec<&str> = result.metadata.keys().map(String::as_str).collect();
+    expect![[r#"
+        containerimage.base.config/linux/amd64
+        containerimage.base.config/linux/arm64
+        containerimage.config/linux/amd64
+        containerimage.config/linux/arm64
+        refs.platforms
+        source.date.epoch"#]]
+    .assert_eq(&keys.join("\n"));
+}
+
+#[tokio::test]
+async fn building_twice_solves_equal_graphs() {
+    let (one, two) = (
+        Fake::new(&[("f.yaml", FILE)], &[("filename", "f.yaml")]),
+        Fake::new(&[("f.yaml", FILE)], &[("filename", "f.yaml")]),
+    );
+    one.build().await.unwrap();
+    two.build().await.unwrap();
+    assert_eq!(one.graphs(), two.graphs());
+}
+
+#[tokio::test]
+async fn mistakes_are_shown_with_their_lines_and_travel_with_their_places() {
+    let text = FILE.replace("steps:", "step:");
+    let error = Fake::new(&[("Mockerfile.yaml", &text)], &[]).build().await.unwrap_err();
+    expect![[r#"
+        error: unknown key `step`
+         --> Mockerfile.yaml:5:3
+          |
+        5 |   step: [make]
+          |   ^^^^ did you mean `steps`?"#]]
+    .assert_eq(&error.to_string());
+    let places = |error: &FrontendError| -> Vec<i32> {
+        let ranges =
+            error.status().sources().map(|source| source.ranges[0].start.as_ref().unwrap().line);
+        ranges.collect()
+    };
+    assert_eq!(places(&error), [5]);
+
+    let text = FILE.replace("debian:13", "debain:13");
+    let error = Fake::new(&[("Mockerfile.yaml", &text)], &[]).build().await.unwrap_err();
+    expect![[r#"
+        error: base image docker.io/library/debain:13 cannot be used: docker.io/library/debain:13: not found
+         --> Mockerfile.yaml:4:9
+          |
+        4 |   from: debain:13
+          |         ^^^^^^^^^"#]]
+    .assert_eq(&error.to_string());
+    assert_eq!(places(&error), [4]);
+}
+
+#[tokio::test]
+async fn a_wrong_target_or_option_is_named() {
+    let error = async |options: &[(&str, &str)]| {
+        Fake::new(&[("Mockerfile.yaml", FILE)], options).build().await.unwrap_err().to_string()
+    };
+    expect!["target `biuld` does not exist; did you mean `build`? images of this file are `build`, `app`"]
+        .assert_eq(&error(&[("target", "biuld")]).await);
+    expect!["invalid option build-arg:SOURCE_DATE_EPOCH=soon: expected seconds since 1970"]
+        .assert_eq(&error(&[("build-arg:SOURCE_DATE_EPOCH", "soon")]).await);
+}
+
+#[tokio::test]
+async fn a_doubtful_name_is_a_warning() {
+    let text = FILE.replace("from: build", "from: biuld");
+    let fake = Fake::new(&[("Mockerfile.yaml", &text)], &[]);
+    // The registry of this bridge has no such image, which is the point of the warning.
+    fake.build().await.unwrap_err();
+    let warned = fake.warned.lock().unwrap();
+    assert_eq!(
+        warned[0].short,
+        "Mockerfile.yaml:7:9: warning: `biuld` is taken from a registry, as docker.io/library/biuld:latest"
+    );
+    assert!(warned[0].detail.iter().any(|line| line.contains("did you mean the image `build`")));
+}
+
+#[tokio::test]
+async fn an_image_of_nothing_has_no_file_system() {
+    let text = "apiVersion: v1alpha1\nimages:\n- {name: a, from: scratch}\n";
+    let fake = Fake::new(&[("Mockerfile.yaml", text)], &[]);
+    assert_eq!(fake.build().await.unwrap().refs, Refs::Single(None));
+    assert!(fake.graphs().is_empty());
+}
