@@ -70,6 +70,28 @@ impl CallError {
         }
     }
 
+    /// Why a directory was not received; a client that refused the call says it best itself.
+    pub(crate) fn received(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Stream(source) => match source.downcast::<Status>() {
+                Ok(status) => Self::refused("local directories")(*status),
+                Err(source) => ReceiveError::Stream(source).into(),
+            },
+            error => error.into(),
+        }
+    }
+
+    /// Why a directory was not sent.
+    pub(crate) fn sent(error: SendError) -> Self {
+        match error {
+            SendError::Stream(source) => match source.downcast::<Status>() {
+                Ok(status) => Self::refused("the export")(*status),
+                Err(source) => SendError::Stream(source).into(),
+            },
+            error => error.into(),
+        }
+    }
+
     pub(crate) fn refused(what: &'static str) -> impl Fn(Status) -> Self {
         move |status| match status.code() {
             Code::Unimplemented => Self::Unsupported(what),

@@ -81,7 +81,8 @@ impl Caller {
             FileSyncClient::new(self.channel()?).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let incoming = answers(async move { client.diff_copy(call).await });
         self.run(async {
-            Ok(kiln_filesync::receive(destination, options, incoming, packets).await?)
+            let received = kiln_filesync::receive(destination, options, incoming, packets).await;
+            received.map_err(CallError::received)
         })
         .await
     }
@@ -103,10 +104,13 @@ impl Caller {
         let channel = self.channel()?;
         let incoming = answers(async move { stream::<Packet>(channel, call).await });
         let sent = self
-            .run(async { Ok(kiln_filesync::send(root, options, incoming, packets).await?) })
+            .run(async {
+                let sent = kiln_filesync::send(root, options, incoming, packets).await;
+                sent.map_err(CallError::sent)
+            })
             .await;
         match sent {
-            Err(error) if is_skipped(&error) => Ok(None),
+            Err(error) if error.code() == Some(Code::AlreadyExists) => Ok(None),
             sent => sent.map(Some),
         }
     }
@@ -135,12 +139,6 @@ impl Caller {
         });
         Ok(FileWriter { messages: PollSender::new(messages), client: Some(client) })
     }
-}
-
-/// Whether the client said that it has no use for this export.
-fn is_skipped(error: &CallError) -> bool {
-    let CallError::Send(kiln_filesync::SendError::Stream(source)) = error else { return false };
-    source.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::AlreadyExists)
 }
 
 /// Calls the export method with the type of message the target takes.

@@ -51,8 +51,8 @@ pub struct Session {
     pub content: BTreeMap<String, Content>,
     /// Streams that are read once.
     pub uploads: Uploads,
-    /// Where exports go, by their number in the build request.
-    pub(crate) exports: BTreeMap<String, ExportTarget>,
+    /// Where exports go, by their number in the build request; [`Client::solve`] fills it in.
+    pub exports: BTreeMap<String, ExportTarget>,
 }
 
 /// An open session. Dropping it hangs up.

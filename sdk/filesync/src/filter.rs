@@ -160,7 +160,9 @@ fn link_targets(root: &Root, path: &str) -> Result<Vec<String>, WalkError> {
     let (parent, name) = (path::parent(path), path::name(path));
     let failed = |source| WalkError::Read { path: path.to_owned(), source };
     // Not there, not a directory, or a link, which was followed as a path of its own.
-    let Ok(directory) = sys::open_below(root.as_fd(), parent, sys::DIRECTORY, 0) else { return Ok(Vec::new()) };
+    let Ok(directory) = sys::open_below(root.as_fd(), parent, sys::DIRECTORY, 0) else {
+        return Ok(Vec::new());
+    };
     let names = match Glob::parse(name) {
         Ok(glob) if has_wildcard(name) => {
             let listed = sys::list(directory.as_fd()).map_err(failed)?;

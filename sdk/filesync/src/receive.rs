@@ -210,16 +210,19 @@ where
             }
         }
     };
-    let moving = async { tokio::join!(feed, ask).0 };
-    tokio::select! {
-        moved = moving => {
-            // Without its feed the job comes to an end; nothing is written once this returns.
-            match finished((&mut job).await) {
-                Err(ReceiveError::Closed) => moved.and(Err(ReceiveError::Closed)),
-                done => done,
-            }
-        }
-        done = &mut job => finished(done),
+    let mut moving = Box::pin(async { tokio::join!(feed, ask).0 });
+    let (moved, done) = tokio::select! {
+        // Without its feed the job comes to an end; nothing is written once this returns.
+        moved = &mut moving => (moved, finished((&mut job).await)),
+        done = &mut job => match finished(done) {
+            // It lost its feed, which knows why.
+            Err(ReceiveError::Closed) => (moving.await, Err(ReceiveError::Closed)),
+            done => (Ok(()), done),
+        },
+    };
+    match done {
+        Err(ReceiveError::Closed) => moved.and(Err(ReceiveError::Closed)),
+        done => done,
     }
 }
 

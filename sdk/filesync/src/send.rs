@@ -139,7 +139,14 @@ where
         let packet = tokio::select! {
             packet = incoming.next() => packet,
             Some(done) = jobs.join_next() => {
-                done.map_err(|error| SendError::Stream(error.into()))??;
+                match done.map_err(|error| SendError::Stream(error.into()))? {
+                    // Nobody takes our packets any more; the receiver's last one may say why.
+                    Err(SendError::Closed | SendError::Walk(WalkError::Stopped)) => {
+                        let last = tokio::time::timeout(FAREWELL, last_words(&mut incoming)).await;
+                        return Err(last.unwrap_or(SendError::Closed));
+                    }
+                    done => done?,
+                }
                 continue;
             }
         };
@@ -164,6 +171,24 @@ where
             _ => return Err(SendError::Unexpected(packet.r#type)),
         }
     }
+}
+
+/// Why the receiver left, if it says so.
+async fn last_words<S, E>(incoming: &mut S) -> SendError
+where
+    S: Stream<Item = Result<Packet, E>> + Unpin,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    while let Some(packet) = incoming.next().await {
+        match packet {
+            Ok(packet) if packet.r#type == i32::from(PacketType::PacketErr) => {
+                return SendError::Receiver(String::from_utf8_lossy(&packet.data).into_owned());
+            }
+            Ok(_) => {}
+            Err(error) => return SendError::Stream(error.into()),
+        }
+    }
+    SendError::Closed
 }
 
 /// What the walking and the reading jobs share.
