@@ -1,1 +1,16 @@
 //! Seats frontends: built in, plugin, image or client; the gateway service.
+//!
+//! A frontend asks a [`kiln_frontend::Bridge`]; [`BuildBridge`] is that for one build, whatever seat
+//! the frontend has. [`Seats`] knows the seats by name; [`service`] speaks the gateway protocol for
+//! those that are not linked in. Refs that a frontend holds are names in a table here; they become
+//! results only when somebody looks inside.
+
+mod build_bridge;
+mod error;
+mod seat;
+mod seats;
+pub mod service;
+
+pub use build_bridge::{BuildBridge, BuildParts};
+pub use error::{op_status, solve_status};
+pub use seats::{SeatError, Seats, SeatsParts};

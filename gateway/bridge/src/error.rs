@@ -1,0 +1,52 @@
+//! Errors of the engine as gRPC statuses, with the places in the user's files.
+
+use kiln_engine::{ErrorKind, OpError, SolveError};
+use kiln_graph::Location;
+use kiln_wire::pb;
+use kiln_wire::status::{Detail, RichStatus, Source};
+use tonic::Code;
+
+/// An operation's error as a status.
+pub fn op_status(error: &OpError) -> RichStatus {
+    let code = match error.kind {
+        ErrorKind::Failed => Code::Unknown,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::Denied => Code::PermissionDenied,
+        ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Unsupported => Code::Unimplemented,
+    };
+    let status = RichStatus::new(code, error.message.clone());
+    match error.exit_code {
+        Some(code) => status.with(Detail::Exit(code)),
+        None => status,
+    }
+}
+
+/// The error of a vertex as a status that names the vertex and where it comes from.
+pub fn solve_status(error: &SolveError) -> RichStatus {
+    let status = op_status(&error.error).with(Detail::Vertex(error.vertex.digest.to_string()));
+    error
+        .vertex
+        .locations
+        .iter()
+        .fold(status, |status, location| status.with(Detail::Source(source(location))))
+}
+
+fn source(location: &Location) -> Source {
+    let range = |range: &kiln_graph::SourceRange| pb::Range {
+        start: Some(pb::Position { line: range.start_line, character: range.start_character }),
+        end: Some(pb::Position { line: range.end_line, character: range.end_character }),
+    };
+    Source {
+        info: pb::SourceInfo {
+            filename: location.file.filename.clone(),
+            data: location.file.data.clone().into(),
+            definition: None,
+            language: location.file.language.clone(),
+        },
+        ranges: location.ranges.iter().map(range).collect(),
+    }
+}
