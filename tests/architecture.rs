@@ -1,0 +1,299 @@
+//! The floor plan of the workspace, as a test.
+//!
+//! [`FLOORS`] lists the crates bottom up. A crate imports crates of lower floors only, and the
+//! rules below name the doors that stay closed whatever the floor. Manifests and source files are
+//! read as they are on disk; nothing is compiled. Dependencies of tests are not imports.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Bottom floor first; crates of one floor do not know each other.
+const FLOORS: &[&[&str]] = &[
+    &["oci", "wire", "executor"],
+    &["filesync"],
+    &["llb", "document", "progress", "graph", "cache", "store", "session", "registry"],
+    &["frontend", "solver", "sources"],
+    &["client", "sdk", "engine", "exporters"],
+    &["mockerfile", "worker", "examples"],
+    &["bridge"],
+    &["daemon"],
+    &["cli"],
+    &["tests"],
+];
+
+/// Crates that compute and never wait.
+const PURE: &[&str] = &["oci", "llb", "document", "graph", "cache", "solver"];
+
+/// What crates that never wait do not import: runtimes, sockets, and the ways to both.
+const IMPURE_IMPORTS: &[&str] = &[
+    "tokio",
+    "tokio-stream",
+    "tokio-util",
+    "async-trait",
+    "futures",
+    "hyper-util",
+    "reqwest",
+    "rustix",
+    "libc",
+    "tonic",
+    "tower",
+];
+
+/// What crates that never wait do not mention either.
+const IMPURE_WORDS: &[&str] = &[
+    "Instant::now",
+    "SystemTime::now",
+    "std::env::var",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::os::unix::net",
+    "std::process::Command",
+    "std::thread::sleep",
+];
+
+/// The rooms, and the crates that are rooms of their own.
+const ROOMS: &[&str] = &["sdk", "gateway", "frontends", "examples", "tests"];
+
+/// One crate of the workspace.
+struct Package {
+    /// The room it is in: the first folder of its path.
+    room: String,
+    directory: PathBuf,
+    /// What it depends on when it is used, by name; neither tests nor build scripts.
+    dependencies: Vec<String>,
+}
+
+impl Package {
+    /// The crates of this workspace it imports, without the prefix.
+    fn imports(&self) -> impl Iterator<Item = &str> {
+        self.dependencies.iter().filter_map(|name| name.strip_prefix("kiln-"))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The crates of the workspace by the name of their folder.
+fn workspace() -> BTreeMap<String, Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+fn package(json: &serde_json::Value) -> (String, Package) {
+    let manifest = PathBuf::from(json["manifest_path"].as_str().unwrap());
+    let directory = manifest.parent().unwrap().to_owned();
+    let place = directory.strip_prefix(root().canonicalize().unwrap()).unwrap().to_owned();
+    let folder = directory.file_name().unwrap().to_str().unwrap().to_owned();
+    let name = json["name"].as_str().unwrap();
+    assert_eq!(name, format!("kiln-{folder}"), "{} is not named after its folder", place.display());
+    let dependencies = json["dependencies"].as_array().unwrap().iter();
+    let dependencies = dependencies
+        .filter(|dependency| dependency["kind"].is_null())
+        .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+        .collect();
+    let room = place.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
+    (folder, Package { room, directory, dependencies })
+}
+
+fn floor(name: &str) -> usize {
+    FLOORS
+        .iter()
+        .position(|floor| floor.contains(&name))
+        .unwrap_or_else(|| panic!("`{name}` stands on no floor"))
+}
+
+/// The Rust files of a directory, in order.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(next) = pending.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A path as people write it, from the root of the workspace.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root())
+        .or_else(|_| path.strip_prefix(root().canonicalize().unwrap()))
+        .map_or_else(|_| path.display().to_string(), |path| path.display().to_string())
+}
+
+/// Fails with every culprit at once.
+fn nobody(culprits: Vec<String>) {
+    assert!(culprits.is_empty(), "\n  {}", culprits.join("\n  "));
+}
+
+/// The import that a floor plan forbids, if `name` makes it.
+fn sideways(name: &str, import: &str) -> Option<String> {
+    let (own, below) = (floor(name), floor(import));
+    (below >= own).then(|| format!("`{name}` (floor {own}) imports `{import}` (floor {below})"))
+}
+
+#[test]
+fn every_crate_stands_on_one_floor() {
+    let mut planned: Vec<_> = FLOORS.iter().flat_map(|floor| floor.iter().copied()).collect();
+    planned.sort_unstable();
+    let built: Vec<_> = workspace().into_keys().collect();
+    assert_eq!(planned, built);
+}
+
+#[test]
+fn imports_point_down() {
+    let workspace = workspace();
+    let wrong = workspace
+        .iter()
+        .flat_map(|(name, package)| package.imports().filter_map(|import| sideways(name, import)));
+    nobody(wrong.collect());
+}
+
+#[test]
+fn an_import_that_does_not_point_down_is_named() {
+    let culprit = |name, import| sideways(name, import).unwrap_or_default();
+    assert_eq!(culprit("store", "session"), "`store` (floor 2) imports `session` (floor 2)");
+    assert_eq!(culprit("frontend", "bridge"), "`frontend` (floor 3) imports `bridge` (floor 6)");
+    assert_eq!(culprit("bridge", "frontend"), "");
+}
+
+#[test]
+fn the_sdk_and_the_frontends_never_see_the_gateway() {
+    let workspace = workspace();
+    let mut wrong = Vec::new();
+    for (name, package) in &workspace {
+        let closed: &[&str] = match package.room.as_str() {
+            "sdk" => &["gateway", "frontends", "examples", "tests"],
+            "frontends" | "examples" => &["gateway", "tests"],
+            _ => &[],
+        };
+        for import in package.imports() {
+            let room = &workspace[import].room;
+            if closed.contains(&room.as_str()) {
+                wrong.push(format!("{}/{name} imports {room}/{import}", package.room));
+            }
+        }
+    }
+    nobody(wrong);
+}
+
+#[test]
+fn only_the_daemon_names_a_frontend() {
+    let workspace = workspace();
+    let names = |package: &Package| {
+        let mut imports = package.imports();
+        imports.any(|import| workspace[import].room == "frontends")
+    };
+    let wrong = workspace.iter().filter(|(name, package)| *name != "daemon" && names(package));
+    nobody(wrong.map(|(name, _)| format!("`{name}` imports a frontend")).collect());
+}
+
+#[test]
+fn pure_crates_have_no_runtime_clock_environment_or_socket() {
+    let workspace = workspace();
+    let mut wrong = Vec::new();
+    for name in PURE {
+        let package = &workspace[*name];
+        for import in &package.dependencies {
+            if IMPURE_IMPORTS.contains(&import.as_str()) {
+                wrong.push(format!("`{name}` depends on {import}"));
+            }
+        }
+        for file in rust_files(&package.directory.join("src")) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for word in IMPURE_WORDS.iter().filter(|word| text.contains(**word)) {
+                wrong.push(format!("{} mentions {word}", shown(&file)));
+            }
+        }
+    }
+    nobody(wrong);
+}
+
+#[test]
+fn every_file_says_what_room_it_is() {
+    let mut wrong = Vec::new();
+    for file in ROOMS.iter().flat_map(|room| rust_files(&root().join(room))) {
+        if !std::fs::read_to_string(&file).unwrap().starts_with("//!") {
+            wrong.push(format!("{} does not open with //!", shown(&file)));
+        }
+    }
+    nobody(wrong);
+}
+
+/// What a `lib.rs` holds besides documentation, attributes, modules, re-exports and constants.
+fn more_than_an_index(text: &str) -> Option<String> {
+    let code = text.lines().filter(|line| {
+        let line = line.trim_start();
+        !(line.starts_with("//") || line.starts_with("#[") || line.starts_with("#!["))
+    });
+    let code = code.collect::<Vec<_>>().join("\n");
+    let allowed = ["mod ", "pub mod ", "use ", "pub use ", "pub const "];
+    code.split(';')
+        .map(str::trim)
+        .find(|item| !item.is_empty() && !allowed.iter().any(|start| item.starts_with(start)))
+        .map(|item| item.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_library_opens_with_its_index_and_nothing_else() {
+    let mut wrong = Vec::new();
+    for package in workspace().values() {
+        let file = package.directory.join("src/lib.rs");
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        if let Some(item) = more_than_an_index(&text) {
+            wrong.push(format!("{}: {item}", shown(&file)));
+        }
+    }
+    nobody(wrong);
+}
+
+#[test]
+fn code_in_an_index_is_named() {
+    let index = "//! What.\n\n#[cfg(test)]\nmod a;\npub use a::{\n    B, C,\n};\n";
+    assert_eq!(more_than_an_index(index), None);
+    let code = format!("{index}\npub fn work() {{\n    run();\n}}\n");
+    assert_eq!(more_than_an_index(&code).as_deref(), Some("pub fn work() {"));
+}
+
+#[test]
+fn shared_versions_and_lints_come_from_the_root() {
+    let mut wrong = Vec::new();
+    for package in workspace().values() {
+        let file = package.directory.join("Cargo.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        for line in
+            ["version.workspace = true", "edition.workspace = true", "[lints]\nworkspace = true"]
+        {
+            if !text.contains(line) {
+                wrong.push(format!("{} lacks {line:?}", shown(&file)));
+            }
+        }
+    }
+    nobody(wrong);
+}
+
+#[test]
+fn the_contracts_are_where_strangers_look_for_them() {
+    let schema = root().join("schemas/mockerfile.json");
+    let text = std::fs::read_to_string(&schema).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(schema["properties"]["images"].is_object(), "the schema knows no `images`");
+    for file in ["control", "gateway", "ops", "caps", "filesync"] {
+        let path = root().join(format!("schemas/buildkit/{file}.proto"));
+        assert!(path.is_file(), "{} is missing", shown(&path));
+    }
+}
