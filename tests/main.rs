@@ -3,5 +3,7 @@
 //! Each module holds the workspace to one kind of promise; what they need in common (daemons,
 //! servers, fixtures) is in the library of this crate.
 
+#![expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
+
 mod architecture;
 mod vectors;
