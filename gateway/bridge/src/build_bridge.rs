@@ -106,6 +106,15 @@ impl BuildBridge {
         self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| solve_status(&error))
     }
 
+    /// Runs several refs at the same time.
+    async fn all(&self, names: &[Ref]) -> Result<Vec<Option<kiln_worker::Ref>>, RichStatus> {
+        let mut running = Vec::with_capacity(names.len());
+        for name in names {
+            running.push(self.result(name));
+        }
+        futures::future::try_join_all(running).await
+    }
+
     /// Runs all refs of a result.
     ///
     /// # Errors
@@ -214,8 +223,8 @@ impl Bridge for BuildBridge {
             (Some(definition), _) => BuildResult::single(self.define(definition)?),
         };
         if request.evaluate {
-            let names: Vec<&Ref> = result.iter().filter_map(|(_, one)| one).collect();
-            futures::future::try_join_all(names.into_iter().map(|name| self.result(name))).await?;
+            let names: Vec<Ref> = result.iter().filter_map(|(_, one)| one.cloned()).collect();
+            self.all(&names).await?;
         }
         Ok(result)
     }

@@ -4,11 +4,19 @@
 //! goes out. Nothing of the daemon's inside is known here.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kiln_client::Client;
+use kiln_daemon::{Daemon, Entitlements, Settings};
 
+use crate::args::ExecutorChoice;
 use crate::endpoint::{Embedded, Endpoint};
 use crate::pack::ImageSink;
+
+/// How long between two looks at a state directory that is in use.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How much may wait between client and daemon, in bytes.
+const PIPE_BYTES: usize = 1 << 20;
 
 /// There is no daemon in this program.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +29,49 @@ pub(crate) enum EmbeddedError {
     NoStore,
 }
 
-/// Starts the daemon and connects to it.
+/// Starts the daemon and connects to it. If a `kilnd` holds the state directory, that one is used;
+/// if another `kiln` does, this one waits for its end.
 ///
 /// # Errors
 ///
 /// If it cannot be started.
 pub(crate) async fn start(settings: &Embedded) -> anyhow::Result<Client> {
-    Err(EmbeddedError::NoDaemon(settings.root.clone()).into())
+    let socket = settings.root.join("kilnd.sock");
+    let mut told = false;
+    let daemon = loop {
+        let error = match Daemon::start(daemon_settings(settings)) {
+            Ok(daemon) => break daemon,
+            Err(error) => error,
+        };
+        if !error.is_in_use() {
+            return Err(error.into());
+        }
+        if let Ok(client) = Client::connect(&format!("unix://{}", socket.display())).await {
+            return Ok(client);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("{error}; waiting for it to end");
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    let (near, far) = tokio::io::duplex(PIPE_BYTES);
+    tokio::spawn(async move { daemon.serve(far).await });
+    Ok(Client::from_io(near).await?)
+}
+
+fn daemon_settings(settings: &Embedded) -> Settings {
+    Settings {
+        root: settings.root.clone(),
+        executor: match &settings.executor {
+            ExecutorChoice::Native => kiln_daemon::ExecutorChoice::Native,
+            ExecutorChoice::Oci(binary) => kiln_daemon::ExecutorChoice::Runtime(binary.clone()),
+        },
+        plugin_path: settings.plugin_path.clone(),
+        host_env: settings.host_env.clone(),
+        // Whoever runs the daemon in their own process has allowed it by asking for it.
+        entitlements: Entitlements { network_host: true, security_insecure: true },
+        ..Settings::default()
+    }
 }
 
 /// The image store of the daemon in this process.

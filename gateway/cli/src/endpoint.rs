@@ -48,6 +48,10 @@ pub(crate) struct Embedded {
     pub root: PathBuf,
     /// What runs processes.
     pub executor: ExecutorChoice,
+    /// Directories with frontend plugins.
+    pub plugin_path: Vec<PathBuf>,
+    /// PATH and the proxy variables, for programs of the daemon.
+    pub host_env: Vec<(String, String)>,
 }
 
 /// The flags contradict each other.
@@ -79,6 +83,8 @@ impl Endpoint {
                 return Ok(Self::Embedded(Embedded {
                     root: global.root.clone().unwrap_or_else(|| environment.default_root()),
                     executor: global.executor(),
+                    plugin_path: environment.plugin_path(),
+                    host_env: environment.host_env(),
                 }));
             }
         };

@@ -57,6 +57,18 @@ impl Environment {
         data.or_else(home).unwrap_or_else(|| PathBuf::from("/var/tmp")).join("kiln")
     }
 
+    /// Directories with frontend plugins, and the one this program is in.
+    pub(crate) fn plugin_path(&self) -> Vec<PathBuf> {
+        let own = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+        std::env::split_paths(self.get("KILN_PLUGIN_PATH").unwrap_or_default()).chain(own).collect()
+    }
+
+    /// What programs of the daemon get: the search path and proxies.
+    pub(crate) fn host_env(&self) -> Vec<(String, String)> {
+        let names = ["PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+        names.iter().filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned()))).collect()
+    }
+
     /// Where a daemon of BuildKit's listens unless the user says otherwise.
     pub(crate) fn default_buildkit_address(&self) -> String {
         match self.get_nonempty("XDG_RUNTIME_DIR") {

@@ -20,8 +20,8 @@ pub(crate) fn become_helper_if_asked() {
 /// If the kernel does not let this user have it.
 pub(crate) fn prepare_process(endpoint: &Endpoint, command: &Command) -> anyhow::Result<()> {
     if matches!(endpoint, Endpoint::Embedded(_)) && command.needs_daemon() {
-        kiln_executor::userns::enter_if_unprivileged()
-            .context("failed to enter a user namespace, which kiln needs when it is not root")?;
+        kiln_daemon::private_process()
+            .context("failed to get mounts of its own, or a user namespace, which kiln needs when it is not root")?;
     }
     Ok(())
 }

@@ -1,1 +1,18 @@
 //! kilnd: configuration, the Control service, and the wiring of all other rooms.
+//!
+//! [`Daemon::start`] puts store, worker, engine and seats together; [`Daemon::serve`] speaks
+//! BuildKit's Control API and gateway on any byte stream. The command line embeds the same daemon
+//! over an in-memory stream. This is the only room that knows all others, and the only one that
+//! names a frontend.
+
+mod build;
+mod builds;
+mod control;
+mod daemon;
+mod local;
+mod settings;
+
+pub use daemon::{Daemon, StartError};
+pub use kiln_graph::Entitlements;
+pub use local::private_process;
+pub use settings::{ExecutorChoice, Settings};

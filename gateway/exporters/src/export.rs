@@ -74,17 +74,27 @@ pub async fn export(
     result: &BuildResult<Ref>,
     context: &ExportContext,
 ) -> Result<BTreeMap<String, String>, ExportError> {
-    let runs = exports.iter().enumerate().map(|(index, export)| async move {
-        let digest = Digest::sha256(format!("{}-export-{index}", context.session));
-        let title = export.kind.title();
-        let reporter = Reporter::start(&context.progress, digest, title, context.clock);
-        let run = Run { context, export, result, reporter: &reporter };
-        let done = run.run().await;
-        reporter.finish(done.as_ref().err().map(|error| error as &dyn std::error::Error));
-        done
-    });
+    let mut runs = Vec::with_capacity(exports.len());
+    for (index, export) in exports.iter().enumerate() {
+        runs.push(one(index, export, result, context));
+    }
     let responses = try_join_all(runs).await?;
     Ok(responses.into_iter().flatten().collect())
+}
+
+async fn one(
+    index: usize,
+    export: &Export,
+    result: &BuildResult<Ref>,
+    context: &ExportContext,
+) -> Result<BTreeMap<String, String>, ExportError> {
+    let digest = Digest::sha256(format!("{}-export-{index}", context.session));
+    let title = export.kind.title();
+    let reporter = Reporter::start(&context.progress, digest, title, context.clock);
+    let run = Run { context, export, result, reporter: &reporter };
+    let done = run.run().await;
+    reporter.finish(done.as_ref().err().map(|error| error as &dyn std::error::Error));
+    done
 }
 
 /// One export.

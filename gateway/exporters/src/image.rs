@@ -112,10 +112,12 @@ impl<'a> Push<'a> {
 
     async fn image(&self, image: &Image, reporter: &Reporter) -> Result<(), ExportError> {
         let status = reporter.status("pushing layers");
-        let pushes = image.layers().into_iter().map(|layer| async move {
+        let layers = image.layers();
+        let mut pushes = Vec::with_capacity(layers.len());
+        for layer in layers {
             let source = Arc::new(BlobBody(layer.blob.clone()));
-            self.blob(&layer.descriptor, source, &layer.origins).await
-        });
+            pushes.push(self.blob(&layer.descriptor, source, &layer.origins));
+        }
         stream::iter(pushes).buffer_unordered(OFFERED).try_collect::<()>().await?;
         let mut sent = BTreeSet::new();
         for platform in &image.platforms {

@@ -1,0 +1,189 @@
+//! One build, from request to response.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kiln_bridge::service::Seated;
+use kiln_bridge::{BuildBridge, BuildParts};
+use kiln_exporters::{Export, ExportContext};
+use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
+use kiln_graph::{Entitlements, LoadContext};
+use kiln_progress::Sender;
+use kiln_sources::Clients;
+use kiln_wire::caps;
+use kiln_wire::proto::control::{SolveRequest, SolveResponse};
+use kiln_wire::status::RichStatus;
+use tonic::Code;
+
+use crate::daemon::Daemon;
+
+/// How long a session may take to appear.
+const SESSION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A request, decoded.
+pub(crate) struct Build {
+    id: String,
+    session: String,
+    frontend: String,
+    options: BTreeMap<String, String>,
+    definition: Option<kiln_wire::pb::Definition>,
+    inputs: kiln_frontend::Inputs,
+    exports: Vec<Export>,
+    entitlements: Entitlements,
+}
+
+impl Build {
+    /// Decodes a request.
+    ///
+    /// # Errors
+    ///
+    /// What makes no sense in it, or is not allowed here.
+    pub(crate) fn decode(request: SolveRequest, allowed: Entitlements) -> Result<Self, RichStatus> {
+        let invalid = |message: String| RichStatus::new(Code::InvalidArgument, message);
+        let mut exporters = request.exporters;
+        if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
+            exporters.push(kiln_wire::proto::control::Exporter {
+                r#type: request.exporter_deprecated,
+                attrs: request.exporter_attrs_deprecated,
+            });
+        }
+        let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH").filter(|e| e.parse::<i64>().is_ok());
+        let mut exports = Vec::new();
+        for (number, mut exporter) in exporters.into_iter().enumerate() {
+            if let Some(epoch) = epoch {
+                exporter.attrs.entry("source-date-epoch".into()).or_insert_with(|| epoch.clone());
+            }
+            let export = Export::parse(number.to_string(), &exporter.r#type, &exporter.attrs);
+            exports.push(export.map_err(|error| invalid(error.to_string()))?);
+        }
+        let cache = request.cache.unwrap_or_default();
+        if let Some(export) = cache.exports.first() {
+            let message = format!("cache export of type {} is not supported by this version", export.r#type);
+            return Err(RichStatus::new(Code::Unimplemented, message));
+        }
+        if let Some(import) = cache.imports.first() {
+            tracing::warn!(kind = import.r#type, "cache imports are not supported by this version; building without");
+        }
+        let mut entitlements = Entitlements::default();
+        for name in &request.entitlements {
+            let (known, granted) = match name.as_str() {
+                "network.host" => (allowed.network_host, &mut entitlements.network_host),
+                "security.insecure" => (allowed.security_insecure, &mut entitlements.security_insecure),
+                _ => return Err(invalid(format!("unknown entitlement {name}"))),
+            };
+            if !known {
+                let message = format!("entitlement {name} is not allowed by this daemon");
+                return Err(RichStatus::new(Code::PermissionDenied, message));
+            }
+            *granted = true;
+        }
+        let definition = request.definition.filter(|definition| !definition.def.is_empty());
+        Ok(Self {
+            id: request.r#ref,
+            session: request.session,
+            frontend: request.frontend,
+            options: request.frontend_attrs,
+            definition,
+            inputs: request.frontend_inputs,
+            exports,
+            entitlements,
+        })
+    }
+
+    /// Carries the build through the rooms.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ended it.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future cancels what only this build wanted.
+    pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<SolveResponse, RichStatus> {
+        let bridge = self.bridge(daemon, &progress);
+        let result = self.result(daemon, &bridge).await?;
+        let result = bridge.results(result).await?;
+        let mut response = self.export(daemon, &result, &progress).await?;
+        let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
+        response.extend(told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())));
+        daemon.flush().await;
+        Ok(SolveResponse { exporter_response: response })
+    }
+
+    fn bridge(&self, daemon: &Daemon, progress: &Sender) -> BuildBridge {
+        let worker = daemon.0.worker.info();
+        let info = BuildInfo {
+            options: self.options.clone().into_iter().collect(),
+            workers: vec![kiln_frontend::Worker {
+                id: worker.id.clone(),
+                labels: worker.labels.clone(),
+                platforms: worker.platforms.clone(),
+            }],
+            session_id: self.session.clone(),
+            llb_caps: caps::LLB.iter().map(|cap| (*cap).to_owned()).collect(),
+            gateway_caps: caps::GATEWAY.iter().map(|cap| (*cap).to_owned()).collect(),
+        };
+        let load = LoadContext {
+            default_platform: info.default_platform(),
+            session: self.session.clone(),
+            entitlements: self.entitlements,
+        };
+        BuildBridge::new(BuildParts {
+            worker: daemon.0.worker.clone(),
+            job: daemon.0.engine.open(&self.session, progress.clone()),
+            load,
+            seats: Arc::clone(&daemon.0.seats),
+            progress: progress.clone(),
+            info,
+            inputs: self.inputs.clone(),
+        })
+    }
+
+    async fn result(&self, daemon: &Daemon, bridge: &BuildBridge) -> Result<BuildResult<Ref>, RichStatus> {
+        match (&self.definition, self.frontend.as_str()) {
+            (Some(definition), "") => {
+                bridge.solve(Solve { definition: Some(definition.clone()), ..Solve::default() }).await
+            }
+            (Some(_), _) => {
+                let message = "a request has either a definition or a frontend, not both";
+                Err(RichStatus::new(Code::InvalidArgument, message))
+            }
+            (None, "") => {
+                let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
+                let _seat = daemon.0.builds.seat(&self.id, seated);
+                let gone = || RichStatus::new(Code::Cancelled, "the client left without returning a result");
+                returned.await.map_err(|_| gone())?
+            }
+            (None, frontend) => daemon.0.seats.call(frontend, bridge).await,
+        }
+    }
+
+    async fn export(
+        &self,
+        daemon: &Daemon,
+        result: &BuildResult<kiln_worker::Ref>,
+        progress: &Sender,
+    ) -> Result<BTreeMap<String, String>, RichStatus> {
+        if self.exports.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let caller = daemon.0.sessions.get(&self.session, SESSION_PATIENCE).await.ok();
+        let clients = Clients::new(&daemon.0.sessions, [self.session.clone()]);
+        let context = ExportContext {
+            store: daemon.store().clone(),
+            client: caller.map(|caller| Arc::new(caller) as Arc<dyn kiln_exporters::Client>),
+            session: self.session.clone(),
+            registry: daemon.0.registry.clone(),
+            credentials: Arc::new(clients.logins()),
+            progress: progress.clone(),
+            platform: daemon.0.worker.info().platforms.first().cloned().unwrap_or_default(),
+            clock: SystemTime::now,
+        };
+        let exported = kiln_exporters::export(&self.exports, result, &context).await;
+        exported.map_err(|error| {
+            let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
+            kiln_bridge::op_status(&error)
+        })
+    }
+}

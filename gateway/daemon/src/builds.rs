@@ -1,0 +1,147 @@
+//! Builds that run or have just ended: their progress so far, and gateways of clients.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kiln_bridge::service::{Find, Seated};
+use kiln_progress::{Receiver, wire};
+use kiln_wire::proto::control::StatusResponse;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+/// How long somebody who asks for a build waits for it to begin.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a client's gateway call waits for its build.
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the progress of a build that has ended stays.
+const AFTERGLOW: Duration = Duration::from_secs(10);
+/// How long progress is gathered into one message.
+const BATCH: Duration = Duration::from_millis(50);
+
+/// The builds of a daemon; cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Builds(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    table: Mutex<Table>,
+    /// Changes when a build or a gateway is added.
+    added: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Table {
+    builds: BTreeMap<String, Arc<Build>>,
+    gateways: BTreeMap<String, Arc<Seated>>,
+}
+
+/// One build's progress.
+#[derive(Default)]
+pub(crate) struct Build {
+    history: Mutex<Vec<Arc<StatusResponse>>>,
+    /// How much there is, and whether that is all.
+    state: watch::Sender<(usize, bool)>,
+}
+
+impl Build {
+    /// The message after the first `seen`, when there is one; `None` at the end.
+    pub(crate) async fn next(&self, seen: usize) -> Option<Arc<StatusResponse>> {
+        let mut state = self.state.subscribe();
+        let (len, _) = *state.wait_for(|(len, ended)| *len > seen || *ended).await.ok()?;
+        if len <= seen {
+            return None;
+        }
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).get(seen).cloned()
+    }
+
+    fn push(&self, responses: Vec<StatusResponse>) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.extend(responses.into_iter().map(Arc::new));
+        let len = history.len();
+        self.state.send_modify(|state| state.0 = len);
+    }
+}
+
+impl Builds {
+    /// Adds a build; its progress is gathered until all senders are gone.
+    pub(crate) fn add(&self, id: &str, mut progress: Receiver) {
+        let build = Arc::new(Build::default());
+        self.table().builds.insert(id.to_owned(), Arc::clone(&build));
+        self.0.added.send_modify(|count| *count += 1);
+        let (builds, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move {
+            while let Some(first) = progress.recv().await {
+                let mut batch = vec![first];
+                // The first of a batch is told at once if nothing else comes.
+                let gather = async {
+                    while let Some(next) = progress.recv().await {
+                        batch.push(next);
+                    }
+                };
+                tokio::time::timeout(BATCH, gather).await.ok();
+                build.push(wire::to_responses(batch));
+            }
+            build.state.send_modify(|state| state.1 = true);
+            tokio::time::sleep(AFTERGLOW).await;
+            let mut table = builds.table();
+            if table.builds.get(&id).is_some_and(|current| Arc::ptr_eq(current, &build)) {
+                table.builds.remove(&id);
+            }
+        });
+    }
+
+    /// A build by id, waiting a little for it to begin.
+    pub(crate) async fn get(&self, id: &str) -> Option<Arc<Build>> {
+        self.wait(PATIENCE, |table| table.builds.get(id).cloned()).await
+    }
+
+    /// Seats a client in its own build, for as long as the guard lives.
+    pub(crate) fn seat(&self, id: &str, seated: Arc<Seated>) -> SeatGuard {
+        self.table().gateways.insert(id.to_owned(), seated);
+        self.0.added.send_modify(|count| *count += 1);
+        SeatGuard { builds: self.clone(), id: id.to_owned() }
+    }
+
+    async fn wait<T>(&self, patience: Duration, find: impl Fn(&Table) -> Option<T>) -> Option<T> {
+        let mut added = self.0.added.subscribe();
+        let search = async {
+            loop {
+                added.borrow_and_update();
+                if let Some(found) = find(&self.table()) {
+                    return Some(found);
+                }
+                added.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(patience, search).await.ok().flatten()
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's seat; gone when dropped.
+pub(crate) struct SeatGuard {
+    builds: Builds,
+    id: String,
+}
+
+impl Drop for SeatGuard {
+    fn drop(&mut self) {
+        self.builds.table().gateways.remove(&self.id);
+    }
+}
+
+#[async_trait]
+impl Find for Builds {
+    async fn find(&self, metadata: &MetadataMap) -> Result<Arc<Seated>, Status> {
+        let id = metadata.get("buildkit-controlapi-buildid").and_then(|id| id.to_str().ok());
+        let id = id.ok_or_else(|| Status::invalid_argument("no buildid found in context"))?;
+        let found = self.wait(GATEWAY_PATIENCE, |table| table.gateways.get(id).cloned()).await;
+        found.ok_or_else(|| Status::not_found(format!("no such job {id}")))
+    }
+}

@@ -1,0 +1,126 @@
+//! The Control service: BuildKit's API over the rooms of this daemon.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use kiln_progress::wire::timestamp;
+use kiln_store::{Filter, PruneOptions, Usage};
+use kiln_wire::proto::control as wire;
+use kiln_wire::proto::types;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::build::Build;
+use crate::daemon::Daemon;
+
+/// The service.
+pub(crate) struct Control(pub(crate) Daemon);
+
+#[async_trait]
+impl wire::control_server::Control for Control {
+    async fn solve(&self, request: Request<wire::SolveRequest>) -> Result<Response<wire::SolveResponse>, Status> {
+        let request = request.into_inner();
+        let (sender, receiver) = kiln_progress::channel();
+        self.0.0.builds.add(&request.r#ref, receiver);
+        let build = Build::decode(request, self.0.0.settings.entitlements).map_err(|status| status.to_status())?;
+        let result = build.run(&self.0, sender).await;
+        result.map(Response::new).map_err(|status| status.to_status())
+    }
+
+
+    async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<BoxStream<wire::StatusResponse>>, Status> {
+        let id = request.into_inner().r#ref;
+        let build = self.0.0.builds.get(&id).await;
+        let build = build.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
+        let messages = futures::stream::unfold((build, 0), |(build, seen)| async move {
+            let message = build.next(seen).await?;
+            Some((Ok((*message).clone()), (build, seen + 1)))
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::BytesMessage>>,
+    ) -> Result<Response<BoxStream<wire::BytesMessage>>, Status> {
+        let metadata = request.metadata().clone();
+        let outgoing = self.0.0.sessions.handle(&metadata, request.into_inner());
+        let outgoing = outgoing.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Response::new(Box::pin(outgoing.map(Ok))))
+    }
+
+    async fn disk_usage(
+        &self,
+        request: Request<wire::DiskUsageRequest>,
+    ) -> Result<Response<wire::DiskUsageResponse>, Status> {
+        let filter = Filter::parse(&request.into_inner().filter);
+        let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let usage = self.0.store().usage(&filter).await.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(wire::DiskUsageResponse { record: usage.into_iter().map(record).collect() }))
+    }
+
+
+    async fn prune(&self, request: Request<wire::PruneRequest>) -> Result<Response<BoxStream<wire::UsageRecord>>, Status> {
+        let request = request.into_inner();
+        let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
+        let options = PruneOptions {
+            all: request.all,
+            filter: request.filter,
+            keep_duration: Duration::from_nanos(bytes(request.keep_duration)),
+            reserved_space: bytes(request.reserved_space),
+            max_used_space: bytes(request.max_used_space),
+            min_free_space: bytes(request.min_free_space),
+        };
+        let mut removed = Vec::new();
+        let pruned = self.0.store().prune(options, &mut |usage| removed.push(Ok(record(usage)))).await;
+        pruned.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Response::new(Box::pin(futures::stream::iter(removed))))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<wire::ListWorkersRequest>,
+    ) -> Result<Response<wire::ListWorkersResponse>, Status> {
+        let worker = self.0.0.worker.info();
+        let record = types::WorkerRecord {
+            id: worker.id.clone(),
+            labels: worker.labels.clone(),
+            platforms: worker.platforms.iter().cloned().map(kiln_frontend::grpc::platform_to_wire).collect(),
+            buildkit_version: Some(version()),
+            ..types::WorkerRecord::default()
+        };
+        Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
+    }
+
+    async fn info(&self, _: Request<wire::InfoRequest>) -> Result<Response<wire::InfoResponse>, Status> {
+        Ok(Response::new(wire::InfoResponse { buildkit_version: Some(version()) }))
+    }
+
+}
+
+fn version() -> types::BuildkitVersion {
+    types::BuildkitVersion {
+        package: "kiln".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..types::BuildkitVersion::default()
+    }
+}
+
+fn record(usage: Usage) -> wire::UsageRecord {
+    wire::UsageRecord {
+        id: usage.id,
+        mutable: usage.mutable,
+        in_use: usage.in_use,
+        size: i64::try_from(usage.size).unwrap_or(i64::MAX),
+        created_at: Some(timestamp(usage.created)),
+        last_used_at: Some(timestamp(usage.last_used)),
+        usage_count: i64::try_from(usage.usage_count).unwrap_or(i64::MAX),
+        description: usage.description,
+        record_type: usage.kind.as_str().to_owned(),
+        shared: usage.shared,
+        parents: usage.parents,
+        ..wire::UsageRecord::default()
+    }
+}

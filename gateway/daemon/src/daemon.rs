@@ -1,0 +1,198 @@
+//! The daemon: all rooms, put together once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_bridge::{Seats, SeatsParts};
+use kiln_cache::DiskStore;
+use kiln_engine::{Engine, EngineOptions};
+use kiln_executor::{Executor, Native, OciRuntime, Spawner};
+use kiln_frontend::Frontend;
+use kiln_oci::Platform;
+use kiln_registry::{Hosts, Registry};
+use kiln_session::SessionManager;
+use kiln_store::{Store, StoreOptions};
+use kiln_wire::channel::Io;
+use kiln_wire::proto::control::control_server::ControlServer;
+use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
+use tonic::transport::server::Router;
+
+use crate::builds::Builds;
+use crate::control::Control;
+use crate::{ExecutorChoice, Settings};
+
+/// Why a daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] kiln_store::OpenError),
+    /// The cache index cannot be used.
+    #[error(transparent)]
+    Cache(#[from] kiln_cache::OpenError),
+    /// What sources remember cannot be used.
+    #[error(transparent)]
+    Sources(#[from] kiln_sources::OpenError),
+    /// A file of the state directory cannot be read or written.
+    #[error("cannot use the state directory {path}")]
+    Root {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The helper that starts processes does not run.
+    #[error("cannot start the process spawner")]
+    Spawner(#[source] std::io::Error),
+}
+
+impl StartError {
+    /// Whether another daemon holds the state directory.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Store(kiln_store::OpenError::InUse { .. }))
+    }
+}
+
+/// A running daemon. Cheap to clone; its state directory is free when the last clone is gone.
+#[derive(Clone)]
+pub struct Daemon(pub(crate) Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) worker: Worker,
+    pub(crate) engine: Engine<Ref>,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) sessions: SessionManager,
+    pub(crate) registry: Registry,
+    pub(crate) builds: Builds,
+}
+
+impl Daemon {
+    /// Starts a daemon on the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running then.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        kiln_registry::install_crypto();
+        let store = Store::open(&settings.root, StoreOptions::default())?;
+        let root = store.root().to_owned();
+        let cache = DiskStore::open(&root.join("cache.redb"))?;
+        let scratch = root.join("executor");
+        std::fs::create_dir_all(&scratch)
+            .map_err(|source| StartError::Root { path: scratch.display().to_string(), source })?;
+        let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
+        let executor: Arc<dyn Executor> = match &settings.executor {
+            ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
+            ExecutorChoice::Runtime(binary) => {
+                Arc::new(OciRuntime::new(spawner.clone(), binary.clone(), runtime_arguments(binary)))
+            }
+        };
+        let sessions = SessionManager::new(kiln_session::Health::default());
+        let registry = Registry::new(Hosts::new(settings.registries.clone()), kiln_registry::Options::default());
+        let info = WorkerInfo {
+            id: worker_id(&root)?,
+            labels: labels(executor.name()),
+            platforms: vec![Platform::host()],
+        };
+        let seats = Seats::new(SeatsParts {
+            linked: linked(),
+            plugin_path: settings.plugin_path.clone(),
+            spawner: spawner.clone(),
+        });
+        let worker = Worker::new(WorkerParts {
+            store,
+            executor,
+            spawner,
+            registry: registry.clone(),
+            sessions: sessions.clone(),
+            info,
+            host_env: settings.host_env.clone(),
+        })?;
+        let options = EngineOptions { max_parallelism: settings.max_parallelism, unique: unique() };
+        let engine = Engine::start(Arc::new(worker.clone()), Arc::new(cache), options);
+        let parts = Parts {
+            settings,
+            worker,
+            engine,
+            seats: Arc::new(seats),
+            sessions,
+            registry,
+            builds: Builds::default(),
+        };
+        Ok(Self(Arc::new(parts)))
+    }
+
+    /// Where it keeps images and results.
+    pub fn store(&self) -> &Store {
+        self.0.worker.store()
+    }
+
+    /// Serves one connection until the client closes it.
+    ///
+    /// # Errors
+    ///
+    /// If the client does not speak HTTP/2.
+    pub async fn serve(&self, io: impl Io) -> Result<(), tonic::transport::Error> {
+        kiln_wire::channel::serve(self.services().await, io).await
+    }
+
+    /// All services, to be served on listeners.
+    pub async fn services(&self) -> Router {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<ControlServer<Control>>().await;
+        let control = ControlServer::new(Control(self.clone()))
+            .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
+        kiln_wire::channel::server()
+            .add_service(control)
+            .add_service(kiln_bridge::service::service(self.0.builds.clone()))
+            .add_service(health_service)
+    }
+
+    /// Waits until everything that was built is kept.
+    pub async fn flush(&self) {
+        self.0.engine.flush().await;
+    }
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").field("root", &self.0.settings.root).finish_non_exhaustive()
+    }
+}
+
+/// Frontends that need no image.
+fn linked() -> BTreeMap<String, Arc<dyn Frontend>> {
+    [("mockerfile.v0".to_owned(), Arc::new(kiln_mockerfile::Mockerfile) as Arc<dyn Frontend>)].into()
+}
+
+fn labels(executor: &str) -> BTreeMap<String, String> {
+    let label = |name: &str, value: &str| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned());
+    [label("executor", executor), label("snapshotter", "overlayfs"), label("network", "host")].into()
+}
+
+/// crun cannot use the control groups of a mixed hierarchy.
+fn runtime_arguments(binary: &Path) -> Vec<String> {
+    let crun = binary.file_name().is_some_and(|name| name == "crun");
+    let pure = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    if crun && !pure { vec!["--cgroup-manager=disabled".to_owned()] } else { Vec::new() }
+}
+
+/// The worker's id, made when the state directory is new.
+fn worker_id(root: &Path) -> Result<String, StartError> {
+    let path = root.join("workerid");
+    if let Ok(id) = std::fs::read_to_string(&path) {
+        return Ok(id.trim().to_owned());
+    }
+    let id = kiln_client::new_id();
+    std::fs::write(&path, &id).map_err(|source| StartError::Root { path: path.display().to_string(), source })?;
+    Ok(id)
+}
+
+fn unique() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos());
+    format!("{}-{now}", std::process::id())
+}

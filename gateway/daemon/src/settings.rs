@@ -1,0 +1,37 @@
+//! How a daemon is set up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use kiln_graph::Entitlements;
+
+/// What runs the processes of builds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ExecutorChoice {
+    /// Kiln's own executor.
+    #[default]
+    Native,
+    /// An OCI runtime: the path or the name of its program.
+    Runtime(PathBuf),
+}
+
+/// How a daemon is set up; everything it would otherwise ask the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where it keeps its state.
+    pub root: PathBuf,
+    /// What runs processes.
+    pub executor: ExecutorChoice,
+    /// Directories with frontend plugins.
+    pub plugin_path: Vec<PathBuf>,
+    /// What builds may ask for beyond the ordinary.
+    pub entitlements: Entitlements,
+    /// Registries that are not reached the ordinary way.
+    pub registries: BTreeMap<String, kiln_registry::HostConfig>,
+    /// PATH and the proxy variables of the host, for git.
+    pub host_env: Vec<(String, String)>,
+    /// Processes that run at the same time; `None` is no limit.
+    pub max_parallelism: Option<usize>,
+    /// Prune by policy after builds.
+    pub collect: bool,
+}
