@@ -59,14 +59,26 @@ impl Environment {
 
     /// Directories with frontend plugins, and the one this program is in.
     pub(crate) fn plugin_path(&self) -> Vec<PathBuf> {
-        let own = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+        let own =
+            std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
         std::env::split_paths(self.get("KILN_PLUGIN_PATH").unwrap_or_default()).chain(own).collect()
     }
 
     /// What programs of the daemon get: the search path and proxies.
     pub(crate) fn host_env(&self) -> Vec<(String, String)> {
-        let names = ["PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
-        names.iter().filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned()))).collect()
+        let names = [
+            "PATH",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+        ];
+        names
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned())))
+            .collect()
     }
 
     /// Where a daemon of BuildKit's listens unless the user says otherwise.

@@ -48,7 +48,10 @@ impl Build {
                 attrs: request.exporter_attrs_deprecated,
             });
         }
-        let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH").filter(|e| e.parse::<i64>().is_ok());
+        let epoch = request
+            .frontend_attrs
+            .get("build-arg:SOURCE_DATE_EPOCH")
+            .filter(|e| e.parse::<i64>().is_ok());
         let mut exports = Vec::new();
         for (number, mut exporter) in exporters.into_iter().enumerate() {
             if let Some(epoch) = epoch {
@@ -59,17 +62,23 @@ impl Build {
         }
         let cache = request.cache.unwrap_or_default();
         if let Some(export) = cache.exports.first() {
-            let message = format!("cache export of type {} is not supported by this version", export.r#type);
+            let message =
+                format!("cache export of type {} is not supported by this version", export.r#type);
             return Err(RichStatus::new(Code::Unimplemented, message));
         }
         if let Some(import) = cache.imports.first() {
-            tracing::warn!(kind = import.r#type, "cache imports are not supported by this version; building without");
+            tracing::warn!(
+                kind = import.r#type,
+                "cache imports are not supported by this version; building without"
+            );
         }
         let mut entitlements = Entitlements::default();
         for name in &request.entitlements {
             let (known, granted) = match name.as_str() {
                 "network.host" => (allowed.network_host, &mut entitlements.network_host),
-                "security.insecure" => (allowed.security_insecure, &mut entitlements.security_insecure),
+                "security.insecure" => {
+                    (allowed.security_insecure, &mut entitlements.security_insecure)
+                }
                 _ => return Err(invalid(format!("unknown entitlement {name}"))),
             };
             if !known {
@@ -100,13 +109,19 @@ impl Build {
     /// # Cancellation
     ///
     /// Dropping the future cancels what only this build wanted.
-    pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<SolveResponse, RichStatus> {
+    pub(crate) async fn run(
+        self,
+        daemon: &Daemon,
+        progress: Sender,
+    ) -> Result<SolveResponse, RichStatus> {
         let bridge = self.bridge(daemon, &progress);
         let result = self.result(daemon, &bridge).await?;
         let result = bridge.results(result).await?;
         let mut response = self.export(daemon, &result, &progress).await?;
         let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
-        response.extend(told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())));
+        response.extend(
+            told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())),
+        );
         daemon.flush().await;
         Ok(SolveResponse { exporter_response: response })
     }
@@ -140,10 +155,16 @@ impl Build {
         })
     }
 
-    async fn result(&self, daemon: &Daemon, bridge: &BuildBridge) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn result(
+        &self,
+        daemon: &Daemon,
+        bridge: &BuildBridge,
+    ) -> Result<BuildResult<Ref>, RichStatus> {
         match (&self.definition, self.frontend.as_str()) {
             (Some(definition), "") => {
-                bridge.solve(Solve { definition: Some(definition.clone()), ..Solve::default() }).await
+                bridge
+                    .solve(Solve { definition: Some(definition.clone()), ..Solve::default() })
+                    .await
             }
             (Some(_), _) => {
                 let message = "a request has either a definition or a frontend, not both";
@@ -152,7 +173,9 @@ impl Build {
             (None, "") => {
                 let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
                 let _seat = daemon.0.builds.seat(&self.id, seated);
-                let gone = || RichStatus::new(Code::Cancelled, "the client left without returning a result");
+                let gone = || {
+                    RichStatus::new(Code::Cancelled, "the client left without returning a result")
+                };
                 returned.await.map_err(|_| gone())?
             }
             (None, frontend) => daemon.0.seats.call(frontend, bridge).await,

@@ -19,17 +19,24 @@ pub(crate) struct Control(pub(crate) Daemon);
 
 #[async_trait]
 impl wire::control_server::Control for Control {
-    async fn solve(&self, request: Request<wire::SolveRequest>) -> Result<Response<wire::SolveResponse>, Status> {
+    async fn solve(
+        &self,
+        request: Request<wire::SolveRequest>,
+    ) -> Result<Response<wire::SolveResponse>, Status> {
         let request = request.into_inner();
         let (sender, receiver) = kiln_progress::channel();
         self.0.0.builds.add(&request.r#ref, receiver);
-        let build = Build::decode(request, self.0.0.settings.entitlements).map_err(|status| status.to_status())?;
+        let build = Build::decode(request, self.0.0.settings.entitlements)
+            .map_err(|status| status.to_status())?;
         let result = build.run(&self.0, sender).await;
+        self.0.collect_soon();
         result.map(Response::new).map_err(|status| status.to_status())
     }
 
-
-    async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<BoxStream<wire::StatusResponse>>, Status> {
+    async fn status(
+        &self,
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<BoxStream<wire::StatusResponse>>, Status> {
         let id = request.into_inner().r#ref;
         let build = self.0.0.builds.get(&id).await;
         let build = build.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
@@ -39,7 +46,6 @@ impl wire::control_server::Control for Control {
         });
         Ok(Response::new(Box::pin(messages)))
     }
-
 
     async fn session(
         &self,
@@ -57,12 +63,21 @@ impl wire::control_server::Control for Control {
     ) -> Result<Response<wire::DiskUsageResponse>, Status> {
         let filter = Filter::parse(&request.into_inner().filter);
         let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let usage = self.0.store().usage(&filter).await.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(wire::DiskUsageResponse { record: usage.into_iter().map(record).collect() }))
+        let usage = self
+            .0
+            .store()
+            .usage(&filter)
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(wire::DiskUsageResponse {
+            record: usage.into_iter().map(record).collect(),
+        }))
     }
 
-
-    async fn prune(&self, request: Request<wire::PruneRequest>) -> Result<Response<BoxStream<wire::UsageRecord>>, Status> {
+    async fn prune(
+        &self,
+        request: Request<wire::PruneRequest>,
+    ) -> Result<Response<BoxStream<wire::UsageRecord>>, Status> {
         let request = request.into_inner();
         let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
         let options = PruneOptions {
@@ -74,7 +89,8 @@ impl wire::control_server::Control for Control {
             min_free_space: bytes(request.min_free_space),
         };
         let mut removed = Vec::new();
-        let pruned = self.0.store().prune(options, &mut |usage| removed.push(Ok(record(usage)))).await;
+        let pruned =
+            self.0.store().prune(options, &mut |usage| removed.push(Ok(record(usage)))).await;
         pruned.map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok(Response::new(Box::pin(futures::stream::iter(removed))))
     }
@@ -87,17 +103,24 @@ impl wire::control_server::Control for Control {
         let record = types::WorkerRecord {
             id: worker.id.clone(),
             labels: worker.labels.clone(),
-            platforms: worker.platforms.iter().cloned().map(kiln_frontend::grpc::platform_to_wire).collect(),
+            platforms: worker
+                .platforms
+                .iter()
+                .cloned()
+                .map(kiln_frontend::grpc::platform_to_wire)
+                .collect(),
             buildkit_version: Some(version()),
             ..types::WorkerRecord::default()
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }
 
-    async fn info(&self, _: Request<wire::InfoRequest>) -> Result<Response<wire::InfoResponse>, Status> {
+    async fn info(
+        &self,
+        _: Request<wire::InfoRequest>,
+    ) -> Result<Response<wire::InfoResponse>, Status> {
         Ok(Response::new(wire::InfoResponse { buildkit_version: Some(version()) }))
     }
-
 }
 
 fn version() -> types::BuildkitVersion {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_bridge::{Seats, SeatsParts};
 use kiln_cache::DiskStore;
@@ -22,6 +23,11 @@ use tonic::transport::server::Router;
 use crate::builds::Builds;
 use crate::control::Control;
 use crate::{ExecutorChoice, Settings};
+
+/// How long after a build is collected, so that the next build does not wait for it.
+const COLLECT_DELAY: Duration = Duration::from_secs(1);
+/// How long nothing is collected after that.
+const COLLECT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +73,7 @@ pub(crate) struct Parts {
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
+    collecting: AtomicBool,
 }
 
 impl Daemon {
@@ -86,12 +93,17 @@ impl Daemon {
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
         let executor: Arc<dyn Executor> = match &settings.executor {
             ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
-            ExecutorChoice::Runtime(binary) => {
-                Arc::new(OciRuntime::new(spawner.clone(), binary.clone(), runtime_arguments(binary)))
-            }
+            ExecutorChoice::Runtime(binary) => Arc::new(OciRuntime::new(
+                spawner.clone(),
+                binary.clone(),
+                runtime_arguments(binary),
+            )),
         };
         let sessions = SessionManager::new(kiln_session::Health::default());
-        let registry = Registry::new(Hosts::new(settings.registries.clone()), kiln_registry::Options::default());
+        let registry = Registry::new(
+            Hosts::new(settings.registries.clone()),
+            kiln_registry::Options::default(),
+        );
         let info = WorkerInfo {
             id: worker_id(&root)?,
             labels: labels(executor.name()),
@@ -121,6 +133,7 @@ impl Daemon {
             sessions,
             registry,
             builds: Builds::default(),
+            collecting: AtomicBool::new(false),
         };
         Ok(Self(Arc::new(parts)))
     }
@@ -152,6 +165,33 @@ impl Daemon {
             .add_service(health_service)
     }
 
+    /// Prunes by policy, soon and at most once a minute, if this daemon does that.
+    pub(crate) fn collect_soon(&self) {
+        if !self.0.settings.collect || self.0.collecting.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let daemon = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(COLLECT_DELAY).await;
+            let store = daemon.store();
+            let collected = match store.default_policies() {
+                Ok(policies) => {
+                    store
+                        .collect(&policies, &mut |usage| {
+                            tracing::debug!(id = usage.id, "collected")
+                        })
+                        .await
+                }
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = collected {
+                tracing::warn!(%error, "collection failed");
+            }
+            tokio::time::sleep(COLLECT_PAUSE).await;
+            daemon.0.collecting.store(false, Ordering::Relaxed);
+        });
+    }
+
     /// Waits until everything that was built is kept.
     pub async fn flush(&self) {
         self.0.engine.flush().await;
@@ -166,12 +206,16 @@ impl std::fmt::Debug for Daemon {
 
 /// Frontends that need no image.
 fn linked() -> BTreeMap<String, Arc<dyn Frontend>> {
-    [("mockerfile.v0".to_owned(), Arc::new(kiln_mockerfile::Mockerfile) as Arc<dyn Frontend>)].into()
+    [("mockerfile.v0".to_owned(), Arc::new(kiln_mockerfile::Mockerfile) as Arc<dyn Frontend>)]
+        .into()
 }
 
 fn labels(executor: &str) -> BTreeMap<String, String> {
-    let label = |name: &str, value: &str| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned());
-    [label("executor", executor), label("snapshotter", "overlayfs"), label("network", "host")].into()
+    let label = |name: &str, value: &str| {
+        (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned())
+    };
+    [label("executor", executor), label("snapshotter", "overlayfs"), label("network", "host")]
+        .into()
 }
 
 /// crun cannot use the control groups of a mixed hierarchy.
@@ -188,7 +232,8 @@ fn worker_id(root: &Path) -> Result<String, StartError> {
         return Ok(id.trim().to_owned());
     }
     let id = kiln_client::new_id();
-    std::fs::write(&path, &id).map_err(|source| StartError::Root { path: path.display().to_string(), source })?;
+    std::fs::write(&path, &id)
+        .map_err(|source| StartError::Root { path: path.display().to_string(), source })?;
     Ok(id)
 }
 

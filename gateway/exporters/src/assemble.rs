@@ -4,6 +4,7 @@
 //! in memory. Nothing is sent or named here. What the config says is decided in [`crate::config`].
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -240,7 +241,7 @@ impl Assembly<'_> {
             platform: &target.platform,
             diff_ids: &diff_ids,
             epoch: epoch(self.options, self.metadata, &target.id)?,
-            now: (self.context.clock)().into(),
+            now: made(target).unwrap_or_else(|| (self.context.clock)()).into(),
         })?;
         let (manifest_type, config_type) = match self.options.oci_types {
             true => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
@@ -340,4 +341,13 @@ mod tests {
         assert_eq!(origins(&descriptor), ["example.org:5000/a/b", "example.org:5000/c"]);
         assert!(is_internal(&key));
     }
+}
+
+/// When the newest layer was made, so that exporting a result again gives the same image. The
+/// directory around a layer's files is not touched after that.
+fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
+    let newest = target.files?.layers().last()?.path();
+    let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
 }

@@ -52,7 +52,8 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     let level = if arguments.debug { "debug" } else { "info" };
-    let filter = EnvFilter::try_from_env("KILND_LOG").unwrap_or_else(|_| EnvFilter::new(format!("kiln={level},{level}")));
+    let filter = EnvFilter::try_from_env("KILND_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("kiln={level},{level}")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // Read before the user namespace, in which everyone is root.
     let defaults = Defaults::read();
@@ -73,7 +74,8 @@ struct Defaults {
 
 impl Defaults {
     fn read() -> Self {
-        let variable = |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
+        let variable =
+            |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
         let is_root = rustix::process::geteuid().is_root();
         let home = variable("HOME").unwrap_or_else(|| "/".into());
         let data = variable("XDG_DATA_HOME").unwrap_or_else(|| format!("{home}/.local/share"));
@@ -82,22 +84,37 @@ impl Defaults {
             true => ("/var/lib/kiln".to_owned(), "/run/kiln/kilnd.sock".to_owned()),
             false => (format!("{data}/kiln"), format!("{run}/kiln/kilnd.sock")),
         };
-        let proxies = ["PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+        let proxies = [
+            "PATH",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+        ];
         let plugins = variable("KILN_PLUGIN_PATH").unwrap_or_default();
         Self {
             root: root.into(),
             address: format!("unix://{socket}"),
-            host_env: proxies.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
+            host_env: proxies
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), variable(name)?)))
+                .collect(),
             plugin_path: std::env::split_paths(&plugins).collect(),
         }
     }
 }
 
 async fn serve(arguments: Arguments, defaults: Defaults) -> anyhow::Result<()> {
-    let allowed = |name: &str| arguments.allow_insecure_entitlement.iter().any(|allowed| allowed == name);
+    let allowed =
+        |name: &str| arguments.allow_insecure_entitlement.iter().any(|allowed| allowed == name);
     let settings = Settings {
         root: arguments.root.clone().unwrap_or(defaults.root),
-        executor: arguments.oci_worker_binary.clone().map_or(ExecutorChoice::Native, ExecutorChoice::Runtime),
+        executor: arguments
+            .oci_worker_binary
+            .clone()
+            .map_or(ExecutorChoice::Native, ExecutorChoice::Runtime),
         plugin_path: arguments.plugin_path.iter().cloned().chain(defaults.plugin_path).collect(),
         entitlements: Entitlements {
             network_host: allowed("network.host"),
