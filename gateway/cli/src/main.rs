@@ -36,6 +36,9 @@ use commands::Context;
 use endpoint::Endpoint;
 use environment::Environment;
 
+/// How long the daemon in this process may take to close its files.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
+
 fn main() -> ExitCode {
     hooks::become_helper_if_asked();
     // Read before the user namespace makes everybody root.
@@ -77,8 +80,9 @@ fn run(
         .context("failed to start the runtime")?;
     let context = Context { endpoint, environment };
     let result = runtime.block_on(commands::run(&context, command));
-    // A read of standard input that never ends must not keep the process.
-    runtime.shutdown_background();
+    // The daemon closes its files. A read of standard input that never ends must not keep the
+    // process, so there is an end to waiting.
+    runtime.shutdown_timeout(FAREWELL);
     result
 }
 

@@ -345,7 +345,7 @@ mod tests {
 
 /// When the newest layer was made, so that exporting a result again gives the same image. The
 /// directory around a layer's files is not touched after that.
-fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
+pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
     let newest = target.files?.layers().last()?.path();
     let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();

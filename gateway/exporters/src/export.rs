@@ -16,7 +16,7 @@ use kiln_registry::{Credentials, Registry};
 use kiln_store::{Ref, Store};
 
 use crate::archive::Archive;
-use crate::assemble::Image;
+use crate::assemble::{Image, made};
 use crate::client::Client;
 use crate::error::ExportError;
 use crate::options::{Export, Kind, Name, Names};
@@ -197,7 +197,8 @@ impl Run<'_> {
         };
         let assembled = Image::assemble(self.context, options, targets, metadata, self.reporter);
         let mut image = assembled.await?;
-        let now: SystemTime = (self.context.clock)();
+        let newest = targets.list.iter().filter_map(made).max();
+        let now: SystemTime = newest.unwrap_or_else(|| (self.context.clock)());
         // Without a platform's own epoch, that of the whole result.
         let time = epoch(options, metadata, "")?.unwrap_or_else(|| now.into());
         image.date(time);
