@@ -6,4 +6,5 @@
 #![expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
 
 mod architecture;
+mod e2e;
 mod vectors;

@@ -1,0 +1,14 @@
+//! Whole builds, by the programs that users run: what they make, what they do again and what not,
+//! and what they say when they cannot.
+
+mod article;
+mod cache;
+mod crashes;
+mod daemon;
+mod docker;
+mod frontends;
+mod images;
+mod llb;
+mod mistakes;
+mod rootless;
+mod story;
