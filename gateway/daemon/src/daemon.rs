@@ -10,6 +10,7 @@ use kiln_bridge::{Seats, SeatsParts};
 use kiln_cache::DiskStore;
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner};
+use kiln_exporters::Images;
 use kiln_frontend::Frontend;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
@@ -22,6 +23,7 @@ use tonic::transport::server::Router;
 
 use crate::builds::Builds;
 use crate::control::Control;
+use crate::images::StoreImages;
 use crate::{ExecutorChoice, Settings};
 
 /// How long after a build is collected, so that the next build does not wait for it.
@@ -114,8 +116,10 @@ impl Daemon {
             plugin_path: settings.plugin_path.clone(),
             spawner: spawner.clone(),
         });
+        let images = Arc::new(StoreImages(store.clone()));
         let worker = Worker::new(WorkerParts {
             store,
+            images,
             executor,
             spawner,
             registry: registry.clone(),
@@ -141,6 +145,11 @@ impl Daemon {
     /// Where it keeps images and results.
     pub fn store(&self) -> &Store {
         self.0.worker.store()
+    }
+
+    /// The images that have names in its store.
+    pub fn images(&self) -> Images {
+        Images::of(self.store())
     }
 
     /// Serves one connection until the client closes it.

@@ -9,6 +9,7 @@ mod build;
 mod builds;
 mod control;
 mod daemon;
+mod images;
 mod local;
 mod settings;
 

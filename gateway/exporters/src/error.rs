@@ -7,6 +7,7 @@ use kiln_store::{ApplyError, BlobError, KeepError, MountError, PackError, StoreE
 
 use crate::client::ClientError;
 use crate::config::ConfigError;
+use crate::foreign::PartsError;
 use crate::options::OptionError;
 use crate::target::TargetError;
 use crate::tree::Overwrite;
@@ -83,6 +84,9 @@ pub enum ExportError {
 /// Why an image could not be noted among the store's images.
 #[derive(Debug, thiserror::Error)]
 pub enum NameError {
+    /// Parts that were made elsewhere are no image.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
     /// Its layers could not be kept.
     #[error(transparent)]
     Keep(#[from] KeepError),

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
 use kiln_registry::{Documents, RegistryError};
-use kiln_store::{LayerBlob, PruneOptions, RecordInfo, Ref, Store};
+use kiln_store::{Blob, LayerBlob, PruneOptions, RecordInfo, Ref, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::{Image, PlatformImage};
@@ -58,22 +58,66 @@ impl Images {
 
     /// Finds an image by name, if all of it is still there.
     ///
-    /// Reads one small file. The refs are looked up, which counts as a use of them.
+    /// A reference with a digest means that image of the repository, whatever tag either has.
+    /// Reads one small file, or all of them for a digest without a tag. The refs are looked up,
+    /// which counts as a use of them.
     pub fn find(&self, reference: &Reference) -> Option<NamedImage> {
-        let image = read(&self.path(&reference.to_string())).ok()?;
-        let wanted = reference.digest().is_none_or(|digest| image.descriptor.digest == *digest);
-        (wanted && image.refs(&self.store).is_some()).then_some(image)
+        let fits = |image: &NamedImage| {
+            let wanted = reference.digest();
+            wanted.is_none_or(|digest| image.descriptor.digest == *digest)
+                && image.refs(&self.store).is_some()
+        };
+        let named = |name: &str| read(&self.path(name)).ok().filter(fits);
+        if let Some(image) = named(&reference.to_string()) {
+            return Some(image);
+        }
+        reference.digest()?;
+        let repository = reference.name();
+        if let Some(image) = reference.tag().and_then(|tag| named(&format!("{repository}:{tag}"))) {
+            return Some(image);
+        }
+        let of_repository = |name: &str| {
+            name.strip_prefix(&repository).is_some_and(|rest| rest.starts_with([':', '@']))
+        };
+        let mut images = self.entries().into_iter();
+        images.find(|image| of_repository(&image.name) && fits(image))
     }
 
     /// Every image that is still there, by name.
     pub fn list(&self) -> Vec<NamedImage> {
+        let mut images = self.entries();
+        images.retain(|image| image.refs(&self.store).is_some());
+        images
+    }
+
+    /// Every entry by name, also of images that are no longer there.
+    fn entries(&self) -> Vec<NamedImage> {
         let entries = fs::read_dir(self.directory()).into_iter().flatten().flatten();
-        let mut images: Vec<NamedImage> = entries
-            .filter_map(|entry| read(&entry.path()).ok())
-            .filter(|image| image.refs(&self.store).is_some())
-            .collect();
+        let mut images: Vec<NamedImage> =
+            entries.filter_map(|entry| read(&entry.path()).ok()).collect();
         images.sort_by(|a, b| a.name.cmp(&b.name));
         images
+    }
+
+    /// Adds an image of one platform that was made elsewhere, under a name. Its layers are stored
+    /// as blobs already, and are unpacked and kept here. What had the name before loses it.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError::Parts`] if the parts do not belong together, and what the store says.
+    pub async fn add(
+        &self,
+        reference: &Reference,
+        manifest: Bytes,
+        config: Bytes,
+        layers: &[Blob],
+    ) -> Result<Digest, NameError> {
+        let mut image = Image::of_parts(manifest, config, layers)?;
+        for platform in image.platforms.iter_mut().filter(|platform| !platform.layers.is_empty()) {
+            platform.files = Some(self.unpack(platform).await?);
+        }
+        self.put(reference, &image).await?;
+        Ok(image.root.digest)
     }
 
     /// Gives an image a name, and keeps its layers. What had the name before loses it.

@@ -18,6 +18,7 @@ mod assemble;
 
 mod archive;
 mod files;
+mod foreign;
 mod image;
 mod images;
 
@@ -38,6 +39,7 @@ pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};
 pub use export::{ExportContext, export};
+pub use foreign::PartsError;
 pub use images::{Images, NamedImage, NamedPlatform};
 pub use options::{Epoch, Export, ExportOptions, Kind, Name, Names, OptionError};
 pub use pipe::BodyStream;

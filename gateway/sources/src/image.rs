@@ -1,11 +1,12 @@
-//! Images: of a registry, or of an OCI layout that the client holds.
+//! Images: of a registry, of Kiln's own store, or of an OCI layout that the client holds.
 //!
 //! A reference comes in; the layers for one platform go out, applied on top of each other. What
 //! was resolved and read once is remembered, so that an image by digest needs no registry the
 //! second time. Layers are fetched side by side and applied as they come; one that is here already
-//! is not fetched.
+//! is not fetched. An image that has its name in the store is used where the registry cannot help.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,7 @@ use serde::Serialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::named::{NamedImage, NamedImages};
 use crate::progress::Part;
 use crate::session::ByteStream;
 use crate::source::{Cause, Content, Context, Fetched, Metadata, Pin};
@@ -28,6 +30,8 @@ use crate::turns::Turns;
 
 /// Documents that are larger are read from their origin each time.
 const LARGEST_REMEMBERED: usize = 512 << 10;
+/// How long a registry may take to say what a name means, if the store has an image of that name.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The source of images. A cheap handle.
 #[derive(Clone)]
@@ -35,6 +39,7 @@ pub(crate) struct Image {
     registry: Registry,
     store: Store,
     state: StateFile,
+    named: Arc<dyn NamedImages>,
     turns: Arc<Turns>,
 }
 
@@ -43,6 +48,8 @@ pub(crate) struct Image {
 pub(crate) struct ImagePin {
     /// Of the platform, and only as many as are wanted.
     layers: Vec<LayerBlob>,
+    /// All of them applied, if the store has that under the image's name.
+    files: Option<Ref>,
     origin: Origin,
     kind: Kind,
 }
@@ -51,6 +58,7 @@ pub(crate) struct ImagePin {
 #[derive(Clone, Debug)]
 enum Origin {
     Registry(Reference),
+    Store { name: String, image: NamedImage },
     Layout { session: String, store: String, name: String },
 }
 
@@ -110,9 +118,14 @@ pub enum ImageError {
 }
 
 impl Image {
-    pub(crate) fn new(registry: &Registry, store: &Store, state: &StateFile) -> Self {
-        let turns = Arc::default();
-        Self { registry: registry.clone(), store: store.clone(), state: state.clone(), turns }
+    pub(crate) fn new(
+        registry: &Registry,
+        store: &Store,
+        state: &StateFile,
+        named: Arc<dyn NamedImages>,
+    ) -> Self {
+        let (registry, store, state) = (registry.clone(), store.clone(), state.clone());
+        Self { registry, store, state, named, turns: Arc::default() }
     }
 
     pub(crate) async fn pin(
@@ -123,8 +136,7 @@ impl Image {
     ) -> Result<Pin, ImageError> {
         let reference = &source.reference;
         let _part = Part::begin(context, format!("resolve {reference}"), 0);
-        let root = self.resolve(source, context).await?;
-        let origin = Origin::Registry(reference.clone());
+        let (origin, root) = self.resolve(source, context).await?;
         let wanted = source.checksum.as_ref();
         let kind = if source.frontend { Kind::Frontend } else { Kind::Regular };
         let plan = self.plan(&origin, root, platform, wanted, context).await?;
@@ -166,6 +178,9 @@ impl Image {
         pin: &ImagePin,
         context: &Context,
     ) -> Result<Fetched, ImageError> {
+        if let Some(files) = &pin.files {
+            return Ok(Some(files.clone()));
+        }
         let diff_ids: Vec<Digest> = pin.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let Some(chain_id) = chain_ids(&diff_ids).pop() else { return Ok(None) };
         let memory_key = format!("image {chain_id}");
@@ -259,14 +274,48 @@ impl Image {
                 let stream = self.registry.blob_stream(reference, descriptor, 0, credentials);
                 Box::pin(stream.map_err(Into::into))
             }
+            // Whoever asks has looked into the store already.
+            Origin::Store { .. } => {
+                let gone = "it is no longer in the store, build or pack the image again";
+                Box::pin(futures::stream::iter([Err(gone.into())]))
+            }
             Origin::Layout { session, store, .. } => {
                 context.session.layout_blob(session, store, &descriptor.digest, 0)
             }
         }
     }
 
-    /// What the name means: as remembered if that is allowed, else as the registry says.
+    /// What the name means, and where the image is.
     async fn resolve(
+        &self,
+        source: &ImageSource,
+        context: &Context,
+    ) -> Result<(Origin, Descriptor), ImageError> {
+        let reference = &source.reference;
+        let named = match source.resolve_mode {
+            ResolveMode::Pull => None,
+            ResolveMode::Default | ResolveMode::Local => self.named.find(reference),
+        };
+        let ask = self.resolve_elsewhere(source, context);
+        let Some(image) = named else {
+            return Ok((Origin::Registry(reference.clone()), ask.await?));
+        };
+        // A digest means the same image everywhere, a tag what its registry says it means.
+        if reference.digest().is_none() && source.resolve_mode == ResolveMode::Default {
+            let reason = match tokio::time::timeout(PATIENCE, ask).await {
+                Ok(Ok(root)) => return Ok((Origin::Registry(reference.clone()), root)),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} second", PATIENCE.as_secs()),
+            };
+            tracing::info!(%reference, reason, "an image of the store stands in for its registry");
+            drop(Part::begin(context, format!("use {reference} from the store"), 0));
+        }
+        let root = image.root.clone();
+        Ok((Origin::Store { name: reference.to_string(), image }, root))
+    }
+
+    /// What the name means: as remembered if that is allowed, else as the registry says.
+    async fn resolve_elsewhere(
         &self,
         source: &ImageSource,
         context: &Context,
@@ -327,6 +376,11 @@ impl Image {
             return Ok(bytes);
         }
         let bytes = match origin {
+            Origin::Store { image, .. } => {
+                let bytes = image.documents.document(descriptor).await?;
+                verify(&bytes, digest, &format!("{origin}: {digest}"))?;
+                return Ok(bytes);
+            }
             Origin::Registry(reference) => {
                 let credentials = context.session.credentials();
                 self.registry.document(reference, descriptor, &*credentials).await?
@@ -402,6 +456,7 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Registry(reference) => reference.fmt(f),
+            Self::Store { name, .. } => f.write_str(name),
             Self::Layout { name, .. } => write!(f, "oci-layout://{name}"),
         }
     }
@@ -427,9 +482,13 @@ fn pinned(
         .collect();
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let slow_key = chain_ids(&diff_ids).pop().map(|id| id.to_string());
+    let files = match (&origin, limit) {
+        (Origin::Store { image, .. }, None) => image.files.get(&plan.descriptor.digest).cloned(),
+        _ => None,
+    };
     let metadata =
         Metadata::Image { reference, manifest: plan.descriptor.digest, config: plan.config_bytes };
-    let content = Content::Image(Box::new(ImagePin { layers, origin, kind }));
+    let content = Content::Image(Box::new(ImagePin { layers, files, origin, kind }));
     Pin { key, slow_key, metadata, content }
 }
 

@@ -16,6 +16,7 @@ mod git;
 mod http;
 mod image;
 mod local;
+mod named;
 
 mod filename;
 mod files;
@@ -33,6 +34,7 @@ pub use git::GitError;
 pub use http::HttpError;
 pub use image::ImageError;
 pub use local::LocalError;
+pub use named::{NamedImage, NamedImages, NoNamedImages};
 pub use session::{AgentSocket, ByteStream, Session};
 pub use source::{Context, Fetched, Metadata, Pin, SourceError};
 pub use sources::{OpenError, Sources};

@@ -12,6 +12,7 @@ use crate::git::Git;
 use crate::http::{Http, HttpError};
 use crate::image::Image;
 use crate::local::Local;
+use crate::named::NamedImages;
 use crate::source::{Content, Context, Fetched, Pin, SourceError};
 use crate::state::{StateError, StateFile};
 
@@ -44,10 +45,11 @@ impl Sources {
         store: &Store,
         registry: &Registry,
         commands: Arc<dyn HostCommand>,
+        named: Arc<dyn NamedImages>,
     ) -> Result<Self, OpenError> {
         let state = StateFile::open(store.root())?;
         Ok(Self {
-            image: Image::new(registry, store, &state),
+            image: Image::new(registry, store, &state, named),
             http: Http::new(store, &state)?,
             git: Git::new(store, &state, commands),
             local: Local::new(store),

@@ -5,6 +5,7 @@ mod git;
 mod http;
 mod image;
 mod local;
+mod named;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 use kiln_graph::{Identifier, LocalSource};
-use kiln_oci::{Digest, Platform};
+use kiln_oci::{Digest, Platform, Reference};
 use kiln_progress::Progress;
 use kiln_registry::{Credentials, Hosts, NoCredentials, Options, Registry};
 use kiln_store::{Ref, Store, StoreOptions};
@@ -27,14 +28,15 @@ use tempfile::TempDir;
 
 use crate::source::Cause;
 use crate::{
-    AgentSocket, ByteStream, Command, Context, HostCommand, Output, Pin, Session, SourceError,
-    Sources,
+    AgentSocket, ByteStream, Command, Context, HostCommand, NamedImage, NamedImages, Output, Pin,
+    Session, SourceError, Sources,
 };
 
 /// A worker's sources over a store of their own.
 struct Room {
     directory: TempDir,
     store: Store,
+    shelf: Arc<Shelf>,
     sources: Sources,
     session: Arc<Client>,
     context: Context,
@@ -55,12 +57,13 @@ impl Room {
         let retry_delays = [10, 10].map(Duration::from_millis).into();
         let options = Options { retry_delays, ..Options::default() };
         let registry = Registry::new(Hosts::default(), options);
-        let sources = Sources::open(&store, &registry, Arc::new(Processes)).unwrap();
+        let shelf = Arc::<Shelf>::default();
+        let sources = Sources::open(&store, &registry, Arc::new(Processes), shelf.clone()).unwrap();
         let (sender, progress) = kiln_progress::channel();
         let session = Arc::new(client);
         let context =
             Context { session: session.clone(), progress: sender, vertex: Digest::sha256("v") };
-        Self { directory, store, sources, session, context, progress }
+        Self { directory, store, shelf, sources, session, context, progress }
     }
 
     /// The same store after a restart.
@@ -95,6 +98,18 @@ impl Room {
             }
         }
         parts
+    }
+}
+
+/// The images that have names in the store.
+#[derive(Default)]
+struct Shelf(Mutex<BTreeMap<Reference, NamedImage>>);
+
+impl NamedImages for Shelf {
+    fn find(&self, reference: &Reference) -> Option<NamedImage> {
+        let images = self.0.lock().unwrap();
+        let same = |image: &&NamedImage| reference.digest() == Some(&image.root.digest);
+        images.get(reference).or_else(|| images.values().find(same)).cloned()
     }
 }
 

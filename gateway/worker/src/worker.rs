@@ -10,7 +10,7 @@ use kiln_executor::{Executor, Spawner};
 use kiln_graph::{Op, Vertex};
 use kiln_oci::Platform;
 use kiln_session::SessionManager;
-use kiln_sources::{Clients, Context, Sources};
+use kiln_sources::{Clients, Context, NamedImages, Sources};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 
 use crate::compose_op::ComposeOperator;
@@ -30,6 +30,8 @@ pub struct WorkerParts {
     pub spawner: Spawner,
     /// The registry client.
     pub registry: kiln_registry::Registry,
+    /// The images that have names in the store.
+    pub images: Arc<dyn NamedImages>,
     /// The clients.
     pub sessions: SessionManager,
     /// What the worker says about itself.
@@ -76,7 +78,7 @@ impl Worker {
     /// If what its sources remember cannot be opened.
     pub fn new(parts: WorkerParts) -> Result<Self, kiln_sources::OpenError> {
         let commands = Arc::new(SpawnedCommand { spawner: parts.spawner, env: parts.host_env });
-        let sources = Sources::open(&parts.store, &parts.registry, commands)?;
+        let sources = Sources::open(&parts.store, &parts.registry, commands, parts.images)?;
         let secrets = SecretFiles::new(parts.store.root().join("run"));
         Ok(Self(Arc::new(Inner {
             store: parts.store,

@@ -170,3 +170,60 @@ async fn a_dangling_image_can_be_found_by_its_digest() {
         format!("dangling@{}", response["containerimage.digest"]).parse().unwrap();
     assert!(Images::of(&fixture.context.store).find(&name).is_some());
 }
+
+#[tokio::test]
+async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
+    let fixture = Fixture::new();
+    let store = &fixture.context.store;
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(5);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, "frontend", &b"hello"[..]).unwrap();
+    let bytes = tar.into_inner().unwrap();
+    let diff_id = kiln_oci::Digest::sha256(&bytes);
+    let layer = kiln_oci::Descriptor::new(
+        "application/vnd.oci.image.layer.v1.tar",
+        diff_id.clone(),
+        bytes.len() as u64,
+    );
+    let blob = store.write_blob(bytes).await.unwrap();
+    let config = bytes::Bytes::from(format!(
+        r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
+    ));
+    let digest = kiln_oci::Digest::sha256(&config);
+    let config_type = "application/vnd.oci.image.config.v1+json";
+    let manifest = kiln_oci::Manifest {
+        schema_version: 2,
+        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+        config: kiln_oci::Descriptor::new(config_type, digest, config.len() as u64),
+        layers: vec![layer],
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let manifest = bytes::Bytes::from(serde_json::to_vec(&manifest).unwrap());
+    let images = Images::of(store);
+    let name: Reference = "frontend".parse().unwrap();
+
+    let apart = images.add(&name, manifest.clone(), config.clone(), &[]).await.unwrap_err();
+    assert!(apart.to_string().contains("the config 1, and there are 0 blobs"), "{apart}");
+    let other = images.add(&name, manifest.clone(), "{}".into(), &[]).await.unwrap_err();
+    assert_eq!(other.to_string(), "the config does not decode");
+    let other = bytes::Bytes::from([b" ", &config[..]].concat());
+    let other = images.add(&name, manifest.clone(), other, &[]).await.unwrap_err();
+    assert!(other.to_string().contains("the manifest wants config"), "{other}");
+    assert!(images.find(&name).is_none());
+
+    let digest = images.add(&name, manifest.clone(), config.clone(), &[blob]).await.unwrap();
+    let root = images.find(&name).unwrap().descriptor;
+    assert_eq!(root.digest, digest);
+    for pinned in ["frontend", "frontend:latest", "docker.io/library/frontend"] {
+        let pinned = format!("{pinned}@{digest}").parse().unwrap();
+        assert!(images.find(&pinned).is_some(), "{pinned}");
+    }
+    for not_it in [format!("front@{digest}"), format!("frontend@{diff_id}")] {
+        assert!(images.find(&not_it.parse().unwrap()).is_none(), "{not_it}");
+    }
+    let (_, files) = &images.find(&name).unwrap().refs(store).unwrap()[0];
+    let mounted = files.as_ref().unwrap().mount().await.unwrap();
+    assert_eq!(fs::read_to_string(mounted.path().join("frontend")).unwrap(), "hello");
+}

@@ -13,14 +13,15 @@ use super::{Client, Room, chain, identifier, platform, skipped, tree};
 use crate::Metadata;
 
 /// An image, blob by blob.
-struct Built {
-    blobs: Vec<(Descriptor, Bytes)>,
-    manifest: (Descriptor, Bytes),
-    diff_ids: Vec<Digest>,
+pub(super) struct Built {
+    /// The layers, then the config.
+    pub(super) blobs: Vec<(Descriptor, Bytes)>,
+    pub(super) manifest: (Descriptor, Bytes),
+    pub(super) diff_ids: Vec<Digest>,
 }
 
 /// A plain tar with one file.
-fn tar(name: &str, content: &str) -> Bytes {
+pub(super) fn tar(name: &str, content: &str) -> Bytes {
     let mut header = [0_u8; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
     header[100..108].copy_from_slice(b"0000644\0");
@@ -43,7 +44,7 @@ fn blob(media_type: &str, bytes: Bytes) -> (Descriptor, Bytes) {
     (Descriptor::new(media_type, Digest::sha256(&bytes), bytes.len() as u64), bytes)
 }
 
-fn build(layers: &[Bytes]) -> Built {
+pub(super) fn build(layers: &[Bytes]) -> Built {
     let diff_ids: Vec<Digest> = layers.iter().map(Digest::sha256).collect();
     let mut config = ImageConfig::new(&platform());
     config.rootfs.diff_ids.clone_from(&diff_ids);
@@ -63,11 +64,11 @@ fn build(layers: &[Bytes]) -> Built {
 }
 
 /// Two layers, the upper one hiding a file of the lower one.
-fn example() -> Built {
+pub(super) fn example() -> Built {
     build(&[tar("a", "lower"), tar("a", "upper"), tar("b", "more")])
 }
 
-async fn push(built: &Built, reference: &str) {
+pub(super) async fn push(built: &Built, reference: &str) {
     let registry = Registry::new(Hosts::default(), Options::default());
     let reference: Reference = reference.parse().unwrap();
     for (descriptor, bytes) in &built.blobs {
@@ -81,7 +82,7 @@ async fn push(built: &Built, reference: &str) {
         .unwrap();
 }
 
-fn start() -> Option<LocalRegistry> {
+pub(super) fn start() -> Option<LocalRegistry> {
     let server = LocalRegistry::start().unwrap();
     if server.is_none() {
         skipped("docker-registry");
@@ -89,7 +90,7 @@ fn start() -> Option<LocalRegistry> {
     server
 }
 
-fn image(reference: &str, attrs: &[(&str, &str)]) -> Identifier {
+pub(super) fn image(reference: &str, attrs: &[(&str, &str)]) -> Identifier {
     identifier(&format!("docker-image://{reference}"), attrs)
 }
 
