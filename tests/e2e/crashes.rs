@@ -74,7 +74,7 @@ fn killed_while_it_pulls_it_pulls_again() {
     ));
     let kiln = Kiln::new();
     let running = kiln.mockerfile(&project).start();
-    until(|| web.asked().contains(&layers[0].0), "the layer is not asked for");
+    until(|| web.served().contains(&layers[0].0), "the layer is not asked for");
     // Some of it has arrived by now, or arrives while it is killed; both must do.
     thread::sleep(Duration::from_millis(50));
     running.kill();

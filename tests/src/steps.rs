@@ -29,7 +29,10 @@ impl Outcome {
 
     /// The steps that did work, of those that are numbered within an image: `[demo 2/3] make`.
     pub fn worked(&self) -> Vec<String> {
-        let own = |name: &str| name.starts_with('[') && name.contains('/') && name.contains(']');
+        let own = |name: &str| {
+            let inner = name.strip_prefix('[').and_then(|name| name.split_once(']'));
+            inner.is_some_and(|(inner, _)| inner.contains('/'))
+        };
         let steps = self.steps().into_iter();
         steps.filter(|step| !step.cached && own(&step.name)).map(|step| step.name).collect()
     }

@@ -7,6 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::sha256;
+
+/// Every connection is for one request.
+const CLOSE: &str = "Connection: close\r\n";
+
 /// What is at one path.
 #[derive(Clone, Debug)]
 enum Page {
@@ -22,7 +27,7 @@ struct State {
     pages: BTreeMap<String, Page>,
     otherwise: Option<Page>,
     media_types: BTreeMap<String, String>,
-    asked: Vec<String>,
+    served: Vec<String>,
 }
 
 /// A server on a free port. Its thread waits for connections until the test program ends.
@@ -95,9 +100,9 @@ impl WebServer {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// The paths whose content was asked for so far.
-    pub fn asked(&self) -> Vec<String> {
-        self.state().asked.clone()
+    /// The paths whose content was sent so far, or would have been if there were any.
+    pub fn served(&self) -> Vec<String> {
+        self.state().served.clone()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -109,39 +114,53 @@ fn answer(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
     reader.read_line(&mut request)?;
-    let mut header = String::new();
+    let (mut header, mut known) = (String::new(), String::new());
     while reader.read_line(&mut header)? > 2 {
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("if-none-match")
+        {
+            value.trim().clone_into(&mut known);
+        }
         header.clear();
     }
     let mut words = request.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (page, media) = {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        if method == "GET" {
-            state.asked.push(path.to_owned());
-        }
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let page = state.pages.get(path).or(state.otherwise.as_ref()).cloned();
         (page, state.media_types.get(path).cloned().unwrap_or_default())
     };
-    let (status, length) = match &page {
-        Some(Page::Content(content) | Page::Hang(content)) => ("200 OK", content.len()),
-        Some(Page::Refusal(status)) => (status.as_str(), 0),
-        None => ("404 Not Found", 0),
-    };
     let mut stream = reader.into_inner();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n")?;
+    let (status, content) = match &page {
+        Some(Page::Content(content) | Page::Hang(content)) => ("200 OK", content.as_slice()),
+        Some(Page::Refusal(status)) => (status.as_str(), [].as_slice()),
+        None => ("404 Not Found", [].as_slice()),
+    };
+    let tag = format!("\"{}\"", &sha256(content)[..16]);
+    if known == tag {
+        return write!(stream, "HTTP/1.1 304 Not Modified\r\nETag: {tag}\r\n{CLOSE}\r\n");
+    }
+    if method == "GET" {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.served.push(path.to_owned());
+    }
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{CLOSE}", content.len())?;
+    if status == "200 OK" {
+        write!(stream, "ETag: {tag}\r\n")?;
+    }
     if !media.is_empty() {
         write!(stream, "Content-Type: {media}\r\n")?;
     }
     stream.write_all(b"\r\n")?;
-    match (method, page) {
-        ("GET", Some(Page::Content(content))) => stream.write_all(&content),
-        ("GET", Some(Page::Hang(content))) => {
+    match page {
+        _ if method != "GET" => Ok(()),
+        Some(Page::Hang(content)) => {
             stream.write_all(&content[..content.len() / 2])?;
             stream.flush()?;
             thread::sleep(Duration::from_secs(600));
             Ok(())
         }
+        Some(Page::Content(content)) => stream.write_all(&content),
         _ => Ok(()),
     }
 }
