@@ -277,7 +277,7 @@ impl Bridge for BuildBridge {
                 meta.image = Some((reference.digest().unwrap_or(&manifest).to_string(), config));
             }
             Metadata::Http { digest, filename, .. } => {
-                meta.http = Some((digest.to_string(), filename))
+                meta.http = Some((digest.to_string(), filename));
             }
             Metadata::Git { reference, checksum, .. } => meta.git = Some((checksum, reference)),
             Metadata::Local => {}

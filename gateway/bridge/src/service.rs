@@ -47,7 +47,7 @@ pub trait Find: Send + Sync + 'static {
 /// Every call is for the same bridge.
 #[async_trait]
 impl Find for Arc<Seated> {
-    async fn find(&self, _: &MetadataMap) -> Result<Arc<Seated>, Status> {
+    async fn find(&self, _: &MetadataMap) -> Result<Self, Status> {
         Ok(Self::clone(self))
     }
 }

@@ -187,7 +187,7 @@ impl Daemon {
                 Ok(policies) => {
                     store
                         .collect(&policies, &mut |usage| {
-                            tracing::debug!(id = usage.id, "collected")
+                            tracing::debug!(id = usage.id, "collected");
                         })
                         .await
                 }

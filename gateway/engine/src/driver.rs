@@ -151,7 +151,7 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
     fn receive(&mut self, message: Message<R>) {
         match message {
             Message::Opened { job, session, progress } => {
-                drop(self.jobs.insert(job, (session, progress)))
+                drop(self.jobs.insert(job, (session, progress)));
             }
             Message::Wanted { job, request, graph, edge, answer } => {
                 self.join(job, &graph, &edge);
@@ -363,7 +363,7 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                                 .ok();
                         }
                         Err(error) => {
-                            tracing::warn!(vertex = %vertex.name, %error, "a result could not be kept")
+                            tracing::warn!(vertex = %vertex.name, %error, "a result could not be kept");
                         }
                     }
                     Ended::Saved

@@ -65,7 +65,7 @@ pub(crate) async fn prepare(
         } else if let Some(source) = prepared.source(worker, job, mount, input).await? {
             let mut prepared_mount = Mount::new(exec.join_cwd(&mount.dest), source);
             prepared_mount.readonly = mount.readonly;
-            if mount.selector.trim_matches('/') != "" {
+            if !mount.selector.trim_matches('/').is_empty() {
                 prepared_mount.selector = Some(mount.selector.clone());
             }
             if let MountKind::Secret { mode, .. } = mount.kind {
@@ -95,7 +95,7 @@ impl Prepared {
                 Rootfs::Overlay { lowers: overlay.lowers, upper: overlay.upper, work: overlay.work }
             }
         };
-        if mount.selector.trim_matches('/') != "" {
+        if !mount.selector.trim_matches('/').is_empty() {
             // The executor mounts roots whole; a part of one is shown through a view of it.
             return Err(OpError::new(ErrorKind::Unsupported, "a selector at / is not supported"));
         }

@@ -138,9 +138,9 @@ impl Operator<Ref> for ExecOperator {
                 ..Selector::default()
             })
             .collect();
-        let mounted = view(result).await?;
+        let mounted = view(result.as_ref()).await?;
         blocking(move || {
-            content::digest(path_of(&mounted), &selectors).map_err(|error| failed(&error))
+            content::digest(path_of(mounted.as_ref()), &selectors).map_err(|error| failed(&error))
         })
         .await
     }

@@ -56,9 +56,9 @@ impl Operator<Ref> for FileOperator {
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
         let selectors = selectors(self.op()?, input).unwrap_or_default();
-        let mounted = view(result).await?;
+        let mounted = view(result.as_ref()).await?;
         blocking(move || {
-            content::digest(path_of(&mounted), &selectors)
+            content::digest(path_of(mounted.as_ref()), &selectors)
                 .map_err(|error| failed(&error).context("failed to calculate checksum of input"))
         })
         .await
@@ -198,7 +198,7 @@ impl Run<'_> {
     async fn step(&mut self, number: usize) -> Result<(), OpError> {
         let step = self.op.steps[number].clone();
         let from = self.finished(step.secondary).await?;
-        let from = view(&from).await?;
+        let from = view(from.as_ref()).await?;
         // A name is looked up in what another input holds, or in what is being changed.
         let mut lists: Vec<(FileInput, Option<Mounted>)> = Vec::new();
         for (user, _) in named(&step) {
@@ -207,7 +207,7 @@ impl Run<'_> {
                 && !lists.iter().any(|(known, _)| known == input)
             {
                 let found = self.finished(*input).await?;
-                lists.push((*input, view(&found).await?));
+                lists.push((*input, view(found.as_ref()).await?));
             }
         }
         let target = self.writable(step.input).await?;
@@ -217,11 +217,11 @@ impl Run<'_> {
                 let other = lists.iter().find(|(known, _)| *known == input);
                 match (input, other) {
                     (FileInput::Scratch, _) => None,
-                    (_, Some((_, view))) => owned(path_of(view)),
+                    (_, Some((_, view))) => owned(path_of(view.as_ref())),
                     (_, None) => Some(mounted.path().to_owned()),
                 }
             };
-            let changed = change(&step, path_of(&from), mounted.path(), &list);
+            let changed = change(&step, path_of(from.as_ref()), mounted.path(), &list);
             changed.map_err(|error| operator_error(&error))
         })
         .await?;

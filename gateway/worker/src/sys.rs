@@ -18,7 +18,7 @@ pub(crate) fn xattrs(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
         match rustix::fs::llistxattr(path, &mut names) {
             Ok(len) => break len,
             Err(rustix::io::Errno::RANGE) if names.len() < 1 << 20 => {
-                names.resize(names.len() * 2, 0)
+                names.resize(names.len() * 2, 0);
             }
             Err(rustix::io::Errno::NOTSUP) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),

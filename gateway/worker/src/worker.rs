@@ -206,7 +206,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// A directory that is looked at: the path, or nothing for the empty file system.
-pub(crate) async fn view(result: &Output<Ref>) -> Result<Option<kiln_store::Mounted>, OpError> {
+pub(crate) async fn view(result: Option<&Ref>) -> Result<Option<kiln_store::Mounted>, OpError> {
     match result {
         None => Ok(None),
         Some(result) => result.mount().await.map(Some).map_err(|error| failed(&error)),
@@ -214,8 +214,8 @@ pub(crate) async fn view(result: &Output<Ref>) -> Result<Option<kiln_store::Moun
 }
 
 /// The path of a view.
-pub(crate) fn path_of(view: &Option<kiln_store::Mounted>) -> Option<&Path> {
-    view.as_ref().map(kiln_store::Mounted::path)
+pub(crate) fn path_of(view: Option<&kiln_store::Mounted>) -> Option<&Path> {
+    view.map(kiln_store::Mounted::path)
 }
 
 /// An owned path, for work on another thread.

@@ -136,7 +136,7 @@ impl Unpacking<'_> {
                 .map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(&name)));
             match kind {
                 EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                    self.file(&meta, &mut entry)?
+                    self.file(&meta, &mut entry)?;
                 }
                 EntryType::Directory => self.directory(&meta)?,
                 EntryType::Symlink => self.symlink(&meta, &link.unwrap_or_default())?,
