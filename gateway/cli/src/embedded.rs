@@ -6,27 +6,43 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use kiln_client::Client;
 use kiln_daemon::{Daemon, Entitlements, Settings};
+use kiln_oci::Reference;
 
 use crate::args::ExecutorChoice;
 use crate::endpoint::{Embedded, Endpoint};
-use crate::pack::ImageSink;
+use crate::pack::{Blob, FrontendImage, ImageSink};
 
 /// How long between two looks at a state directory that is in use.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How much may wait between client and daemon, in bytes.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// There is no daemon in this program.
+/// The store cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EmbeddedError {
-    /// None that could build.
-    #[error("this kiln has no daemon of its own for {0}: name one with --addr or BUILDKIT_HOST")]
-    NoDaemon(PathBuf),
-    /// None whose store could be written.
-    #[error("the store of another daemon cannot be written: push to a registry instead")]
-    NoStore,
+    /// A `kilnd` writes it.
+    #[error(
+        "a kilnd is running with the state directory {0}, and only it can write its store: push the \
+         image to a registry, or end kilnd first"
+    )]
+    InUse(PathBuf),
+    /// It is somewhere else.
+    #[error(
+        "the store of the daemon at {0} cannot be written from here: push the image to a registry"
+    )]
+    Elsewhere(String),
+}
+
+/// Who holds the state directory.
+enum Holder {
+    /// This process.
+    Own(Daemon),
+    /// A `kilnd`.
+    Other(Client),
 }
 
 /// Starts the daemon and connects to it. If a `kilnd` holds the state directory, that one is used;
@@ -36,27 +52,34 @@ pub(crate) enum EmbeddedError {
 ///
 /// If it cannot be started.
 pub(crate) async fn start(settings: &Embedded) -> anyhow::Result<Client> {
+    let daemon = match hold(settings).await? {
+        Holder::Own(daemon) => daemon,
+        Holder::Other(client) => return Ok(client),
+    };
+    let (near, far) = tokio::io::duplex(PIPE_BYTES);
+    tokio::spawn(async move { daemon.serve(far).await });
+    Ok(Client::from_io(near).await?)
+}
+
+async fn hold(settings: &Embedded) -> anyhow::Result<Holder> {
     let socket = settings.root.join("kilnd.sock");
     let mut told = false;
-    let daemon = loop {
+    loop {
         let error = match Daemon::start(daemon_settings(settings)) {
-            Ok(daemon) => break daemon,
+            Ok(daemon) => return Ok(Holder::Own(daemon)),
             Err(error) => error,
         };
         if !error.is_in_use() {
             return Err(error.into());
         }
         if let Ok(client) = Client::connect(&format!("unix://{}", socket.display())).await {
-            return Ok(client);
+            return Ok(Holder::Other(client));
         }
         if !std::mem::replace(&mut told, true) {
             tracing::warn!("{error}; waiting for it to end");
         }
         tokio::time::sleep(PAUSE).await;
-    };
-    let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    tokio::spawn(async move { daemon.serve(far).await });
-    Ok(Client::from_io(near).await?)
+    }
 }
 
 fn daemon_settings(settings: &Embedded) -> Settings {
@@ -81,7 +104,25 @@ fn daemon_settings(settings: &Embedded) -> Settings {
 /// If it cannot be opened, or the daemon is another.
 pub(crate) async fn image_sink(endpoint: &Endpoint) -> anyhow::Result<Box<dyn ImageSink>> {
     match endpoint {
-        Endpoint::Embedded(settings) => Err(EmbeddedError::NoDaemon(settings.root.clone()).into()),
-        Endpoint::Address(_) => Err(EmbeddedError::NoStore.into()),
+        Endpoint::Embedded(settings) => match hold(settings).await? {
+            Holder::Own(daemon) => Ok(Box::new(StoreSink(daemon))),
+            Holder::Other(_) => Err(EmbeddedError::InUse(settings.root.clone()).into()),
+        },
+        Endpoint::Address(address) => Err(EmbeddedError::Elsewhere(address.url.clone()).into()),
+    }
+}
+
+/// The store of a daemon in this process, as a place for packed images.
+struct StoreSink(Daemon);
+
+#[async_trait]
+impl ImageSink for StoreSink {
+    async fn put(&self, image: &FrontendImage, name: &Reference) -> anyhow::Result<()> {
+        let Self(daemon) = self;
+        let layer = daemon.store().write_blob(image.layer.bytes.clone()).await?;
+        let bytes = |blob: &Blob| Bytes::copy_from_slice(&blob.bytes);
+        let (manifest, config) = (bytes(&image.manifest), bytes(&image.config));
+        daemon.images().add(name, manifest, config, &[layer]).await?;
+        Ok(())
     }
 }

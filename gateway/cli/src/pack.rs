@@ -15,6 +15,6 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use image::{FrontendImage, ImageOptions};
+pub(crate) use image::{Blob, FrontendImage, ImageOptions};
 pub(crate) use registry::RegistrySink;
 pub(crate) use sink::{ImageSink, PackTarget};

@@ -321,6 +321,15 @@ fn origins(descriptor: &Descriptor) -> Vec<String> {
     repositories.flatten().collect()
 }
 
+/// When the newest layer was made, so that exporting a result again gives the same image. The
+/// directory around a layer's files is not touched after that.
+pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
+    let newest = target.files?.layers().last()?.path();
+    let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,13 +350,4 @@ mod tests {
         assert_eq!(origins(&descriptor), ["example.org:5000/a/b", "example.org:5000/c"]);
         assert!(is_internal(&key));
     }
-}
-
-/// When the newest layer was made, so that exporting a result again gives the same image. The
-/// directory around a layer's files is not touched after that.
-pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
-    let newest = target.files?.layers().last()?.path();
-    let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
 }

@@ -17,9 +17,15 @@ pub(crate) struct PackArgs {
     /// The frontend's executable; shared libraries it needs are packed with it
     #[arg(value_name = "EXECUTABLE")]
     pub executable: PathBuf,
-    /// Where the image goes: type=oci,dest=FILE (a tar; - for standard output), dir=LAYOUT,
-    /// type=registry or type=store
-    #[arg(long, short = 'o', value_name = "OUTPUT", allow_hyphen_values = true)]
+    /// Where the image goes: store (kiln's own), registry, type=oci,dest=FILE (a tar; - for
+    /// standard output) or dir=LAYOUT
+    #[arg(
+        long,
+        short = 'o',
+        value_name = "OUTPUT",
+        default_value = "store",
+        allow_hyphen_values = true
+    )]
     pub output: String,
     /// Name of the image
     #[arg(long, short = 't', value_name = "REFERENCE")]

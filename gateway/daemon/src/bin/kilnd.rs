@@ -132,7 +132,10 @@ async fn serve(arguments: Arguments, defaults: Defaults) -> anyhow::Result<()> {
         addresses.push(defaults.address);
     }
     // Clients that use the same state directory find the daemon there.
-    addresses.push(format!("unix://{}", own_socket.display()));
+    let own_address = format!("unix://{}", own_socket.display());
+    if !addresses.contains(&own_address) {
+        addresses.push(own_address);
+    }
     let mut servers = tokio::task::JoinSet::new();
     for address in &addresses {
         let router = daemon.services().await;

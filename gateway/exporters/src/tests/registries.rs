@@ -188,7 +188,7 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
         bytes.len() as u64,
     );
     let blob = store.write_blob(bytes).await.unwrap();
-    let config = bytes::Bytes::from(format!(
+    let config = Bytes::from(format!(
         r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
     ));
     let digest = kiln_oci::Digest::sha256(&config);
@@ -198,9 +198,9 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
         config: kiln_oci::Descriptor::new(config_type, digest, config.len() as u64),
         layers: vec![layer],
-        annotations: std::collections::BTreeMap::new(),
+        annotations: BTreeMap::new(),
     };
-    let manifest = bytes::Bytes::from(serde_json::to_vec(&manifest).unwrap());
+    let manifest = Bytes::from(serde_json::to_vec(&manifest).unwrap());
     let images = Images::of(store);
     let name: Reference = "frontend".parse().unwrap();
 
@@ -208,7 +208,7 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
     assert!(apart.to_string().contains("the config 1, and there are 0 blobs"), "{apart}");
     let other = images.add(&name, manifest.clone(), "{}".into(), &[]).await.unwrap_err();
     assert_eq!(other.to_string(), "the config does not decode");
-    let other = bytes::Bytes::from([b" ", &config[..]].concat());
+    let other = Bytes::from([b" ", &config[..]].concat());
     let other = images.add(&name, manifest.clone(), other, &[]).await.unwrap_err();
     assert!(other.to_string().contains("the manifest wants config"), "{other}");
     assert!(images.find(&name).is_none());
