@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-cargo build --quiet --package kiln-cli --package kiln-mockerfile
+cargo build --quiet --workspace --bins
 bin=${CARGO_TARGET_DIR:-target}/debug
 out=${CARGO_TARGET_DIR:-target}/first-build
 mkdir -p "$out"
@@ -24,8 +24,8 @@ kiln build --frontend=gateway.v0 --opt "source=$frontend" \
 echo "== what is in $out/hello.tar"
 tar -tvf "$out/hello.tar"
 
-# Blobs of one kind of document, by its media type.
-blobs() { sed 's/{/\n{/g' | sed -n "s,.*\"mediaType\":\"[^\"]*$1[^\"]*\".*\"digest\":\"sha256:\([0-9a-f]*\)\".*,\1,p"; }
+# The digests of the blobs that a document names, of one kind by media type.
+blobs() { tr -d ' \n' | sed 's/{/\n{/g' | sed -n "s,.*\"mediaType\":\"[^\"]*$1[^\"]*\".*\"digest\":\"sha256:\([0-9a-f]*\)\".*,\1,p"; }
 blob() { tar -xOf "$out/hello.tar" "blobs/sha256/$1"; }
 
 manifest=$(tar -xOf "$out/hello.tar" index.json | blobs manifest)

@@ -7,4 +7,5 @@
 
 mod architecture;
 mod e2e;
+mod readme;
 mod vectors;

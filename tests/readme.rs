@@ -1,0 +1,100 @@
+//! The commands of the front README, run as they are written.
+//!
+//! Blocks marked `sh` are run one after the other by one shell, in the root of the checkout, with
+//! state in a directory of its own. `<!-- fails -->` before a block means that it ends with exit
+//! code 1; `<!-- test-command -->` is the block that runs this test.
+
+use std::path::Path;
+use std::process::Command;
+
+/// One block of commands.
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    /// The comment on the line before it.
+    marker: String,
+    /// Where it begins, counted from one.
+    line: usize,
+    commands: String,
+}
+
+/// The blocks of a Markdown text that are marked `sh`.
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let (mut before, mut inside) = ("", false);
+    for (index, line) in text.lines().enumerate() {
+        match (inside, line) {
+            (false, "```sh") => {
+                let marker = before.trim_start_matches("<!-- ").trim_end_matches(" -->");
+                let marker = if marker == before { "" } else { marker }.to_owned();
+                blocks.push(Block { marker, line: index + 1, commands: String::new() });
+                inside = true;
+            }
+            (true, "```") => inside = false,
+            (true, command) => {
+                let block = blocks.last_mut().expect("there is a block inside a block");
+                block.commands += command;
+                block.commands += "\n";
+            }
+            _ => {}
+        }
+        before = line;
+    }
+    blocks
+}
+
+/// One program of all blocks, which says where it is and stops where it fails.
+fn program(blocks: &[Block]) -> String {
+    let mut program = String::from("set -euo pipefail\n");
+    for Block { marker, line, commands } in blocks {
+        program += &format!("echo \"== README.md:{line}\" >&2\n");
+        match marker.as_str() {
+            "test-command" => {}
+            "fails" => program += &format!("code=0\n(\n{commands}) || code=$?\ntest $code = 1\n"),
+            _ => program += commands,
+        }
+    }
+    program
+}
+
+/// The root user's state is elsewhere than in the user's own directory, hence `--root`.
+const PRELUDE: &str = "kiln() { command kiln --root \"$STATE\" \"$@\"; }\n";
+
+#[test]
+fn every_command_of_the_readme_does_what_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let blocks = blocks(&std::fs::read_to_string(root.join("README.md")).unwrap());
+    assert!(blocks.iter().any(|block| block.commands.contains("examples/first-build.sh")));
+    let state = tempfile::tempdir().unwrap();
+    // The tests are run by the program that is built, so that artefacts of another one stay away.
+    let output = Command::new("bash")
+        .args(["-c", &(PRELUDE.to_owned() + &program(&blocks))])
+        .current_dir(root)
+        .env("STATE", state.path())
+        .env("CARGO_TERM_COLOR", "never")
+        .env_remove("BUILDKIT_HOST")
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .unwrap();
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}\n{}", shown(&output.stdout), shown(&output.stderr));
+    // The first build shows the files of the image it made, from inside its archive.
+    let stdout = shown(&output.stdout);
+    for line in ["etc/motd", "srv/site/index.html", "Fired in a kiln, from nothing."] {
+        assert!(stdout.contains(line), "nothing shows {line:?} in\n{stdout}");
+    }
+}
+
+#[test]
+fn a_command_that_fails_stops_the_program_and_a_failure_that_does_not_come_too() {
+    let text = "```sh\ntrue\n```\n<!-- fails -->\n```sh\nexit 1\n```\n```text\nfalse\n```\n";
+    let found = blocks(text);
+    assert_eq!(found.iter().map(|block| block.line).collect::<Vec<_>>(), [1, 5]);
+    assert_eq!(found[1].marker, "fails");
+    let ends_well = |text: &str| {
+        let program = program(&blocks(text));
+        Command::new("bash").args(["-c", &program]).output().unwrap().status.success()
+    };
+    assert!(ends_well(text));
+    assert!(!ends_well("```sh\nfalse | cat\n```\n```sh\ntrue\n```\n"));
+    assert!(!ends_well("<!-- fails -->\n```sh\ntrue\n```\n"));
+}
