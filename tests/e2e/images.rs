@@ -92,3 +92,20 @@ images:
     let (whole, _) = kiln.mockerfile(&project).image();
     assert_eq!(whole.file("src/more"), file(0o644, 0, "left\n"));
 }
+
+#[test]
+fn every_executor_makes_the_same_files() {
+    let Some(story) = Story::begin() else { return };
+    for executor in ["native", "runc", "crun"] {
+        if executor != "native" && !(is_root() && has_program(executor)) {
+            skip(&format!("root and {executor}"));
+            continue;
+        }
+        let kiln = Kiln::new().flag(&format!("--executor={executor}"));
+        let (image, _) = kiln.mockerfile(&story.project).image();
+        let said = file(0o2640, 1000, "tool\nkubectl\n");
+        assert_eq!(image.file("srv/said"), said, "{executor}");
+        assert_eq!(image.file("srv/greeting"), file(0o644, 0, "hello from 0\n"), "{executor}");
+        assert_eq!(image.manifest["layers"].as_array().unwrap().len(), 9, "{executor}");
+    }
+}

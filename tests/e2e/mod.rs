@@ -10,5 +10,6 @@ mod frontends;
 mod images;
 mod llb;
 mod mistakes;
+mod progress;
 mod rootless;
 mod story;

@@ -114,7 +114,11 @@ impl Kiln {
             None => Command::new(kiln),
         };
         command.args(&self.flags).args(arguments).current_dir(self.home.path());
-        command.env_clear().env("HOME", self.home.path()).env("PATH", SEARCH_PATH);
+        command
+            .env_clear()
+            .env("BUILDKIT_PROGRESS", "plain")
+            .env("HOME", self.home.path())
+            .env("PATH", SEARCH_PATH);
         command.env("RUST_BACKTRACE", "1");
         command
     }
@@ -127,11 +131,7 @@ impl Kiln {
 
     /// A build that has yet to be told what and how.
     pub fn build(&self) -> Build<'_> {
-        Build {
-            kiln: self,
-            arguments: vec!["build".into(), "--progress=plain".into()],
-            input: Vec::new(),
-        }
+        Build { kiln: self, arguments: vec!["build".into()], input: Vec::new() }
     }
 
     /// A build of the mockerfile of a project, by the frontend in its linked-in seat.

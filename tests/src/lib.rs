@@ -16,6 +16,7 @@ mod layout;
 mod project;
 mod registry;
 mod steps;
+mod terminal;
 mod web;
 
 pub use binaries::{Binaries, binaries};
@@ -29,6 +30,7 @@ pub use layout::{ImageFile, OciImage};
 pub use project::Project;
 pub use registry::Registry;
 pub use steps::Step;
+pub use terminal::Terminal;
 pub use web::WebServer;
 
 use std::io::Write as _;

@@ -21,8 +21,14 @@ impl Outcome {
             let numbered = line.strip_prefix('#').and_then(|line| line.split_once(' '));
             let Some((number, text)) = numbered else { continue };
             let Ok(number) = number.parse() else { continue };
-            let step = Step { name: text.to_owned(), cached: false };
-            steps.entry(number).or_insert(step).cached |= text == "CACHED";
+            let step = steps.entry(number);
+            let step = step.or_insert_with(|| Step { name: text.to_owned(), cached: false });
+            match text {
+                "CACHED" => step.cached = true,
+                // A result may turn out to be gone when it is wanted.
+                _ if text.starts_with("DONE") => step.cached = false,
+                _ => {}
+            }
         }
         steps.into_values().collect()
     }
