@@ -63,6 +63,12 @@ impl DiskStore {
 
     fn try_open(path: &Path) -> Result<Self, redb::Error> {
         let database = Database::create(path)?;
+        // What has its tables already is not written to: opening must not wait for the disk.
+        let read = database.begin_read()?;
+        if read.open_table(ALIASES).is_ok() && read.open_table(RECORDS).is_ok() {
+            return Ok(Self { database });
+        }
+        drop(read);
         let write = database.begin_write()?;
         write.open_table(ALIASES)?;
         write.open_table(RECORDS)?;

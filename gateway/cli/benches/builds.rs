@@ -15,7 +15,9 @@ const KILN: &str = env!("CARGO_BIN_EXE_kiln");
 const ROUNDS: usize = 5;
 
 fn main() {
-    let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).exists()) else {
+    let Some(busybox) =
+        ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).exists())
+    else {
         return say("skipped: needs a static busybox");
     };
     if !rustix::process::geteuid().is_root() {
@@ -47,7 +49,9 @@ impl Lab {
         });
         let build = |executor: &'static str| {
             best(move |round| {
-                let steps = (0..20).map(|step| format!("true {executor} {round} {step}")).collect::<Vec<_>>();
+                let steps = (0..20)
+                    .map(|step| format!("true {executor} {round} {step}"))
+                    .collect::<Vec<_>>();
                 self.mockerfile(&[("steps", &steps)]);
                 run(self.kiln(executor));
             })
@@ -60,15 +64,20 @@ impl Lab {
         say(&format!("20 sequential steps, bare processes   {bare:>10.1?}"));
         say(&format!("no step at all, client start to exit  {floor:>10.1?}"));
         let above = (native.saturating_sub(floor).saturating_sub(bare)) / 20;
-        say(&format!("20 sequential steps, native           {native:>10.1?}  {above:.2?} a step above a bare process"));
+        say(&format!(
+            "20 sequential steps, native           {native:>10.1?}  {above:.2?} a step above a bare process"
+        ));
         for runtime in ["runc", "crun"] {
             if Command::new(runtime).arg("--version").stdout(Stdio::null()).status().is_err() {
                 say(&format!("{runtime}: not installed"));
                 continue;
             }
             let other = build(runtime);
-            let ratio = other.saturating_sub(floor).as_secs_f64() / native.saturating_sub(floor).as_secs_f64();
-            say(&format!("20 sequential steps, {runtime}             {other:>10.1?}  native is {ratio:.1} times faster"));
+            let ratio = other.saturating_sub(floor).as_secs_f64()
+                / native.saturating_sub(floor).as_secs_f64();
+            say(&format!(
+                "20 sequential steps, {runtime}             {other:>10.1?}  native is {ratio:.1} times faster"
+            ));
         }
     }
 
@@ -76,9 +85,13 @@ impl Lab {
     fn parallel(&self) {
         let time = best(|round| {
             let names: Vec<String> = (0..32).map(|image| format!("p{image}")).collect();
-            let steps: Vec<Vec<String>> = (0..32).map(|image| vec![format!("echo {round} > /p{image}")]).collect();
-            let images: Vec<(&str, &[String])> =
-                names.iter().zip(&steps).map(|(name, steps)| (name.as_str(), steps.as_slice())).collect();
+            let steps: Vec<Vec<String>> =
+                (0..32).map(|image| vec![format!("echo {round} > /p{image}")]).collect();
+            let images: Vec<(&str, &[String])> = names
+                .iter()
+                .zip(&steps)
+                .map(|(name, steps)| (name.as_str(), steps.as_slice()))
+                .collect();
             self.mockerfile(&images);
             let runs: Vec<_> = names.iter().collect();
             run(self.kiln("native").args(["--opt", &format!("target={}", runs[31])]));
@@ -113,8 +126,12 @@ impl Lab {
             fs::write(files.join("50/50"), format!("changed {round}")).expect("a file");
             run(self.kiln("native"));
         });
-        let copy = time(|| run(Command::new("cp").arg("-a").arg(&files).arg(self.root.join("copy"))));
-        say(&format!("10,000 files, first build             {first:>10.1?}  {:.1} times cp -a", ratio(first, copy)));
+        let copy =
+            time(|| run(Command::new("cp").arg("-a").arg(&files).arg(self.root.join("copy"))));
+        say(&format!(
+            "10,000 files, first build             {first:>10.1?}  {:.1} times cp -a",
+            ratio(first, copy)
+        ));
         say(&format!("10,000 files, nothing changed         {again:>10.1?}"));
         say(&format!("10,000 files, one changed             {changed:>10.1?}"));
     }
@@ -143,13 +160,20 @@ impl Lab {
             times.push(started.elapsed());
             run(Command::new(KILN).args(["--addr", &address, "debug", "workers"]));
             std::thread::sleep(Duration::from_millis(200));
-            let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap_or_default();
-            let resident = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or("VmRSS: unknown").to_owned();
+            let status =
+                fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap_or_default();
+            let resident = status
+                .lines()
+                .find(|line| line.starts_with("VmRSS"))
+                .unwrap_or("VmRSS: unknown")
+                .to_owned();
             daemon.kill().expect("kilnd is killed");
             daemon.wait().expect("kilnd ends");
             if times.len() == ROUNDS {
                 let best = times.iter().min().copied().unwrap_or_default();
-                say(&format!("kilnd, start to first answer          {best:>10.1?}  idle {resident}"));
+                say(&format!(
+                    "kilnd, start to first answer          {best:>10.1?}  idle {resident}"
+                ));
             }
         }
     }
@@ -158,7 +182,9 @@ impl Lab {
     fn mockerfile(&self, images: &[(&str, &[String])]) {
         let mut text = String::from("apiVersion: v1alpha1\nimages:\n");
         for (name, steps) in images {
-            let head = format!("- name: {name}\n  from: scratch\n  external:\n  - src: sh\n    dst: /bin/sh\n");
+            let head = format!(
+                "- name: {name}\n  from: scratch\n  external:\n  - src: sh\n    dst: /bin/sh\n"
+            );
             text.push_str(&head);
             if !steps.is_empty() {
                 text.push_str("  steps:\n");

@@ -54,6 +54,8 @@ struct Inner {
 
 /// What is remembered reaches the disk this long after it was written, or when the file is closed.
 const FLUSH: Duration = Duration::from_secs(5);
+/// A value that is remembered again within this time is not written again, in seconds.
+const RECENT: u64 = 3600;
 
 impl StateFile {
     /// Opens the memory in a directory. One that cannot be read is begun anew.
@@ -112,6 +114,9 @@ impl StateFile {
         let mut row = now().to_be_bytes().to_vec();
         row.extend_from_slice(value);
         let write = move || -> Result<(), redb::Error> {
+            if inner.remembers(table, &key, &row)? {
+                return Ok(());
+            }
             let mut transaction = inner.database.begin_write()?;
             // Losing the last entries to a crash is fine, waiting for the disk each time is not.
             if !inner.is_flush_due() {
@@ -135,6 +140,21 @@ impl StateFile {
 }
 
 impl Inner {
+    /// Whether this very value was remembered within the last hour: writing it again would only
+    /// keep the disk busy.
+    fn remembers(&self, table: Table, key: &str, row: &[u8]) -> Result<bool, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = match transaction.open_table(table) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
+            table => table?,
+        };
+        let Some(known) = table.get(key)? else { return Ok(false) };
+        let age = |row: &[u8]| row.first_chunk().map_or(0, |time| u64::from_be_bytes(*time));
+        let known = known.value();
+        let recent = age(row).saturating_sub(age(known)) < RECENT;
+        Ok(recent && known.get(8..) == row.get(8..))
+    }
+
     fn is_flush_due(&self) -> bool {
         let now = Instant::now();
         let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);

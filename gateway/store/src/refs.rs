@@ -31,6 +31,9 @@ pub(crate) struct RefInner {
     pub(crate) store: Arc<Inner>,
 }
 
+/// Uses of a ref within this time after a written one are not written, in milliseconds.
+const TOUCH_INTERVAL: u64 = 60_000;
+
 /// Why a writable directory could not be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
@@ -378,6 +381,16 @@ impl Inner {
         *times += 1;
     }
 
+    /// Whether a use is much later than the last one that was written. A build that is repeated all
+    /// the time must not write to the disk each time.
+    fn is_worth_noting(&self, change: &Change) -> bool {
+        let Change::Touch { id, at, .. } = change else { return true };
+        match self.index.record(id) {
+            Ok(Some(row)) => at.saturating_sub(row.last_used) > TOUCH_INTERVAL,
+            _ => true,
+        }
+    }
+
     /// Takes the noted uses, to be written.
     pub(crate) fn touches(&self) -> Vec<Change> {
         let touched = std::mem::take(&mut self.live().touched);
@@ -388,7 +401,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let touches = self.touches();
+        let mut touches = self.touches();
+        touches.retain(|change| self.is_worth_noting(change));
         if !touches.is_empty() {
             self.index.note(touches);
         }

@@ -65,10 +65,11 @@ fn show(bytes: &[u8]) -> bool {
     bytes.is_empty() || stderr.write_all(bytes).and_then(|()| stderr.flush()).is_ok()
 }
 
+/// The size of the terminal, asked of the kernel alone: without one there is nobody to ask.
 fn size() -> Size {
-    match crossterm::terminal::size() {
-        Ok((columns, rows)) if columns > 0 && rows > 0 => {
-            Size { columns: usize::from(columns), rows: usize::from(rows) }
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            Size { columns: usize::from(size.ws_col), rows: usize::from(size.ws_row) }
         }
         _ => DEFAULT_SIZE,
     }
