@@ -7,6 +7,7 @@
 
 mod build_bridge;
 mod error;
+mod frontend_image;
 mod seat;
 mod seats;
 pub mod service;

@@ -13,8 +13,8 @@ use kiln_executor::{
     ExecError, ExitStatus, HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process,
     Rootfs, Running, Spawner, Stdio, spawn_host,
 };
-use kiln_frontend::{Bridge, BuildInfo, BuildResult, ImageConfigRequest, Ref, Solve};
-use kiln_oci::{ImageConfig, Reference};
+use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
+use kiln_oci::ImageConfig;
 use kiln_wire::pb;
 use kiln_wire::status::RichStatus;
 use prost::Message;
@@ -22,6 +22,7 @@ use tokio::io::AsyncReadExt;
 use tonic::Code;
 
 use crate::BuildBridge;
+use crate::frontend_image::FrontendImage;
 use crate::service::{self, Seated};
 
 /// How long a frontend that has returned may take to end by itself.
@@ -53,23 +54,13 @@ pub(crate) async fn call_image(
     bridge: &BuildBridge,
 ) -> Result<BuildResult<Ref>, RichStatus> {
     let name = format!("frontend image {source}");
-    let reference: Reference = source.parse().map_err(|error| failed(&name, &error))?;
-    let request = ImageConfigRequest {
-        log_name: format!("resolve image config for {reference}"),
-        ..Default::default()
-    };
-    let resolved =
-        bridge.resolve_image(&reference.to_string(), request).await.map_err(|mut status| {
-            status.message = format!("{name}: {}", status.message);
-            status
-        })?;
+    let found = FrontendImage::find(source, bridge).await.map_err(|mut status| {
+        status.message = format!("{name}: {}", status.message);
+        status
+    })?;
     let config: ImageConfig =
-        serde_json::from_slice(&resolved.config).map_err(|error| failed(&name, &error))?;
-    let pinned = match (reference.digest(), resolved.digest.parse()) {
-        (None, Ok(digest)) => reference.with_digest(digest),
-        _ => reference,
-    };
-    let definition = image_definition(&pinned, bridge);
+        serde_json::from_slice(&found.config).map_err(|error| failed(&name, &error))?;
+    let definition = image_definition(found.source, bridge);
     let solve = Solve { definition: Some(definition.clone()), ..Solve::default() };
     let image = bridge.solve(solve).await?.into_single();
     let image =
@@ -127,9 +118,10 @@ pub(crate) async fn call_image(
 }
 
 /// The graph that is just the frontend's image.
-fn image_definition(reference: &Reference, bridge: &BuildBridge) -> pb::Definition {
-    let attrs = [("image.recordtype".to_owned(), "frontend".to_owned())].into();
-    let source = pb::SourceOp { identifier: format!("docker-image://{reference}"), attrs };
+fn image_definition(mut source: pb::SourceOp, bridge: &BuildBridge) -> pb::Definition {
+    if source.identifier.starts_with("docker-image://") {
+        source.attrs.insert("image.recordtype".to_owned(), "frontend".to_owned());
+    }
     let platform = kiln_frontend::grpc::platform_to_wire(bridge.info().default_platform());
     let op = pb::Op {
         op: Some(pb::op::Op::Source(source)),

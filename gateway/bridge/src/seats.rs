@@ -10,7 +10,7 @@ use kiln_wire::status::RichStatus;
 use tonic::Code;
 
 use crate::BuildBridge;
-use crate::seat;
+use crate::{frontend_image, seat};
 
 /// The name of a plugin's executable is this and the frontend's name.
 const PLUGIN_PREFIX: &str = "kiln-frontend-";
@@ -67,8 +67,10 @@ impl Seats {
         if name == "gateway.v0" {
             let source = options.get("source").filter(|source| !source.is_empty());
             let source = source.ok_or_else(|| not_found(&SeatError::NoSource))?;
-            // The name of a frontend that is linked in stands for its image.
-            if let Some(linked) = self.0.linked.get(source) {
+            // The name of a frontend that is linked in stands for its image, unless another is given.
+            if let Some(linked) = self.0.linked.get(source)
+                && !frontend_image::is_given(source, bridge.info())
+            {
                 return call_linked(&**linked, bridge).await;
             }
             return seat::call_image(source, bridge).await;
