@@ -7,6 +7,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use kiln_tests::without_cargo;
+
 /// One block of commands.
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
@@ -65,8 +67,9 @@ fn every_command_of_the_readme_does_what_it_says() {
     let blocks = blocks(&std::fs::read_to_string(root.join("README.md")).unwrap());
     assert!(blocks.iter().any(|block| block.commands.contains("examples/first-build.sh")));
     let state = tempfile::tempdir().unwrap();
-    // The tests are run by the program that is built, so that artefacts of another one stay away.
-    let output = Command::new("bash")
+    let mut shell = Command::new("bash");
+    without_cargo(&mut shell);
+    let output = shell
         .args(["-c", &(PRELUDE.to_owned() + &program(&blocks))])
         .current_dir(root)
         .env("STATE", state.path())

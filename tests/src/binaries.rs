@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::without_cargo;
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -22,6 +24,7 @@ pub fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
     BINARIES.get_or_init(|| {
         let mut command = Command::new(env!("CARGO"));
+        without_cargo(&mut command);
         command.arg("build").arg("--quiet").current_dir(env!("CARGO_MANIFEST_DIR"));
         for package in PACKAGES {
             command.args(["-p", package]);

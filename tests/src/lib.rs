@@ -6,6 +6,7 @@
 
 pub mod archive;
 mod binaries;
+mod cargo;
 mod command;
 mod debian;
 mod dockerd;
@@ -13,6 +14,7 @@ mod image;
 mod kiln;
 mod kilnd;
 mod layout;
+mod machine;
 mod project;
 mod registry;
 mod steps;
@@ -20,6 +22,7 @@ mod terminal;
 mod web;
 
 pub use binaries::{Binaries, binaries};
+pub use cargo::without_cargo;
 pub use command::{Outcome, Running, run, start};
 pub use debian::{Debian, debian_mirror_is_reachable};
 pub use dockerd::Dockerd;
@@ -27,28 +30,9 @@ pub use image::{Image, ImageConfig, sha256};
 pub use kiln::{Build, Kiln};
 pub use kilnd::Kilnd;
 pub use layout::{ImageFile, OciImage};
+pub use machine::{has_program, is_root, skip};
 pub use project::Project;
 pub use registry::Registry;
 pub use steps::Step;
 pub use terminal::Terminal;
 pub use web::WebServer;
-
-use std::io::Write as _;
-use std::path::Path;
-
-/// Says that this test does not run, even where the output of passing tests is hidden.
-pub fn skip(needs: &str) {
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    writeln!(std::io::stderr(), "{test}: skipped: needs {needs}").ok();
-}
-
-/// Whether this is root, as builds on overlay file systems and mounts of a test need.
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Whether a program is installed where Debian installs programs.
-pub fn has_program(name: &str) -> bool {
-    kiln::SEARCH_PATH.split(':').any(|directory| Path::new(directory).join(name).is_file())
-}
