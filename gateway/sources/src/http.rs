@@ -10,6 +10,7 @@ mod sums;
 use std::fs::{File, FileTimes, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT};
@@ -37,7 +38,7 @@ const MOST_REDIRECTS: usize = 10;
 
 /// The source of files by URL.
 pub(crate) struct Http {
-    client: Client,
+    client: OnceLock<Client>,
     store: Store,
     state: StateFile,
     /// One download of the same file at a time.
@@ -153,7 +154,17 @@ struct Wanted<'a> {
 }
 
 impl Http {
-    pub(crate) fn new(store: &Store, state: &StateFile) -> Result<Self, HttpError> {
+    pub(crate) fn new(store: &Store, state: &StateFile) -> Self {
+        let client = OnceLock::new();
+        Self { client, store: store.clone(), state: state.clone(), turns: Turns::default() }
+    }
+
+    /// What requests are sent with. Made when the first one is, because reading all certificate
+    /// authorities of the machine takes longer than many a build.
+    fn client(&self) -> Result<&Client, HttpError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         kiln_registry::install_crypto();
         let builder = || {
             Client::builder()
@@ -166,7 +177,7 @@ impl Http {
         // Without any certificate authority on this machine, plain HTTP still works.
         let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
         let client = client.map_err(HttpError::Client)?;
-        Ok(Self { client, store: store.clone(), state: state.clone(), turns: Turns::default() })
+        Ok(self.client.get_or_init(|| client))
     }
 
     pub(crate) async fn pin(
@@ -260,7 +271,7 @@ impl Http {
         if let Some(value) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
             headers.insert(IF_NONE_MATCH, value);
         }
-        let request = self.client.request(method, wanted.url.clone()).headers(headers);
+        let request = self.client()?.request(method, wanted.url.clone()).headers(headers);
         request.send().await.map_err(|error| wanted.network(&error))
     }
 

@@ -9,7 +9,7 @@ use kiln_store::Store;
 
 use crate::command::HostCommand;
 use crate::git::Git;
-use crate::http::{Http, HttpError};
+use crate::http::Http;
 use crate::image::Image;
 use crate::local::Local;
 use crate::named::NamedImages;
@@ -30,9 +30,6 @@ pub enum OpenError {
     /// What they remember.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What they send requests with.
-    #[error(transparent)]
-    Http(#[from] HttpError),
 }
 
 impl Sources {
@@ -50,7 +47,7 @@ impl Sources {
         let state = StateFile::open(store.root())?;
         Ok(Self {
             image: Image::new(registry, store, &state, named),
-            http: Http::new(store, &state)?,
+            http: Http::new(store, &state),
             git: Git::new(store, &state, commands),
             local: Local::new(store),
         })
