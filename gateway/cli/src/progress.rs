@@ -2,7 +2,7 @@
 //!
 //! Progress values come in from a channel; text for a terminal, a log file or a program goes out.
 //! [`model`] knows the steps, [`plain`], [`screen`] and [`raw_json`] turn them into text and are pure;
-//! [`watch`] reads the channel, the clock and the size of the terminal. Nothing here ends a build.
+//! [`watch()`] reads the channel, the clock and the size of the terminal. Nothing here ends a build.
 
 mod amount;
 mod colours;

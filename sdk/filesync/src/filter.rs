@@ -1,6 +1,6 @@
 //! Which part of a tree travels: patterns to include and to exclude, and paths to follow.
 //!
-//! A [`Filter`] is what a request asks for, as text. [`Filter::compile`] turns it into [`Rules`] for
+//! A [`Filter`] is what a request asks for, as text. `Filter::compile` turns it into `Rules` for
 //! one tree: followed paths become includes, together with everything the symbolic links on the way
 //! lead to, as if the tree's root were the root of the machine.
 

@@ -1,7 +1,7 @@
 //! Paths as they travel: relative, clean, separated by `/`, in one fixed order.
 //!
 //! [`check`] is the door every received path goes through; behind it a path can be joined to a
-//! directory without another look. [`clean`] and [`join`] tidy what people and ignore files write.
+//! directory without another look. [`clean`] and `join` tidy what people and ignore files write.
 
 use std::cmp::Ordering;
 

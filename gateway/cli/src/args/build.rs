@@ -64,8 +64,13 @@ pub(crate) struct BuildArgs {
     /// Send the network of build steps through a proxy that records it
     #[arg(long)]
     pub proxy_network: bool,
-    /// TLS of a registry: host=HOST[,ca=FILE][,cert=FILE,key=FILE][,insecure=true]
-    #[arg(long, value_name = "TLS")]
+    /// TLS of a registry.
+    // Brackets would be links in a doc comment.
+    #[arg(
+        long,
+        value_name = "TLS",
+        help = "TLS of a registry: host=HOST[,ca=FILE][,cert=FILE,key=FILE][,insecure=true]"
+    )]
     pub registry_auth_tlscontext: Vec<String>,
     /// File to write figures about the cache to, as JSON; - for standard output
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
