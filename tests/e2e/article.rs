@@ -101,8 +101,9 @@ fn the_articles_mockerfile_becomes_a_real_image_through_gateway_v0() {
         assert!(fs::symlink_metadata(root.join(path)).is_ok(), "{path} is not installed");
     }
     for path in ["var/cache/apt/archives", "var/lib/apt/lists"] {
-        let left = fs::read_dir(root.join(path)).map_or(0, Iterator::count);
-        assert_eq!(left, 0, "apt left something in {path}");
+        let left = fs::read_dir(root.join(path)).into_iter().flatten().flatten();
+        let left: Vec<_> = left.filter(|entry| entry.path().is_file()).collect();
+        assert!(left.is_empty(), "apt left {left:?}");
     }
     assert!(!root.join("var/cache/apt/pkgcache.bin").exists(), "apt left its cache");
 
@@ -127,6 +128,6 @@ fn docker_takes(kiln: &Kiln, project: &Project) {
     let export = ["export", "--output", &exported.display().to_string(), "article"];
     docker.docker(&export, b"").succeeds();
     let helm = archive::owner_and_mode(&exported, "usr/local/bin/helm").unwrap();
-    assert_eq!(helm, (0, 0o755));
+    assert_eq!((helm.0, helm.1 & 0o7777), (0, 0o755));
     assert!(archive::owner_and_mode(&exported, "usr/bin/gcc").is_some());
 }

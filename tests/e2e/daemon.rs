@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use kiln_tests::{Kilnd, Project};
+use kiln_tests::{Kiln, Kilnd, Project};
 
 use super::story::Story;
 
@@ -75,4 +75,46 @@ images:
     second.wait(Duration::from_secs(20)).succeeds();
     let outcome = client.mockerfile(&project).run().succeeds();
     assert_eq!(outcome.worked(), [""; 0], "{outcome}");
+}
+
+#[test]
+fn two_processes_on_one_state_take_turns() {
+    let Some(story) = Story::begin() else { return };
+    let kiln = Kiln::new();
+    let project = Project::mockerfile(&format!(
+        "apiVersion: v1alpha1
+images:
+- {{name: demo, from: '{}', steps: ['echo started; sleep 1; head -c 8 /dev/urandom > /drawn']}}
+",
+        story.base
+    ));
+    let mut first = kiln.mockerfile(&project).start();
+    first.wait_for(" started\n", Duration::from_secs(20));
+    let second = kiln.mockerfile(&project).start();
+    first.wait(Duration::from_secs(20)).succeeds();
+    let second = second.wait(Duration::from_secs(20)).succeeds();
+    assert_eq!(second.worked(), [""; 0], "{second}");
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_followed_by_one_that_knows_what_it_knew() {
+    let Some(story) = Story::begin() else { return };
+    let project = Project::mockerfile(&format!(
+        "apiVersion: v1alpha1
+images:
+- name: demo
+  from: {}
+  steps: ['echo before > /before', 'echo started; sleep 1.75; echo after > /after']
+",
+        story.base
+    ));
+    let daemon = Kilnd::start();
+    let mut build = daemon.client().mockerfile(&project).start();
+    build.wait_for(" started\n", Duration::from_secs(20));
+    let daemon = daemon.killed_and_restarted();
+    build.wait(Duration::from_secs(20)).fails();
+    super::crashes::until(|| !super::crashes::runs("1.75"), "the step is left behind");
+    let (image, outcome) = daemon.client().mockerfile(&project).image();
+    assert_eq!(outcome.worked().len(), 1, "{outcome}");
+    assert_eq!(image.file("after").unwrap().content, "after\n");
 }

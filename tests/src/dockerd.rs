@@ -37,7 +37,7 @@ impl Dockerd {
         command.arg(format!("--exec-root={}", place("exec")));
         command.arg(format!("--pidfile={}", place("pid")));
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
-        command.arg("--storage-driver=vfs").stdout(Stdio::null()).stderr(log);
+        command.stdout(Stdio::null()).stderr(log);
         let process = command.spawn().expect("dockerd can be started");
         let mut daemon = Self { process, directory };
         let deadline = Instant::now() + Duration::from_secs(30);

@@ -30,7 +30,11 @@ impl Kilnd {
     /// If no directory can be made.
     #[track_caller]
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().expect("failed to make a directory");
+        Self::start_in(tempfile::tempdir().expect("failed to make a directory"))
+    }
+
+    #[track_caller]
+    fn start_in(directory: TempDir) -> Self {
         let mut command = Command::new(binaries().path("kilnd"));
         command.arg(format!("--addr={}", address(&directory)));
         command.arg("--root").arg(directory.path().join("state"));
@@ -41,6 +45,14 @@ impl Kilnd {
     /// A client of it, which waits until it is up.
     pub fn client(&self) -> Kiln {
         Kiln::of_daemon(&address(&self.directory)).flag("--wait")
+    }
+
+    /// Kills it and starts another on the same state and socket.
+    #[track_caller]
+    #[must_use]
+    pub fn killed_and_restarted(self) -> Self {
+        self.process.kill();
+        Self::start_in(self.directory)
     }
 
     /// Asks it to end, and waits.
