@@ -56,7 +56,7 @@ impl Frontend for Mockerfile {
                 many_platforms: many,
                 choices: &choices,
                 base: base.as_ref(),
-                session_id: &bridge.info().session_id,
+                session_id: bridge.info().local_session(),
             });
             let file_system = solve(bridge, &made, &platform).await?;
             base_configs.extend(base.map(|base| (platform.clone(), base.config)));

@@ -37,6 +37,18 @@ pub struct BuildInfo {
 }
 
 impl BuildInfo {
+    /// The session to name in local sources.
+    ///
+    /// Where the daemon tells directories of different clients apart by itself this is empty, and
+    /// the same input gives the same LLB every time. Elsewhere two builds at once would see each
+    /// other's files without it.
+    pub fn local_session(&self) -> &str {
+        match self.gateway_caps.contains(kiln_wire::caps::SESSIONS_APART) {
+            true => "",
+            false => &self.session_id,
+        }
+    }
+
     /// The platform a build is for unless the user says otherwise: the default worker's first.
     pub fn default_platform(&self) -> Platform {
         let first = self.workers.first().and_then(|worker| worker.platforms.first());

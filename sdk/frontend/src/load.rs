@@ -31,7 +31,7 @@ pub async fn load_definition_file(
     let name = candidates.first().cloned().unwrap_or_default();
     let vertex = format!("[internal] load build definition from {name}");
     let local = Local {
-        session_id: bridge.info().session_id.clone(),
+        session_id: bridge.info().local_session().to_owned(),
         follow_paths: candidates.clone(),
         shared_key_hint: name.clone(),
         constraints: Constraints::named(vertex),

@@ -93,7 +93,12 @@ pub const GATEWAY: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
+    SESSIONS_APART,
 ];
+
+/// Kiln's own: directories of different clients are different work although their LLB is the same,
+/// so a frontend need not write the session into it.
+pub const SESSIONS_APART: &str = "kiln.sessions.apart";
 
 /// A table as it travels in `Pong`.
 pub fn advertise(table: &[&str]) -> Vec<ApiCap> {
