@@ -48,14 +48,9 @@ fn all_seats_make_the_same_vertices_and_the_same_image() {
         assert_eq!(outcome.worked(), [""; 0], "{outcome}");
     }
 
-    // A vertex that reads the context says from which session, so it is another each time.
-    let file = story.project.path().join("Mockerfile.yaml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let text = text.replace("  - src: notes\n    dst: /srv/notes\n", "");
-    story.project.write("Mockerfile.yaml", text);
     let told = [linked(), plugin(), packed()]
         .map(|seat| vertices(&seat.flag("--progress=rawjson").run().succeeds().stderr));
-    assert_eq!(told[0].len(), 8, "{told:?}");
+    assert!(told[0].len() > 8, "{told:?}");
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0], told[2]);
 }
