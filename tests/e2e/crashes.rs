@@ -1,13 +1,13 @@
 //! The program is killed in the middle of things; what it left behind does no harm.
 
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kiln_tests::{Image, Kiln, Project, WebServer};
+use rustix::fs::{Mode, OFlags, open};
 use serde_json::Value;
 
 use super::story::{Story, base_config};
@@ -122,8 +122,9 @@ fn killed_while_it_exports_it_exports_again() {
     for kind in ["type=oci,name=e2e.test/image:1", "type=tar", "type=docker,name=e2e.test/image:1"]
     {
         let running = kiln.mockerfile(&story.project).output(kind, &pipe).start();
-        let mut reader = File::open(&pipe).unwrap();
-        reader.read_exact(&mut [0; 1024]).unwrap();
+        let reader = open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+        // Nobody has it open yet: nothing; nothing was written yet: an error.
+        until(|| rustix::io::read(&reader, &mut [0; 1024]).is_ok_and(|n| n > 0), "no export");
         // The pipe is full now and the exporter waits.
         running.kill();
         drop(reader);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use kiln_tests::{ImageFile, Kiln, Project, has_program, is_root, skip};
 use serde_json::json;
 
-use super::story::Story;
+use super::story::{Story, owner};
 
 fn file(mode: u32, owner: u64, content: &str) -> Option<ImageFile> {
     Some(ImageFile { mode, owner: (owner, owner), content: content.to_owned() })
@@ -26,7 +26,7 @@ fn an_image_has_its_downloads_files_and_results_with_owner_and_mode() {
         ("tmp/sdk/run", file(0o777, 0, "install.sh")),
         ("srv/notes/one", file(0o644, 0, "first\n")),
         ("srv/greeting", file(0o644, 0, "hello from 0\n")),
-        ("srv/said", file(0o2640, 1000, "tool\nkubectl\n")),
+        ("srv/said", file(0o2640, owner(), "tool\nkubectl\n")),
         ("etc/hostname", None),
     ];
     for (path, file) in expected {
@@ -103,7 +103,7 @@ fn every_executor_makes_the_same_files() {
         }
         let kiln = Kiln::new().flag(&format!("--executor={executor}"));
         let (image, _) = kiln.mockerfile(&story.project).image();
-        let said = file(0o2640, 1000, "tool\nkubectl\n");
+        let said = file(0o2640, owner(), "tool\nkubectl\n");
         assert_eq!(image.file("srv/said"), said, "{executor}");
         assert_eq!(image.file("srv/greeting"), file(0o644, 0, "hello from 0\n"), "{executor}");
         assert_eq!(image.manifest["layers"].as_array().unwrap().len(), 9, "{executor}");

@@ -2,7 +2,7 @@
 //! context, commands.
 
 use kiln_tests::archive::{Entry, tar_gz};
-use kiln_tests::{Image, ImageConfig, Project, Registry, WebServer, sha256};
+use kiln_tests::{Image, ImageConfig, Project, Registry, WebServer, is_root, sha256};
 
 /// What the story takes place in.
 #[derive(Debug)]
@@ -23,6 +23,11 @@ pub(super) fn base_config() -> ImageConfig {
         labels: [("vendor".into(), "tests".into())].into(),
         ..ImageConfig::default()
     }
+}
+
+/// Whose file the last step makes. Who has one user only can give files to nobody else.
+pub(super) fn owner() -> u64 {
+    if is_root() { 1000 } else { 0 }
 }
 
 impl Story {
@@ -57,7 +62,7 @@ impl Story {
             Entry::Link("sdk/run", "install.sh"),
         ];
         let sdk = self.web.serve("/sdk.tar.gz", tar_gz(&sdk));
-        let (base, checksum) = (&self.base, sha256(program));
+        let (base, checksum, owner) = (&self.base, sha256(program), owner());
         self.project.write(
             "Mockerfile.yaml",
             format!(
@@ -83,7 +88,7 @@ images:
     dst: /srv/notes
   steps:
   - echo \"$GREETING from $(id -u)\" > greeting
-  - helm > said && kubectl >> said && chown 1000:1000 said && chmod 2640 said
+  - helm > said && kubectl >> said && chown {owner}:{owner} said && chmod 2640 said
 "
             ),
         );

@@ -164,6 +164,8 @@ impl Image {
         command.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);
         command.arg(format!("oci:{}:latest", layout.path().display()));
         command.arg(format!("docker://{reference}"));
+        // Its settings and logins are the tester's.
+        command.env("HOME", layout.path()).env_remove("XDG_RUNTIME_DIR");
         run(command, b"", Duration::from_secs(60)).succeeds();
         reference
     }
