@@ -5,8 +5,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::{CacheKey, CacheRecord, CacheStore};
@@ -24,9 +26,14 @@ pub struct OpenError {
     source: Box<redb::Error>,
 }
 
+/// How long records may wait for the disk while new ones keep coming.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A [`CacheStore`] in a file.
 pub struct DiskStore {
     database: Database,
+    /// Since when records wait for the disk.
+    waiting: Mutex<Option<Instant>>,
 }
 
 /// A record as it is stored: with the definition keys that lead to it, so that they go with it.
@@ -66,14 +73,14 @@ impl DiskStore {
         // What has its tables already is not written to: opening must not wait for the disk.
         let read = database.begin_read()?;
         if read.open_table(ALIASES).is_ok() && read.open_table(RECORDS).is_ok() {
-            return Ok(Self { database });
+            return Ok(Self { database, waiting: Mutex::default() });
         }
         drop(read);
         let write = database.begin_write()?;
         write.open_table(ALIASES)?;
         write.open_table(RECORDS)?;
         write.commit()?;
-        Ok(Self { database })
+        Ok(Self { database, waiting: Mutex::default() })
     }
 
     fn find(&self, key: &CacheKey) -> Result<Option<CacheRecord>, redb::Error> {
@@ -88,7 +95,10 @@ impl DiskStore {
     }
 
     fn insert(&self, record: &CacheRecord, also: Option<&CacheKey>) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
+        let mut write = self.database.begin_write()?;
+        if !self.is_due() {
+            write.set_durability(Durability::None)?;
+        }
         {
             let mut records = write.open_table(RECORDS)?;
             let old = records
@@ -109,6 +119,16 @@ impl DiskStore {
         }
         write.commit()?;
         Ok(())
+    }
+
+    /// Whether the next record should take all earlier ones to the disk.
+    fn is_due(&self) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = waiting.get_or_insert_with(Instant::now).elapsed() >= FLUSH_INTERVAL;
+        if due {
+            *waiting = None;
+        }
+        due
     }
 
     fn delete(&self, key: &CacheKey) -> Result<(), redb::Error> {
@@ -148,6 +168,17 @@ impl CacheStore for DiskStore {
     fn put(&self, record: &CacheRecord, also: Option<&CacheKey>) {
         if let Err(error) = self.insert(record, also) {
             tracing::warn!(%error, "a result could not be recorded in the cache; it will be built again");
+        }
+    }
+
+    fn flush(&self) {
+        if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take().is_none() {
+            return;
+        }
+        // A commit takes with it all that was committed before without waiting.
+        let flushed = self.database.begin_write().map_err(redb::Error::from);
+        if let Err(error) = flushed.and_then(|write| Ok(write.commit()?)) {
+            tracing::warn!(%error, "the cache index could not be flushed");
         }
     }
 

@@ -30,6 +30,8 @@ impl CacheStore for MemoryStore {
         }
     }
 
+    fn flush(&self) {}
+
     fn remove(&self, key: &CacheKey) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.records.remove(key);

@@ -25,6 +25,10 @@ pub trait CacheStore: Send + Sync {
     /// Keeps a record under its content key and under `also`. Replaces what was there.
     fn put(&self, record: &CacheRecord, also: Option<&CacheKey>);
 
+    /// Makes what was put so far survive a crash. Until then a crash may lose the latest records,
+    /// which then are misses.
+    fn flush(&self);
+
     /// Forgets a record, by its content key.
     fn remove(&self, key: &CacheKey);
 }

@@ -52,6 +52,7 @@ fn disk_keeps_the_contract_and_survives_reopening() {
     suite(&store);
     let kept = record("kept");
     store.put(&kept, None);
+    store.flush();
     drop(store);
     assert_eq!(DiskStore::open(&path).unwrap().get(&kept.key), Some(kept));
 }

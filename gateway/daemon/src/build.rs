@@ -117,12 +117,13 @@ impl Build {
         let bridge = self.bridge(daemon, &progress);
         let result = self.result(daemon, &bridge).await?;
         let result = bridge.results(result).await?;
-        let mut response = self.export(daemon, &result, &progress).await?;
+        // What was built is kept while it is exported, whatever becomes of the export.
+        let ((), exported) = tokio::join!(daemon.flush(), self.export(daemon, &result, &progress));
+        let mut response = exported?;
         let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
         response.extend(
             told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())),
         );
-        daemon.flush().await;
         Ok(SolveResponse { exporter_response: response })
     }
 

@@ -29,6 +29,8 @@ impl wire::control_server::Control for Control {
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
         let result = build.run(&self.0, sender).await;
+        // What a build that failed had finished is kept too.
+        self.0.flush().await;
         self.0.collect_soon();
         result.map(Response::new).map_err(|status| status.to_status())
     }

@@ -6,19 +6,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_cache::{CacheRecord, CacheStore};
 use kiln_graph::{Edge, Graph, Op, Vertex};
 use kiln_oci::Digest;
 use kiln_progress::{FanOut, Sender, Vertex as Shown};
 use kiln_solver::{Action, Event, JobId, RequestId, Scheduler, Task, TaskId, Work};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::{
     ErrorKind, Job, JobContext, OpError, Operator, Operators, Output, Sessions, SolveError,
 };
+
+/// How long a result waits before it is saved, unless somebody waits for it: writing to the disk
+/// slows down the next step, and many quick steps are saved together.
+const SAVE_DELAY: Duration = Duration::from_millis(50);
 
 /// How an engine works.
 #[derive(Clone, Debug)]
@@ -95,6 +99,7 @@ impl<R: Clone + Send + Sync + 'static> Engine<R> {
             answers: BTreeMap::new(),
             saving: 0,
             flushes: Vec::new(),
+            hurry: watch::Sender::new(()),
         };
         tokio::spawn(driver.run(inbox));
         Self { messages, jobs: Arc::new(AtomicU64::new(1)), requests: Arc::new(AtomicU64::new(1)) }
@@ -139,6 +144,8 @@ struct Driver<R> {
     answers: BTreeMap<RequestId, (JobId, Edge, Answer<R>)>,
     saving: usize,
     flushes: Vec<oneshot::Sender<()>>,
+    /// Changes when somebody waits for what is to be saved.
+    hurry: watch::Sender<()>,
 }
 
 impl<R: Clone + Send + Sync + 'static> Driver<R> {
@@ -168,8 +175,11 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                 }
             }
             Message::Ended(task, ended) => self.ended(task, ended),
-            Message::Flush(done) if self.saving == 0 => drop(done.send(())),
-            Message::Flush(done) => self.flushes.push(done),
+            Message::Flush(done) => {
+                self.flushes.push(done);
+                self.hurry.send_replace(());
+                self.settle();
+            }
         }
     }
 
@@ -349,7 +359,9 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                 );
                 let (operators, cache) = (Arc::clone(&self.operators), Arc::clone(&self.cache));
                 let (key, also) = (key.clone(), also.clone());
+                let mut hurry = self.hurry.subscribe();
                 Box::pin(async move {
+                    tokio::time::timeout(SAVE_DELAY, hurry.changed()).await.ok();
                     match operators.save(&vertex, &results).await {
                         Ok(results) => {
                             let record = CacheRecord {
@@ -415,12 +427,25 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                 }
             },
         };
+        let saved = matches!(event, Event::Saved(_));
         self.decide(event);
-        if self.saving == 0 {
-            for flush in self.flushes.drain(..) {
-                flush.send(()).ok();
-            }
+        if saved {
+            self.settle();
         }
+    }
+
+    /// Once everything is saved, takes it to the disk and tells who waits for that.
+    fn settle(&mut self) {
+        if self.saving > 0 {
+            return;
+        }
+        let (cache, waiting) = (Arc::clone(&self.cache), std::mem::take(&mut self.flushes));
+        tokio::task::spawn_blocking(move || {
+            cache.flush();
+            for done in waiting {
+                done.send(()).ok();
+            }
+        });
     }
 
     fn keep(&mut self, id: &Digest, results: impl IntoIterator<Item = (usize, Output<R>)>) {
