@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_cache::{CacheRecord, CacheStore};
+use kiln_cache::{CacheKey, CacheRecord, CacheStore};
 use kiln_graph::{Edge, Graph, Op, Vertex};
 use kiln_oci::Digest;
 use kiln_progress::{FanOut, Sender, Vertex as Shown};
@@ -333,14 +333,8 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             }
             Work::Lookup(key) => {
                 let (cache, key) = (Arc::clone(&self.cache), key.clone());
-                Box::pin(async move {
-                    // A panic of the store is a miss like any other trouble it has.
-                    Ended::Found(
-                        tokio::task::spawn_blocking(move || cache.get(&key))
-                            .await
-                            .unwrap_or_default(),
-                    )
-                })
+                let operators = Arc::clone(&self.operators);
+                Box::pin(async move { Ended::Found(find(cache, &*operators, key).await) })
             }
             Work::Load(outputs) => {
                 let record = self.scheduler.record(&task.vertex).cloned();
@@ -505,6 +499,24 @@ impl<R> Working<R> {
             sessions: self.sessions.clone(),
         }
     }
+}
+
+/// Looks a key up. A record whose results are gone is forgotten: it must not be shown as cached.
+async fn find<R>(
+    cache: Arc<dyn CacheStore>,
+    operators: &dyn Operators<R>,
+    key: CacheKey,
+) -> Option<CacheRecord> {
+    let reader = Arc::clone(&cache);
+    // A panic of the store is a miss like any other trouble it has.
+    let found = tokio::task::spawn_blocking(move || reader.get(&key)).await.ok().flatten()?;
+    for saved in found.results.iter().flatten() {
+        if operators.load(saved).await.is_none() {
+            tokio::task::spawn_blocking(move || cache.remove(&found.key));
+            return None;
+        }
+    }
+    Some(found)
 }
 
 /// Loads some outputs of a record; all or nothing.

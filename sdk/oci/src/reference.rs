@@ -161,7 +161,7 @@ fn valid_domain(domain: &str) -> bool {
     if let Some(rest) = domain.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
         return address.parse::<std::net::Ipv6Addr>().is_ok()
-            && (port.is_empty() || valid_port(&port[1..]));
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(valid_port));
     }
     let (host, port) =
         domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port)));
@@ -220,9 +220,20 @@ mod tests {
 
     #[test]
     fn malformed_references_are_refused() {
-        for text in
-            ["", ":tag", "a//b", "Alpine", "a:", "a b", "a@sha256:00", "-a/b", "a._b", "http://x/y"]
-        {
+        for text in [
+            "",
+            ":tag",
+            "a//b",
+            "Alpine",
+            "a:",
+            "a b",
+            "a@sha256:00",
+            "-a/b",
+            "a._b",
+            "http://x/y",
+            "[::1]é/a",
+            "[::1]x5000/a",
+        ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }
