@@ -6,7 +6,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -26,14 +25,14 @@ pub struct OpenError {
     source: Box<redb::Error>,
 }
 
-/// How long records may wait for the disk while new ones keep coming.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// How many records may wait for the disk while new ones keep coming.
+const MOST_WAITING: usize = 32;
 
 /// A [`CacheStore`] in a file.
 pub struct DiskStore {
     database: Database,
-    /// Since when records wait for the disk.
-    waiting: Mutex<Option<Instant>>,
+    /// How many records wait for the disk.
+    waiting: Mutex<usize>,
 }
 
 /// A record as it is stored: with the definition keys that lead to it, so that they go with it.
@@ -124,11 +123,8 @@ impl DiskStore {
     /// Whether the next record should take all earlier ones to the disk.
     fn is_due(&self) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = waiting.get_or_insert_with(Instant::now).elapsed() >= FLUSH_INTERVAL;
-        if due {
-            *waiting = None;
-        }
-        due
+        *waiting = (*waiting + 1) % MOST_WAITING;
+        *waiting == 0
     }
 
     fn delete(&self, key: &CacheKey) -> Result<(), redb::Error> {
@@ -172,7 +168,9 @@ impl CacheStore for DiskStore {
     }
 
     fn flush(&self) {
-        if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take().is_none() {
+        let waiting =
+            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        if waiting == 0 {
             return;
         }
         // A commit takes with it all that was committed before without waiting.
