@@ -1,7 +1,8 @@
 //! Records on disk, in one file.
 //!
 //! The file is a cache of a cache: when it cannot be read it is moved aside and started anew, and
-//! the builds it knew run again. A look-up never writes; a record is durable when `put` returns.
+//! the builds it knew run again. A look-up never writes, and `put` does not wait for the disk: the
+//! records of many quick steps are made durable together, by `flush` or once enough of them wait.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
