@@ -66,16 +66,7 @@ impl Environment {
 
     /// What programs of the daemon get: the search path and proxies.
     pub(crate) fn host_env(&self) -> Vec<(String, String)> {
-        let names = [
-            "PATH",
-            "http_proxy",
-            "https_proxy",
-            "no_proxy",
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "NO_PROXY",
-        ];
-        names
+        kiln_daemon::HOST_VARIABLES
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned())))
             .collect()

@@ -16,4 +16,4 @@ mod settings;
 pub use daemon::{Daemon, StartError};
 pub use kiln_graph::Entitlements;
 pub use local::private_process;
-pub use settings::{ExecutorChoice, Settings};
+pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use kiln_graph::Entitlements;
 
+/// The variables of the host that its programs, such as git, get: the search path and proxies.
+pub const HOST_VARIABLES: &[&str] =
+    &["PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+
 /// What runs the processes of builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ExecutorChoice {
@@ -28,7 +32,7 @@ pub struct Settings {
     pub entitlements: Entitlements,
     /// Registries that are not reached the ordinary way.
     pub registries: BTreeMap<String, kiln_registry::HostConfig>,
-    /// PATH and the proxy variables of the host, for git.
+    /// Values of [`HOST_VARIABLES`].
     pub host_env: Vec<(String, String)>,
     /// Processes that run at the same time; `None` is no limit.
     pub max_parallelism: Option<usize>,

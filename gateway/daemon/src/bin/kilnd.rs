@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use kiln_daemon::{Daemon, ExecutorChoice, Settings};
+use kiln_daemon::{Daemon, ExecutorChoice, HOST_VARIABLES, Settings};
 use kiln_graph::Entitlements;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
@@ -84,20 +84,11 @@ impl Defaults {
             true => ("/var/lib/kiln".to_owned(), "/run/kiln/kilnd.sock".to_owned()),
             false => (format!("{data}/kiln"), format!("{run}/kiln/kilnd.sock")),
         };
-        let proxies = [
-            "PATH",
-            "http_proxy",
-            "https_proxy",
-            "no_proxy",
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "NO_PROXY",
-        ];
         let plugins = variable("KILN_PLUGIN_PATH").unwrap_or_default();
         Self {
             root: root.into(),
             address: format!("unix://{socket}"),
-            host_env: proxies
+            host_env: HOST_VARIABLES
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), variable(name)?)))
                 .collect(),
