@@ -1,0 +1,5 @@
+//! Tests of build languages without a daemon, root or network.
+//!
+//! A frontend cannot tell the bridges of this crate from a daemon's. It is given files, image
+//! configs and options that a test wrote down, and what it makes of them comes out as plain values:
+//! a graph to read, to compare and to check.
