@@ -1,0 +1,15 @@
+//! The linter: rules with the reference's names and words, and which of them apply where.
+//!
+//! Who reads or lowers a Dockerfile reports a [`Breach`] with its place and the comments above it;
+//! the [`Linter`] decides whether the rule applies there and keeps the [`LintWarning`]s in order.
+//! Checks that need no expansion are in `checks`; the rest stand where words are expanded.
+
+mod breach;
+mod config;
+mod linter;
+mod rules;
+
+pub use breach::Breach;
+pub use config::LintConfig;
+pub use linter::{LintWarning, Linter};
+pub use rules::{RULES, Rule};
