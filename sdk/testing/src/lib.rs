@@ -3,3 +3,13 @@
 //! A frontend cannot tell the bridges of this crate from a daemon's. It is given files, image
 //! configs and options that a test wrote down, and what it makes of them comes out as plain values:
 //! a graph to read, to compare and to check.
+
+mod case;
+
+mod protobuf_json;
+pub mod render;
+
+pub use case::{
+    Base64, Case, CaseError, CaseGit, CaseHttp, CaseImage, CaseInput, CaseMetadata,
+    DEFAULT_REQUESTS, ImageKind,
+};
