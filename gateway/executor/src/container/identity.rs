@@ -41,7 +41,7 @@ fn read_inside(root: BorrowedFd<'_>, path: &Path) -> io::Result<String> {
 
 /// Resolves `user` with the texts of the two files.
 ///
-/// Numbers need no entry and bring no supplementary groups, as with the peer.
+/// A number needs no entry; where there is one, its group and memberships count as those of a name.
 pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, String> {
     let (name, group_name) = match user.split_once(':') {
         Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
@@ -54,19 +54,21 @@ pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity,
     });
     let home = entry.as_ref().map_or("/", |account| account.home).to_owned();
     let (uid, own_gid) = match (uid, &entry) {
-        (Some(uid), _) => (uid, 0),
-        (None, Some(account)) => (account.uid, account.gid),
+        (_, Some(account)) => (account.uid, account.gid),
+        (Some(uid), None) => (uid, 0),
         (None, None) => {
             return Err(format!("unable to find user {name}: no matching entries in passwd file"));
         }
     };
-    let gid = match group_name {
-        Some(group_name) => group_id(group_name, group)?,
-        None => own_gid,
+    let (gid, mut groups) = match (group_name, &entry) {
+        (Some(group_name), _) => (group_id(group_name, group)?, Vec::new()),
+        (None, Some(account)) => (own_gid, memberships(account.name, group)),
+        (None, None) => (own_gid, Vec::new()),
     };
-    let by_name = name.parse::<u32>().is_err() && !name.is_empty();
-    let groups =
-        if by_name && group_name.is_none() { memberships(name, group) } else { Vec::new() };
+    // The kernel does not count the group itself, but `id` and the peer do.
+    if !groups.contains(&gid) {
+        groups.insert(0, gid);
+    }
     Ok(Identity { uid, gid, groups, home })
 }
 
@@ -129,25 +131,26 @@ mod tests {
 
     #[test]
     fn nobody_in_particular_is_root() {
-        check("", 0, 0, &[], "/root");
+        check("", 0, 0, &[0], "/root");
     }
 
     #[test]
     fn numbers_need_no_entry() {
-        check("7", 7, 0, &[], "/");
-        check("7:8", 7, 8, &[], "/");
-        check("1000", 1000, 0, &[], "/home/ann");
+        check("7", 7, 0, &[0], "/");
+        check("7:8", 7, 8, &[8], "/");
+        check("1000:8", 1000, 8, &[8], "/home/ann");
     }
 
     #[test]
-    fn a_name_brings_its_group_and_memberships() {
-        check("ann", 1000, 1001, &[50, 10], "/home/ann");
+    fn a_name_or_number_with_an_entry_brings_its_group_and_memberships() {
+        check("ann", 1000, 1001, &[1001, 50, 10], "/home/ann");
+        check("1000", 1000, 1001, &[1001, 50, 10], "/home/ann");
     }
 
     #[test]
-    fn a_named_group_replaces_the_memberships() {
-        check("ann:staff", 1000, 50, &[], "/home/ann");
-        check("ann:77", 1000, 77, &[], "/home/ann");
+    fn a_given_group_replaces_the_memberships() {
+        check("ann:staff", 1000, 50, &[50], "/home/ann");
+        check("ann:77", 1000, 77, &[77], "/home/ann");
     }
 
     #[test]

@@ -235,13 +235,14 @@ impl Copy<'_> {
     ) -> Result<(), FileError> {
         let (uid, gid) = kiln_store::owner::owner_of(source, metadata);
         let owner = self.owner.unwrap_or(Ids { uid, gid });
-        let mode = match (metadata.is_symlink(), self.action.mode) {
-            (true, _) => None,
-            (false, Some(mode)) => Some(mode),
-            (false, None) if !self.action.mode_text.is_empty() => {
+        // Words win over the number beside them, which is 0 then; a link has no permissions.
+        let mode = match self.action.mode {
+            _ if metadata.is_symlink() => None,
+            _ if !self.action.mode_text.is_empty() => {
                 Some(chmod::apply(&self.action.mode_text, metadata.mode(), metadata.is_dir())?)
             }
-            (false, None) => Some(metadata.permissions().mode() & 0o7777),
+            Some(mode) => Some(mode),
+            None => Some(metadata.permissions().mode() & 0o7777),
         };
         let attributes =
             sys::xattrs(source).map_err(FileError::io("read", scope::shown(self.from, source)))?;
