@@ -10,8 +10,8 @@ mod error;
 mod frontend_image;
 mod seat;
 mod seats;
-pub mod service;
 
 pub use build_bridge::{BuildBridge, BuildParts};
 pub use error::{op_status, solve_status};
+pub use kiln_frontend::service;
 pub use seats::{SeatError, Seats, SeatsParts};

@@ -1,34 +1,25 @@
 //! A frontend in its own process: an image's entrypoint in a container, or a plugin on the host.
 //!
-//! The process speaks the gateway protocol on its standard input and output (BuildKit's
-//! `frontend/gateway`); what it writes to standard error is kept for the error message. It may
-//! return, crash, hang or talk nonsense; in every case the build ends and the process is gone.
+//! Processes are started here and gone when the build ends; what is said to them, and what they say,
+//! is [`kiln_frontend::guest`]'s.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use kiln_executor::{
-    ExecError, ExitStatus, HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process,
-    Rootfs, Running, Spawner, Stdio, spawn_host,
+    HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process, Rootfs, Running,
+    Spawner, Stdio, spawn_host,
 };
+use kiln_frontend::guest::{self, Guest};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_oci::ImageConfig;
 use kiln_wire::pb;
 use kiln_wire::status::RichStatus;
 use prost::Message;
-use tokio::io::AsyncReadExt;
 use tonic::Code;
 
 use crate::BuildBridge;
 use crate::frontend_image::FrontendImage;
-use crate::service::{self, Seated};
-
-/// How long a frontend that has returned may take to end by itself.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// How much of standard error is kept for the message, in bytes.
-const STDERR_TAIL: usize = 4 << 10;
 
 /// Calls a plugin.
 pub(crate) async fn call_plugin(
@@ -38,14 +29,14 @@ pub(crate) async fn call_plugin(
 ) -> Result<BuildResult<Ref>, RichStatus> {
     let process = HostProcess {
         args: vec![path.to_string_lossy().into_owned()],
-        env: environment(bridge.info()),
+        env: environment(bridge.info()).collect(),
         cwd: "/".into(),
     };
     let name = format!("frontend {}", path.display());
     let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
     let running =
         spawn_host(spawner, process, stdio).await.map_err(|error| failed(&name, &error))?;
-    converse(&name, Guest::Plugin(running), pipes, bridge).await
+    converse(name, Seated::Plugin(running), pipes, bridge).await
 }
 
 /// Calls the frontend in an image.
@@ -114,7 +105,7 @@ pub(crate) async fn call_image(
             }
         }
     })?;
-    converse(&name, Guest::Container(running), pipes, bridge).await
+    converse(name, Seated::Container(running), pipes, bridge).await
 }
 
 /// The graph that is just the frontend's image.
@@ -138,111 +129,40 @@ fn image_definition(mut source: pb::SourceOp, bridge: &BuildBridge) -> pb::Defin
 }
 
 /// What tells a frontend its options.
-fn environment(info: &BuildInfo) -> Vec<String> {
-    let options = info.options.0.iter().enumerate();
-    let mut env: Vec<String> = options
-        .map(|(number, (key, value))| format!("BUILDKIT_FRONTEND_OPT_{number}={key}={value}"))
-        .collect();
-    let workers: Vec<serde_json::Value> = info
-        .workers
-        .iter()
-        .map(|worker| serde_json::json!({ "ID": worker.id, "Labels": worker.labels, "Platforms": worker.platforms }))
-        .collect();
-    env.push(format!("BUILDKIT_SESSION_ID={}", info.session_id));
-    env.push(format!("BUILDKIT_WORKERS={}", serde_json::Value::from(workers)));
-    env.push("BUILDKIT_EXPORTEDPRODUCT=kiln".to_owned());
-    env
+fn environment(info: &BuildInfo) -> impl Iterator<Item = String> {
+    guest::environment(info, "kiln").into_iter().map(|(name, value)| format!("{name}={value}"))
 }
 
 /// The frontend's process.
-enum Guest {
+enum Seated {
     Plugin(HostRunning),
     Container(Box<dyn Running>),
 }
 
-impl Guest {
-    async fn wait(&mut self) -> Result<ExitStatus, ExecError> {
-        match self {
+impl Seated {
+    /// Waits for it and says how it ended.
+    async fn ended(mut self) -> String {
+        let status = match &mut self {
             Self::Plugin(running) => running.wait().await,
             Self::Container(running) => running.wait().await,
+        };
+        match status {
+            Ok(status) => format!("ended with exit code {}", status.code),
+            Err(error) => format!("was lost ({error})"),
         }
     }
 }
 
 /// Talks to a frontend until it returns or ends.
 async fn converse(
-    name: &str,
-    mut guest: Guest,
+    name: String,
+    process: Seated,
     pipes: Pipes,
     bridge: &BuildBridge,
 ) -> Result<BuildResult<Ref>, RichStatus> {
-    let (seated, mut returned) = Seated::new(Arc::new(bridge.clone()));
-    let router = kiln_wire::channel::server().add_service(service::service(seated));
     let io = tokio::io::join(pipes.stdout, pipes.stdin);
-    let serving = kiln_wire::channel::serve(router, io);
-    let last_words: Arc<Mutex<VecDeque<u8>>> = Arc::default();
-    let listening = tokio::spawn(listen(pipes.stderr, Arc::clone(&last_words)));
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        biased;
-        result = &mut returned => {
-            if let Ok(result) = result {
-                // It may still read the answer to its return; then it should go.
-                let farewell = async { tokio::join!(serving, guest.wait()) };
-                tokio::time::timeout(FAREWELL, farewell).await.ok();
-                listening.abort();
-                return result;
-            }
-            // The service is gone without a return; the process tells why.
-            guest.wait().await
-        }
-        // Without a connection there is nothing to wait for but its end.
-        _ = &mut serving => match tokio::time::timeout(FAREWELL, guest.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                let message = format!("{name} closed its streams, or does not speak the gateway protocol");
-                return Err(RichStatus::new(Code::Unavailable, with_last_words(message, &last_words)));
-            }
-        },
-        status = guest.wait() => status,
-    };
-    // What it said may still be on its way.
-    tokio::time::timeout(Duration::from_millis(200), listening).await.ok();
-    if let Ok(result) = returned.try_recv() {
-        return result;
-    }
-    let message = match ended {
-        Ok(status) => {
-            format!("{name} ended with exit code {} before it returned a result", status.code)
-        }
-        Err(error) => format!("{name}: {error}"),
-    };
-    Err(RichStatus::new(Code::Unavailable, with_last_words(message, &last_words)))
-}
-
-async fn listen(
-    mut stderr: impl tokio::io::AsyncRead + Unpin,
-    last_words: Arc<Mutex<VecDeque<u8>>>,
-) {
-    let mut buffer = vec![0; 4096];
-    while let Ok(read) = stderr.read(&mut buffer).await {
-        if read == 0 {
-            break;
-        }
-        let mut kept = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(&buffer[..read]);
-        let surplus = kept.len().saturating_sub(STDERR_TAIL);
-        kept.drain(..surplus);
-    }
-}
-
-fn with_last_words(message: String, last_words: &Mutex<VecDeque<u8>>) -> String {
-    let kept: Vec<u8> =
-        last_words.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-    match String::from_utf8_lossy(&kept).trim() {
-        "" => message,
-        words => format!("{message}; it said:\n{words}"),
-    }
+    let guest = Guest { name, io, stderr: pipes.stderr, ended: process.ended() };
+    guest.converse(Arc::new(bridge.clone()), None).await
 }
 
 fn failed(name: &str, error: &dyn std::error::Error) -> RichStatus {

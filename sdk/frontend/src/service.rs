@@ -3,22 +3,31 @@
 //! One connection may carry one build (a frontend's standard streams) or many (the control socket,
 //! where metadata names the build); [`Find`] tells which bridge a call is for.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use kiln_frontend::{
-    Bridge, BuildResult, FileRange, ImageConfigRequest, Ref, Solve, Warning,
-    grpc::{platform_from_wire, result_from_wire, result_to_wire},
-};
-use kiln_wire::caps;
+use kiln_wire::proto::apicaps::ApiCap;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
+use kiln_wire::proto::types::WorkerRecord;
 use kiln_wire::status::RichStatus;
 use tokio::sync::oneshot;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-use crate::build_bridge::worker_record;
+use crate::convert::{
+    cache_imports_from_wire, platform_from_wire, platform_to_wire, result_from_wire,
+    result_to_wire, source_meta_to_wire,
+};
+use crate::{
+    Bridge, BuildResult, FileRange, ImageConfigRequest, LayoutStore, Ref, Solve, SourceRequest,
+    Warning, Worker,
+};
+
+/// The resolver type of images that are in a client's OCI layout.
+const OCI_LAYOUT: i32 = 1;
 
 /// What a frontend returned.
 pub type Returned = Result<BuildResult<Ref>, RichStatus>;
@@ -27,13 +36,20 @@ pub type Returned = Result<BuildResult<Ref>, RichStatus>;
 pub struct Seated {
     bridge: Arc<dyn Bridge>,
     returned: Mutex<Option<oneshot::Sender<Returned>>>,
+    calls: AtomicUsize,
 }
 
 impl Seated {
     /// Seats a frontend; the receiver gets what it returns.
     pub fn new(bridge: Arc<dyn Bridge>) -> (Arc<Self>, oneshot::Receiver<Returned>) {
         let (sender, receiver) = oneshot::channel();
-        (Arc::new(Self { bridge, returned: Mutex::new(Some(sender)) }), receiver)
+        let returned = Mutex::new(Some(sender));
+        (Arc::new(Self { bridge, returned, calls: AtomicUsize::new(0) }), receiver)
+    }
+
+    /// How many calls the frontend has made.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
     }
 }
 
@@ -65,6 +81,7 @@ pub struct Gateway<F>(F);
 impl<F: Find> Gateway<F> {
     async fn open<T>(&self, request: Request<T>) -> Result<(Arc<Seated>, T), Status> {
         let seated = self.0.find(request.metadata()).await?;
+        seated.calls.fetch_add(1, Ordering::Relaxed);
         Ok((seated, request.into_inner()))
     }
 }
@@ -81,8 +98,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
     ) -> Result<Response<wire::PongResponse>, Status> {
         let (seated, _) = self.open(request).await?;
         Ok(Response::new(wire::PongResponse {
-            frontend_api_caps: caps::advertise(caps::GATEWAY),
-            llb_caps: caps::advertise(caps::LLB),
+            frontend_api_caps: enabled(&seated.bridge.info().gateway_caps),
+            llb_caps: enabled(&seated.bridge.info().llb_caps),
             workers: seated.bridge.info().workers.iter().map(worker_record).collect(),
         }))
     }
@@ -92,16 +109,25 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::ResolveImageConfigRequest>,
     ) -> Result<Response<wire::ResolveImageConfigResponse>, Status> {
         let (seated, request) = self.open(request).await?;
+        let layout = (request.resolver_type == OCI_LAYOUT)
+            .then_some(LayoutStore { session_id: request.session_id, store_id: request.store_id });
         let asked = ImageConfigRequest {
             platform: request.platform.map(platform_from_wire),
             resolve_mode: request.resolve_mode,
             log_name: request.log_name,
+            layout,
         };
-        answer(seated.bridge.resolve_image(&request.r#ref, asked).await.map(|image| {
-            wire::ResolveImageConfigResponse {
+        let image = seated.bridge.resolve_image(&request.r#ref, asked).await;
+        answer(image.and_then(|image| match image.non_image {
+            None => Ok(wire::ResolveImageConfigResponse {
                 digest: image.digest,
                 config: image.config,
                 r#ref: image.reference,
+            }),
+            // This question has no way to say so, so it is an error.
+            Some(source) => {
+                let message = format!("ref mutated by policy to non-image: {source}");
+                Err(RichStatus::new(Code::Unknown, message))
             }
         }))
     }
@@ -113,26 +139,13 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let (seated, request) = self.open(request).await?;
         let source =
             request.source.ok_or_else(|| Status::invalid_argument("no source was named"))?;
-        let meta =
-            seated.bridge.resolve_source(source, request.platform.map(platform_from_wire)).await;
-        answer(meta.map(|meta| wire::ResolveSourceMetaResponse {
-            source: Some(meta.source),
-            image: meta.image.map(|(digest, config)| wire::ResolveSourceImageResponse {
-                digest,
-                config,
-                attestation_chain: None,
-            }),
-            git: meta.git.map(|(checksum, reference)| wire::ResolveSourceGitResponse {
-                checksum,
-                r#ref: reference,
-                ..Default::default()
-            }),
-            http: meta.http.map(|(checksum, filename)| wire::ResolveSourceHttpResponse {
-                checksum,
-                filename,
-                ..Default::default()
-            }),
-        }))
+        let asked = SourceRequest {
+            platform: request.platform.map(platform_from_wire),
+            resolve_mode: request.resolve_mode,
+            log_name: request.log_name,
+            git_object: request.git.is_some_and(|git| git.return_object),
+        };
+        answer(seated.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))
     }
 
     async fn solve(
@@ -147,20 +160,26 @@ impl<F: Find> LlbBridge for Gateway<F> {
             options: request.frontend_opt,
             inputs: request.frontend_inputs,
             evaluate: request.evaluate,
+            cache_imports: cache_imports_from_wire(request.cache_imports),
         };
-        answer(seated.bridge.solve(solve).await.map(|result| {
-            let first = result
-                .iter()
-                .find_map(|(_, one)| one.cloned())
-                .map(|one| one.0)
-                .unwrap_or_default();
-            let mut wired = result_to_wire(result);
-            // Clients from before ref messages know refs by their names alone.
-            if !arrays {
-                wired.result = wired.result.map(deprecated);
+        let result = seated.bridge.solve(solve).await.map_err(|status| status.to_status())?;
+        let first = result.iter().find_map(|(_, one)| one.cloned());
+        let first = first.map(|one| one.0).unwrap_or_default();
+        let mut graphs = BTreeMap::new();
+        if arrays {
+            for one in result.held() {
+                // A bridge that does not tell graphs is as good for everything else.
+                if let Ok(Some(graph)) = seated.bridge.definition(one).await {
+                    graphs.insert(one.clone(), graph);
+                }
             }
-            wire::SolveResponse { r#ref: first, result: Some(wired) }
-        }))
+        }
+        let mut wired = result_to_wire(result, &graphs);
+        // Clients from before ref messages know refs by their names alone.
+        if !arrays {
+            wired.result = wired.result.map(deprecated);
+        }
+        Ok(Response::new(wire::SolveResponse { r#ref: first, result: Some(wired) }))
     }
 
     async fn read_file(
@@ -246,6 +265,21 @@ impl<F: Find> LlbBridge for Gateway<F> {
             ranges: request.ranges,
         };
         answer(seated.bridge.warn(warning).await.map(|()| wire::WarnResponse {}))
+    }
+}
+
+/// Capabilities as they travel.
+fn enabled(caps: &BTreeSet<String>) -> Vec<ApiCap> {
+    caps.iter().map(|id| ApiCap { id: id.clone(), enabled: true, ..ApiCap::default() }).collect()
+}
+
+/// What a frontend is told about a worker.
+fn worker_record(worker: &Worker) -> WorkerRecord {
+    WorkerRecord {
+        id: worker.id.clone(),
+        labels: worker.labels.clone(),
+        platforms: worker.platforms.iter().cloned().map(platform_to_wire).collect(),
+        ..WorkerRecord::default()
     }
 }
 
