@@ -9,7 +9,15 @@ mod case;
 mod protobuf_json;
 pub mod render;
 
+mod steps;
+pub mod text;
+
+mod facts;
+mod words;
+
 pub use case::{
     Base64, Case, CaseError, CaseGit, CaseHttp, CaseImage, CaseInput, CaseMetadata,
     DEFAULT_REQUESTS, ImageKind,
 };
+pub use steps::{Place, Step, StepInput, Steps, StepsError};
+pub use text::{Text, text};
