@@ -6,6 +6,8 @@
 
 mod case;
 
+mod executable;
+
 mod protobuf_json;
 pub mod render;
 
@@ -21,3 +23,4 @@ pub use case::{
 };
 pub use steps::{Place, Step, StepInput, Steps, StepsError};
 pub use text::{Text, text};
+pub use executable::Executable;
