@@ -10,7 +10,7 @@ use expect_test::expect;
 use kiln_mockerfile::Mockerfile;
 use kiln_sdk::frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, Frontend as _, FrontendError, ImageConfigRequest,
-    Inputs, Ref, Refs, ResolvedImage, Solve, SourceMeta, Warning, Worker,
+    Inputs, Ref, Refs, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning, Worker,
 };
 use kiln_sdk::oci::{Digest, ImageConfig, Platform};
 use kiln_wire::pb;
@@ -113,13 +113,14 @@ impl Bridge for Fake {
             reference: reference.into(),
             digest: Digest::sha256("debian").to_string(),
             config,
+            non_image: None,
         })
     }
 
     async fn resolve_source(
         &self,
         _: pb::SourceOp,
-        _: Option<Platform>,
+        _: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
         Err(missing("source"))
     }

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_engine::Job;
 use kiln_frontend::{
-    Bridge, BuildInfo, BuildResult, FileRange, ImageConfigRequest, Inputs, Ref, ResolvedImage,
-    Solve, SourceMeta, Warning, grpc,
+    Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
+    Inputs, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
 };
 use kiln_graph::{Edge, Graph, Identifier, ImageSource, LoadContext, ResolveMode};
 use kiln_oci::{Digest, Platform};
@@ -71,6 +71,7 @@ struct Shared {
 struct Lazy {
     graph: Arc<Graph>,
     edge: Edge,
+    definition: Arc<pb::Definition>,
 }
 
 impl BuildBridge {
@@ -99,11 +100,14 @@ impl BuildBridge {
     ///
     /// If there is no such ref, or the operation that failed.
     pub async fn result(&self, of: &Ref) -> Result<Option<kiln_worker::Ref>, RichStatus> {
-        let lazy =
-            self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).get(&of.0).cloned();
-        let lazy =
-            lazy.ok_or_else(|| RichStatus::new(Code::NotFound, format!("no such ref {}", of.0)))?;
+        let lazy = self.lazy(of)?;
         self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| solve_status(&error))
+    }
+
+    fn lazy(&self, of: &Ref) -> Result<Lazy, RichStatus> {
+        let refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = || RichStatus::new(Code::NotFound, format!("no such ref {}", of.0));
+        refs.get(&of.0).cloned().ok_or_else(missing)
     }
 
     /// Runs several refs at the same time.
@@ -124,22 +128,11 @@ impl BuildBridge {
         &self,
         result: BuildResult<Ref>,
     ) -> Result<BuildResult<kiln_worker::Ref>, RichStatus> {
-        let names: Vec<Ref> = result.iter().filter_map(|(_, one)| one.cloned()).collect();
-        let solved =
-            futures::future::try_join_all(names.iter().map(|name| self.result(name))).await?;
+        let names: Vec<Ref> = result.held().cloned().collect();
+        let solved = self.all(&names).await?;
         let found: BTreeMap<Ref, Option<kiln_worker::Ref>> =
             names.into_iter().zip(solved).collect();
-        let refs = match result.refs {
-            kiln_frontend::Refs::Single(one) => {
-                kiln_frontend::Refs::Single(one.and_then(|r| found[&r].clone()))
-            }
-            kiln_frontend::Refs::ByPlatform(map) => kiln_frontend::Refs::ByPlatform(
-                map.into_iter()
-                    .map(|(id, one)| (id, one.and_then(|r| found[&r].clone())))
-                    .collect(),
-            ),
-        };
-        Ok(BuildResult { refs, metadata: result.metadata })
+        result.try_filter_map(|name| Ok(found[&name].clone()))
     }
 
     /// The same bridge for a frontend that is called with other options.
@@ -158,7 +151,8 @@ impl BuildBridge {
             Graph::load(definition, &self.shared.load).map_err(|error| load_status(&error))?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
-        let lazy = Lazy { graph: Arc::new(graph), edge };
+        let definition = Arc::new(definition.clone());
+        let lazy = Lazy { graph: Arc::new(graph), edge, definition };
         self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
         Ok(Some(Ref(name)))
     }
@@ -223,7 +217,7 @@ impl Bridge for BuildBridge {
             (Some(definition), _) => BuildResult::single(self.define(definition)?),
         };
         if request.evaluate {
-            let names: Vec<Ref> = result.iter().filter_map(|(_, one)| one.cloned()).collect();
+            let names: Vec<Ref> = result.held().cloned().collect();
             self.all(&names).await?;
         }
         Ok(result)
@@ -237,26 +231,33 @@ impl Bridge for BuildBridge {
         let invalid = |error: &dyn std::fmt::Display| {
             RichStatus::new(Code::InvalidArgument, error.to_string())
         };
-        let parsed: kiln_oci::Reference = reference.parse().map_err(|error| invalid(&error))?;
-        let resolve_mode = match request.resolve_mode.as_str() {
-            "pull" => ResolveMode::Pull,
-            "local" => ResolveMode::Local,
-            _ => ResolveMode::Default,
-        };
-        let source = ImageSource {
-            reference: parsed,
-            resolve_mode,
-            checksum: None,
-            layer_limit: None,
-            frontend: false,
+        let identifier = match &request.layout {
+            Some(layout) => {
+                let attrs = [("oci.session", &layout.session_id), ("oci.store", &layout.store_id)];
+                let attrs = attrs.map(|(name, value)| (name.to_owned(), value.clone())).into();
+                Identifier::parse(&format!("oci-layout://{reference}"), &attrs)
+                    .map_err(|error| invalid(&error))?
+            }
+            None => Identifier::Image(ImageSource {
+                reference: reference.parse().map_err(|error| invalid(&error))?,
+                resolve_mode: match request.resolve_mode.as_str() {
+                    "pull" => ResolveMode::Pull,
+                    "local" => ResolveMode::Local,
+                    _ => ResolveMode::Default,
+                },
+                checksum: None,
+                layer_limit: None,
+                frontend: false,
+            }),
         };
         let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
-        let pin = self.pin(&Identifier::Image(source), &platform, &request.log_name).await?;
+        let pin = self.pin(&identifier, &platform, &request.log_name).await?;
         match pin.metadata {
             Metadata::Image { reference: found, manifest, config } => Ok(ResolvedImage {
                 digest: found.digest().unwrap_or(&manifest).to_string(),
                 reference: reference.to_owned(),
                 config,
+                non_image: None,
             }),
             _ => Err(RichStatus::new(Code::Internal, "the image was resolved to something else")),
         }
@@ -265,24 +266,35 @@ impl Bridge for BuildBridge {
     async fn resolve_source(
         &self,
         source: pb::SourceOp,
-        platform: Option<Platform>,
+        request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
         let identifier = Identifier::parse(&source.identifier, &source.attrs)
             .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
-        let platform = platform.unwrap_or_else(|| self.info.default_platform());
-        let pin = self.pin(&identifier, &platform, "").await?;
+        let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
+        let pin = self.pin(&identifier, &platform, &request.log_name).await?;
         let mut meta = SourceMeta { source, ..SourceMeta::default() };
         match pin.metadata {
             Metadata::Image { reference, manifest, config } => {
-                meta.image = Some((reference.digest().unwrap_or(&manifest).to_string(), config));
+                let digest = reference.digest().unwrap_or(&manifest).to_string();
+                meta.image = Some(ImageFacts { digest, config });
             }
-            Metadata::Http { digest, filename, .. } => {
-                meta.http = Some((digest.to_string(), filename));
+            Metadata::Http { digest, filename, last_modified } => {
+                let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
+                meta.http = Some(HttpFacts { checksum, filename, last_modified });
             }
-            Metadata::Git { reference, checksum, .. } => meta.git = Some((checksum, reference)),
+            Metadata::Git { reference, checksum, commit_checksum } => {
+                let commit_checksum = commit_checksum.unwrap_or_default();
+                let facts = GitFacts { checksum, reference, commit_checksum, ..Default::default() };
+                meta.git = Some(facts);
+            }
             Metadata::Local => {}
         }
         Ok(meta)
+    }
+
+    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+        let lazy = self.lazy(of)?;
+        Ok(Some((*lazy.definition).clone()))
     }
 
     async fn read_file(
@@ -357,6 +369,22 @@ fn load_status(error: &kiln_graph::LoadError) -> RichStatus {
     RichStatus::new(code, message)
 }
 
+/// A moment as the protocol has it.
+fn timestamp(time: SystemTime) -> Timestamp {
+    let nanos = |n: u32| i32::try_from(n).unwrap_or_default();
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => Timestamp {
+            seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            nanos: nanos(since.subsec_nanos()),
+        },
+        // Whole seconds are all that HTTP tells.
+        Err(error) => Timestamp {
+            seconds: i64::try_from(error.duration().as_secs()).map_or(i64::MIN, |s| -s),
+            nanos: 0,
+        },
+    }
+}
+
 fn stat(stat: FileStat) -> Stat {
     Stat {
         path: stat.path,
@@ -367,17 +395,5 @@ fn stat(stat: FileStat) -> Stat {
         mod_time: stat.modified,
         linkname: stat.target,
         ..Stat::default()
-    }
-}
-
-/// What a seat tells a frontend about workers.
-pub(crate) fn worker_record(
-    worker: &kiln_frontend::Worker,
-) -> kiln_wire::proto::types::WorkerRecord {
-    kiln_wire::proto::types::WorkerRecord {
-        id: worker.id.clone(),
-        labels: worker.labels.clone(),
-        platforms: worker.platforms.iter().cloned().map(grpc::platform_to_wire).collect(),
-        ..Default::default()
     }
 }

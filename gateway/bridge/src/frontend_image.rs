@@ -4,7 +4,7 @@
 //! another image for it, by an option `context:<source>`, as for every name that a build uses.
 
 use bytes::Bytes;
-use kiln_frontend::{Bridge, BuildInfo, ImageConfigRequest};
+use kiln_frontend::{Bridge, BuildInfo, ImageConfigRequest, ImageFacts, SourceRequest};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_wire::pb;
 use kiln_wire::status::RichStatus;
@@ -75,8 +75,8 @@ impl FrontendImage {
 
     async fn given(given: pb::SourceOp, bridge: &BuildBridge) -> Result<Self, RichStatus> {
         let identifier = given.identifier.clone();
-        let meta = bridge.resolve_source(given, None).await?;
-        let Some((digest, config)) = meta.image else {
+        let meta = bridge.resolve_source(given, SourceRequest::default()).await?;
+        let Some(ImageFacts { digest, config }) = meta.image else {
             let message = format!("{identifier} is not an image");
             return Err(RichStatus::new(Code::InvalidArgument, message));
         };

@@ -193,6 +193,7 @@ fn by_platform(list: &[(&str, Option<Ref>)]) -> BuildResult<Ref> {
     BuildResult {
         refs: Refs::ByPlatform(refs.collect()),
         metadata: BTreeMap::from([(keys::PLATFORMS.to_owned(), platforms.into())]),
+        attestations: BTreeMap::new(),
     }
 }
 

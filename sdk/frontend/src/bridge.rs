@@ -11,6 +11,7 @@ use kiln_oci::Platform;
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::status::RichStatus;
+use tonic::Code;
 
 use crate::{BuildResult, Options};
 
@@ -80,6 +81,17 @@ pub struct Solve {
     pub inputs: Inputs,
     /// Run it now rather than when its result is read.
     pub evaluate: bool,
+    /// Caches to look into, besides the daemon's own.
+    pub cache_imports: Vec<CacheImport>,
+}
+
+/// A cache outside the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheImport {
+    /// What kind of cache, such as `registry` or `local`.
+    pub kind: String,
+    /// Where it is, in the words of its kind, such as `ref`.
+    pub attrs: BTreeMap<String, String>,
 }
 
 /// A question for the config of an image.
@@ -91,10 +103,21 @@ pub struct ImageConfigRequest {
     pub resolve_mode: String,
     /// The name of the vertex that shows the question.
     pub log_name: String,
+    /// The layout that has the image; a registry if absent.
+    pub layout: Option<LayoutStore>,
+}
+
+/// An OCI layout that a client's session offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayoutStore {
+    /// The session.
+    pub session_id: String,
+    /// The name of the store in that session.
+    pub store_id: String,
 }
 
 /// An image as the daemon found it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvedImage {
     /// The reference, which a policy may have changed.
     pub reference: String,
@@ -102,6 +125,22 @@ pub struct ResolvedImage {
     pub digest: String,
     /// Its config, as it came.
     pub config: Bytes,
+    /// A source policy turned the image into a source that is none: its identifier, such as
+    /// `https://example.com/rootfs.tgz`. The other fields are empty then.
+    pub non_image: Option<String>,
+}
+
+/// A question about a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceRequest {
+    /// For this platform; the default platform if absent.
+    pub platform: Option<Platform>,
+    /// `default`, `pull` or `local`, for images.
+    pub resolve_mode: String,
+    /// The name of the vertex that shows the question; it is not shown if this is empty.
+    pub log_name: String,
+    /// For git: the commit itself is wanted too, not just its id.
+    pub git_object: bool,
 }
 
 /// What is known of a source without fetching it.
@@ -109,12 +148,56 @@ pub struct ResolvedImage {
 pub struct SourceMeta {
     /// The source, which a policy may have changed.
     pub source: pb::SourceOp,
-    /// For images: digest and config.
-    pub image: Option<(String, Bytes)>,
-    /// For git: the commit, and the full name of the reference.
-    pub git: Option<(String, String)>,
-    /// For HTTP: the digest of the body, and the file name.
-    pub http: Option<(String, String)>,
+    /// For images.
+    pub image: Option<ImageFacts>,
+    /// For git.
+    pub git: Option<GitFacts>,
+    /// For HTTP.
+    pub http: Option<HttpFacts>,
+}
+
+/// What is known of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// The digest of its manifest or index.
+    pub digest: String,
+    /// Its config, as it came.
+    pub config: Bytes,
+}
+
+/// What is known of a git repository at a reference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GitFacts {
+    /// The commit, or the tag object that names it.
+    pub checksum: String,
+    /// The full name of the reference, such as `refs/heads/main`.
+    pub reference: String,
+    /// The commit that a tag object names; empty if `checksum` is the commit.
+    pub commit_checksum: String,
+    /// The commit as git stores it, if it was asked for and the daemon tells.
+    pub commit_object: Bytes,
+    /// The tag as git stores it, likewise, if there is one.
+    pub tag_object: Bytes,
+}
+
+/// A moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// And so many nanoseconds.
+    pub nanos: i32,
+}
+
+/// What is known of a file behind a URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpFacts {
+    /// The digest of the body.
+    pub checksum: String,
+    /// The name the file gets.
+    pub filename: String,
+    /// When the server says it last changed, if it does.
+    pub last_modified: Option<Timestamp>,
 }
 
 /// A part of a file, in bytes.
@@ -167,8 +250,17 @@ pub trait Bridge: Send + Sync {
     async fn resolve_source(
         &self,
         source: pb::SourceOp,
-        platform: Option<Platform>,
+        request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus>;
+
+    /// The graph that makes a result, so that more can be put on top of it. `None` is an empty
+    /// file system.
+    ///
+    /// This is what lets one frontend use another as a function.
+    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+        let message = format!("this daemon does not tell the graph of {}", of.0);
+        Err(RichStatus::new(Code::Unimplemented, message))
+    }
 
     /// Reads a file of a result, or a part of it. Symbolic links stay inside the result.
     async fn read_file(

@@ -15,6 +15,26 @@ impl FrontendError {
         Self(RichStatus::new(Code::InvalidArgument, message))
     }
 
+    /// Something went wrong, and the message says all of it. The code is `Unknown`, which is what
+    /// BuildKit's own frontends answer with nearly always.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self(RichStatus::new(Code::Unknown, message))
+    }
+
+    /// The frontend has no answer to this sub-request (`errdefs.Subrequest`).
+    pub fn unsupported_request(name: &str) -> Self {
+        let message = format!("unsupported request {name}");
+        let status = RichStatus::new(Code::Unimplemented, message);
+        Self(status.with(Detail::Subrequest(name.to_owned())))
+    }
+
+    /// The frontend lacks a capability that the caller requires (`errdefs.FrontendCap`).
+    pub fn unsupported_capability(name: &str) -> Self {
+        let message = format!("unsupported frontend capability {name}");
+        let status = RichStatus::new(Code::Unimplemented, message);
+        Self(status.with(Detail::FrontendCap(name.to_owned())))
+    }
+
     /// The frontend itself is wrong.
     pub fn internal(message: impl Into<String>) -> Self {
         Self(RichStatus::new(Code::Internal, message))
@@ -38,6 +58,18 @@ impl FrontendError {
     pub fn context(mut self, what: impl std::fmt::Display) -> Self {
         self.0.message = format!("{what}: {}", self.0.message);
         self
+    }
+
+    /// Says where in the user's files it is. Places said before are further in.
+    #[must_use]
+    pub fn with_source(mut self, info: pb::SourceInfo, ranges: Vec<pb::Range>) -> Self {
+        self.0.details.push(Detail::Source(status::Source { info, ranges }));
+        self
+    }
+
+    /// Whether it is known where in the user's files it is.
+    pub fn has_source(&self) -> bool {
+        self.0.sources().next().is_some()
     }
 
     /// The status as it travels.

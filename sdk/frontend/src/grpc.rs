@@ -1,10 +1,10 @@
 //! The bridge over the gateway protocol, for a frontend in its own process or in a client.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_oci::Platform;
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::gateway as wire;
@@ -16,10 +16,13 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use crate::convert::{cache_imports_to_wire, graphs_of, some_ref, source_meta_from_wire};
 use crate::{
     Bridge, BuildInfo, BuildResult, FileRange, FrontendError, ImageConfigRequest, Inputs, Options,
-    Ref, Refs, ResolvedImage, Solve, SourceMeta, Warning, Worker,
+    Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning, Worker,
 };
+
+pub use crate::convert::{platform_from_wire, platform_to_wire, result_from_wire, result_to_wire};
 
 /// The metadata key by which a daemon finds the build of a client's gateway call.
 const BUILD_ID_KEY: &str = "buildkit-controlapi-buildid";
@@ -42,6 +45,8 @@ impl Interceptor for BuildId {
 pub struct GrpcBridge {
     client: LlbBridgeClient<InterceptedService<Channel, BuildId>>,
     info: BuildInfo,
+    /// The graphs the daemon told, by ref.
+    graphs: Arc<Mutex<BTreeMap<String, pb::Definition>>>,
 }
 
 impl GrpcBridge {
@@ -79,7 +84,7 @@ impl GrpcBridge {
             llb_caps: enabled(pong.llb_caps),
             gateway_caps: enabled(pong.frontend_api_caps),
         };
-        Ok(Self { client, info })
+        Ok(Self { client, info, graphs: Arc::default() })
     }
 
     /// Hands the result, or the error, to the daemon. Nothing may be asked after that.
@@ -91,8 +96,9 @@ impl GrpcBridge {
         &self,
         result: Result<BuildResult<Ref>, FrontendError>,
     ) -> Result<(), RichStatus> {
+        let wired = |result| Some(result_to_wire(result, &BTreeMap::new()));
         let request = match result {
-            Ok(result) => wire::ReturnRequest { result: Some(result_to_wire(result)), error: None },
+            Ok(result) => wire::ReturnRequest { result: wired(result), error: None },
             Err(error) => {
                 wire::ReturnRequest { result: None, error: Some(error.status().to_rpc()) }
             }
@@ -121,13 +127,15 @@ impl Bridge for GrpcBridge {
             allow_result_array_ref: true,
             frontend_inputs: request.inputs,
             evaluate: request.evaluate,
+            cache_imports: cache_imports_to_wire(request.cache_imports),
             ..wire::SolveRequest::default()
         };
         let response = call(self.client.clone().solve(request)).await?;
-        Ok(match response.result {
-            Some(result) => result_from_wire(result),
-            None => BuildResult::single(some_ref(response.r#ref)),
-        })
+        let Some(result) = response.result else {
+            return Ok(BuildResult::single(some_ref(response.r#ref)));
+        };
+        self.graphs.lock().unwrap_or_else(PoisonError::into_inner).extend(graphs_of(&result));
+        Ok(result_from_wire(result))
     }
 
     async fn resolve_image(
@@ -135,36 +143,54 @@ impl Bridge for GrpcBridge {
         reference: &str,
         request: ImageConfigRequest,
     ) -> Result<ResolvedImage, RichStatus> {
+        // The newer question also tells what a policy turned the image into.
+        if self.info.gateway_caps.contains("source.metaresolver") {
+            return self.resolve_image_source(reference, request).await;
+        }
+        let layout = request.layout.unwrap_or_default();
         let request = wire::ResolveImageConfigRequest {
             r#ref: reference.to_owned(),
             platform: request.platform.map(platform_to_wire),
             resolve_mode: request.resolve_mode,
             log_name: request.log_name,
+            resolver_type: i32::from(!layout.store_id.is_empty()),
+            session_id: layout.session_id,
+            store_id: layout.store_id,
             ..wire::ResolveImageConfigRequest::default()
         };
         let response = call(self.client.clone().resolve_image_config(request)).await?;
         let reference =
             if response.r#ref.is_empty() { reference.to_owned() } else { response.r#ref };
-        Ok(ResolvedImage { reference, digest: response.digest, config: response.config })
+        let (digest, config) = (response.digest, response.config);
+        Ok(ResolvedImage { reference, digest, config, non_image: None })
     }
 
     async fn resolve_source(
         &self,
         source: pb::SourceOp,
-        platform: Option<Platform>,
+        request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
+        let git = wire::ResolveSourceGitRequest { return_object: true };
         let request = wire::ResolveSourceMetaRequest {
             source: Some(source),
-            platform: platform.map(platform_to_wire),
+            platform: request.platform.map(platform_to_wire),
+            log_name: request.log_name,
+            resolve_mode: request.resolve_mode,
+            git: request.git_object.then_some(git),
             ..wire::ResolveSourceMetaRequest::default()
         };
         let response = call(self.client.clone().resolve_source_meta(request)).await?;
-        Ok(SourceMeta {
-            source: response.source.unwrap_or_default(),
-            image: response.image.map(|image| (image.digest, image.config)),
-            git: response.git.map(|git| (git.checksum, git.r#ref)),
-            http: response.http.map(|http| (http.checksum, http.filename)),
-        })
+        Ok(source_meta_from_wire(response))
+    }
+
+    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+        let graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = graphs.get(&of.0).cloned();
+        let untold = || {
+            let message = format!("the daemon did not tell the graph of {}", of.0);
+            RichStatus::new(Code::Unimplemented, message)
+        };
+        found.map(|graph| Some(graph).filter(|graph| !graph.def.is_empty())).ok_or_else(untold)
     }
 
     async fn read_file(
@@ -230,67 +256,50 @@ impl Bridge for GrpcBridge {
     }
 }
 
+impl GrpcBridge {
+    async fn resolve_image_source(
+        &self,
+        reference: &str,
+        request: ImageConfigRequest,
+    ) -> Result<ResolvedImage, RichStatus> {
+        let mut source = pb::SourceOp {
+            identifier: format!("docker-image://{reference}"),
+            ..pb::SourceOp::default()
+        };
+        if let Some(layout) = request.layout {
+            source.identifier = format!("oci-layout://{reference}");
+            source.attrs = [("oci.session", layout.session_id), ("oci.store", layout.store_id)]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into();
+        }
+        let asked = SourceRequest {
+            platform: request.platform,
+            resolve_mode: request.resolve_mode,
+            log_name: request.log_name,
+            git_object: false,
+        };
+        let meta = self.resolve_source(source, asked).await?;
+        let identifier = meta.source.identifier;
+        let Some(image) = meta.image else {
+            let non_image = Some(identifier);
+            return Ok(ResolvedImage { non_image, ..ResolvedImage::default() });
+        };
+        let name = ["docker-image://", "oci-layout://"]
+            .iter()
+            .find_map(|scheme| identifier.strip_prefix(scheme));
+        Ok(ResolvedImage {
+            reference: name.unwrap_or(reference).to_owned(),
+            digest: image.digest,
+            config: image.config,
+            non_image: None,
+        })
+    }
+}
+
 async fn call<T>(
     future: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, RichStatus> {
     future.await.map(tonic::Response::into_inner).map_err(|status| RichStatus::from_status(&status))
-}
-
-/// A result as it travels.
-pub fn result_to_wire(result: BuildResult<Ref>) -> wire::Result {
-    let one = |r: Option<Ref>| wire::Ref { id: r.map(|r| r.0).unwrap_or_default(), def: None };
-    let refs = match result.refs {
-        Refs::Single(r) => wire::result::Result::Ref(one(r)),
-        Refs::ByPlatform(map) => {
-            let refs: BTreeMap<_, _> = map.into_iter().map(|(id, r)| (id, one(r))).collect();
-            wire::result::Result::Refs(wire::RefMap { refs })
-        }
-    };
-    wire::Result { result: Some(refs), metadata: result.metadata, attestations: BTreeMap::new() }
-}
-
-/// A result as it came; an empty id is an empty file system.
-pub fn result_from_wire(result: wire::Result) -> BuildResult<Ref> {
-    use wire::result::Result as Wire;
-    let refs = match result.result {
-        None => Refs::Single(None),
-        Some(Wire::RefDeprecated(id)) => Refs::Single(some_ref(id)),
-        Some(Wire::Ref(r)) => Refs::Single(some_ref(r.id)),
-        Some(Wire::RefsDeprecated(map)) => Refs::ByPlatform(
-            map.refs.into_iter().map(|(platform, id)| (platform, some_ref(id))).collect(),
-        ),
-        Some(Wire::Refs(map)) => Refs::ByPlatform(
-            map.refs.into_iter().map(|(platform, r)| (platform, some_ref(r.id))).collect(),
-        ),
-    };
-    BuildResult { refs, metadata: result.metadata }
-}
-
-fn some_ref(id: String) -> Option<Ref> {
-    (!id.is_empty()).then_some(Ref(id))
-}
-
-/// A platform as it travels.
-pub fn platform_to_wire(platform: Platform) -> pb::Platform {
-    pb::Platform {
-        architecture: platform.architecture,
-        os: platform.os,
-        variant: platform.variant,
-        os_version: platform.os_version,
-        os_features: platform.os_features,
-    }
-}
-
-/// A platform as it came, normalised.
-pub fn platform_from_wire(platform: pb::Platform) -> Platform {
-    Platform {
-        architecture: platform.architecture,
-        os: platform.os,
-        variant: platform.variant,
-        os_version: platform.os_version,
-        os_features: platform.os_features,
-    }
-    .normalized()
 }
 
 fn worker_from(worker: kiln_wire::proto::types::WorkerRecord) -> Worker {

@@ -6,23 +6,31 @@
 //! makes an executable of it. Absent here: files, environment, network. All of it goes through the
 //! bridge.
 
+mod attestation;
 mod bridge;
+mod convert;
 mod error;
 mod frontend;
 pub mod grpc;
+pub mod guest;
 mod image;
 mod load;
 mod options;
+mod relay;
 mod result;
 pub mod serve;
+pub mod service;
 
+pub use attestation::{Attestation, AttestationKind, Subject, SubjectKind};
 pub use bridge::{
-    Bridge, BuildInfo, FileRange, ImageConfigRequest, Inputs, Ref, ResolvedImage, Solve,
-    SourceMeta, Warning, Worker,
+    Bridge, BuildInfo, CacheImport, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
+    Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
+    Worker,
 };
 pub use error::FrontendError;
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
 pub use load::{DefinitionFile, load_definition_file};
 pub use options::{NoCache, OptionError, Options};
+pub use relay::lend;
 pub use result::{BuildResult, PlatformEntry, PlatformResults, Refs, keys};

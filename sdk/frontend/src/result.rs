@@ -8,6 +8,8 @@ use bytes::Bytes;
 use kiln_oci::{ImageConfig, Platform};
 use serde::{Deserialize, Serialize};
 
+use crate::Attestation;
+
 /// Metadata keys that exporters read.
 pub mod keys {
     /// The image config; `/<platform id>` follows where there are several results.
@@ -29,6 +31,9 @@ pub struct BuildResult<R> {
     pub refs: Refs<R>,
     /// Everything else, by key.
     pub metadata: BTreeMap<String, Bytes>,
+    /// What is claimed about the file systems, by platform id; a result of one has the id of its
+    /// platform here too.
+    pub attestations: BTreeMap<String, Vec<Attestation<R>>>,
 }
 
 /// The file systems of a result. `None` is an empty one (scratch).
@@ -42,14 +47,14 @@ pub enum Refs<R> {
 
 impl<R> Default for BuildResult<R> {
     fn default() -> Self {
-        Self { refs: Refs::Single(None), metadata: BTreeMap::new() }
+        Self::single(None)
     }
 }
 
 impl<R> BuildResult<R> {
     /// A result of one file system.
     pub fn single(one: Option<R>) -> Self {
-        Self { refs: Refs::Single(one), metadata: BTreeMap::new() }
+        Self { refs: Refs::Single(one), metadata: BTreeMap::new(), attestations: BTreeMap::new() }
     }
 
     /// Every file system, with its platform id where there is one.
@@ -60,6 +65,13 @@ impl<R> BuildResult<R> {
         };
         let many = map.into_iter().flatten().map(|(id, one)| (Some(id.as_str()), one.as_ref()));
         single.into_iter().chain(many)
+    }
+
+    /// Everything the result holds: its file systems and those of its attestations.
+    pub fn held(&self) -> impl Iterator<Item = &R> {
+        let attested = self.attestations.values().flatten();
+        let attested = attested.filter_map(|attestation| attestation.reference.as_ref());
+        self.iter().filter_map(|(_, one)| one).chain(attested)
     }
 
     /// The only file system.
@@ -85,14 +97,36 @@ impl<R> BuildResult<R> {
     ///
     /// The first error of `f`.
     pub fn try_map<S, E>(self, mut f: impl FnMut(R) -> Result<S, E>) -> Result<BuildResult<S>, E> {
+        self.try_filter_map(|one| f(one).map(Some))
+    }
+
+    /// The same result with every file system turned into something else, or into an empty one.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `f`.
+    pub fn try_filter_map<S, E>(
+        self,
+        mut f: impl FnMut(R) -> Result<Option<S>, E>,
+    ) -> Result<BuildResult<S>, E> {
+        let mut turn = |one: Option<R>| one.map_or(Ok(None), &mut f);
         let refs = match self.refs {
-            Refs::Single(one) => Refs::Single(one.map(&mut f).transpose()?),
+            Refs::Single(one) => Refs::Single(turn(one)?),
             Refs::ByPlatform(map) => {
-                let map = map.into_iter().map(|(id, one)| Ok((id, one.map(&mut f).transpose()?)));
+                let map = map.into_iter().map(|(id, one)| Ok((id, turn(one)?)));
                 Refs::ByPlatform(map.collect::<Result<_, E>>()?)
             }
         };
-        Ok(BuildResult { refs, metadata: self.metadata })
+        let mut attestations = BTreeMap::new();
+        for (id, list) in self.attestations {
+            let mut turned = Vec::with_capacity(list.len());
+            for mut attestation in list {
+                let reference = turn(attestation.reference.take())?;
+                turned.push(attestation.with_reference(reference));
+            }
+            attestations.insert(id, turned);
+        }
+        Ok(BuildResult { refs, metadata: self.metadata, attestations })
     }
 
     /// The platforms of the result, in the order of `refs.platforms`.
@@ -165,6 +199,6 @@ impl<R> PlatformResults<R> {
             (true, mut refs) => Refs::Single(refs.pop_first().and_then(|(_, one)| one)),
             (false, refs) => Refs::ByPlatform(refs),
         };
-        BuildResult { refs, metadata }
+        BuildResult { refs, metadata, attestations: BTreeMap::new() }
     }
 }

@@ -1,0 +1,215 @@
+//! The bridge's values as messages of the gateway protocol, both ways.
+//!
+//! [`crate::grpc`] speaks them as a client and [`crate::service`] as a server. A message may come
+//! from anybody: what does not make sense becomes its nearest sensible value, never a panic.
+
+use std::collections::BTreeMap;
+
+use kiln_oci::Platform;
+use kiln_wire::pb;
+use kiln_wire::proto::gateway as wire;
+
+use crate::{
+    Attestation, AttestationKind, BuildResult, CacheImport, GitFacts, HttpFacts, ImageFacts, Ref,
+    Refs, SourceMeta, Subject, SubjectKind, Timestamp,
+};
+
+/// A result as it travels. `graphs` adds the graph of a ref, where it is known.
+pub fn result_to_wire(
+    result: BuildResult<Ref>,
+    graphs: &BTreeMap<Ref, pb::Definition>,
+) -> wire::Result {
+    let one = |r: Option<Ref>| match r {
+        Some(r) => wire::Ref { def: graphs.get(&r).cloned(), id: r.0 },
+        None => wire::Ref::default(),
+    };
+    let refs = match result.refs {
+        Refs::Single(r) => wire::result::Result::Ref(one(r)),
+        Refs::ByPlatform(map) => {
+            let refs: BTreeMap<_, _> = map.into_iter().map(|(id, r)| (id, one(r))).collect();
+            wire::result::Result::Refs(wire::RefMap { refs })
+        }
+    };
+    let attestations = result.attestations.into_iter().map(|(id, list)| {
+        let attestation = list.into_iter().map(|a| attestation_to_wire(a, &one)).collect();
+        (id, wire::Attestations { attestation })
+    });
+    wire::Result {
+        result: Some(refs),
+        metadata: result.metadata,
+        attestations: attestations.collect(),
+    }
+}
+
+/// A result as it came; an empty id is an empty file system.
+pub fn result_from_wire(result: wire::Result) -> BuildResult<Ref> {
+    use wire::result::Result as Wire;
+    let refs = match result.result {
+        None => Refs::Single(None),
+        Some(Wire::RefDeprecated(id)) => Refs::Single(some_ref(id)),
+        Some(Wire::Ref(r)) => Refs::Single(some_ref(r.id)),
+        Some(Wire::RefsDeprecated(map)) => Refs::ByPlatform(
+            map.refs.into_iter().map(|(platform, id)| (platform, some_ref(id))).collect(),
+        ),
+        Some(Wire::Refs(map)) => Refs::ByPlatform(
+            map.refs.into_iter().map(|(platform, r)| (platform, some_ref(r.id))).collect(),
+        ),
+    };
+    let attestations = result
+        .attestations
+        .into_iter()
+        .map(|(id, list)| (id, list.attestation.into_iter().map(attestation_from_wire).collect()));
+    BuildResult { refs, metadata: result.metadata, attestations: attestations.collect() }
+}
+
+/// The graphs that a result brings along, by ref.
+pub(crate) fn graphs_of(result: &wire::Result) -> BTreeMap<String, pb::Definition> {
+    use wire::result::Result as Wire;
+    let refs: Vec<&wire::Ref> = match &result.result {
+        Some(Wire::Ref(one)) => vec![one],
+        Some(Wire::Refs(map)) => map.refs.values().collect(),
+        _ => Vec::new(),
+    };
+    let attested = result.attestations.values().flat_map(|list| &list.attestation);
+    let refs = refs.into_iter().chain(attested.filter_map(|a| a.r#ref.as_ref()));
+    refs.filter_map(|one| Some((one.id.clone(), one.def.clone()?))).collect()
+}
+
+pub(crate) fn some_ref(id: String) -> Option<Ref> {
+    (!id.is_empty()).then_some(Ref(id))
+}
+
+fn attestation_to_wire(
+    attestation: Attestation<Ref>,
+    one: impl Fn(Option<Ref>) -> wire::Ref,
+) -> wire::Attestation {
+    let kind = match attestation.kind {
+        AttestationKind::InToto => wire::AttestationKind::InToto,
+        AttestationKind::Bundle => wire::AttestationKind::Bundle,
+    };
+    let subjects = attestation.subjects.into_iter().map(|subject| wire::InTotoSubject {
+        kind: match subject.kind {
+            SubjectKind::Itself => wire::InTotoSubjectKind::Self_.into(),
+            SubjectKind::Raw => wire::InTotoSubjectKind::Raw.into(),
+        },
+        digest: subject.digests,
+        name: subject.name,
+    });
+    wire::Attestation {
+        kind: kind.into(),
+        metadata: attestation.metadata,
+        r#ref: Some(one(attestation.reference)),
+        path: attestation.path,
+        in_toto_predicate_type: attestation.predicate_type,
+        in_toto_subjects: subjects.collect(),
+    }
+}
+
+fn attestation_from_wire(attestation: wire::Attestation) -> Attestation<Ref> {
+    let kind = match attestation.kind() {
+        wire::AttestationKind::InToto => AttestationKind::InToto,
+        wire::AttestationKind::Bundle => AttestationKind::Bundle,
+    };
+    let subjects = attestation.in_toto_subjects.into_iter().map(|subject| Subject {
+        kind: match subject.kind() {
+            wire::InTotoSubjectKind::Self_ => SubjectKind::Itself,
+            wire::InTotoSubjectKind::Raw => SubjectKind::Raw,
+        },
+        name: subject.name,
+        digests: subject.digest,
+    });
+    Attestation {
+        kind,
+        reference: attestation.r#ref.and_then(|one| some_ref(one.id)),
+        path: attestation.path,
+        predicate_type: attestation.in_toto_predicate_type,
+        subjects: subjects.collect(),
+        metadata: attestation.metadata,
+    }
+}
+
+/// What is known of a source, as it travels.
+pub(crate) fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse {
+    wire::ResolveSourceMetaResponse {
+        source: Some(meta.source),
+        image: meta.image.map(|image| wire::ResolveSourceImageResponse {
+            digest: image.digest,
+            config: image.config,
+            attestation_chain: None,
+        }),
+        git: meta.git.map(|git| wire::ResolveSourceGitResponse {
+            checksum: git.checksum,
+            r#ref: git.reference,
+            commit_checksum: git.commit_checksum,
+            commit_object: git.commit_object,
+            tag_object: git.tag_object,
+        }),
+        http: meta.http.map(|http| wire::ResolveSourceHttpResponse {
+            checksum: http.checksum,
+            filename: http.filename,
+            last_modified: http
+                .last_modified
+                .map(|at| wire::Timestamp { seconds: at.seconds, nanos: at.nanos }),
+            checksum_response: None,
+        }),
+    }
+}
+
+/// What is known of a source, as it came.
+pub(crate) fn source_meta_from_wire(meta: wire::ResolveSourceMetaResponse) -> SourceMeta {
+    SourceMeta {
+        source: meta.source.unwrap_or_default(),
+        image: meta.image.map(|image| ImageFacts { digest: image.digest, config: image.config }),
+        git: meta.git.map(|git| GitFacts {
+            checksum: git.checksum,
+            reference: git.r#ref,
+            commit_checksum: git.commit_checksum,
+            commit_object: git.commit_object,
+            tag_object: git.tag_object,
+        }),
+        http: meta.http.map(|http| HttpFacts {
+            checksum: http.checksum,
+            filename: http.filename,
+            last_modified: http
+                .last_modified
+                .map(|at| Timestamp { seconds: at.seconds, nanos: at.nanos }),
+        }),
+    }
+}
+
+/// Caches as they travel.
+pub(crate) fn cache_imports_to_wire(imports: Vec<CacheImport>) -> Vec<wire::CacheOptionsEntry> {
+    let entry =
+        |import: CacheImport| wire::CacheOptionsEntry { r#type: import.kind, attrs: import.attrs };
+    imports.into_iter().map(entry).collect()
+}
+
+/// Caches as they came.
+pub(crate) fn cache_imports_from_wire(imports: Vec<wire::CacheOptionsEntry>) -> Vec<CacheImport> {
+    let import =
+        |entry: wire::CacheOptionsEntry| CacheImport { kind: entry.r#type, attrs: entry.attrs };
+    imports.into_iter().map(import).collect()
+}
+
+/// A platform as it travels.
+pub fn platform_to_wire(platform: Platform) -> pb::Platform {
+    pb::Platform {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant,
+        os_version: platform.os_version,
+        os_features: platform.os_features,
+    }
+}
+
+/// A platform as it came, normalised.
+pub fn platform_from_wire(platform: pb::Platform) -> Platform {
+    Platform {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant,
+        os_version: platform.os_version,
+        os_features: platform.os_features,
+    }
+    .normalized()
+}
