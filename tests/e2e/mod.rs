@@ -10,6 +10,7 @@ mod frontends;
 mod images;
 mod llb;
 mod mistakes;
+mod peer;
 mod progress;
 mod rootless;
 mod story;

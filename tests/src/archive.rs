@@ -71,6 +71,35 @@ pub fn tar_gz(entries: &[Entry<'_>]) -> Vec<u8> {
     encoder.finish().expect("writing to memory cannot fail")
 }
 
+/// What an archive holds: by path, each entry's kind, owner, mode, link and content, but no times.
+///
+/// # Panics
+///
+/// If it is no archive.
+pub fn tree(path: &Path) -> BTreeMap<String, String> {
+    let file = std::fs::File::open(path).expect("the archive was written");
+    let mut tree = BTreeMap::new();
+    for entry in tar::Archive::new(file).entries().expect("an archive") {
+        let mut entry = entry.expect("an entry");
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("the content of an entry");
+        let header = entry.header();
+        let link = entry.link_name().expect("a link").unwrap_or_default().display().to_string();
+        let told = format!(
+            "{:?} {}:{} {:o} {link} {}",
+            header.entry_type(),
+            header.uid().expect("an owner"),
+            header.gid().expect("a group"),
+            header.mode().expect("a mode") & 0o7777,
+            crate::sha256(&content),
+        );
+        let name = entry.path().expect("a path").display().to_string();
+        tree.insert(name.trim_start_matches("./").trim_end_matches('/').to_owned(), told);
+    }
+    tree.remove("");
+    tree
+}
+
 /// The files of an archive with their contents, by path.
 ///
 /// # Panics

@@ -62,10 +62,24 @@ impl Dockerd {
 
     /// Runs the client.
     pub fn docker(&self, arguments: &[&str], input: &[u8]) -> Outcome {
-        let mut command = Command::new("docker");
-        command.arg(format!("--host=unix://{}", self.path("socket").display())).args(arguments);
-        command.env("HOME", self.directory.path());
+        let mut command = self.client();
+        command.args(arguments);
         run(command, input, Duration::from_secs(60))
+    }
+
+    fn client(&self) -> Command {
+        let mut command = Command::new("docker");
+        command.arg(format!("--host=unix://{}", self.path("socket").display()));
+        command.env("HOME", self.directory.path());
+        command
+    }
+
+    /// Builds with the BuildKit inside the daemon, which has no network for steps.
+    pub fn build(&self, arguments: &[&str], context: &Path) -> Outcome {
+        let mut command = self.client();
+        command.env("DOCKER_BUILDKIT", "1").args(["build", "--progress=plain", "--network=none"]);
+        command.args(arguments).arg(context);
+        run(command, b"", Duration::from_secs(120))
     }
 
     /// Loads an archive.
