@@ -11,7 +11,6 @@ use kiln_cache::DiskStore;
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner};
 use kiln_exporters::Images;
-use kiln_frontend::Frontend;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_session::SessionManager;
@@ -24,7 +23,7 @@ use tonic::transport::server::Router;
 use crate::builds::Builds;
 use crate::control::Control;
 use crate::images::StoreImages;
-use crate::{ExecutorChoice, Settings};
+use crate::{ExecutorChoice, Settings, languages};
 
 /// How long after a build is collected, so that the next build does not wait for it.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
@@ -112,7 +111,8 @@ impl Daemon {
             platforms: vec![Platform::host()],
         };
         let seats = Seats::new(SeatsParts {
-            linked: linked(),
+            linked: languages::all(),
+            stands_for: if settings.pull_frontends { |_| None } else { languages::stands_for },
             plugin_path: settings.plugin_path.clone(),
             spawner: spawner.clone(),
         });
@@ -211,12 +211,6 @@ impl std::fmt::Debug for Daemon {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Daemon").field("root", &self.0.settings.root).finish_non_exhaustive()
     }
-}
-
-/// Frontends that need no image.
-fn linked() -> BTreeMap<String, Arc<dyn Frontend>> {
-    [("mockerfile.v0".to_owned(), Arc::new(kiln_mockerfile::Mockerfile) as Arc<dyn Frontend>)]
-        .into()
 }
 
 fn labels(executor: &str) -> BTreeMap<String, String> {

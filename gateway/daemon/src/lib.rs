@@ -10,10 +10,12 @@ mod builds;
 mod control;
 mod daemon;
 mod images;
+mod languages;
 mod local;
 mod settings;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_graph::Entitlements;
+pub use languages::{Channel, LINKED, linked};
 pub use local::private_process;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
