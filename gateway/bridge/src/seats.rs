@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kiln_executor::Spawner;
 use kiln_frontend::{Bridge as _, BuildResult, Frontend, Ref};
+use kiln_oci::Reference;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
@@ -19,6 +20,8 @@ const PLUGIN_PREFIX: &str = "kiln-frontend-";
 pub struct SeatsParts {
     /// Frontends that are linked in, by name.
     pub linked: BTreeMap<String, Arc<dyn Frontend>>,
+    /// Which of them stands for an image, so that the image is not pulled.
+    pub stands_for: fn(&Reference) -> Option<Arc<dyn Frontend>>,
     /// Directories with plugins.
     pub plugin_path: Vec<PathBuf>,
     /// What starts plugins.
@@ -67,11 +70,18 @@ impl Seats {
         if name == "gateway.v0" {
             let source = options.get("source").filter(|source| !source.is_empty());
             let source = source.ok_or_else(|| not_found(&SeatError::NoSource))?;
-            // The name of a frontend that is linked in stands for its image, unless another is given.
-            if let Some(linked) = self.0.linked.get(source)
-                && !frontend_image::is_given(source, bridge.info())
-            {
+            // What is linked in stands for an image of its name, unless the client gives another.
+            if frontend_image::is_given(source, bridge.info()) {
+                return seat::call_image(source, bridge).await;
+            }
+            if let Some(linked) = self.0.linked.get(source) {
                 return call_linked(&**linked, bridge).await;
+            }
+            if let Some(linked) =
+                source.parse().ok().and_then(|source| (self.0.stands_for)(&source))
+            {
+                bridge.show(&format!("{source} is linked in"));
+                return call_linked(&*linked, bridge).await;
             }
             return seat::call_image(source, bridge).await;
         }

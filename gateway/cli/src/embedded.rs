@@ -90,6 +90,7 @@ fn daemon_settings(settings: &Embedded) -> Settings {
             ExecutorChoice::Oci(binary) => kiln_daemon::ExecutorChoice::Runtime(binary.clone()),
         },
         plugin_path: settings.plugin_path.clone(),
+        pull_frontends: settings.pull_frontends,
         host_env: settings.host_env.clone(),
         // Whoever runs the daemon in their own process has allowed it by asking for it.
         entitlements: Entitlements { network_host: true, security_insecure: true },

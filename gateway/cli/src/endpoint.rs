@@ -50,6 +50,8 @@ pub(crate) struct Embedded {
     pub executor: ExecutorChoice,
     /// Directories with frontend plugins.
     pub plugin_path: Vec<PathBuf>,
+    /// Pull frontends that one which is linked in stands for.
+    pub pull_frontends: bool,
     /// PATH and the proxy variables, for programs of the daemon.
     pub host_env: Vec<(String, String)>,
 }
@@ -84,6 +86,7 @@ impl Endpoint {
                     root: global.root.clone().unwrap_or_else(|| environment.default_root()),
                     executor: global.executor(),
                     plugin_path: environment.plugin_path(),
+                    pull_frontends: global.pull_frontends,
                     host_env: environment.host_env(),
                 }));
             }

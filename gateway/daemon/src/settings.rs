@@ -28,6 +28,8 @@ pub struct Settings {
     pub executor: ExecutorChoice,
     /// Directories with frontend plugins.
     pub plugin_path: Vec<PathBuf>,
+    /// Pull frontends that are named as images also where one that is linked in stands for them.
+    pub pull_frontends: bool,
     /// What builds may ask for beyond the ordinary.
     pub entitlements: Entitlements,
     /// Registries that are not reached the ordinary way.

@@ -36,6 +36,9 @@ struct Arguments {
     /// A directory with frontend plugins; may be given several times.
     #[arg(long, value_name = "DIRECTORY")]
     plugin_path: Vec<PathBuf>,
+    /// Pull the images of frontends, also where one that is linked in stands for them.
+    #[arg(long)]
+    pull_frontends: bool,
 }
 
 fn main() -> ExitCode {
@@ -106,6 +109,7 @@ async fn serve(arguments: Arguments, defaults: Defaults) -> anyhow::Result<()> {
             .oci_worker_binary
             .clone()
             .map_or(ExecutorChoice::Native, ExecutorChoice::Runtime),
+        pull_frontends: arguments.pull_frontends,
         plugin_path: arguments.plugin_path.iter().cloned().chain(defaults.plugin_path).collect(),
         entitlements: Entitlements {
             network_host: allowed("network.host"),
