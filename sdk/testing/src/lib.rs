@@ -14,6 +14,8 @@ pub mod render;
 mod steps;
 pub mod text;
 
+pub mod difference;
+
 mod facts;
 mod words;
 
@@ -21,6 +23,7 @@ pub use case::{
     Base64, Case, CaseError, CaseGit, CaseHttp, CaseImage, CaseInput, CaseMetadata,
     DEFAULT_REQUESTS, ImageKind,
 };
+pub use difference::{Change, Difference, StepName, difference};
+pub use executable::Executable;
 pub use steps::{Place, Step, StepInput, Steps, StepsError};
 pub use text::{Text, text};
-pub use executable::Executable;

@@ -141,6 +141,10 @@ impl Steps {
         self.list.get(index)
     }
 
+    pub(crate) fn list(&self) -> &[Step] {
+        &self.list
+    }
+
     /// How many steps there are; the mark at the end that says which output is meant is none.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -61,7 +61,7 @@ pub fn text(definition: &Definition) -> Result<String, StepsError> {
 }
 
 impl Text {
-    /// A graph as text; empty for scratch.
+    /// A graph as text.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Text {
 
     /// Steps as text.
     pub fn of(&self, steps: &Steps) -> String {
-        let Some(result) = steps.result() else { return String::new() };
+        let Some(result) = steps.result() else { return "result scratch\n".into() };
         let name = |input: StepInput| reference(input);
         let view =
             View { steps, name: &name, whole_env: false, caps: self.caps, places: self.locations };

@@ -10,7 +10,7 @@ const MAX_CONTENT_BYTES: usize = 4 << 10;
 
 /// A word as a shell would need it: in quotes if it has spaces or signs in it.
 pub(crate) fn word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,^~{}[]*?!".contains(c);
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,^~{}[]*?!#".contains(c);
     if text.chars().any(char::is_control) {
         quoted(text)
     } else if !text.is_empty() && text.chars().all(plain) {

@@ -6,17 +6,22 @@ use super::{Facts, View};
 use crate::steps::Step;
 use crate::words::{inline, word};
 
-pub(super) fn add(view: &View<'_>, step: &Step, facts: &mut Facts) {
+/// The name and where the step comes from, which are shown first.
+pub(super) fn name(view: &View<'_>, step: &Step, facts: &mut Facts) {
     if let Some(name) = step.custom_name() {
         facts.add("name", inline(name));
-    }
-    for (key, value) in step.metadata.description.iter().filter(|(key, _)| *key != CUSTOM_NAME) {
-        facts.add("says", format!("{}={}", word(key), word(value)));
     }
     if view.places {
         for place in &step.places {
             facts.add("at", place.text());
         }
+    }
+}
+
+/// Everything else, which is shown last.
+pub(super) fn rest(view: &View<'_>, step: &Step, facts: &mut Facts) {
+    for (key, value) in step.metadata.description.iter().filter(|(key, _)| *key != CUSTOM_NAME) {
+        facts.add("says", format!("{}={}", word(key), word(value)));
     }
     if step.metadata.ignore_cache {
         facts.add("cache", "ignored");

@@ -110,7 +110,12 @@ impl View<'_> {
             None => Facts::new("nothing"),
         };
         self.platform(step, &mut facts);
-        about::add(self, step, &mut facts);
+        let does = facts.list.split_off(
+            facts.list.iter().position(|f| f.title.is_none()).unwrap_or(facts.list.len()),
+        );
+        about::name(self, step, &mut facts);
+        facts.list.extend(does);
+        about::rest(self, step, &mut facts);
         facts
     }
 
