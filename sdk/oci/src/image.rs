@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use crate::{Digest, Platform};
 
 /// An image config (`application/vnd.oci.image.config.v1+json`).
+///
+/// Fields stand in the order in which Docker and BuildKit write them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageConfig {
     /// When the image was made, RFC 3339.
@@ -22,15 +24,15 @@ pub struct ImageConfig {
     /// What it runs on.
     #[serde(flatten)]
     pub platform: Platform,
-    /// How to run it.
-    #[serde(default)]
-    pub config: ContainerConfig,
     /// Its layers.
     #[serde(default)]
     pub rootfs: RootFs,
     /// How it was made, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub history: Vec<History>,
+    /// How to run it.
+    #[serde(default)]
+    pub config: ContainerConfig,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -45,6 +47,23 @@ impl ImageConfig {
             ..ContainerConfig::default()
         };
         Self { platform: platform.clone(), config, rootfs: RootFs::default(), ..Self::default() }
+    }
+
+    /// The config as Docker and BuildKit write it: without spaces, and with `<`, `>` and `&`
+    /// escaped, byte for byte.
+    pub fn to_json(&self) -> Vec<u8> {
+        // A config is made of strings and numbers, so it can always be written.
+        let json = serde_json::to_string(self).unwrap_or_default();
+        let mut out = String::with_capacity(json.len());
+        for c in json.chars() {
+            match c {
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                    out.push_str(&format!("\\u{:04x}", u32::from(c)));
+                }
+                c => out.push(c),
+            }
+        }
+        out.into_bytes()
     }
 }
 
@@ -62,10 +81,10 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub env: Vec<String>,
     /// The program and its fixed arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub entrypoint: Option<Vec<String>>,
     /// Default arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub cmd: Option<Vec<String>>,
     /// Directories kept outside the image.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
@@ -79,17 +98,17 @@ pub struct ContainerConfig {
     /// The signal that asks the process to end.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
-    /// How to find out whether the container works.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<Healthcheck>,
     /// Windows: arguments are already escaped.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub args_escaped: bool,
-    /// Instructions for images built on this one.
+    /// How to find out whether the container works.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Instructions for images built on this one.
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub on_build: Option<Vec<String>>,
     /// The shell of shell-form commands.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub shell: Option<Vec<String>>,
     /// Fields this version does not know.
     #[serde(flatten)]
@@ -144,7 +163,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Bottom first.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "null_is_default", serialize_with = "empty_is_null")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -198,6 +217,16 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// As Go writes a list that nothing was added to.
+fn empty_is_null<S: serde::Serializer>(list: &[Digest], serializer: S) -> Result<S::Ok, S::Error> {
+    if list.is_empty() { serializer.serialize_none() } else { list.serialize(serializer) }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field as it is")]
+fn none_or_empty(list: &Option<Vec<String>>) -> bool {
+    list.as_ref().is_none_or(Vec::is_empty)
+}
+
 fn is_zero(value: &i64) -> bool {
     *value == 0
 }
@@ -215,6 +244,18 @@ mod tests {
         let again = serde_json::to_value(&config).unwrap();
         assert_eq!(again["extra"]["a"], 1);
         assert_eq!(again["config"]["X"], 1);
+    }
+
+    #[test]
+    fn a_config_is_written_as_docker_writes_it() {
+        let mut config = ImageConfig::new(&Platform::new("linux", "amd64"));
+        config.config.cmd = Some(vec!["a && <b>".into()]);
+        config.config.shell = Some(Vec::new());
+        let written = String::from_utf8(config.to_json()).unwrap();
+        assert_eq!(
+            written,
+            r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null},"config":{"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Cmd":["a \u0026\u0026 \u003cb\u003e"],"WorkingDir":"/"}}"#
+        );
     }
 
     #[test]

@@ -13,4 +13,4 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use image::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs, chain_ids};
 pub use manifest::{Descriptor, Index, Manifest, MediaKind, media_type};
 pub use platform::{Platform, PlatformError};
-pub use reference::{Reference, ReferenceError};
+pub use reference::{Reference, ReferenceError, VerbatimReference};

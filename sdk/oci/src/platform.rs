@@ -26,15 +26,43 @@ pub struct Platform {
     pub variant: String,
 }
 
-/// Why a text is not a platform.
+/// Why a text is not a platform, in the words that users of Docker know.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum PlatformError {
-    /// More than three parts, an empty part, or a character outside `A-Za-z0-9_.-`.
-    #[error("`{0}` is not a platform, expected os/architecture[/variant] such as linux/amd64")]
-    Malformed(String),
+    /// There is a `*` in it.
+    #[error("\"{0}\": wildcards not yet supported: invalid argument")]
+    Wildcard(String),
+    /// The part before the first slash is no operating system with a version and features.
+    #[error(
+        "\"{part}\" is an invalid OS component of \"{text}\": OSAndVersion specifier component must match \
+         \"^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.%-]*)((?:\\\\+[A-Za-z0-9_.%-]+)*)\\\\))?$\": invalid argument"
+    )]
+    System {
+        /// The part.
+        part: String,
+        /// The whole text.
+        text: String,
+    },
+    /// Another part is empty or has a character outside `A-Za-z0-9_.-`.
+    #[error(
+        "\"{part}\" is an invalid component of \"{text}\": platform specifier component must match \
+         \"^[A-Za-z0-9_.-]+$\": invalid argument"
+    )]
+    Part {
+        /// The part.
+        part: String,
+        /// The whole text.
+        text: String,
+    },
+    /// A version or a feature has a `%` that starts no escape.
+    #[error("\"{0}\" has an invalid OS version or feature: invalid argument")]
+    Escape(String),
     /// A single word that names neither an operating system nor an architecture.
-    #[error("`{0}` is neither a known operating system nor a known architecture")]
+    #[error("\"{0}\": unknown operating system or architecture: invalid argument")]
     Unknown(String),
+    /// More than three parts.
+    #[error("\"{0}\": cannot parse platform specifier: invalid argument")]
+    TooManyParts(String),
 }
 
 const SYSTEMS: &[&str] = &[
@@ -57,8 +85,30 @@ const SYSTEMS: &[&str] = &[
     "zos",
 ];
 const ARCHITECTURES: &[&str] = &[
-    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
-    "ppc64le", "riscv64", "s390x", "wasm",
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
 ];
 
 impl Platform {
@@ -85,7 +135,8 @@ impl Platform {
             ("i386" | "x86", _) => ("386", ""),
             ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
             ("x86_64" | "x86-64" | "amd64", v) => ("amd64", v),
-            ("aarch64" | "arm64", "8" | "v8") => ("arm64", ""),
+            ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
+            ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
             ("aarch64" | "arm64", v) => ("arm64", v),
             ("armhf", _) => ("arm", "v7"),
             ("armel", _) => ("arm", "v6"),
@@ -96,23 +147,110 @@ impl Platform {
             (a, v) => (a, v),
         };
         (self.architecture, self.variant) = (architecture.to_owned(), variant.to_owned());
+        self.os_features.sort_unstable();
+        self.os_features.dedup();
         self
+    }
+
+    /// Reads `os[(version[+feature]*)][/architecture[/variant]]` as it is written: `linux/arm/7` is
+    /// `linux/arm/v7`, but `linux/arm64/v8` keeps its variant. What is left out is the host's.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`] if the text is no platform.
+    pub fn parse(text: &str) -> Result<Self, PlatformError> {
+        // Echo a bounded part only: the text may come from the network.
+        let shown = |text: &str| text.chars().take(160).collect::<String>();
+        if text.contains('*') {
+            return Err(PlatformError::Wildcard(shown(text)));
+        }
+        let parts: Vec<&str> = text.splitn(4, '/').collect();
+        let wrong = |part: &str| PlatformError::System { part: shown(part), text: shown(text) };
+        let (name, options) = system(parts[0]).ok_or_else(|| wrong(parts[0]))?;
+        let fine = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        };
+        if let Some(part) = parts[1..].iter().find(|part| !fine(part)) {
+            return Err(PlatformError::Part { part: shown(part), text: shown(text) });
+        }
+        let mut words = options.split('+').map(unescaped);
+        let words: Option<Vec<String>> = words.by_ref().collect();
+        let mut words = words.ok_or_else(|| PlatformError::Escape(shown(text)))?.into_iter();
+        let os = Self { os: name.into(), ..Self::default() }.normalized().os;
+        let base = Self {
+            os_version: words.next().unwrap_or_default(),
+            os_features: words.filter(|feature| !feature.is_empty()).collect(),
+            os,
+            ..Self::default()
+        };
+        base.completed(&parts).ok_or_else(|| match parts.len() {
+            1 => PlatformError::Unknown(shown(text)),
+            _ => PlatformError::TooManyParts(shown(text)),
+        })
+    }
+
+    /// With the architecture that the parts of a text name.
+    fn completed(self, parts: &[&str]) -> Option<Self> {
+        let with = |architecture: &str, variant: &str| {
+            let (architecture, variant) = (architecture.to_owned(), variant.to_owned());
+            Self { architecture, variant, ..self.clone() }.normalized()
+        };
+        // Nobody wrote the variant that is the default, so it is not written here either.
+        let unsaid = |mut platform: Self| {
+            if platform.architecture == "arm" && platform.variant == "v7" {
+                platform.variant.clear();
+            }
+            platform
+        };
+        match *parts {
+            [_] if SYSTEMS.contains(&self.os.as_str()) => {
+                let host = Self::host();
+                Some(unsaid(with(&host.architecture, &host.variant)))
+            }
+            [word] => {
+                let platform = Self { os: Self::host().os, ..unsaid(with(word, "")) };
+                ARCHITECTURES.contains(&platform.architecture.as_str()).then_some(platform)
+            }
+            [_, architecture] => Some(unsaid(with(architecture, ""))),
+            [_, architecture, variant] => {
+                let mut platform = with(architecture, variant);
+                if platform.architecture == "arm64" && platform.variant.is_empty() {
+                    platform.variant = "v8".into();
+                }
+                Some(platform)
+            }
+            _ => None,
+        }
     }
 
     /// `os/architecture[/variant]`.
     pub fn format(&self) -> String {
-        let parts = [self.os.as_str(), &self.architecture, &self.variant];
-        parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/")
+        self.joined(&self.os)
     }
 
-    /// Like [`Platform::format`], with the version of the operating system in parentheses behind
-    /// its name; the key of `refs.platforms`.
+    /// Like [`Platform::format`], with the version and the features of the operating system in
+    /// parentheses behind its name; the key of `refs.platforms`.
     pub fn format_all(&self) -> String {
-        if self.os_version.is_empty() {
-            return self.format();
+        let mut features: Vec<&str> = self.os_features.iter().map(String::as_str).collect();
+        features.sort_unstable();
+        features.dedup();
+        let mut options = escaped(&self.os_version);
+        for feature in features.into_iter().filter(|feature| !feature.is_empty()) {
+            options.push('+');
+            options.push_str(&escaped(feature));
         }
-        let os = format!("{}({})", self.os, self.os_version);
-        Self { os, ..self.clone() }.format()
+        match options.is_empty() {
+            true => self.format(),
+            false => self.joined(&format!("{}({options})", self.os)),
+        }
+    }
+
+    fn joined(&self, os: &str) -> String {
+        if self.os.is_empty() {
+            return "unknown".into();
+        }
+        let parts = [os, &self.architecture, &self.variant];
+        parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/")
     }
 
     /// How well an image for `self` serves a machine that wants `wanted`: 0 is exact, higher is
@@ -162,47 +300,52 @@ impl Platform {
 impl FromStr for Platform {
     type Err = PlatformError;
 
+    /// Parses and normalises: `linux/arm64/v8` becomes `linux/arm64`.
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let malformed = || PlatformError::Malformed(text.chars().take(100).collect());
-        let (text_without_version, os_version) = match text.split_once('(') {
-            Some((os, rest)) => {
-                let (version, rest) = rest.split_once(')').ok_or_else(malformed)?;
-                (format!("{os}{rest}"), version.to_owned())
-            }
-            None => (text.to_owned(), String::new()),
-        };
-        let parts: Vec<&str> = text_without_version.split('/').collect();
-        let fine = |part: &&str| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        };
-        if parts.len() > 3 || !parts.iter().all(fine) {
-            return Err(malformed());
-        }
-        let platform = match parts[..] {
-            [word] => {
-                let as_os = Self { os: word.into(), ..Self::default() }.normalized().os;
-                let as_architecture = Self::new("linux", word);
-                if SYSTEMS.contains(&as_os.as_str()) {
-                    Self { os: as_os, ..Self::host() }
-                } else if ARCHITECTURES.contains(&as_architecture.architecture.as_str()) {
-                    Self { os: Self::host().os, ..as_architecture }
-                } else {
-                    return Err(PlatformError::Unknown(word.into()));
-                }
-            }
-            [os, architecture] => {
-                Self { os: os.into(), architecture: architecture.into(), ..Self::default() }
-            }
-            [os, architecture, variant] => Self {
-                os: os.into(),
-                architecture: architecture.into(),
-                variant: variant.into(),
-                ..Self::default()
-            },
-            _ => return Err(malformed()),
-        };
-        Ok(Self { os_version, ..platform.normalized() })
+        Self::parse(text).map(Self::normalized)
     }
+}
+
+/// The name of an operating system, and what stands in the parentheses behind it.
+fn system(part: &str) -> Option<(&str, &str)> {
+    let (name, options) = match part.strip_suffix(')') {
+        Some(part) => part.split_once('(')?,
+        None => (part, ""),
+    };
+    let word = |text: &str, more: &str| {
+        text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c) || more.contains(c))
+    };
+    let mut words = options.split('+');
+    let version = words.next().is_some_and(|version| word(version, ".%"));
+    let features = words.all(|feature| !feature.is_empty() && word(feature, ".%"));
+    (!name.is_empty() && word(name, "") && version && features).then_some((name, options))
+}
+
+/// An option of an operating system without its escapes; nothing if they are wrong.
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let value = digit()? * 16 + digit()?;
+            bytes.push(u8::try_from(value).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '%' | '+' | '(' | ')' | '/' => out.push_str(&format!("%{:02X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 impl fmt::Display for Platform {

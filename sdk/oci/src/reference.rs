@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Digest;
+use crate::{Digest, DigestError};
 
 /// A normalised image reference: registry host, repository, and a tag, a digest or both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,31 @@ pub enum ReferenceError {
     /// The repository is longer than 255 characters.
     #[error("repository name must not be more than 255 characters")]
     Long,
+    /// The name is 64 hexadecimal digits, so that it could be taken for an image's id.
+    #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
+    Identifier(String),
+    /// The digest is not of an algorithm anybody uses here.
+    #[error("unsupported digest algorithm in `{0}`")]
+    DigestAlgorithm(String),
+    /// The digest is not as long as its algorithm says.
+    #[error("invalid checksum digest length in `{0}`")]
+    DigestLength(String),
+}
+
+impl ReferenceError {
+    /// The error in the words that users of Docker know, without the text itself; what compatible
+    /// frontends answer with.
+    pub fn docker_text(&self) -> String {
+        match self {
+            Self::Malformed(_) => "invalid reference format".into(),
+            Self::Upper(path) => {
+                format!("invalid reference format: repository name ({path}) must be lowercase")
+            }
+            Self::DigestAlgorithm(_) => "unsupported digest algorithm".into(),
+            Self::DigestLength(_) => "invalid checksum digest length".into(),
+            Self::Long | Self::Identifier(_) => self.to_string(),
+        }
+    }
 }
 
 impl Reference {
@@ -38,38 +63,44 @@ impl Reference {
     ///
     /// [`ReferenceError`] if the text does not fit the grammar.
     pub fn parse_untagged(text: &str) -> Result<Self, ReferenceError> {
-        let malformed = || ReferenceError::Malformed(text.chars().take(160).collect());
-        let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => {
-                (rest, Some(digest.parse::<Digest>().map_err(|_| malformed())?))
-            }
-            None => (text, None),
+        // Echo a bounded part only: the text may come from the network.
+        let shown = |text: &str| text.chars().take(160).collect::<String>();
+        let malformed = || ReferenceError::Malformed(shown(text));
+        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(ReferenceError::Identifier(text.into()));
+        }
+        let (domain, remainder) = split_domain(text);
+        let path = remainder.split(':').next().unwrap_or_default();
+        if path.to_lowercase() != path {
+            return Err(ReferenceError::Upper(shown(path)));
+        }
+        let (rest, digest) = match remainder.split_once('@') {
+            Some((rest, digest)) if digest_shaped(digest) => (rest, Some(digest)),
+            Some(_) => return Err(malformed()),
+            None => (remainder.as_str(), None),
         };
-        let (name, tag) = match rest.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-            _ => (rest, None),
+        let (path, tag) = match rest.split_once(':') {
+            Some((path, tag)) if valid_tag(tag) => (path, Some(tag)),
+            Some(_) => return Err(malformed()),
+            None => (rest, None),
         };
-        if let Some(tag) = tag {
-            let first = tag.chars().next().ok_or_else(malformed)?;
-            let fine = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-            if tag.len() > 128
-                || !(first.is_ascii_alphanumeric() || first == '_')
-                || !tag.chars().all(fine)
-            {
-                return Err(malformed());
-            }
-        }
-        let (domain, path) = split_domain(name);
-        if path.len() + domain.len() >= 255 {
-            return Err(ReferenceError::Long);
-        }
-        if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err(ReferenceError::Upper(path.chars().take(160).collect()));
-        }
         if !valid_domain(&domain) || !path.split('/').all(valid_component) {
             return Err(malformed());
         }
-        Ok(Self { domain, path, tag: tag.map(Into::into), digest })
+        if path.len() > 255 {
+            return Err(ReferenceError::Long);
+        }
+        let digest = digest.map(|digest| match digest.parse::<Digest>() {
+            Ok(digest) => Ok(digest),
+            Err(DigestError::Sum(_)) => Err(ReferenceError::DigestLength(shown(text))),
+            Err(_) => Err(ReferenceError::DigestAlgorithm(shown(text))),
+        });
+        Ok(Self {
+            domain,
+            path: path.to_owned(),
+            tag: tag.map(Into::into),
+            digest: digest.transpose()?,
+        })
     }
 
     /// The registry's host and port, such as `docker.io` or `127.0.0.1:5000`.
@@ -100,14 +131,87 @@ impl Reference {
     /// The reference as people write it: without `docker.io/` and `library/`.
     pub fn familiar(&self) -> String {
         let full = self.to_string();
-        let short = full.strip_prefix("docker.io/").unwrap_or(&full);
-        short.strip_prefix("library/").unwrap_or(short).to_owned()
+        let Some(short) = full.strip_prefix("docker.io/") else { return full };
+        // Only what is right below `library` is official.
+        let official = self.path.strip_prefix("library/").is_some_and(|name| !name.contains('/'));
+        let official = official.then(|| short.strip_prefix("library/")).flatten();
+        official.unwrap_or(short).to_owned()
+    }
+
+    /// As [`Reference::familiar`], and without a tag that says nothing: the name by which clients
+    /// give other contexts (`context:<name>`).
+    pub fn short(&self) -> String {
+        let familiar = self.familiar();
+        familiar.strip_suffix(":latest").unwrap_or(&familiar).to_owned()
+    }
+
+    /// Whether a text is a reference as it stands, with nothing filled in: `name[:tag][@digest]`.
+    /// Gives its parts. Layouts name their images so.
+    ///
+    /// # Errors
+    ///
+    /// [`ReferenceError`] if the text does not fit the grammar.
+    pub fn parse_verbatim(text: &str) -> Result<VerbatimReference, ReferenceError> {
+        VerbatimReference::parse(text)
     }
 
     /// The same image by this digest; the tag stays.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { digest: Some(digest), ..self.clone() }
+    }
+}
+
+/// A reference as it is written, with nothing filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerbatimReference {
+    /// Everything before the tag and the digest.
+    pub name: String,
+    /// The tag, if there is one.
+    pub tag: Option<String>,
+    /// The digest, if there is one.
+    pub digest: Option<Digest>,
+}
+
+impl VerbatimReference {
+    fn parse(text: &str) -> Result<Self, ReferenceError> {
+        let shown = || text.chars().take(160).collect::<String>();
+        let malformed = || ReferenceError::Malformed(shown());
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) if digest_shaped(digest) => (rest, Some(digest)),
+            Some(_) => return Err(malformed()),
+            None => (text, None),
+        };
+        let (name, tag) = match rest.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+            _ => (rest, None),
+        };
+        let path = match name.split_once('/') {
+            Some((domain, path)) if valid_domain(domain) && !valid_component(domain) => path,
+            _ => name,
+        };
+        if !path.split('/').all(valid_component) || tag.is_some_and(|tag| !valid_tag(tag)) {
+            return Err(malformed());
+        }
+        let digest = digest.map(|digest| match digest.parse::<Digest>() {
+            Ok(digest) => Ok(digest),
+            Err(DigestError::Sum(_)) => Err(ReferenceError::DigestLength(shown())),
+            Err(_) => Err(ReferenceError::DigestAlgorithm(shown())),
+        });
+        Ok(Self { name: name.to_owned(), tag: tag.map(Into::into), digest: digest.transpose()? })
+    }
+}
+
+impl fmt::Display for VerbatimReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
     }
 }
 
@@ -155,6 +259,22 @@ fn split_domain(name: &str) -> (String, String) {
         return (domain.into(), format!("library/{path}"));
     }
     (domain.into(), path.into())
+}
+
+/// `algorithm:hex`, with at least 32 digits; whether it is a digest is another question.
+fn digest_shaped(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let mut words = algorithm.split(['+', '.', '-', '_']);
+    words.all(|word| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic())
+            && word.chars().all(|c| c.is_ascii_alphanumeric())
+    }) && hex.len() >= 32
+        && hex.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn valid_tag(tag: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    tag.len() <= 128 && tag.starts_with(word) && tag.chars().all(|c| word(c) || ".-".contains(c))
 }
 
 fn valid_domain(domain: &str) -> bool {
