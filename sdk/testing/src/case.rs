@@ -15,11 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// The sub-requests of a case that does not name any.
-pub const DEFAULT_REQUESTS: [&str; 3] =
-    ["frontend.lint", "frontend.outline", "frontend.targets"];
+pub const DEFAULT_REQUESTS: [&str; 3] = ["frontend.lint", "frontend.outline", "frontend.targets"];
 
 /// The name of the file that describes a case.
-const CASE_FILE: &str = "case.json";
+pub(crate) const CASE_FILE: &str = "case.json";
 
 /// The name of the file that says what a frontend must answer.
 const EXPECTED_FILE: &str = "expected.json";
@@ -283,7 +282,9 @@ impl Case {
     pub fn expected(&self) -> Result<Option<Value>, CaseError> {
         let path = self.dir.join(EXPECTED_FILE);
         match parse(&path) {
-            Err(CaseError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(CaseError::Read { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
                 Ok(None)
             }
             other => other.map(Some),
@@ -301,10 +302,8 @@ impl Case {
             |source| CaseError::Write { path, source }
         };
         std::fs::create_dir_all(&self.dir).map_err(failed(&self.dir))?;
-        let case = serde_json::to_value(self).map_err(|source| CaseError::Parse {
-            path: self.dir.join(CASE_FILE),
-            source,
-        })?;
+        let case = serde_json::to_value(self)
+            .map_err(|source| CaseError::Parse { path: self.dir.join(CASE_FILE), source })?;
         for (name, value) in [(CASE_FILE, Some(&case)), (EXPECTED_FILE, expected)] {
             let Some(value) = value else { continue };
             let path = self.dir.join(name);
@@ -334,7 +333,9 @@ impl Case {
             }
         }
         for (name, directory) in &self.locals {
-            let plain = |part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir);
+            let plain = |part| {
+                matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir)
+            };
             if !Path::new(directory).components().all(plain) {
                 return invalid(
                     format!("locals.{name}"),
@@ -343,7 +344,8 @@ impl Case {
             }
         }
         for (n, image) in self.images.iter().enumerate() {
-            let answers = [image.config.is_some(), image.error.is_some(), image.non_image.is_some()];
+            let answers =
+                [image.config.is_some(), image.error.is_some(), image.non_image.is_some()];
             if answers.iter().filter(|given| **given).count() != 1 {
                 return invalid(
                     format!("images[{n}] ({})", image.reference),
@@ -356,8 +358,8 @@ impl Case {
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CaseError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| CaseError::Read { path: path.to_owned(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| CaseError::Read { path: path.to_owned(), source })?;
     serde_json::from_slice(&bytes)
         .map_err(|source| CaseError::Parse { path: path.to_owned(), source })
 }

@@ -5,6 +5,8 @@
 //! a graph to read, to compare and to check.
 
 mod case;
+mod fixture;
+mod wait;
 
 mod executable;
 
@@ -25,5 +27,9 @@ pub use case::{
 };
 pub use difference::{Change, Difference, StepName, difference};
 pub use executable::Executable;
+pub use fixture::{
+    Asked, AskedResolve, AskedSolve, Built, BuiltPlatform, Fixture, FixtureBridge, Forward,
+};
 pub use steps::{Place, Step, StepInput, Steps, StepsError};
 pub use text::{Text, text};
+pub use wait::block_on;

@@ -43,7 +43,8 @@ pub fn definition(definition: &Definition) -> Result<Map<String, Value>, Definit
             "metadata_json": metadata(&said),
         }));
     }
-    let terminal = definition.head()?.map(|(digest, index)| json!({"digest": digest, "index": index}));
+    let terminal =
+        definition.head()?.map(|(digest, index)| json!({"digest": digest, "index": index}));
     let digest = Digest::sha256(definition.to_bytes());
     Ok([
         ("ops".to_owned(), ops.into()),
