@@ -50,10 +50,13 @@ impl ImageConfig {
     }
 
     /// The config as Docker and BuildKit write it: without spaces, and with `<`, `>` and `&`
-    /// escaped, byte for byte.
+    /// escaped, byte for byte. Exporters write configs their own way.
     pub fn to_json(&self) -> Vec<u8> {
         // A config is made of strings and numbers, so it can always be written.
         let json = serde_json::to_string(self).unwrap_or_default();
+        // Go writes a list that nothing was added to as null. Inside a text the quotes would be
+        // escaped, so this finds no text.
+        let json = json.replace(r#""diff_ids":[]}"#, r#""diff_ids":null}"#);
         let mut out = String::with_capacity(json.len());
         for c in json.chars() {
             match c {
@@ -163,7 +166,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Bottom first.
-    #[serde(default, deserialize_with = "null_is_default", serialize_with = "empty_is_null")]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -215,11 +218,6 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// As Go writes a list that nothing was added to.
-fn empty_is_null<S: serde::Serializer>(list: &[Digest], serializer: S) -> Result<S::Ok, S::Error> {
-    if list.is_empty() { serializer.serialize_none() } else { list.serialize(serializer) }
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field as it is")]

@@ -9,15 +9,15 @@ fn table(text: &str) -> Vec<Value> {
 
 #[test]
 fn platforms_are_read_written_and_refused_as_recorded() {
-    // One word is completed from the host, and the table was recorded on this one.
-    if Platform::host().format() != "linux/amd64" {
-        println!("skipped: needs a linux/amd64 host");
-        return;
-    }
+    // One word is completed from the host, and the table was recorded on linux/amd64.
+    let recorded_here = Platform::host().format() == "linux/amd64";
     let cases = table(include_str!("../../../tests/vectors/micro/platforms.json"));
     assert!(cases.len() > 50);
     for case in cases {
         let input = case["input"].as_str().unwrap();
+        if !recorded_here && !input.contains('/') {
+            continue;
+        }
         match Platform::parse(input) {
             Err(error) => assert_eq!(error.to_string(), case["error"], "{input}"),
             Ok(platform) => {
