@@ -211,7 +211,7 @@ fn deed(steps: &Steps, step: &Step) -> String {
 }
 
 /// A name without `[2/3] ` or `[stage 2/3] `, which change with every step that is added.
-fn unnumbered(name: &str) -> &str {
+pub(super) fn unnumbered(name: &str) -> &str {
     let rest = name.strip_prefix('[').and_then(|rest| rest.split_once("] "));
     rest.filter(|(counter, _)| counter.contains('/')).map_or(name, |(_, rest)| rest)
 }

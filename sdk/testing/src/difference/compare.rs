@@ -2,7 +2,7 @@
 
 use similar::{ChangeTag, TextDiff};
 
-use super::align::Matches;
+use super::align::{Matches, unnumbered};
 use super::{Change, StepName};
 use crate::facts::{Fact, Facts, View};
 use crate::steps::{Step, StepInput, Steps};
@@ -45,26 +45,35 @@ impl Compare<'_> {
         rerun: &[Option<StepInput>],
     ) -> Option<Change> {
         let (old, new) = (self.before.get(before)?, self.after.get(after)?);
-        let what = changes(&self.facts_before(old), &self.facts_after(new));
+        let mut what = changes(&self.facts_before(old), &self.facts_after(new));
+        let deed = what.iter().any(|(key, _)| !TALK.contains(key));
+        // A name that follows what changed, or counts steps, says nothing new.
+        let counted = unnumbered(&old.name()) == unnumbered(&new.name());
+        what.retain(|(key, _)| *key != "name" || !deed && !counted);
         let name = |step: &Step| StepName { number: step.number, name: step.name() };
         let because = new.inputs.iter().find(|input| rerun[input.index].is_some());
+        let because = because.and_then(|input| self.after.get(input.index));
+        // It may read what it read before, but for a step in between that is gone.
+        let gone = old.inputs.iter().find(|input| self.matches.after(input.index).is_none());
+        let gone = gone.and_then(|input| self.before.get(input.index));
         if !what.is_empty() {
-            let deed = what.iter().any(|(key, _)| !TALK.contains(key));
             let ignores = new.metadata.ignore_cache && !old.metadata.ignore_cache;
             return Some(Change::Changed {
                 before: name(old),
                 after: name(new),
                 what: what.into_iter().map(|(_, what)| what).collect(),
-                reruns: deed || because.is_some() || ignores,
+                reruns: deed || ignores || because.is_some() || gone.is_some(),
             });
         }
-        if let Some(because) = because.and_then(|input| self.after.get(input.index)) {
-            return Some(Change::Rerun { after: name(new), because: name(because), gone: false });
+        match (because, gone) {
+            (Some(step), _) => {
+                Some(Change::Rerun { after: name(new), because: name(step), gone: false })
+            }
+            (None, Some(step)) => {
+                Some(Change::Rerun { after: name(new), because: name(step), gone: true })
+            }
+            (None, None) => None,
         }
-        // It reads what it read before, but for a step in between that is gone.
-        let gone = old.inputs.iter().find(|input| self.matches.after(input.index).is_none());
-        let gone = gone.and_then(|input| self.before.get(input.index))?;
-        Some(Change::Rerun { after: name(new), because: name(gone), gone: true })
     }
 
     /// A step that is new.

@@ -11,7 +11,13 @@ pub(super) fn name(op: &pb::ExecOp) -> String {
     let args = op.meta.as_ref().map_or(&[][..], |meta| &meta.args);
     match args {
         [] => "exec".into(),
-        args => inline(&args.join(" ")),
+        args => {
+            let line = args.join(" ");
+            match line.trim_end().split_once('\n') {
+                Some((first, _)) => format!("{}…", inline(first)),
+                None => inline(line.trim_end()),
+            }
+        }
     }
 }
 
