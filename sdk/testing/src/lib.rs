@@ -10,8 +10,11 @@ mod wait;
 
 mod executable;
 
+pub mod conform;
+
 mod protobuf_json;
 pub mod render;
+mod replay;
 
 mod steps;
 pub mod text;
@@ -25,11 +28,13 @@ pub use case::{
     Base64, Case, CaseError, CaseGit, CaseHttp, CaseImage, CaseInput, CaseMetadata,
     DEFAULT_REQUESTS, ImageKind,
 };
+pub use conform::{Report, Samples, Terms, Verdict, conform};
 pub use difference::{Change, Difference, StepName, difference};
 pub use executable::Executable;
 pub use fixture::{
     Asked, AskedResolve, AskedSolve, Built, BuiltPlatform, Fixture, FixtureBridge, Forward,
 };
+pub use replay::{replay, replay_blocking, replay_fixture};
 pub use steps::{Place, Step, StepInput, Steps, StepsError};
 pub use text::{Text, text};
 pub use wait::block_on;
