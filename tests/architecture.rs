@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["bridge"],
     &["daemon"],
     &["cli"],
-    &["tests"],
+    &["tests", "fuzz"],
 ];
 
 /// Crates that compute and never wait.

@@ -1,0 +1,20 @@
+//! A definition as it comes over the wire: decoded, shown, written again, loaded as a graph.
+
+use kiln_graph::{Graph, LoadContext};
+use kiln_llb::Definition;
+use kiln_oci::Platform;
+
+pub(crate) fn run(bytes: &[u8]) {
+    let Ok(definition) = Definition::from_bytes(bytes) else { return };
+    let again = Definition::from_bytes(&definition.to_bytes());
+    assert_eq!(again.expect("what was written can be read").to_bytes(), definition.to_bytes());
+    definition.to_json().ok();
+    definition.to_dot().ok();
+    let context = LoadContext {
+        default_platform: Platform::new("linux", "amd64"),
+        session: "session".into(),
+        entitlements: kiln_graph::Entitlements::default(),
+    };
+    let Ok(graph) = Graph::load(&definition.into(), &context) else { return };
+    assert!(graph.root().is_some(), "a graph that loads has a result");
+}
