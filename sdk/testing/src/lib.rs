@@ -16,10 +16,14 @@ mod protobuf_json;
 pub mod render;
 mod replay;
 
+mod compare;
+
 mod steps;
 pub mod text;
 
+pub mod determinism;
 pub mod difference;
+pub mod lint;
 
 mod facts;
 mod words;
@@ -28,12 +32,14 @@ pub use case::{
     Base64, Case, CaseError, CaseGit, CaseHttp, CaseImage, CaseInput, CaseMetadata,
     DEFAULT_REQUESTS, ImageKind,
 };
+pub use compare::{Mismatch, compare};
 pub use conform::{Report, Samples, Terms, Verdict, conform};
 pub use difference::{Change, Difference, StepName, difference};
 pub use executable::Executable;
 pub use fixture::{
     Asked, AskedResolve, AskedSolve, Built, BuiltPlatform, Fixture, FixtureBridge, Forward,
 };
+pub use lint::{Finding, LintOptions, Rule, Severity, lint};
 pub use replay::{replay, replay_blocking, replay_fixture};
 pub use steps::{Place, Step, StepInput, Steps, StepsError};
 pub use text::{Text, text};

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kiln_frontend::{Bridge as _, ImageConfigRequest, LayoutStore, Solve, SourceRequest};
 use kiln_llb::Definition;
-use kiln_testing::{Case, render};
+use kiln_testing::{Case, Fixture, block_on, render};
 use kiln_wire::pb;
 use prost::Message as _;
 use serde_json::Value;
@@ -93,4 +94,99 @@ fn whole_definitions_are_rendered_as_they_were_recorded() {
         rendered += 1;
     }
     assert!(rendered >= 150, "{rendered} definitions");
+}
+
+/// The bytes of the whole load again, as far as they follow from what was recorded.
+fn definition_of(load: &Value) -> pb::Definition {
+    let ops = load["ops"].as_array().unwrap();
+    pb::Definition { def: ops.iter().map(|op| bytes_of(op).into()).collect(), ..Default::default() }
+}
+
+#[test]
+fn the_stubs_give_every_recorded_build_the_files_it_read() {
+    let (mut read, mut missing) = (0, 0);
+    for case in cases() {
+        let expected = case.expected().unwrap().unwrap();
+        let bridge = Fixture::from_case(&case).unwrap().bridge();
+        for load in expected["build"]["loads"].as_array().unwrap_or(&Vec::new()) {
+            let request =
+                Solve { definition: Some(definition_of(load)), evaluate: true, ..Solve::default() };
+            let solved = block_on(bridge.solve(request)).unwrap().into_single().unwrap().unwrap();
+            for path in load["reads"].as_array().unwrap_or(&Vec::new()) {
+                let path = path.as_str().unwrap();
+                match block_on(bridge.read_file(&solved, path, None)) {
+                    Ok(_) => read += 1,
+                    Err(error) => {
+                        let want = format!("open {path}: no such file or directory");
+                        assert_eq!(error.message, want, "{}", case.name);
+                        missing += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(read > 620 && missing > 500, "{read} read, {missing} missing");
+}
+
+#[test]
+fn the_stubs_answer_every_recorded_question_about_images_and_sources() {
+    let (mut found, mut refused) = (0, 0);
+    for case in cases() {
+        let expected = case.expected().unwrap().unwrap();
+        let bridge = Fixture::from_case(&case).unwrap().bridge();
+        for asked in expected["build"]["resolves"].as_array().unwrap_or(&Vec::new()) {
+            let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
+            let answer = if asked["kind"] == "source" {
+                let source = pb::SourceOp { identifier: text("identifier"), ..Default::default() };
+                block_on(bridge.resolve_source(source, SourceRequest::default())).map(|meta| {
+                    assert!(meta.git.is_some() != meta.http.is_some(), "{}", case.name);
+                })
+            } else {
+                let store_id = asked["store"]["store_id"].as_str().map(str::to_owned);
+                let request = ImageConfigRequest {
+                    platform: Some(text("platform"))
+                        .filter(|platform| !platform.is_empty())
+                        .map(|platform| platform.parse().unwrap()),
+                    layout: store_id
+                        .map(|store_id| LayoutStore { store_id, session_id: text("store") }),
+                    ..Default::default()
+                };
+                block_on(bridge.resolve_image(&text("ref"), request)).map(|image| {
+                    assert!(image.non_image.is_some() != !image.config.is_empty());
+                })
+            };
+            match answer {
+                Ok(()) => found += 1,
+                Err(error) => {
+                    let image = case.images.iter().find(|image| image.error.is_some());
+                    assert_eq!(
+                        Some(&error.message),
+                        image.unwrap().error.as_ref(),
+                        "{}",
+                        case.name
+                    );
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert_eq!((found + refused, refused), (539, 7));
+}
+
+#[test]
+fn every_recorded_definition_is_rendered_whole() {
+    let mut rendered = 0;
+    for case in cases() {
+        let expected = case.expected().unwrap().unwrap();
+        for_each_definition(&expected, &mut |recorded| {
+            let definition = Definition::from(definition_of(recorded));
+            let got = render::definition(&definition).unwrap();
+            assert_eq!(got["terminal"], recorded["terminal"], "{}", case.name);
+            let ops = got["ops"].as_array().unwrap().iter().map(|op| &op["digest"]);
+            let want = recorded["ops"].as_array().unwrap().iter().map(|op| &op["digest"]);
+            assert!(ops.eq(want), "{}", case.name);
+            rendered += 1;
+        });
+    }
+    assert!(rendered > 1400, "{rendered}");
 }
