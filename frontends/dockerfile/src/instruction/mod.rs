@@ -6,15 +6,26 @@
 
 mod files;
 mod mount;
+mod read;
 mod run;
 mod words;
 
 pub use files::{Add, Copy, InlineFile, Sources};
-pub use mount::{Mount, MountKind, Sharing};
+pub use mount::{Mount, MountFlag, MountKind, Sharing};
 pub use run::{CommandLine, Device, Heredoc, Network, Run, Security};
 pub use words::{ArgDefinition, From, Healthcheck, Pair};
 
 use crate::lines::Lines;
+
+/// Which language is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// The stable language.
+    #[default]
+    Mainline,
+    /// The stable language and what is tried out: `RUN --device`.
+    Labs,
+}
 
 /// One line of a Dockerfile (with its continuations and heredocs), understood.
 #[derive(Clone, Debug)]
@@ -52,7 +63,7 @@ pub enum Command {
     Cmd(CommandLine),
     /// `COPY`: files of the context, of stages and of images.
     Copy(Copy),
-    /// `ENTRYPOINT`: the program of the image. An empty list is told from none: see [`CommandLine`].
+    /// `ENTRYPOINT`: the program of the image.
     Entrypoint(CommandLine),
     /// `ENV`: variables of the image.
     Env(Vec<Pair>),
