@@ -5,8 +5,8 @@
 use async_trait::async_trait;
 use kiln_sdk::document::{Diagnostic, Source};
 use kiln_sdk::frontend::{
-    BaseImage, Bridge, BuildResult, Frontend, FrontendError, PlatformResults, Ref, Solve, Warning,
-    base_image, keys, load_definition_file,
+    BaseImage, Bridge, BuildResult, Contexts, Frontend, FrontendError, PlatformResults, Ref,
+    Settings, Solve, Warning, base_image, keys,
 };
 use kiln_sdk::llb::Marshal;
 use kiln_sdk::oci::Platform;
@@ -31,7 +31,10 @@ pub struct Mockerfile;
 #[async_trait]
 impl Frontend for Mockerfile {
     async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
-        let source = load_definition_file(bridge, NAMES).await?.source;
+        let settings = Settings::read(bridge.info())?;
+        let contexts = Contexts::new(bridge, &settings);
+        let file = contexts.definition_file(NAMES, "Mockerfile").await?;
+        let source = file.source()?;
         let options = &bridge.info().options;
         let choices = Choices::read(options)?;
         let (plan, warnings) = Plan::read(&source)

@@ -395,23 +395,6 @@ images:
           "created": "1970-01-02T00:00:00Z",
           "architecture": "amd64",
           "os": "linux",
-          "config": {
-            "User": "1000",
-            "Env": [
-              "PATH=/bin",
-              "LANG=de",
-              "EXTRA=1"
-            ],
-            "Entrypoint": [
-              "/app"
-            ],
-            "WorkingDir": "/srv/app",
-            "Labels": {
-              "a": "1",
-              "b": "3",
-              "base": "yes"
-            }
-          },
           "rootfs": {
             "type": "layers",
             "diff_ids": []
@@ -430,7 +413,24 @@ images:
               "created_by": "RUN /bin/sh -c true",
               "comment": "mockerfile.v0"
             }
-          ]
+          ],
+          "config": {
+            "User": "1000",
+            "Env": [
+              "PATH=/bin",
+              "LANG=de",
+              "EXTRA=1"
+            ],
+            "Entrypoint": [
+              "/app"
+            ],
+            "WorkingDir": "/srv/app",
+            "Labels": {
+              "a": "1",
+              "b": "3",
+              "base": "yes"
+            }
+          }
         }"#]]
     .assert_eq(&serde_json::to_string_pretty(&config).unwrap());
 }

@@ -24,7 +24,7 @@ impl FrontendError {
     /// The frontend has no answer to this sub-request (`errdefs.Subrequest`).
     pub fn unsupported_request(name: &str) -> Self {
         let message = format!("unsupported request {name}");
-        let status = RichStatus::new(Code::Unimplemented, message);
+        let status = RichStatus::new(Code::Unknown, message);
         Self(status.with(Detail::Subrequest(name.to_owned())))
     }
 
@@ -57,6 +57,13 @@ impl FrontendError {
     #[must_use]
     pub fn context(mut self, what: impl std::fmt::Display) -> Self {
         self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
+    /// Adds what the user may do, in parentheses.
+    #[must_use]
+    pub fn hint(mut self, what: impl std::fmt::Display) -> Self {
+        self.0.message = format!("{} ({what})", self.0.message);
         self
     }
 
@@ -94,7 +101,7 @@ fn source_info(source: &Source) -> pb::SourceInfo {
 }
 
 /// A span as the wire has it: lines from 1, characters from 0.
-fn range(source: &Source, span: kiln_document::Span) -> pb::Range {
+pub(crate) fn range(source: &Source, span: kiln_document::Span) -> pb::Range {
     let position = |offset: usize| {
         let position = source.position(offset);
         let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);

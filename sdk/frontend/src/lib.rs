@@ -8,13 +8,13 @@
 
 mod attestation;
 mod bridge;
+mod contexts;
 mod convert;
 mod error;
 mod frontend;
 pub mod grpc;
 pub mod guest;
 mod image;
-mod load;
 mod options;
 mod relay;
 mod result;
@@ -27,10 +27,17 @@ pub use bridge::{
     Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
     Worker,
 };
+pub use contexts::{
+    Contexts, DefinitionFile, FollowPaths, GitRef, GitRefError, IgnoreFile, LoadedContext,
+    MainContext, NamedContext, NamedRequest, QueryError,
+};
 pub use error::FrontendError;
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
-pub use load::{DefinitionFile, load_definition_file};
-pub use options::{NoCache, OptionError, Options};
+pub use options::{
+    AttestError, Attests, CpuSetError, FieldsError, HostsError, NoCache, NumberError, OptionError,
+    Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, boolean,
+    check_cpu_set, fields, quoted, size_bytes, ulimit,
+};
 pub use relay::lend;
 pub use result::{BuildResult, PlatformEntry, PlatformResults, Refs, keys};

@@ -1,10 +1,25 @@
 //! The options of a build, typed, from both spellings users know: `docker build`'s and `buildctl`'s.
 //!
-//! Options arrive as one map of strings; each accessor reads its own keys and says what is wrong.
+//! Options arrive as one map of strings. [`Settings`] reads all of them; each accessor of
+//! [`Options`] reads its own keys and says what is wrong.
+
+mod attests;
+mod fields;
+mod limits;
+mod settings;
+mod sizes;
+mod words;
 
 use std::collections::BTreeMap;
 
 use kiln_oci::Platform;
+
+pub use attests::{AttestError, Attests, SbomScanner};
+pub use fields::{FieldsError, fields};
+pub use limits::{CpuSetError, ResourceError, UlimitError, check_cpu_set, ulimit};
+pub use settings::{HostsError, Settings, SettingsError};
+pub use sizes::{SizeError, size_bytes};
+pub use words::{NumberError, boolean, quoted};
 
 /// The options of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,9 +38,10 @@ pub struct OptionError {
 }
 
 /// Which steps must run although the cache has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NoCache {
     /// None.
+    #[default]
     None,
     /// All.
     All,
@@ -48,6 +64,11 @@ impl Options {
     /// The value of an option, as it came.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+
+    /// The value of an option, unless it is empty.
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        self.get(key).filter(|value| !value.is_empty())
     }
 
     /// The name of the file to build (`filename`).
@@ -114,9 +135,7 @@ impl Options {
         match self.get("no-cache") {
             None => NoCache::None,
             Some("") => NoCache::All,
-            Some(list) => {
-                NoCache::Only(list.split(',').map(|name| name.trim().to_owned()).collect())
-            }
+            Some(list) => NoCache::Only(list.split(',').map(str::to_owned).collect()),
         }
     }
 
@@ -150,7 +169,10 @@ impl Options {
         }
     }
 
-    fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn with_prefix<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0
             .iter()
             .filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value.as_str())))

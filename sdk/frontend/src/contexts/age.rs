@@ -1,0 +1,97 @@
+//! How old a source is: the time of its commit, or of the file behind its URL.
+//!
+//! This is what `SOURCE_DATE_EPOCH=context` and names of contexts stand for.
+
+use kiln_llb::{Constraints, Definition, State};
+use kiln_wire::pb;
+
+use super::{Contexts, archive, marshal};
+use crate::{FrontendError, SourceRequest};
+
+impl Contexts<'_> {
+    /// When a source was changed last, in seconds since 1970. Nothing if the state is not just one
+    /// git repository or file behind a URL, or if nobody knows.
+    ///
+    /// `log_name` is the name of the vertex that shows the question.
+    ///
+    /// # Errors
+    ///
+    /// The daemon's, or that a commit is malformed.
+    pub async fn age(&self, state: &State, log_name: &str) -> Result<Option<i64>, FrontendError> {
+        let definition = marshal(self.bridge.info(), state)?;
+        let Some(source) = only_source(&definition)? else { return Ok(None) };
+        let request = SourceRequest {
+            log_name: log_name.to_owned(),
+            git_object: source.identifier.starts_with("git://"),
+            ..SourceRequest::default()
+        };
+        let meta = self.bridge.resolve_source(source.clone(), request).await?;
+        if let Some(git) = meta.git.filter(|git| !git.commit_object.is_empty()) {
+            return commit_time(&git.commit_object).map(Some);
+        }
+        if let Some(time) = meta.http.and_then(|http| http.last_modified) {
+            return Ok(Some(time.seconds));
+        }
+        let url = ["http://", "https://"].iter().any(|s| source.identifier.starts_with(s));
+        let file = source.attrs.get("http.filename").filter(|file| url && !file.is_empty());
+        match file.cloned() {
+            Some(file) => self.age_of_archive(source, &file).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn age_of_archive(
+        &self,
+        source: pb::SourceOp,
+        file: &str,
+    ) -> Result<Option<i64>, FrontendError> {
+        let http = kiln_llb::Http {
+            filename: file.to_owned(),
+            checksum: source.attrs.get("http.checksum").and_then(|text| text.parse().ok()),
+            constraints: Constraints::default(),
+            ..kiln_llb::Http::default()
+        };
+        let state = State::http(&source.identifier, http);
+        let definition = marshal(self.bridge.info(), &state)?;
+        let Some(found) = self.load(&definition, false).await? else { return Ok(None) };
+        let bytes = self.bridge.read_file(&found, file, None).await?;
+        Ok(archive::youngest(&bytes))
+    }
+}
+
+/// The source of a graph that has just one.
+fn only_source(definition: &Definition) -> Result<Option<pb::SourceOp>, FrontendError> {
+    let mut found = None;
+    for op in definition.ops() {
+        let (_, op) = op.map_err(|error| FrontendError::unknown(error.to_string()))?;
+        if let Some(pb::op::Op::Source(source)) = op.op
+            && found.replace(source).is_some()
+        {
+            return Ok(None);
+        }
+    }
+    Ok(found)
+}
+
+/// When a commit was committed, in seconds since 1970.
+fn commit_time(object: &[u8]) -> Result<i64, FrontendError> {
+    let text = String::from_utf8_lossy(object);
+    let headers = text.lines().take_while(|line| !line.is_empty());
+    let line = headers.filter_map(|line| line.strip_prefix("committer ")).next();
+    let missing = || FrontendError::unknown("invalid commit object: missing committer header");
+    // `Name <address> seconds zone`
+    let seconds = line.ok_or_else(missing)?.rsplit(' ').nth(1);
+    seconds.and_then(|seconds| seconds.parse().ok()).ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_tells_when_it_was_committed() {
+        let commit = b"tree 1\nauthor A <a@b> 5 +0000\ncommitter B C <b@c> 1700000000 -0700\n\nx\n";
+        assert_eq!(commit_time(commit).unwrap(), 1_700_000_000);
+        assert!(commit_time(b"tree 1\n\ncommitter B <b> 5 +0000\n").is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! The user's file: its text, and all that is needed to point into it.
+
+use bytes::Bytes;
+use kiln_document::{Diagnostic, Source};
+use kiln_llb::{Definition, SourceFile, SourceMap, State};
+use kiln_wire::pb;
+
+use crate::error::range;
+use crate::{FrontendError, Warning};
+
+/// The user's file.
+#[derive(Clone, Debug)]
+pub struct DefinitionFile {
+    /// Its name.
+    pub name: String,
+    /// Its language.
+    pub language: String,
+    /// Its bytes.
+    pub data: Bytes,
+    /// The file as LLB points at it, with the graph that loads it.
+    pub source_map: SourceMap,
+    /// The digest of the vertex that loads it, to which warnings belong.
+    pub vertex: String,
+    definition: Definition,
+}
+
+impl DefinitionFile {
+    /// A file that a graph loads.
+    pub(super) fn new(
+        name: String,
+        language: &str,
+        data: Bytes,
+        definition: Definition,
+    ) -> Result<Self, FrontendError> {
+        let unfit = |error: &dyn std::fmt::Display| FrontendError::internal(error.to_string());
+        let head = definition.head().map_err(|error| unfit(&error))?;
+        let vertex = head.map(|(digest, _)| digest).unwrap_or_default();
+        // The state is made of the definition, so that the file refers to the load as it was done,
+        // whatever is assumed where the file is pointed at.
+        let state = match definition.is_empty() {
+            true => None,
+            false => Some(State::from_definition(&definition).map_err(|error| unfit(&error))?),
+        };
+        let source_map = SourceMap::from(SourceFile {
+            filename: name.clone(),
+            language: language.to_owned(),
+            data: data.to_vec(),
+            state,
+        });
+        Ok(Self { name, language: language.to_owned(), data, source_map, vertex, definition })
+    }
+
+    /// The file as a text to parse.
+    ///
+    /// # Errors
+    ///
+    /// If it is not UTF-8.
+    pub fn source(&self) -> Result<Source, FrontendError> {
+        Source::from_bytes(self.name.as_str(), &self.data).map_err(|diagnostic| {
+            FrontendError::invalid(format!("{}: {}", self.name, diagnostic.message))
+        })
+    }
+
+    /// The file as errors and warnings carry it.
+    pub fn info(&self) -> pb::SourceInfo {
+        pb::SourceInfo {
+            filename: self.name.clone(),
+            data: self.data.clone(),
+            definition: Some(self.definition.clone().into()),
+            language: self.language.clone(),
+        }
+    }
+
+    /// A warning about some lines of the file.
+    pub fn warning(&self, short: impl Into<String>, ranges: Vec<pb::Range>) -> Warning {
+        Warning {
+            vertex: self.vertex.clone(),
+            level: 1,
+            short: short.into(),
+            info: Some(self.info()),
+            ranges,
+            ..Warning::default()
+        }
+    }
+
+    /// A diagnostic as a warning, drawn as it is on a terminal.
+    pub fn warning_of(&self, source: &Source, diagnostic: &Diagnostic) -> Warning {
+        let ranges = diagnostic.span.map(|span| range(source, span)).into_iter().collect();
+        let detail = diagnostic.render(source).lines().map(str::to_owned).collect();
+        Warning { detail, ..self.warning(diagnostic.summary(source), ranges) }
+    }
+}
