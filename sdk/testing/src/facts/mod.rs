@@ -15,6 +15,8 @@ use kiln_wire::pb::op::Op as Kind;
 use crate::steps::{Step, StepInput, Steps};
 use crate::words::{cut, inline, word};
 
+pub(crate) use source::{kind as source_kind, values as attribute_values};
+
 /// How many characters a name made from an op may have.
 const MAX_NAME: usize = 80;
 
