@@ -69,7 +69,7 @@ fn every_recorded_op_is_rendered_as_it_was_recorded() {
             });
         }
     }
-    assert!(rendered > 5000, "{rendered} ops");
+    assert!(rendered > 4600, "{rendered} ops");
 }
 
 #[test]
@@ -77,6 +77,9 @@ fn whole_definitions_are_rendered_as_they_were_recorded() {
     let mut rendered = 0;
     for entry in std::fs::read_dir(folder("llb")).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "json") {
+            continue;
+        }
         let recorded: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let Some(bytes) = recorded.get("definition_base64") else { continue };
         let bytes = STANDARD.decode(bytes.as_str().unwrap()).unwrap();
@@ -125,7 +128,7 @@ fn the_stubs_give_every_recorded_build_the_files_it_read() {
             }
         }
     }
-    assert!(read > 620 && missing > 500, "{read} read, {missing} missing");
+    assert!(read > 600 && missing > 1000, "{read} read, {missing} missing");
 }
 
 #[test]
@@ -139,7 +142,8 @@ fn the_stubs_answer_every_recorded_question_about_images_and_sources() {
             let answer = if asked["kind"] == "source" {
                 let source = pb::SourceOp { identifier: text("identifier"), ..Default::default() };
                 block_on(bridge.resolve_source(source, SourceRequest::default())).map(|meta| {
-                    assert!(meta.git.is_some() != meta.http.is_some(), "{}", case.name);
+                    let known = meta.git.is_some() || meta.http.is_some();
+                    assert_eq!(known, !text("identifier").starts_with("local:"), "{}", case.name);
                 })
             } else {
                 let store_id = asked["store"]["store_id"].as_str().map(str::to_owned);
@@ -152,7 +156,7 @@ fn the_stubs_answer_every_recorded_question_about_images_and_sources() {
                     ..Default::default()
                 };
                 block_on(bridge.resolve_image(&text("ref"), request)).map(|image| {
-                    assert!(image.non_image.is_some() != !image.config.is_empty());
+                    assert_ne!(image.non_image.is_some(), !image.config.is_empty());
                 })
             };
             match answer {
