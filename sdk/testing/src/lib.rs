@@ -21,9 +21,12 @@ mod compare;
 mod steps;
 pub mod text;
 
+mod snapshot;
+
 pub mod determinism;
 pub mod difference;
 pub mod lint;
+pub mod simulate;
 
 mod facts;
 mod words;
@@ -41,6 +44,13 @@ pub use fixture::{
 };
 pub use lint::{Finding, LintOptions, Rule, Severity, lint};
 pub use replay::{replay, replay_blocking, replay_fixture};
+pub use simulate::{
+    Edit, Files, Outcome, Reason, Simulated, SimulatedStep, World, simulate, simulate_change,
+};
+pub use snapshot::snapshot;
 pub use steps::{Place, Step, StepInput, Steps, StepsError};
 pub use text::{Text, text};
 pub use wait::block_on;
+
+/// The snapshot tests that go with [`snapshot()`], so that a test needs no further dependency.
+pub use insta;
