@@ -3,10 +3,12 @@
 //! A value is checked twice: what needs no variables as soon as it is met, all of it when the
 //! command is lowered. Both times the first mistake counts, in the order of the fields.
 
+use kiln_sdk::frontend;
+
 use crate::mistake::Mistake;
 use crate::quoting::quote;
 use crate::suggest;
-use crate::values::{fields, parse_bool, parse_size, parse_uint};
+use crate::values::parse_uint;
 
 /// A value of `--mount` as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +127,7 @@ impl MountFlag {
 }
 
 fn split(text: &str) -> Result<Vec<String>, String> {
-    fields(text).map_err(|error| format!("failed to parse csv mounts: {error}"))
+    frontend::fields(text).map_err(|error| format!("failed to parse csv mounts: {error}"))
 }
 
 /// A mount of which not all fields were read.
@@ -167,7 +169,7 @@ impl Draft {
             }
             "size" => {
                 self.only(key, &[MountKind::Tmpfs])?;
-                self.mount.size_bytes = parse_size(&value).map_err(|_| invalid(key, &value))?;
+                self.mount.size_bytes = frontend::size_bytes(&value).map_err(|_| invalid(key, &value))?;
             }
             "id" => mount.id = value,
             "sharing" => mount.sharing = Some(Sharing::parse(&value)?),
@@ -275,7 +277,7 @@ impl Sharing {
 }
 
 fn boolean(key: &str, value: &str) -> Result<bool, String> {
-    parse_bool(value).map_err(|_| invalid(key, value))
+    frontend::boolean(value).ok_or_else(|| invalid(key, value))
 }
 
 fn invalid(key: &str, value: &str) -> String {

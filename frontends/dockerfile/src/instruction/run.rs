@@ -1,12 +1,13 @@
 //! `RUN` and the command lines it shares with `CMD` and `ENTRYPOINT`.
 
+use kiln_sdk::frontend;
+
 use super::Channel;
 use super::mount::MountFlag;
 use super::read::Request;
 use crate::flags::{Flags, Takes};
 use crate::quoting::quote;
 use crate::suggest;
-use crate::values::{fields, parse_bool};
 
 /// A command in shell form or exec form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,8 +156,8 @@ impl Security {
 impl Device {
     /// Reads a device: fields with commas between them, of which one without a known key is the name.
     fn parse(text: &str) -> Result<Self, String> {
-        let fields =
-            fields(text).map_err(|error| format!("failed to parse csv devices: {error}"))?;
+        let fields = frontend::fields(text)
+            .map_err(|error| format!("failed to parse csv devices: {error}"))?;
         let mut device = Self::default();
         for field in fields {
             let (key, value) = match field.split_once('=') {
@@ -166,8 +167,8 @@ impl Device {
             match (key.as_str(), value) {
                 ("required", None) => device.required = true,
                 ("required", Some(value)) => {
-                    device.required = parse_bool(value)
-                        .map_err(|_| format!("invalid value for {key}: {value}"))?;
+                    device.required = frontend::boolean(value)
+                        .ok_or_else(|| format!("invalid value for {key}: {value}"))?;
                 }
                 ("name", Some(value)) if device.name.is_empty() => device.name = value.to_owned(),
                 ("name", Some(_)) => {

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use super::rules::Rule;
 use crate::mistake::Mistake;
 use crate::quoting::quote;
-use crate::values::parse_bool;
 
 /// Which rules apply, and whether a breach ends the build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,9 +52,12 @@ impl LintConfig {
             ("experimental", "all") => self.experimental_all = true,
             ("experimental", _) => self.experimental = names(),
             ("error", _) => {
-                self.error = parse_bool(value).map_err(|error| {
-                    Mistake::new(error)
-                        .context(format!("failed to parse check option {}", quote(part)))
+                self.error = kiln_sdk::frontend::boolean(value).ok_or_else(|| {
+                    Mistake::new(format!(
+                        "failed to parse check option {}: strconv.ParseBool: parsing {}: invalid syntax",
+                        quote(part),
+                        quote(value)
+                    ))
                 })?;
             }
             _ => return Err(invalid(key)),

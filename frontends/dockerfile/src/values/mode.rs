@@ -31,8 +31,12 @@ impl FileMode {
         }
     }
 
-    /// Reads a mode of up to 32 bits; the errors are those of number and syntax.
-    fn read(text: &str) -> Result<Self, String> {
+    /// Reads a mode of up to 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// The reference's text beneath: that of the number, or of the syntax.
+    pub fn read(text: &str) -> Result<Self, String> {
         if let Ok(bits) = parse_uint(text, 8, 32) {
             return Ok(Self::Octal(u32::try_from(bits).unwrap_or(u32::MAX)));
         }

@@ -1,0 +1,93 @@
+//! Checks of the whole file that need no variable to be known.
+
+use std::collections::BTreeSet;
+
+use super::{Breach, Linter};
+use crate::lines::Lines;
+use crate::stages::Stage;
+
+/// Names that mean something else where a stage is named.
+const RESERVED: [&str; 2] = ["context", "scratch"];
+
+/// Words of a variable's name that speak of a secret.
+const SECRET: [&str; 10] = [
+    "apikey",
+    "auth",
+    "credential",
+    "credentials",
+    "key",
+    "password",
+    "pword",
+    "passwd",
+    "secret",
+    "token",
+];
+
+/// Words of a variable's name that say that it is none after all.
+const PUBLIC: [&str; 3] = ["public", "file", "version"];
+
+/// No comment may change what is told of the file as a whole.
+const NO_COMMENTS: [&str; 0] = [];
+
+/// Stages should have names of their own.
+pub fn stage_names(stages: &[Stage], linter: &mut Linter) {
+    let mut taken = BTreeSet::new();
+    for stage in stages {
+        let Some(name) = &stage.from.name else { continue };
+        if RESERVED.contains(&name.as_str()) {
+            let breach = Breach::ReservedStageName { stage: name.clone() };
+            linter.report(&NO_COMMENTS, stage.from.lines, &breach);
+        }
+        if !taken.insert(name) {
+            let breach = Breach::DuplicateStageName { stage: name.clone() };
+            linter.report(&NO_COMMENTS, stage.from.lines, &breach);
+        }
+    }
+}
+
+/// Instructions should be written in the case of most; of equally many, in upper case.
+pub fn instruction_casing(stages: &[Stage], linter: &mut Linter) {
+    let (mut lower, mut upper) = (0_usize, 0_usize);
+    for (name, _) in keywords(stages) {
+        if is_lower(name) {
+            lower += 1;
+        } else if is_upper(name) {
+            upper += 1;
+        }
+    }
+    let majority = if lower > upper { "lowercase" } else { "uppercase" };
+    for (name, lines) in keywords(stages) {
+        let fits = if lower > upper { is_lower(name) } else { is_upper(name) };
+        if !fits {
+            let breach =
+                Breach::ConsistentInstructionCasing { instruction: name.to_owned(), majority };
+            linter.report(&NO_COMMENTS, lines, &breach);
+        }
+    }
+}
+
+fn keywords(stages: &[Stage]) -> impl Iterator<Item = (&str, Lines)> {
+    stages.iter().flat_map(|stage| {
+        let instructions = stage.instructions.iter();
+        std::iter::once((stage.from.keyword.as_str(), stage.from.lines))
+            .chain(instructions.map(|each| (each.name.as_str(), each.lines)))
+    })
+}
+
+// Names of instructions are plain letters.
+fn is_lower(name: &str) -> bool {
+    !name.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+fn is_upper(name: &str) -> bool {
+    !name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+/// Whether the name of a variable, between underscores, has a word that speaks of a secret and none
+/// that denies it.
+pub fn is_secret(name: &str) -> bool {
+    let has = |list: &[&str]| {
+        name.split('_').any(|word| list.iter().any(|known| known.eq_ignore_ascii_case(word)))
+    };
+    has(&SECRET) && !has(&PUBLIC)
+}
