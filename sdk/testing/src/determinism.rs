@@ -203,11 +203,11 @@ pub fn explained(before: &Definition, now: &Definition) -> Option<String> {
     let mut out = String::new();
     hidden(&old, &new, &mut out);
     said(&old, &new, &mut out);
-    if before.source != now.source {
-        let text = Text::default();
-        let shown = text.of(&old) != text.of(&new);
-        let what = if shown { "places" } else { "the source files, or which steps they list," };
-        out.push_str(&format!("{what} in the user's files are different\n"));
+    if text_of(&old) != text_of(&new) {
+        out.push_str("places in the user's files are different\n");
+    }
+    if before.source != now.source && out.is_empty() {
+        out.push_str("source files, or the steps that are listed with them, are different\n");
     }
     if before.def != now.def && out.is_empty() {
         out.push_str("the steps are the same, but written in another order\n");
@@ -216,6 +216,10 @@ pub fn explained(before: &Definition, now: &Definition) -> Option<String> {
         out.push_str("only bytes that say nothing are different\n");
     }
     Some(out)
+}
+
+fn text_of(steps: &Steps) -> String {
+    Text::default().of(steps)
 }
 
 /// Attributes and the like that the text leaves out.

@@ -1,6 +1,9 @@
 //! What this crate makes of finished graphs, told with small ones.
 
+mod determinism;
 mod difference;
+mod lint;
+mod simulate;
 mod text;
 
 use kiln_llb::{Constraints, Definition, Exec, Marshal, SourceMap, SourceRange, State};

@@ -2,10 +2,9 @@
 
 use expect_test::{Expect, expect};
 use kiln_llb::{
-    Action, Copy, Definition, Exec, Git, Http, Local, Marshal, Mkdir, Mkfile, Mount, Owner, Secret,
-    Sharing, Ssh, State,
+    Action, Copy, Definition, Exec, Git, Http, Local, Mkdir, Mkfile, Mount, Owner, Secret, Sharing,
+    Ssh, State,
 };
-use kiln_oci::Platform;
 use kiln_testing::Text;
 use kiln_wire::pb;
 use proptest::prelude::*;
