@@ -63,7 +63,7 @@ impl Frontend for Mockerfile {
             });
             let file_system = solve(bridge, &made, &platform).await?;
             base_configs.extend(base.map(|base| (platform.clone(), base.config)));
-            results.push(platform, file_system, made.config);
+            results.push(platform, file_system, &made.config);
         }
         let mut result = results.finish();
         for (platform, config) in base_configs {

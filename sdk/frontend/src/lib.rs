@@ -8,6 +8,7 @@
 
 mod attestation;
 mod bridge;
+mod compose;
 mod contexts;
 mod convert;
 mod error;
@@ -16,7 +17,10 @@ pub mod grpc;
 pub mod guest;
 mod image;
 mod options;
+mod platforms;
+pub mod protobuf_json;
 mod relay;
+pub mod requests;
 mod result;
 pub mod serve;
 pub mod service;
@@ -27,6 +31,7 @@ pub use bridge::{
     Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
     Worker,
 };
+pub use compose::{Call, Called, forward, state_of};
 pub use contexts::{
     Contexts, DefinitionFile, FollowPaths, GitRef, GitRefError, IgnoreFile, LoadedContext,
     MainContext, NamedContext, NamedRequest, QueryError,
@@ -39,5 +44,6 @@ pub use options::{
     Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, boolean,
     check_cpu_set, fields, quoted, size_bytes, ulimit,
 };
+pub use platforms::{Made, MadeGraph, TargetPlatform, build_platforms};
 pub use relay::lend;
 pub use result::{BuildResult, PlatformEntry, PlatformResults, Refs, keys};

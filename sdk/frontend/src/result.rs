@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kiln_oci::{ImageConfig, Platform};
 use serde::{Deserialize, Serialize};
 
-use crate::Attestation;
+use crate::{Attestation, Made};
 
 /// Metadata keys that exporters read.
 pub mod keys {
@@ -159,8 +159,17 @@ struct PlatformList {
 /// Puts the results of several platforms together.
 #[derive(Debug)]
 pub struct PlatformResults<R> {
-    entries: Vec<(Platform, Option<R>, ImageConfig)>,
+    entries: Vec<Entry<R>>,
     multi: bool,
+}
+
+#[derive(Debug)]
+struct Entry<R> {
+    platform: Platform,
+    file_system: Option<R>,
+    config: Bytes,
+    base_config: Option<Bytes>,
+    epoch: Option<i64>,
 }
 
 impl<R> PlatformResults<R> {
@@ -170,8 +179,16 @@ impl<R> PlatformResults<R> {
     }
 
     /// Adds the file system and the image config of one platform.
-    pub fn push(&mut self, platform: Platform, file_system: Option<R>, config: ImageConfig) {
-        self.entries.push((platform, file_system, config));
+    pub fn push(&mut self, platform: Platform, file_system: Option<R>, config: &ImageConfig) {
+        let config = config.to_json().into();
+        let entry = Entry { platform, file_system, config, base_config: None, epoch: None };
+        self.entries.push(entry);
+    }
+
+    /// Adds the file system of one platform, and all that was made with it.
+    pub(crate) fn add(&mut self, platform: Platform, file_system: Option<R>, made: Made) {
+        let Made { config, base_config, epoch, .. } = made;
+        self.entries.push(Entry { platform, file_system, config, base_config, epoch });
     }
 
     /// The whole result, with `refs.platforms` and one config per platform.
@@ -180,19 +197,22 @@ impl<R> PlatformResults<R> {
         let mut platforms = Vec::new();
         let mut refs = BTreeMap::new();
         let single = !self.multi && self.entries.len() == 1;
-        for (platform, file_system, config) in self.entries {
+        for entry in self.entries {
+            let platform = entry.platform.normalized();
             let id = platform.format_all();
-            // A config is made of strings and numbers, so it can always be written.
-            let json = Bytes::from(serde_json::to_vec(&config).unwrap_or_default());
-            let key = if single {
-                keys::IMAGE_CONFIG.to_owned()
-            } else {
-                format!("{}/{id}", keys::IMAGE_CONFIG)
+            let mut add = |key: &str, value: Option<Bytes>| {
+                let Some(value) = value else { return };
+                let key = if single { key.to_owned() } else { format!("{key}/{id}") };
+                metadata.insert(key, value);
             };
-            metadata.insert(key, json);
+            let platform = with_windows_version(platform, &entry.config);
+            add(keys::IMAGE_CONFIG, Some(entry.config));
+            add(keys::BASE_CONFIG, entry.base_config);
+            add(keys::SOURCE_DATE_EPOCH, entry.epoch.map(|epoch| epoch.to_string().into()));
             platforms.push(PlatformEntry { id: id.clone(), platform });
-            refs.insert(id, file_system);
+            refs.insert(id, entry.file_system);
         }
+        // A list of platforms is made of texts, so it can always be written.
         let list = serde_json::to_vec(&PlatformList { platforms }).unwrap_or_default();
         metadata.insert(keys::PLATFORMS.to_owned(), list.into());
         let refs = match (single, refs) {
@@ -201,4 +221,21 @@ impl<R> PlatformResults<R> {
         };
         BuildResult { refs, metadata, attestations: BTreeMap::new() }
     }
+}
+
+/// A Windows platform with the version that its image says it is for: such images run nowhere else.
+fn with_windows_version(mut platform: Platform, config: &[u8]) -> Platform {
+    if platform.os != "windows" {
+        return platform;
+    }
+    let config = serde_json::from_slice::<ImageConfig>(config).unwrap_or_default();
+    if config.platform.os == platform.os {
+        if platform.os_version.is_empty() {
+            platform.os_version = config.platform.os_version;
+        }
+        if platform.os_features.is_empty() {
+            platform.os_features = config.platform.os_features;
+        }
+    }
+    platform.normalized()
 }
