@@ -7,15 +7,20 @@ mod build;
 mod debug;
 mod frontend;
 mod global;
+mod llb;
 mod spelling;
 #[cfg(test)]
 mod tests;
 mod usage;
 
 pub(crate) use build::BuildArgs;
-pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, WorkersArgs};
-pub(crate) use frontend::{FrontendCommand, PackArgs};
+pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, LlbArgs, WorkersArgs};
+pub(crate) use frontend::{
+    AskArgs, ConformArgs, DevArgs, FrontendCommand, GraphArgs, NewArgs, PackArgs, ProjectArgs,
+    PushArgs, ReplayArgs, SnapshotArgs, TestArgs,
+};
 pub(crate) use global::{ExecutorChoice, Global, LogFormat};
+pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use spelling::{Program, normalize};
 pub(crate) use usage::{DuArgs, Format, PruneArgs};
 
@@ -61,10 +66,13 @@ impl Command {
     pub(crate) fn needs_daemon(&self) -> bool {
         match self {
             Self::Build(_) | Self::Du(_) | Self::Prune(_) | Self::DialStdio => true,
-            Self::Debug(command) => !matches!(command, DebugCommand::DumpLlb(_)),
+            Self::Debug(command) => {
+                !matches!(command, DebugCommand::DumpLlb(_) | DebugCommand::Llb(_))
+            }
             Self::Frontend(FrontendCommand::Pack(args)) => {
                 PackTarget::parse(&args.output, false) == Ok(PackTarget::Store)
             }
+            Self::Frontend(_) => false,
         }
     }
 }

@@ -273,13 +273,14 @@ impl Place {
 }
 
 /// The frontend whose build file's name is in the name: `Dockerfile.dev`, `web.Dockerfile`.
-fn frontend_for(file: &Path) -> Option<&'static str> {
+pub(crate) fn frontend_for(file: &Path) -> Option<&'static str> {
     let name = file.file_name()?.to_string_lossy().to_lowercase();
     let stem = |known: &str| known.split('.').next().unwrap_or(known).to_lowercase();
     BUILD_FILES.iter().find(|(known, _)| name.contains(&stem(known))).map(|(_, frontend)| *frontend)
 }
 
-fn directory_of(file: &Path) -> PathBuf {
+/// The directory a file lies in.
+pub(crate) fn directory_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),

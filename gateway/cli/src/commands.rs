@@ -8,14 +8,15 @@ mod context;
 mod debug;
 mod dial_stdio;
 mod du;
-mod pack;
+mod frontend;
 mod prune;
+mod signals;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use context::Context;
 
-use crate::args::{Command, FrontendCommand};
+use crate::args::Command;
 
 /// Does one command.
 ///
@@ -28,7 +29,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Du(args) => du::run(context, args).await,
         Command::Prune(args) => prune::run(context, args).await,
         Command::Debug(command) => debug::run(context, command).await,
-        Command::Frontend(FrontendCommand::Pack(args)) => pack::run(context, args).await,
+        Command::Frontend(command) => frontend::run(context, command).await,
         Command::DialStdio => dial_stdio::run(context).await,
     }
 }

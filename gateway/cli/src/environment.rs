@@ -64,6 +64,13 @@ impl Environment {
         std::env::split_paths(self.get("KILN_PLUGIN_PATH").unwrap_or_default()).chain(own).collect()
     }
 
+    /// Directories with programs: those with plugins, and the search path.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = PathBuf> {
+        let path = self.get("PATH").unwrap_or_default();
+        let path: Vec<PathBuf> = std::env::split_paths(path).collect();
+        self.plugin_path().into_iter().chain(path)
+    }
+
     /// What programs of the daemon get: the search path and proxies.
     pub(crate) fn host_env(&self) -> Vec<(String, String)> {
         kiln_daemon::HOST_VARIABLES

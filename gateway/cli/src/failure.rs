@@ -4,9 +4,38 @@
 //! the mistake is, those lines are shown first, with marks; then one line with the whole story.
 
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
 use kiln_client::SolveError;
 use kiln_wire::status::{RichStatus, Source};
+
+/// The exit code of commands that tell a bad answer from a bad question.
+const UNUSABLE: u8 = 2;
+
+/// What was to be judged cannot be: the question is wrong, not the answer.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Unusable(anyhow::Error);
+
+impl Unusable {
+    /// Because of this.
+    pub(crate) fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(error.into())
+    }
+
+    /// Because of what happened.
+    pub(crate) fn of(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The exit code for an error.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Unusable>() {
+        Some(_) => ExitCode::from(UNUSABLE),
+        None => ExitCode::FAILURE,
+    }
+}
 
 /// Lines shown around the marked ones.
 const PADDING: usize = 4;

@@ -1,6 +1,7 @@
 //! kiln: the command line, and the daemon it embeds.
 //!
-//! Arguments and the environment come in, an exit code goes out: 0 if the command was done, 1 if not.
+//! Arguments and the environment come in, an exit code goes out: 0 if the command was done, 1 if not
+//! (2 if it could not even begin, where that makes a difference).
 //! `main` is a list of steps in the order the system wants them; the rooms below are pure but for
 //! `commands`, `connect`, `embedded` and `progress::watch`.
 
@@ -19,13 +20,18 @@ mod options;
 mod output;
 mod pack;
 mod progress;
+mod project;
+mod question;
+mod samples;
+mod seat;
 mod solve_request;
 mod source_policy;
+mod template;
 mod usage;
+mod watch;
 mod workers;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -35,6 +41,7 @@ use args::{Cli, Command, Global, LogFormat, Program, normalize};
 use commands::Context;
 use endpoint::Endpoint;
 use environment::Environment;
+use output::complain;
 
 /// How long the daemon in this process may take to close its files.
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -60,7 +67,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&failure::report(&error));
-            ExitCode::FAILURE
+            failure::exit_code(&error)
         }
     }
 }
@@ -91,11 +98,6 @@ fn usage_error(error: &clap::Error) -> ExitCode {
     // If nobody can read it, nobody can be told.
     error.print().ok();
     if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-fn complain(text: &str) {
-    // As above.
-    std::io::stderr().lock().write_all(text.as_bytes()).ok();
 }
 
 fn start_logs(global: &Global) {

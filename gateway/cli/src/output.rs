@@ -11,11 +11,25 @@ use unicode_width::UnicodeWidthStr;
 ///
 /// If standard output cannot be written for another reason.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// As [`print`], for what is not text.
+///
+/// # Errors
+///
+/// As with [`print`].
+pub(crate) fn print_bytes(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+/// Says something on standard error. If nobody can read it, nobody can be told.
+pub(crate) fn complain(text: &str) {
+    io::stderr().lock().write_all(text.as_bytes()).ok();
 }
 
 /// Rows in columns, each as wide as its widest cell; the last is not padded.

@@ -22,9 +22,13 @@ const BOOLEAN_FLAGS: &[&str] = &[
     "--network",
     "--network-none",
     "--no-cache",
+    "--no-conform",
+    "--offline",
     "--proxy-network",
+    "--svg",
     "--verbose",
     "--wait",
+    "--watch",
 ];
 
 impl Program {

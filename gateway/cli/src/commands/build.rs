@@ -11,6 +11,7 @@ use kiln_progress::Progress;
 
 use super::Context;
 use super::debug::read_definition;
+use super::signals::{Interrupted, or_interrupted};
 use crate::args::BuildArgs;
 use crate::build_command::{BuildCommand, Input};
 use crate::cache_metrics::CacheMetrics;
@@ -91,12 +92,10 @@ async fn solve(
         }
     };
     let build = async {
-        tokio::select! {
-            result = client.solve(options, session, sender) => result.context("failed to solve"),
-            signal = interrupted() => {
-                signal?;
-                Err(anyhow::anyhow!("the build was canceled"))
-            }
+        match or_interrupted(client.solve(options, session, sender)).await {
+            Ok(result) => result.context("failed to solve"),
+            Err(Interrupted::Signal) => Err(anyhow::anyhow!("the build was canceled")),
+            Err(error) => Err(error.into()),
         }
     };
     // When the build is over or dropped, its sender is gone, and the display ends.
@@ -123,16 +122,6 @@ fn display(context: &Context, command: &BuildCommand) -> anyhow::Result<Display>
     let options = DisplayOptions { palette, log_lines: log_lines.unwrap_or(TTY_LOG_LINES) };
     let chosen = command.progress.choose(environment.stderr_terminal)?;
     Ok(Display::new(chosen, options, SystemTime::now()))
-}
-
-/// Waits for the user or the system to stop the build.
-async fn interrupted() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for signals")?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result.context("failed to wait for signals"),
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 fn create(path: &Path) -> anyhow::Result<File> {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use kiln_llb::Definition;
 
 use super::Context;
+use super::frontend::debug_llb;
 use crate::args::{DebugCommand, DumpLlbArgs, Format, InfoArgs, WorkersArgs};
 use crate::output::print;
 use crate::workers;
@@ -18,6 +19,7 @@ const MAX_DEFINITION_BYTES: u64 = 64 << 20;
 pub(crate) async fn run(context: &Context, command: DebugCommand) -> anyhow::Result<()> {
     match command {
         DebugCommand::DumpLlb(args) => dump_llb(context, &args),
+        DebugCommand::Llb(args) => debug_llb(context, args).await,
         DebugCommand::Workers(args) => list_workers(context, args).await,
         DebugCommand::Info(args) => info(context, args).await,
     }
@@ -61,7 +63,11 @@ fn dump_llb(context: &Context, args: &DumpLlbArgs) -> anyhow::Result<()> {
         }
         None => read_definition(std::io::stdin().lock())?,
     };
-    let text = if args.dot { definition.to_dot()? } else { definition.to_json()? };
+    let text = match (args.dot, args.svg) {
+        (true, _) => definition.to_dot()?,
+        (false, true) => kiln_testing::text(&definition)?,
+        (false, false) => definition.to_json()?,
+    };
     Ok(print(&text)?)
 }
 

@@ -1,4 +1,4 @@
-//! `frontend pack`: an executable becomes a gateway.v0 image.
+//! `frontend pack` and `push`: an executable, or what a project builds, becomes a gateway.v0 image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,27 @@ use anyhow::Context as _;
 use kiln_oci::{Platform, Reference};
 use kiln_registry::NoCredentials;
 
-use super::Context;
-use crate::args::PackArgs;
+use super::{Context, project};
+use crate::args::{PackArgs, PushArgs};
+use crate::commands::signals::or_interrupted;
 use crate::embedded;
 use crate::options::OptionError;
 use crate::output::print;
 use crate::pack::{FrontendImage, ImageOptions, ImageSink, PackTarget, RegistrySink};
+use crate::project::Build;
+use crate::template::default_image;
+
+/// Packs and pushes.
+pub(crate) async fn push(context: &Context, args: PushArgs) -> anyhow::Result<()> {
+    let PushArgs { name, image } = args;
+    run(context, PackArgs { output: "registry".to_owned(), name: Some(name), image }).await
+}
 
 /// Packs, writes, and prints the name and digest of the image.
 pub(crate) async fn run(context: &Context, args: PackArgs) -> anyhow::Result<()> {
+    let (executable, args) = executable(context, args).await?;
     let request = PackRequest::decide(args, context.environment.stdout_terminal)?;
-    let image = FrontendImage::pack(Path::new("/"), &request.executable, &request.options)
+    let image = FrontendImage::pack(Path::new("/"), &executable, &request.options)
         .context("failed to pack")?;
     let digest = image.manifest.descriptor.digest.clone();
     let PackRequest { target, name, .. } = &request;
@@ -42,6 +52,22 @@ pub(crate) async fn run(context: &Context, args: PackArgs) -> anyhow::Result<()>
     Ok(())
 }
 
+/// The executable that is packed, built if it must be. The image of a project has a name by itself.
+async fn executable(context: &Context, mut args: PackArgs) -> anyhow::Result<(PathBuf, PackArgs)> {
+    if let Some(executable) = &args.image.executable {
+        return Ok((executable.clone(), args));
+    }
+    let (cargo, project) = project(context, &args.image.project).await?;
+    if args.name.is_none() && args.output != "registry" {
+        args.name = Some(default_image(&project.package.name, &project.package.version));
+    }
+    // What can be said about the flags is said before anything is compiled.
+    PackRequest::decide(args.clone(), context.environment.stdout_terminal)?;
+    let build = Build { project: &project, profile: &args.image.profile };
+    let executable = or_interrupted(cargo.build(&build)).await??;
+    Ok((executable, args))
+}
+
 /// What takes images that do not go to this machine's disk.
 async fn sink(context: &Context, target: &PackTarget) -> anyhow::Result<Box<dyn ImageSink>> {
     match target {
@@ -53,7 +79,6 @@ async fn sink(context: &Context, target: &PackTarget) -> anyhow::Result<Box<dyn 
 /// The arguments, typed.
 #[derive(Debug, PartialEq, Eq)]
 struct PackRequest {
-    executable: PathBuf,
     target: PackTarget,
     name: Option<Reference>,
     options: ImageOptions,
@@ -74,8 +99,9 @@ enum PackUsageError {
 
 impl PackRequest {
     fn decide(args: PackArgs, stdout_terminal: bool) -> Result<Self, PackUsageError> {
-        let target = PackTarget::parse(&args.output, stdout_terminal)?;
-        let name = args.name.map(|name| name.parse::<Reference>()).transpose()?;
+        let PackArgs { output, name, image: args } = args;
+        let target = PackTarget::parse(&output, stdout_terminal)?;
+        let name = name.map(|name| name.parse::<Reference>()).transpose()?;
         if target.needs_name() && name.is_none() {
             return Err(PackUsageError::NoName);
         }
@@ -90,7 +116,7 @@ impl PackRequest {
             network: args.network,
             files: files(&args.file)?,
         };
-        Ok(Self { executable: args.executable, target, name, options })
+        Ok(Self { target, name, options })
     }
 }
 
@@ -135,20 +161,20 @@ mod tests {
     fn a_registry_needs_a_name() {
         assert_eq!(decide(|args| args.output = "registry".into()), Err(PackUsageError::NoName));
         assert!(decide(|args| args.name = Some("UPPER".into())).is_err());
-        assert!(decide(|args| args.platform = Some("linux/a/b/c".into())).is_err());
+        assert!(decide(|args| args.image.platform = Some("linux/a/b/c".into())).is_err());
     }
 
     #[test]
     fn no_network_and_all_capabilities_unless_told() {
         let options = decide(|_| {}).unwrap().options;
         assert_eq!((options.network, options.capabilities), (false, None));
-        let options = decide(|args| args.cap = vec![String::new()]).unwrap().options;
+        let options = decide(|args| args.image.cap = vec![String::new()]).unwrap().options;
         assert_eq!(options.capabilities, Some(Vec::new()));
     }
 
     #[test]
     fn files_have_plain_places() {
-        let files = |text: &str| decide(|args| args.file = vec![text.to_owned()]);
+        let files = |text: &str| decide(|args| args.image.file = vec![text.to_owned()]);
         assert!(files("ca.pem=/etc/ssl/ca.pem").is_ok());
         for text in ["ca.pem", "=/x", "x=y", "x=/", "x=/a/../b", "x=/a//b"] {
             assert!(files(text).is_err(), "{text}");

@@ -1,0 +1,157 @@
+//! `frontend dev`: shows what a frontend makes of a file, and then what changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_daemon::Channel;
+use kiln_frontend::Frontend;
+use kiln_testing::Executable;
+
+use super::snapshot::remark;
+use super::{Context, QUICK_PROFILE, cargo};
+use crate::args::DevArgs;
+use crate::commands::signals::{Interrupted, or_interrupted};
+use crate::failure;
+use crate::output::{complain, print};
+use crate::project::{Build, Cargo, Project};
+use crate::question::{Answer, Question};
+use crate::seat::Seat;
+use crate::watch::{Changed, Watch};
+
+/// Shows the file once, or for as long as nobody ends it.
+pub(super) async fn run(context: &Context, args: DevArgs) -> anyhow::Result<()> {
+    let workshop = Workshop::open(context, &args).await?;
+    if !args.watch {
+        let frontend = or_interrupted(workshop.build(context)).await??;
+        let answer = or_interrupted(workshop.ask(context, &args, &*frontend)).await??;
+        remark(&answer);
+        return Ok(print(&answer.text()?)?);
+    }
+    match or_interrupted(watch(context, &args, &workshop)).await {
+        // Being ended is how it ends.
+        Err(Interrupted::Signal) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(result) => result,
+    }
+}
+
+/// Where the frontend comes from.
+enum Workshop {
+    /// It is there.
+    Seat(Seat),
+    /// It is made here.
+    Project { cargo: Cargo, project: Project },
+}
+
+impl Workshop {
+    async fn open(context: &Context, args: &DevArgs) -> anyhow::Result<Self> {
+        let seat = match &args.frontend {
+            Some(name) => Seat::find(name, Channel::Mainline, &context.environment)?,
+            None => Seat::Project(PathBuf::from(".")),
+        };
+        let Seat::Project(directory) = seat else { return Ok(Self::Seat(seat)) };
+        let cargo = cargo(context, args.offline, true);
+        let project = Project::find(&cargo, &directory, None).await?;
+        Ok(Self::Project { cargo, project })
+    }
+
+    /// What changes the frontend when it is saved.
+    fn sources(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Seat(Seat::Executable(path)) => vec![path.clone()],
+            Self::Seat(_) => Vec::new(),
+            Self::Project { project, .. } => project.sources.clone(),
+        }
+    }
+
+    async fn build(&self, _: &Context) -> anyhow::Result<Arc<dyn Frontend>> {
+        match self {
+            Self::Seat(Seat::Linked(frontend)) => Ok(Arc::clone(frontend)),
+            Self::Seat(Seat::Executable(path) | Seat::Project(path)) => {
+                Ok(Arc::new(Executable::new(path)))
+            }
+            Self::Project { cargo, project } => {
+                let build = Build { project, profile: QUICK_PROFILE };
+                Ok(Arc::new(Executable::new(cargo.build(&build).await?)))
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        context: &Context,
+        args: &DevArgs,
+        frontend: &dyn Frontend,
+    ) -> anyhow::Result<Answer> {
+        let question = Question::decide(&args.file, &args.ask, "", &context.environment)?;
+        Ok(question.ask(frontend).await.map_err(|error| error.into_status())?)
+    }
+}
+
+/// What was shown last.
+#[derive(Default)]
+struct Shown {
+    answer: Option<Answer>,
+    note: Option<String>,
+}
+
+/// Builds and asks, again whenever something is saved. What is under way then is given up.
+async fn watch(context: &Context, args: &DevArgs, workshop: &Workshop) -> anyhow::Result<()> {
+    let mut watch = Watch::start(&args.file, &workshop.sources())?;
+    let mut shown = Shown::default();
+    let mut frontend: Option<Arc<dyn Frontend>> = None;
+    loop {
+        let work = async {
+            let ready = match &frontend {
+                Some(frontend) => Arc::clone(frontend),
+                None => workshop.build(context).await?,
+            };
+            let answer = workshop.ask(context, args, &*ready).await;
+            anyhow::Ok((ready, answer))
+        };
+        let changed = tokio::select! {
+            done = work => {
+                match done {
+                    Ok((ready, answer)) => {
+                        frontend = Some(ready);
+                        shown.show(&args.file, answer)?;
+                    }
+                    Err(error) => complain(&failure::report(&error)),
+                }
+                watch.next().await?
+            }
+            changed = watch.next() => changed?,
+        };
+        if changed == Changed::Frontend {
+            frontend = None;
+        }
+    }
+}
+
+impl Shown {
+    /// Shows an answer whole the first time, and later what is different.
+    fn show(&mut self, file: &Path, answer: anyhow::Result<Answer>) -> anyhow::Result<()> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                complain(&failure::report(&error));
+                return Ok(());
+            }
+        };
+        let note = answer.note();
+        if note != self.note {
+            remark(&answer);
+            self.note = note;
+        }
+        let name = file.display();
+        let text = match &self.answer {
+            None => format!("{}watching {name}\n", answer.text()?),
+            Some(before) => match answer.difference(before)? {
+                Some(difference) => difference,
+                None => format!("{name}: nothing changed\n"),
+            },
+        };
+        self.answer = Some(answer);
+        Ok(print(&text)?)
+    }
+}

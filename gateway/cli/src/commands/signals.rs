@@ -1,0 +1,33 @@
+//! Work that ends early when the user or the system says so.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Why work has ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Interrupted {
+    /// Somebody wants it to.
+    #[error("interrupted")]
+    Signal,
+    /// Nobody could say so.
+    #[error("failed to wait for signals")]
+    Deaf(#[from] std::io::Error),
+}
+
+/// Does `work` until it is done or the process is asked to end.
+///
+/// # Errors
+///
+/// If it is asked to end, or cannot hear that.
+///
+/// # Cancellation
+///
+/// Drops the work.
+pub(crate) async fn or_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => Ok(done),
+        _ = interrupt.recv() => Err(Interrupted::Signal),
+        _ = terminate.recv() => Err(Interrupted::Signal),
+    }
+}
