@@ -1,7 +1,7 @@
 //! Statements into stages: what belongs to which `FROM`, and what stands before the first.
 
 use crate::ast::Ast;
-use crate::instruction::{Channel, Command, From, Instruction, Statement};
+use crate::instruction::{Command, From, Instruction, Statement};
 use crate::lint::Linter;
 use crate::mistake::Mistake;
 
@@ -30,10 +30,10 @@ impl Stages {
     ///
     /// The first mistake of the file, in the reference's words and with its place: an instruction
     /// that does not read, or one but `ARG` before the first stage.
-    pub fn read(ast: &Ast<'_>, channel: Channel, linter: &mut Linter) -> Result<Self, Mistake> {
+    pub fn read(ast: &Ast<'_>, linter: &mut Linter) -> Result<Self, Mistake> {
         let mut file = Self::default();
         for node in &ast.instructions {
-            let statement = Statement::read(node, channel, linter).map_err(|mistake| {
+            let statement = Statement::read(node, linter).map_err(|mistake| {
                 mistake.context(format_args!("dockerfile parse error on line {}", node.lines.first))
             })?;
             match statement {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Add, ArgDefinition, Channel, Command, CommandLine, Copy, From, Healthcheck, Instruction, Pair,
+    Add, ArgDefinition, Command, CommandLine, Copy, From, Healthcheck, Instruction, Pair,
     Run, Statement,
 };
 use crate::ast::{self, Arguments};
@@ -21,10 +21,9 @@ impl Statement {
     /// The reference's text for the first mistake of the instruction, with its place.
     pub fn read(
         node: &ast::Instruction<'_>,
-        channel: Channel,
         linter: &mut Linter,
     ) -> Result<Self, Mistake> {
-        let request = Request { node, channel };
+        let request = Request { node };
         request.read(linter).map_err(|message| Mistake::new(message).at(node.lines))
     }
 }
@@ -35,8 +34,8 @@ impl Instruction {
     /// # Errors
     ///
     /// The reference's text for the first mistake, with its place; `FROM` is one.
-    pub fn read_trigger(node: &ast::Instruction<'_>, channel: Channel) -> Result<Self, Mistake> {
-        match Statement::read(node, channel, &mut Linter::silent())? {
+    pub fn read_trigger(node: &ast::Instruction<'_>) -> Result<Self, Mistake> {
+        match Statement::read(node, &mut Linter::silent())? {
             Statement::Instruction(instruction) => Ok(instruction),
             Statement::From(from) => {
                 Err(Mistake::new("*instructions.Stage is not a command type").at(from.lines))
@@ -48,7 +47,6 @@ impl Instruction {
 /// A node to be understood.
 pub(super) struct Request<'node, 'text> {
     pub(super) node: &'node ast::Instruction<'text>,
-    pub(super) channel: Channel,
 }
 
 impl Request<'_, '_> {

@@ -2,7 +2,6 @@
 
 use kiln_sdk::frontend;
 
-use super::Channel;
 use super::mount::MountFlag;
 use super::read::Request;
 use crate::flags::{Flags, Takes};
@@ -79,19 +78,18 @@ pub struct Device {
     pub required: bool,
 }
 
-const DEVICE: (&str, Takes) = ("device", Takes::Texts);
-const MOUNT: (&str, Takes) = ("mount", Takes::Texts);
-const NETWORK: (&str, Takes) = ("network", Takes::Text);
-const SECURITY: (&str, Takes) = ("security", Takes::Text);
+/// What `RUN` takes. Devices are read in every channel of the language; the lowering refuses them.
+const FLAGS: &[(&str, Takes)] = &[
+    ("device", Takes::Texts),
+    ("mount", Takes::Texts),
+    ("network", Takes::Text),
+    ("security", Takes::Text),
+];
 
 impl Run {
     /// Reads a `RUN`. Flags are checked in the order device, mount, network, security.
     pub(super) fn read(request: &Request<'_, '_>) -> Result<Self, String> {
-        let table: &[_] = match request.channel {
-            Channel::Mainline => &[MOUNT, NETWORK, SECURITY],
-            Channel::Labs => &[DEVICE, MOUNT, NETWORK, SECURITY],
-        };
-        let mut flags = Flags::read(&request.node.flags, table)?;
+        let mut flags = Flags::read(&request.node.flags, FLAGS)?;
         let names = flags.names();
         let devices =
             flags.texts("device").iter().map(|text| Device::parse(text)).collect::<Result<_, _>>()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Breach, Linter};
 use crate::lines::Lines;
-use crate::stages::Stage;
+use crate::stages::Stages;
 
 /// Names that mean something else where a stage is named.
 const RESERVED: [&str; 2] = ["context", "scratch"];
@@ -30,9 +30,9 @@ const PUBLIC: [&str; 3] = ["public", "file", "version"];
 const NO_COMMENTS: [&str; 0] = [];
 
 /// Stages should have names of their own.
-pub fn stage_names(stages: &[Stage], linter: &mut Linter) {
+pub fn stage_names(file: &Stages, linter: &mut Linter) {
     let mut taken = BTreeSet::new();
-    for stage in stages {
+    for stage in &file.stages {
         let Some(name) = &stage.from.name else { continue };
         if RESERVED.contains(&name.as_str()) {
             let breach = Breach::ReservedStageName { stage: name.clone() };
@@ -46,9 +46,9 @@ pub fn stage_names(stages: &[Stage], linter: &mut Linter) {
 }
 
 /// Instructions should be written in the case of most; of equally many, in upper case.
-pub fn instruction_casing(stages: &[Stage], linter: &mut Linter) {
+pub fn instruction_casing(file: &Stages, linter: &mut Linter) {
     let (mut lower, mut upper) = (0_usize, 0_usize);
-    for (name, _) in keywords(stages) {
+    for (name, _) in keywords(file) {
         if is_lower(name) {
             lower += 1;
         } else if is_upper(name) {
@@ -56,7 +56,7 @@ pub fn instruction_casing(stages: &[Stage], linter: &mut Linter) {
         }
     }
     let majority = if lower > upper { "lowercase" } else { "uppercase" };
-    for (name, lines) in keywords(stages) {
+    for (name, lines) in keywords(file) {
         let fits = if lower > upper { is_lower(name) } else { is_upper(name) };
         if !fits {
             let breach =
@@ -66,8 +66,8 @@ pub fn instruction_casing(stages: &[Stage], linter: &mut Linter) {
     }
 }
 
-fn keywords(stages: &[Stage]) -> impl Iterator<Item = (&str, Lines)> {
-    stages.iter().flat_map(|stage| {
+fn keywords(file: &Stages) -> impl Iterator<Item = (&str, Lines)> {
+    file.stages.iter().flat_map(|stage| {
         let instructions = stage.instructions.iter();
         std::iter::once((stage.from.keyword.as_str(), stage.from.lines))
             .chain(instructions.map(|each| (each.name.as_str(), each.lines)))
