@@ -14,3 +14,10 @@ pub mod suggest;
 pub mod quoting;
 pub mod lines;
 pub mod mistake;
+pub mod ignored;
+pub mod remote;
+mod lower;
+mod requests;
+mod frontend;
+
+pub use frontend::Dockerfile;

@@ -39,6 +39,8 @@ pub use contexts::{
 pub use error::FrontendError;
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
+/// The messages that errors, warnings and graphs are made of.
+pub use kiln_wire::pb;
 pub use options::{
     AttestError, Attests, CpuSetError, FieldsError, HostsError, NoCache, NumberError, OptionError,
     Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, boolean,

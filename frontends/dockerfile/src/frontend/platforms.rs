@@ -1,0 +1,130 @@
+//! Builds for every platform that is asked for, and puts the results together.
+
+use futures::future::join_all;
+use kiln_sdk::frontend::{BuildResult, PlatformEntry, Ref, Refs, Solve, keys};
+use kiln_sdk::oci::Platform;
+use serde::Serialize;
+
+use super::Source;
+use super::scan::Scanner;
+use super::world::World;
+use crate::lint::Linter;
+use crate::lower::{Failure, File, Lowered};
+
+/// What was made for one platform.
+struct Made {
+    entry: PlatformEntry,
+    reference: Option<Ref>,
+    lowered: Lowered,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PlatformList<'a> {
+    platforms: &'a [PlatformEntry],
+}
+
+/// Builds a file.
+pub(super) async fn build(
+    world: &World<'_>,
+    source: &Source<'_>,
+    lint: &mut Linter,
+) -> Result<BuildResult<Ref>, Failure> {
+    let scanner = match &world.settings.sbom {
+        Some(scanner) => Some(Scanner::find(world, scanner).await?),
+        None => None,
+    };
+    let file = source.read(lint)?;
+    let platforms: Vec<Option<Platform>> = match world.settings.target_platforms.as_slice() {
+        [] => vec![None],
+        platforms => platforms.iter().cloned().map(Some).collect(),
+    };
+    // The same warnings for every platform would say nothing new.
+    let mut others: Vec<Linter> = (1..platforms.len()).map(|_| Linter::silent()).collect();
+    let linters = std::iter::once(lint).chain(others.iter_mut());
+    let builds = platforms.iter().zip(linters);
+    let builds = builds.map(|(platform, lint)| one(world, source, &file, platform.clone(), lint));
+    let made: Vec<Made> = join_all(builds).await.into_iter().collect::<Result<_, _>>()?;
+    let mut result = assemble(&made, world.settings.multi_platform);
+    if let Some(scanner) = scanner {
+        for made in &made {
+            let id = &made.entry.id;
+            let attestation = scanner.scan(world, id, &made.lowered).await?;
+            result.attestations.entry(id.clone()).or_default().push(attestation);
+        }
+    }
+    Ok(result)
+}
+
+/// Builds for one platform.
+async fn one(
+    world: &World<'_>,
+    source: &Source<'_>,
+    file: &File,
+    platform: Option<Platform>,
+    lint: &mut Linter,
+) -> Result<Made, Failure> {
+    let wanted = platform.clone().unwrap_or_else(Platform::host).normalized();
+    let lowering = world.lower(file, source.channel, platform, false, lint).await?;
+    let lowered = lowering.lowered();
+    let definition = lowered.state.marshal(&lowered.marshal(&world.caps)).map_err(|error| {
+        Failure::new(error.to_string()).context("failed to marshal LLB definition")
+    })?;
+    let reference = if definition.is_empty() {
+        None
+    } else {
+        let request = Solve {
+            definition: Some(definition.into()),
+            cache_imports: world.settings.cache_imports.clone(),
+            ..Solve::default()
+        };
+        let result = world.bridge.solve(request).await.map_err(kiln_sdk::frontend::FrontendError::from)?;
+        result.into_single().map_err(Failure::new)?
+    };
+    let id = wanted.format_all();
+    let platform = extended(wanted, &lowered.image.platform());
+    Ok(Made { entry: PlatformEntry { id, platform }, reference, lowered })
+}
+
+/// Windows images are for one version of the system, which only the base knows.
+fn extended(mut platform: Platform, image: &Platform) -> Platform {
+    if platform.os == "windows" && image.os == platform.os {
+        if platform.os_version.is_empty() {
+            platform.os_version.clone_from(&image.os_version);
+        }
+        if platform.os_features.is_empty() {
+            platform.os_features.clone_from(&image.os_features);
+        }
+    }
+    platform.normalized()
+}
+
+/// The result, with a config and a time for each platform.
+fn assemble(made: &[Made], many: bool) -> BuildResult<Ref> {
+    let mut result = BuildResult::single(None);
+    for made in made {
+        let key = |key: &str| match many {
+            true => format!("{key}/{}", made.entry.id),
+            false => key.to_owned(),
+        };
+        let lowered = &made.lowered;
+        let metadata = &mut result.metadata;
+        metadata.insert(key(keys::IMAGE_CONFIG), lowered.image.to_json().into());
+        if let Some(base) = &lowered.base_image {
+            metadata.insert(key(keys::BASE_CONFIG), base.to_json().into());
+        }
+        if let Some(epoch) = lowered.epoch {
+            metadata.insert(key(keys::SOURCE_DATE_EPOCH), epoch.to_string().into());
+        }
+    }
+    let refs = made.iter().map(|made| (made.entry.id.clone(), made.reference.clone()));
+    result.refs = match many {
+        true => Refs::ByPlatform(refs.collect()),
+        false => Refs::Single(made.last().and_then(|made| made.reference.clone())),
+    };
+    let entries: Vec<PlatformEntry> = made.iter().map(|made| made.entry.clone()).collect();
+    // The list is made of strings, so it can always be written.
+    let list = serde_json::to_vec(&PlatformList { platforms: &entries }).unwrap_or_default();
+    result.metadata.insert(keys::PLATFORMS.to_owned(), list.into());
+    result
+}

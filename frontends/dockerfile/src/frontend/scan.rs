@@ -1,0 +1,147 @@
+//! `attest:sbom`: an image that scans the result, and perhaps more, and lists what it is made of.
+
+use kiln_sdk::frontend::{
+    Attestation, FrontendError, ImageConfigRequest, Ref, SbomScanner, Solve,
+};
+use kiln_sdk::llb::{
+    Action, Constraints, Exec, FileActions, Image as ImageSource, Marshal, Mkdir, Mount, State,
+};
+use kiln_sdk::oci::{ImageConfig, Platform};
+
+use super::world::World;
+use crate::lower::{Failure, Lowered};
+
+/// The name of the scan of the result itself.
+const CORE: &str = "sbom";
+/// Where the scanner finds what it scans.
+const SOURCES: &str = "/run/src";
+/// Where it puts what it found.
+const RESULTS: &str = "/run/out/";
+
+/// A scanner, ready to run.
+pub(super) struct Scanner {
+    reference: String,
+    config: ImageConfig,
+    parameters: Vec<(String, String)>,
+    platform: Platform,
+}
+
+impl Scanner {
+    /// Finds the image of a scanner.
+    pub(super) async fn find(world: &World<'_>, scanner: &SbomScanner) -> Result<Self, Failure> {
+        let platform = world.settings.build_platform.clone();
+        let request = ImageConfigRequest {
+            platform: Some(platform.clone()),
+            resolve_mode: world
+                .bridge
+                .info()
+                .options
+                .get("image-resolve-mode")
+                .unwrap_or_default()
+                .to_owned(),
+            ..ImageConfigRequest::default()
+        };
+        let found = world
+            .bridge
+            .resolve_image(&scanner.image, request)
+            .await
+            .map_err(FrontendError::from)?;
+        let config: ImageConfig = serde_json::from_slice(&found.config)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let scanner = Self {
+            reference: found.reference,
+            config,
+            parameters: scanner
+                .parameters
+                .iter()
+                .map(|(name, value)| (format!("BUILDKIT_SCAN_{name}"), value.clone()))
+                .collect(),
+            platform,
+        };
+        if scanner.args().is_empty() {
+            let message = format!("scanner {} does not have cmd", scanner.reference);
+            return Err(Failure::new(message));
+        }
+        Ok(scanner)
+    }
+
+    fn args(&self) -> Vec<String> {
+        let config = &self.config.config;
+        let mut args = config.entrypoint.clone().unwrap_or_default();
+        args.extend(config.cmd.clone().unwrap_or_default());
+        args
+    }
+
+    fn env(&self, extras: bool) -> Vec<(String, String)> {
+        let own = self.config.config.env.iter().map(|entry| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (name.to_owned(), value.to_owned())
+        });
+        let mut env: Vec<(String, String)> = own.collect();
+        env.push(("BUILDKIT_SCAN_DESTINATION".into(), RESULTS.into()));
+        env.push(("BUILDKIT_SCAN_SOURCE".into(), format!("{SOURCES}/core/{CORE}")));
+        if extras {
+            env.push(("BUILDKIT_SCAN_SOURCE_EXTRAS".into(), format!("{SOURCES}/extras")));
+        }
+        env.extend(self.parameters.iter().cloned());
+        env
+    }
+
+    /// Scans what was made for one platform.
+    pub(super) async fn scan(
+        &self,
+        world: &World<'_>,
+        id: &str,
+        lowered: &Lowered,
+    ) -> Result<Attestation<Ref>, Failure> {
+        let state = self.state(id, lowered);
+        let definition = state
+            .marshal(&Marshal::default())
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let request = Solve { definition: Some(definition.into()), ..Solve::default() };
+        let result = world.bridge.solve(request).await.map_err(FrontendError::from)?;
+        let reference = result.into_single().map_err(Failure::new)?;
+        let mut attestation = Attestation::bundle(reference, "");
+        attestation.predicate_type = "https://spdx.dev/Document".into();
+        attestation.metadata.insert("reason".into(), "sbom".into());
+        attestation.metadata.insert("sbom-core".into(), CORE.into());
+        Ok(attestation)
+    }
+
+    /// The file system with what the scanner found.
+    fn state(&self, id: &str, lowered: &Lowered) -> State {
+        let source = ImageSource {
+            constraints: Constraints::on(self.platform.clone()),
+            ..ImageSource::default()
+        };
+        let image = State::image_with(&self.reference, source);
+        let mut mounts = vec![self.tmp(&image)];
+        mounts.push(Mount::bind(format!("{SOURCES}/core/{CORE}"), &lowered.state).readonly());
+        for (name, extra) in &lowered.extras {
+            mounts.push(Mount::bind(format!("{SOURCES}/extras/{CORE}-{name}"), extra).readonly());
+        }
+        mounts.push(Mount::bind(RESULTS, &State::scratch()));
+        let name = format!("[{id}] generating sbom using {}", self.reference);
+        let run = image.run(Exec {
+            args: self.args(),
+            env: self.env(!lowered.extras.is_empty()),
+            dir: self.config.config.working_dir.clone(),
+            mounts,
+            constraints: Constraints {
+                ignore_cache: lowered.ignore_cache,
+                ..Constraints::named(name)
+            },
+            ..Exec::default()
+        });
+        run.mount(RESULTS).unwrap_or_default()
+    }
+
+    fn tmp(&self, image: &State) -> Mount {
+        if self.platform.os != "windows" {
+            return Mount::tmpfs("/tmp");
+        }
+        let options = Mkdir { mode: 0o777, parents: true, ..Mkdir::default() };
+        let made = image.file(FileActions::from(Action::mkdir("/tmp", options)));
+        Mount { no_output: true, ..Mount::bind("/tmp", &made).path("/tmp") }
+    }
+}

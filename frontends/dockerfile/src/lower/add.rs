@@ -1,0 +1,142 @@
+//! `ADD`: what `COPY` does, and files of the web and of repositories.
+
+use kiln_sdk::frontend::GitRef;
+use kiln_sdk::llb::{Constraints, Copy as CopyOptions, Git, Http, State};
+use kiln_sdk::oci::Digest;
+
+use super::copy::{Piece, Plan};
+use super::failure::Failure;
+use super::node::{Node, use_path};
+use super::paths;
+use super::steps::{Scope, description};
+use crate::instruction::Add;
+use crate::remote;
+
+/// What `ADD` says of files from elsewhere.
+struct Remote {
+    checksum: String,
+    keep_git_dir: Option<bool>,
+    unpack: Option<bool>,
+}
+
+impl Scope<'_> {
+    pub(super) fn add(&mut self, node: &mut Node, add: &Add) -> Result<(), Failure> {
+        let chown = self.word(node, &add.chown)?;
+        let chmod = self.word(node, &add.chmod)?;
+        let checksum = self.word(node, &add.checksum)?;
+        let sources = self.expand_sources(node, &add.sources)?;
+        let plan = Plan {
+            os: node.os().to_owned(),
+            keyword: "ADD",
+            sources,
+            from: self.context.clone(),
+            chown,
+            chmod,
+            link: add.link,
+            parents: false,
+            excludes: &add.excludes,
+            unpack: add.unpack.unwrap_or(true),
+            ignored: self.ignored,
+        };
+        let mut from = Remote { checksum, keep_git_dir: add.keep_git_dir, unpack: add.unpack };
+        from.check(&plan.sources.paths)?;
+        self.place(node, &plan, |scope, name, plan, path| {
+            match remote::git(path)? {
+                Some(git) => from.git(name, &git),
+                None if remote::is_http(path) => from.http(name, path),
+                None => scope.local(plan, path),
+            }
+        })?;
+        for path in &plan.sources.paths {
+            if !path.starts_with("http://") && !path.starts_with("https://") {
+                use_path(self.context_paths, &paths::join(&["/", path]));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Remote {
+    /// Refuses a checksum where there is nothing to check.
+    fn check(&self, paths: &[String]) -> Result<(), Failure> {
+        if self.checksum.is_empty() {
+            return Ok(());
+        }
+        let [path] = paths else {
+            return Err(Failure::new("checksum can't be specified for multiple sources"));
+        };
+        let is_git = GitRef::parse(path).is_ok();
+        if !is_git && !remote::is_http(path) {
+            return Err(Failure::new("checksum requires HTTP(S) or Git sources"));
+        }
+        Ok(())
+    }
+
+    /// The files of a repository. What its address says holds for the addresses after it as well, as
+    /// at the reference.
+    fn git(&mut self, name: &str, git: &GitRef) -> Result<Piece, Failure> {
+        if let (Some(own), Some(its)) = (self.keep_git_dir, git.keep_git_dir)
+            && own != its
+        {
+            return Err(Failure::new("inconsistent keep-git-dir configuration"));
+        }
+        self.keep_git_dir = git.keep_git_dir.or(self.keep_git_dir);
+        if !git.checksum.is_empty() {
+            if !self.checksum.is_empty() && self.checksum != git.checksum {
+                let (own, its) =
+                    (crate::quoting::quote(&self.checksum), crate::quoting::quote(&git.checksum));
+                return Err(Failure::new(format!("checksum mismatch {own} != {its}")));
+            }
+            self.checksum.clone_from(&git.checksum);
+        }
+        let options = Git {
+            reference: git.reference.clone(),
+            subdir: git.subdir.clone(),
+            keep_git_dir: self.keep_git_dir == Some(true),
+            checksum: self.checksum.clone(),
+            skip_submodules: git.submodules == Some(false),
+            fetch_by_commit: git.fetch_by_commit,
+            constraints: Constraints::named(name),
+            ..Git::default()
+        };
+        let state = State::git(&git.remote, "", options);
+        Ok(Piece { state, path: "/".into(), options: CopyOptions::default() })
+    }
+
+    /// A file of the web.
+    fn http(&self, name: &str, url: &str) -> Result<Piece, Failure> {
+        let checksum = match self.checksum.as_str() {
+            "" => None,
+            text => Some(digest(text)?),
+        };
+        let filename = remote::file_name(url);
+        let constraints =
+            Constraints { description: description(""), ..Constraints::named(name) };
+        let options =
+            Http { checksum, filename: filename.clone(), constraints, ..Http::default() };
+        Ok(Piece {
+            state: State::http(url, options),
+            path: filename,
+            options: CopyOptions {
+                attempt_unpack: self.unpack.unwrap_or(false),
+                ..CopyOptions::default()
+            },
+        })
+    }
+}
+
+/// A digest, with the reference's words for what is none.
+pub(super) fn digest(text: &str) -> Result<Digest, Failure> {
+    text.parse().map_err(|_| {
+        let known = |algorithm: &str| matches!(algorithm, "sha256" | "sha384" | "sha512");
+        Failure::new(match text.split_once(':') {
+            Some((algorithm, _)) if algorithm.is_empty() => "invalid checksum digest format",
+            Some((algorithm, _)) if !known(algorithm) => "unsupported digest algorithm",
+            Some((algorithm, hex)) => match (algorithm, hex.len()) {
+                ("sha256", 64) | ("sha384", 96) | ("sha512", 128) => "invalid checksum digest format",
+                _ => "invalid checksum digest length",
+            },
+            None => "invalid checksum digest format",
+        })
+    })
+}

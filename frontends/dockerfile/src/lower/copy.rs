@@ -1,0 +1,330 @@
+//! `COPY`, and what it shares with `ADD`: one file op that puts files of several sources in place.
+
+use kiln_sdk::llb::{
+    Action, Constraints, Copy as CopyOptions, CopyMode, FileActions, Mkfile, Owner,
+    ProgressGroup, State, caps,
+};
+use kiln_sdk::oci::Platform;
+
+use super::failure::Failure;
+use super::history::Leaves;
+use super::node::{Node, use_path};
+use super::run::INLINE_DOCUMENT;
+use super::steps::{Scope, environment, values};
+use super::{names, paths};
+use crate::ignored::Ignored;
+use crate::instruction::{Copy, InlineFile, Sources};
+use crate::lint::Breach;
+use crate::remote;
+use crate::values::FileMode;
+
+/// What is copied, with all variables known.
+pub(super) struct Plan<'p> {
+    /// The operating system of the image.
+    pub(super) os: String,
+    /// `COPY` or `ADD`.
+    pub(super) keyword: &'static str,
+    pub(super) sources: Sources,
+    /// What local paths are in.
+    pub(super) from: State,
+    pub(super) chown: String,
+    pub(super) chmod: String,
+    pub(super) link: bool,
+    pub(super) parents: bool,
+    pub(super) excludes: &'p [String],
+    /// Local files are unpacked if they are archives.
+    pub(super) unpack: bool,
+    /// What the ignore file says, if local paths are in the context.
+    pub(super) ignored: Option<&'p Ignored>,
+}
+
+/// One source, as actions want it.
+pub(super) struct Piece {
+    pub(super) state: State,
+    pub(super) path: String,
+    pub(super) options: CopyOptions,
+}
+
+impl Scope<'_> {
+    pub(super) fn copy(&mut self, node: &mut Node, copy: &Copy) -> Result<(), Failure> {
+        let chown = self.word(node, &copy.chown)?;
+        let chmod = self.word(node, &copy.chmod)?;
+        let sources = self.expand_sources(node, &copy.sources)?;
+        let mut from = self.context.clone();
+        let mut ignored = self.ignored;
+        let mut used = self.context_paths.clone();
+        if let Some(taken) = self.sources.first() {
+            if !taken.lowered {
+                let (stage, own) = (crate::quoting::quote(&copy.from), crate::quoting::quote(&node.label));
+                return Err(Failure::new(format!(
+                    "cannot copy from stage {stage}, it needs to be defined before current stage {own}"
+                )));
+            }
+            from = taken.state.clone();
+            used = taken.paths.clone();
+            ignored = None;
+        }
+        let plan = Plan {
+            os: node.os().to_owned(),
+            keyword: "COPY",
+            sources,
+            from,
+            chown,
+            chmod,
+            link: copy.link,
+            parents: copy.parents,
+            excludes: &copy.excludes,
+            unpack: false,
+            ignored,
+        };
+        self.place(node, &plan, |scope, _, plan, path| {
+            if remote::git(path)?.is_some() {
+                return Err(Failure::new("source can't be a git ref for COPY"));
+            }
+            if remote::is_http(path) {
+                return Err(Failure::new("source can't be a URL for COPY"));
+            }
+            scope.local(plan, path)
+        })?;
+        for path in &plan.sources.paths {
+            use_path(&used, &paths::join(&["/", path]));
+        }
+        Ok(())
+    }
+
+    /// Paths, contents and destination with their variables.
+    pub(super) fn expand_sources(
+        &mut self,
+        node: &Node,
+        sources: &Sources,
+    ) -> Result<Sources, Failure> {
+        let paths = self.words(node, &sources.paths)?;
+        let destination = self.word(node, &sources.destination)?;
+        let mut inline = sources.inline.clone();
+        for file in inline.iter_mut().filter(|file| file.expand) {
+            file.content = self.content(node, &file.content)?;
+        }
+        Ok(Sources { paths, inline, destination })
+    }
+
+    /// Puts everything in place. `piece` says what a path is.
+    pub(super) fn place(
+        &mut self,
+        node: &mut Node,
+        plan: &Plan<'_>,
+        mut piece: impl FnMut(&mut Self, &str, &Plan<'_>, &str) -> Result<Piece, Failure>,
+    ) -> Result<(), Failure> {
+        let os = node.os().to_owned();
+        let base = node.state.clone();
+        let destination = destination(&values(&base)?.dir, &plan.sources.destination, &os)?;
+        let defaults = CopyOptions {
+            mode: mode(&plan.chmod)?,
+            owner: (!plan.chown.is_empty()).then(|| Owner::parse(&plan.chown)),
+            exclude_patterns: plan.excludes.to_vec(),
+            create_dest_path: true,
+            ..CopyOptions::default()
+        };
+        let variables = environment(&base)?;
+        let text = names::shown(&self.step.instruction.code, self.expander, &variables);
+        let platform = self.shown_platform(node);
+        let name = names::step(node, &text, platform.as_ref(), Some(&variables));
+        let mut history = history(plan);
+        let mut actions = Vec::new();
+        for path in &plan.sources.paths {
+            history.extend([" ", path.as_str()]);
+            let Piece { state, path, options } = piece(self, &name, plan, path)?;
+            let options = CopyOptions {
+                mode: defaults.mode.clone(),
+                owner: defaults.owner.clone(),
+                exclude_patterns: defaults.exclude_patterns.clone(),
+                create_dest_path: true,
+                ..options
+            };
+            actions.push(Action::copy(state, path, destination.as_str(), options));
+        }
+        for file in &plan.sources.inline {
+            history.extend([" <<", file.name.as_str()]);
+            let (state, path) = inline(file, &node.runs_on(), &os)?;
+            actions.push(Action::copy(state, path, destination.as_str(), defaults.clone()));
+        }
+        history.extend([" ", plan.sources.destination.as_str()]);
+        let constraints = Constraints {
+            ignore_cache: node.ignore_cache,
+            locations: self.location(),
+            ..Constraints::named(name)
+        };
+        // A link keeps no permissions of what it lies on, so --chmod needs the real thing.
+        if plan.link && plan.chmod.is_empty() && self.capable(caps::MERGE_OP) {
+            self.link(node, &base, &text, platform.as_ref(), actions, constraints)?;
+        } else {
+            node.state = base.file(FileActions { actions, constraints });
+        }
+        node.image.remember(history, Leaves::Step, self.time);
+        Ok(())
+    }
+
+    /// Makes a layer of its own and lays it over the state: it need not be made again when what is
+    /// below changes.
+    fn link(
+        &self,
+        node: &mut Node,
+        base: &State,
+        text: &str,
+        platform: Option<&Platform>,
+        actions: Vec<Action>,
+        constraints: Constraints,
+    ) -> Result<(), Failure> {
+        let variables = environment(base)?;
+        // Both vertices are one step.
+        node.steps_named = node.steps_named.saturating_sub(1);
+        let group = ProgressGroup {
+            id: self.group(node),
+            name: names::step(node, text, platform, Some(&variables)),
+            weak: true,
+        };
+        node.steps_named = node.steps_named.saturating_sub(1);
+        let linked = names::step(node, &format!("LINK {text}"), platform, Some(&variables));
+        let layer = State::scratch().file(FileActions {
+            actions,
+            constraints: Constraints {
+                platform: Some(node.runs_on()),
+                progress_group: Some(group.clone()),
+                ..constraints.clone()
+            },
+        });
+        let merged = State::merge_with(
+            &[base.clone(), layer],
+            Constraints {
+                custom_name: Some(linked),
+                progress_group: Some(ProgressGroup { weak: false, ..group }),
+                ..constraints
+            },
+        );
+        // Only the file system is another; what commands inherit stays.
+        node.state = merged.with_values_of(base).with_dir(&values(base)?.dir);
+        Ok(())
+    }
+
+    /// An id that no other step of the build has.
+    fn group(&self, node: &Node) -> String {
+        let platform = self.request.platform.as_ref().map(Platform::format_all);
+        let platform = platform.unwrap_or_default();
+        let line = self.lines().first;
+        format!("dockerfile:{platform}:{}:{line}:{}", self.id.0, node.image.history.len())
+    }
+
+    /// A path of the context, a stage or an image.
+    pub(super) fn local(&mut self, plan: &Plan<'_>, path: &str) -> Result<Piece, Failure> {
+        self.report_ignored(plan, path);
+        let os = plan.os.as_str();
+        let mut include_patterns = Vec::new();
+        let mut required_paths = Vec::new();
+        let mut source = path;
+        if plan.parents {
+            let (pivot, pattern) = path.split_once("/./").unwrap_or(("/", path));
+            source = pivot;
+            let pattern = normal(pattern, os)?;
+            include_patterns.push(pattern.strip_prefix('/').unwrap_or(&pattern).to_owned());
+            if !has_wildcard(source) && !has_wildcard(&pattern) {
+                required_paths.push(normal(&paths::join(&[source, &pattern]), os)?);
+            }
+        }
+        Ok(Piece {
+            state: plan.from.clone(),
+            path: normal(source, os)?,
+            options: CopyOptions {
+                follow_symlinks: true,
+                dir_contents_only: true,
+                include_patterns,
+                required_paths,
+                attempt_unpack: plan.unpack,
+                allow_wildcard: true,
+                allow_empty_wildcard: true,
+                ..CopyOptions::default()
+            },
+        })
+    }
+
+    /// Tells of a path that the ignore file keeps out of the context.
+    fn report_ignored(&mut self, plan: &Plan<'_>, path: &str) {
+        // An exception below an ignored directory cannot be told from here.
+        let Some(ignored) = plan.ignored.filter(|ignored| !ignored.has_exclusions()) else {
+            return;
+        };
+        let path = paths::clean(path);
+        if matches!(path.as_str(), "." | "/") && !ignored.covers_root() {
+            return;
+        }
+        if ignored.covers(&path) {
+            let instruction = if plan.keyword == "ADD" { "Add" } else { "Copy" };
+            self.report(&Breach::CopyIgnoredFile { instruction, path });
+        }
+    }
+}
+
+/// A file whose content stands in the Dockerfile, and its path.
+fn inline(file: &InlineFile, platform: &Platform, os: &str) -> Result<(State, String), Failure> {
+    let path = paths::without_drive(&file.name, os, false)
+        .map_err(|error| format!("removing drive letter: {error}"))?;
+    let options = Mkfile { mode: 0o644, ..Mkfile::default() };
+    let state = State::scratch().file(FileActions {
+        actions: vec![Action::mkfile(path.as_str(), file.content.as_str(), options)],
+        constraints: Constraints {
+            platform: Some(platform.clone()),
+            ..Constraints::named(INLINE_DOCUMENT)
+        },
+    });
+    Ok((state, paths::to_slash(&path, os)))
+}
+
+/// The destination seen from the working directory, with a slash at the end if it had one.
+fn destination(directory: &str, path: &str, os: &str) -> Result<String, Failure> {
+    let path = paths::without_drive(path, os, true)
+        .map_err(|error| format!("removing drive letter: {error}"))?;
+    let from = if paths::is_absolute(&path, os) { "/" } else { directory };
+    let path = if matches!(path.as_str(), "." | "") { "./" } else { &path };
+    Ok(paths::normalize(from, path, os, true)?)
+}
+
+fn normal(path: &str, os: &str) -> Result<String, Failure> {
+    paths::normalize("/", path, os, false)
+        .map_err(|error| Failure::new(format!("removing drive letter: {error}")))
+}
+
+fn mode(chmod: &str) -> Result<Option<CopyMode>, Failure> {
+    if chmod.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(match FileMode::parse(chmod)? {
+        FileMode::Octal(bits) => CopyMode::Octal(bits),
+        FileMode::Symbolic(text) => CopyMode::Symbolic(text),
+    }))
+}
+
+/// The beginning of the instruction as histories have it.
+fn history(plan: &Plan<'_>) -> String {
+    let mut text = plan.keyword.to_owned();
+    if plan.parents {
+        text.push_str(" --parents");
+    }
+    for (flag, value) in [(" --chown=", &plan.chown), (" --chmod=", &plan.chmod)] {
+        if !value.is_empty() {
+            text.push_str(flag);
+            text.push_str(value);
+        }
+    }
+    text
+}
+
+/// Whether a path is a pattern.
+fn has_wildcard(path: &str) -> bool {
+    let mut characters = path.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '*' | '?' | '[' => return true,
+            '\\' => drop(characters.next()),
+            _ => {}
+        }
+    }
+    false
+}

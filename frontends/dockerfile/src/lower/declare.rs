@@ -1,0 +1,78 @@
+//! `ARG`: variables that a build may set, from here to the end of the stage.
+
+use super::failure::Failure;
+use super::history::Leaves;
+use super::node::{Declared, Node};
+use super::outline::Argument;
+use super::stage::{SCAN_CONTEXT, SCAN_STAGE};
+use super::steps::{Scope, environment};
+use crate::instruction::ArgDefinition;
+use crate::lint::{Breach, checks};
+use crate::words::Environment as _;
+
+impl Scope<'_> {
+    pub(super) fn arg(
+        &mut self,
+        node: &mut Node,
+        definitions: &[ArgDefinition],
+    ) -> Result<(), Failure> {
+        let mut text = String::from("ARG");
+        if definitions.is_empty() {
+            text.push(' ');
+        }
+        for definition in definitions {
+            let declared = self.declare(node, definition)?;
+            text.push(' ');
+            text.push_str(&declared.key);
+            if let Some(value) = &declared.value {
+                text.push('=');
+                text.push_str(value);
+            }
+            node.declared.push(declared);
+        }
+        node.image.remember(text, Leaves::Config, self.time);
+        Ok(())
+    }
+
+    /// Declares one variable: the build argument wins over the default, that over the global value.
+    fn declare(
+        &mut self,
+        node: &mut Node,
+        definition: &ArgDefinition,
+    ) -> Result<Declared, Failure> {
+        let key = &definition.key;
+        if checks::is_secret(key) {
+            self.report(&Breach::SecretsUsedInArgOrEnv { instruction: "ARG", key: key.clone() });
+        }
+        let global = self.globals.get(key);
+        let given = self.build_args.get(key);
+        let value = match (given, &definition.value) {
+            (Some(given), _) => Some(given.clone()),
+            (None, Some(default)) => Some(self.default(node, default)?),
+            (None, None) => global.map(str::to_owned),
+        };
+        // A variable that only repeats a global one is described there.
+        let repeats = given.is_none() && definition.value.is_none() && global.is_some();
+        if let Some(value) = value.as_ref().filter(|_| key != SCAN_CONTEXT && key != SCAN_STAGE) {
+            node.state = node.state.with_env(key, value);
+        }
+        if !repeats {
+            node.outline.declare(Argument {
+                name: key.clone(),
+                value: value.clone().unwrap_or_default(),
+                description: definition.description.clone(),
+                made_of: std::collections::BTreeSet::new(),
+                lines: self.lines(),
+            });
+        }
+        node.outline.use_argument(key);
+        Ok(Declared { key: key.clone(), value })
+    }
+
+    fn default(&mut self, node: &Node, default: &str) -> Result<String, Failure> {
+        let variables = environment(&node.state)?;
+        let expanded = self.expander.word(default, &variables)?;
+        self.report_undefined(node, &expanded.unmatched)?;
+        Ok(expanded.text.into_owned())
+    }
+}

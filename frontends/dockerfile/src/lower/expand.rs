@@ -1,0 +1,70 @@
+//! Words of an instruction, expanded with the environment of its stage.
+
+use super::failure::Failure;
+use super::node::Node;
+use super::stage::{SCAN_CONTEXT, SCAN_STAGE};
+use super::steps::{Scope, environment};
+use super::variables::Names as _;
+use crate::lint::Breach;
+use crate::suggest;
+use crate::words::Expander;
+
+impl Scope<'_> {
+    /// A word with its variables. Variables that nothing defines are told.
+    pub(super) fn word(&mut self, node: &Node, word: &str) -> Result<String, Failure> {
+        self.expand(node, word, self.expander)
+    }
+
+    /// Several words, each on its own.
+    pub(super) fn words(&mut self, node: &Node, words: &[String]) -> Result<Vec<String>, Failure> {
+        words.iter().map(|word| self.word(node, word)).collect()
+    }
+
+    /// The content of a file that stands in the Dockerfile: quotes are nothing special in it.
+    pub(super) fn content(&mut self, node: &Node, content: &str) -> Result<String, Failure> {
+        self.expand(node, content, Expander { skip_quotes: true, ..Expander::new('\\') })
+    }
+
+    fn expand(&mut self, node: &Node, word: &str, expander: Expander) -> Result<String, Failure> {
+        // Most words have nothing to expand.
+        let variables = environment(&node.state)?;
+        match expander.word(word, &variables) {
+            Ok(expanded) => {
+                self.report_undefined(node, &expanded.unmatched)?;
+                Ok(expanded.text.into_owned())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells of variables that neither the environment nor an `ARG` defines.
+    pub(super) fn report_undefined(
+        &mut self,
+        node: &Node,
+        unmatched: &[&str],
+    ) -> Result<(), Failure> {
+        for &variable in unmatched {
+            if variable == SCAN_CONTEXT
+                || variable == SCAN_STAGE
+                || node.declared.iter().any(|declared| declared.key == variable)
+            {
+                continue;
+            }
+            let variables = environment(&node.state)?;
+            let names = variables.names();
+            let breach = Breach::UndefinedVar {
+                variable: variable.to_owned(),
+                suggestion: suggest::search(variable, names, true),
+            };
+            let lines = self.lines();
+            self.lint.report(&self.step.instruction.comments, lines, &breach);
+        }
+        Ok(())
+    }
+
+    /// Tells the linter of a breach in this instruction.
+    pub(super) fn report(&mut self, breach: &Breach) {
+        let lines = self.lines();
+        self.lint.report(&self.step.instruction.comments, lines, breach);
+    }
+}

@@ -1,0 +1,267 @@
+//! The config of an image in the making, written as the reference writes it, byte for byte.
+//!
+//! The fields are those of the OCI image config with Docker's additions. What the reference does not
+//! know it drops on reading, and so does this file: the text is compared by digest. Text comes in
+//! through [`Image::from_json`] and leaves through [`Image::to_json`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kiln_sdk::oci::Platform;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::gojson;
+
+/// The search path of Unix commands.
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The search path of Windows commands.
+const DEFAULT_PATH_WINDOWS: &str =
+    "c:\\Windows\\System32;c:\\Windows;C:\\Windows\\System32\\WindowsPowerShell\\v1.0";
+
+/// The search path of an operating system.
+pub(crate) fn default_path(os: &str) -> &'static str {
+    if os == "windows" { DEFAULT_PATH_WINDOWS } else { DEFAULT_PATH }
+}
+
+/// An image config. The order of the fields is that of the text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Image {
+    /// When the base was made; never kept for what is built on it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time")]
+    pub(crate) created: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) author: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(crate) architecture: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(crate) os: String,
+    #[serde(
+        rename = "os.version",
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "lenient"
+    )]
+    pub(crate) os_version: String,
+    #[serde(
+        rename = "os.features",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "lenient"
+    )]
+    pub(crate) os_features: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) variant: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(crate) rootfs: RootFs,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    pub(crate) history: Vec<History>,
+    #[serde(deserialize_with = "lenient")]
+    pub(crate) config: Config,
+}
+
+/// The layers of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RootFs {
+    #[serde(rename = "type", deserialize_with = "lenient")]
+    pub(crate) kind: String,
+    /// `None` is written as `null`, as opposed to an empty list.
+    pub(crate) diff_ids: Option<Vec<String>>,
+}
+
+/// One step in the making of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct History {
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time")]
+    pub(crate) created: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) created_by: String,
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) author: String,
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) comment: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "lenient")]
+    pub(crate) empty_layer: bool,
+}
+
+/// How to run a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Config {
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) user: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lenient")]
+    pub(crate) exposed_ports: BTreeMap<String, Nothing>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    pub(crate) env: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    pub(crate) entrypoint: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    pub(crate) cmd: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lenient")]
+    pub(crate) volumes: BTreeMap<String, Nothing>,
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) working_dir: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lenient")]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
+    pub(crate) stop_signal: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "lenient")]
+    pub(crate) args_escaped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) healthcheck: Option<Healthcheck>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    pub(crate) on_build: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    pub(crate) shell: Vec<String>,
+}
+
+/// The empty object that stands behind a port or a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Nothing {}
+
+impl<'de> Deserialize<'de> for Nothing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self {})
+    }
+}
+
+/// A health check; durations are nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Healthcheck {
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    pub(crate) test: Vec<String>,
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "lenient")]
+    pub(crate) interval: i64,
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "lenient")]
+    pub(crate) timeout: i64,
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "lenient")]
+    pub(crate) start_period: i64,
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "lenient")]
+    pub(crate) start_interval: i64,
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "lenient")]
+    pub(crate) retries: i64,
+}
+
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+/// `null` means that nothing was said.
+fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A time, in the reference's spelling.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    text.map(|text| {
+        gojson::time(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time")))
+    })
+    .transpose()
+}
+
+impl Image {
+    /// The config of an image with nothing in it.
+    pub(crate) fn empty(platform: &Platform) -> Self {
+        let mut image = Self {
+            rootfs: RootFs { kind: "layers".into(), diff_ids: None },
+            config: Config { working_dir: "/".into(), ..Config::default() },
+            ..Self::default()
+        };
+        image.architecture.clone_from(&platform.architecture);
+        image.os.clone_from(&platform.os);
+        image.os_version.clone_from(&platform.os_version);
+        image.os_features.clone_from(&platform.os_features);
+        image.variant.clone_from(&platform.variant);
+        // Windows finds its commands by itself.
+        if platform.os != "windows" {
+            image.config.env.push(format!("PATH={}", default_path(&platform.os)));
+        }
+        image
+    }
+
+    /// Reads a config as a registry or a client gave it.
+    ///
+    /// # Errors
+    ///
+    /// If the text is no JSON, or a field has another type than it must have.
+    pub(crate) fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(text)
+    }
+
+    /// The canonical text.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        gojson::to_vec(self)
+    }
+
+    /// The platform the config names, as it names it.
+    pub(crate) fn platform(&self) -> Platform {
+        Platform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            os_version: self.os_version.clone(),
+            os_features: self.os_features.clone(),
+            variant: self.variant.clone(),
+        }
+    }
+
+    /// Makes the config name another platform.
+    pub(crate) fn set_platform(&mut self, platform: Platform) {
+        self.architecture = platform.architecture;
+        self.os = platform.os;
+        self.os_version = platform.os_version;
+        self.os_features = platform.os_features;
+        self.variant = platform.variant;
+    }
+
+    /// The shell of shell forms.
+    pub(crate) fn shell(&self) -> Vec<String> {
+        if !self.config.shell.is_empty() {
+            return self.config.shell.clone();
+        }
+        let words: &[&str] =
+            if self.os == "windows" { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// Whether the config names no layer, so that the image is nothing.
+    pub(crate) fn has_no_layers(&self) -> bool {
+        // Old manifests have no list of layers, but their history says which steps made one.
+        self.rootfs.diff_ids.as_ref().is_none_or(Vec::is_empty)
+            && self.history.iter().all(|step| step.empty_layer)
+    }
+}
+
+impl Config {
+    /// The value of an environment variable.
+    pub(crate) fn env_value(&self, name: &str) -> Option<&str> {
+        self.env.iter().rev().map(|entry| split_env(entry)).find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Sets an environment variable: in its place if it exists, else at the end.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        match self.env.iter().position(|old| split_env(old).0 == name) {
+            Some(index) => self.env[index] = entry,
+            None => self.env.push(entry),
+        }
+    }
+}
+
+/// Name and value of an entry of the environment; the value is empty without an equals sign.
+pub(crate) fn split_env(entry: &str) -> (&str, &str) {
+    entry.split_once('=').unwrap_or((entry, ""))
+}
+
+/// A duration as a config has it.
+pub(crate) fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
