@@ -372,13 +372,16 @@ struct CacheEntry {
 fn cache_imports(options: &Options) -> Result<Vec<CacheImport>, SettingsError> {
     let mut imports = Vec::new();
     if let Some(text) = options.given("cache-imports") {
-        let entries: Option<Vec<CacheEntry>> = serde_json::from_str(text).map_err(|error| {
+        let malformed = |error: serde_json::Error| {
             let reason = match error.is_eof() {
                 true => "unexpected end of JSON input".to_owned(),
                 false => error.to_string(),
             };
             SettingsError::CacheImports { text: text.chars().take(160).collect(), reason }
-        })?;
+        };
+        // What is no JSON at all is said first.
+        let json: serde_json::Value = serde_json::from_str(text).map_err(malformed)?;
+        let entries: Option<Vec<CacheEntry>> = serde_json::from_value(json).map_err(malformed)?;
         imports.extend(
             entries.into_iter().flatten().map(|entry| CacheImport {
                 kind: entry.kind,
