@@ -27,6 +27,7 @@ pub mod determinism;
 pub mod difference;
 pub mod lint;
 pub mod simulate;
+pub mod svg;
 
 mod facts;
 mod words;
@@ -49,6 +50,7 @@ pub use simulate::{
 };
 pub use snapshot::snapshot;
 pub use steps::{Place, Step, StepInput, Steps, StepsError};
+pub use svg::svg;
 pub use text::{Text, text};
 pub use wait::block_on;
 

@@ -212,13 +212,16 @@ pub fn lint(definition: &Definition, options: &LintOptions) -> Result<Vec<Findin
     let steps = Steps::of(definition)?;
     let mut findings = Vec::new();
     for step in steps.iter() {
+        let name = Some(step.name()).filter(|name| secrets::in_text(name).is_none());
+        // A name made from the op would repeat the secret.
+        let name = name.unwrap_or_else(|| "(with a secret)".into());
         check::step(step, &mut |rule: Rule, message: String, help: &str| {
             if !options.off.contains(&rule) {
                 findings.push(Finding {
                     rule,
                     severity: rule.severity(),
                     step: step.number,
-                    name: step.name(),
+                    name: name.clone(),
                     place: step.places.first().cloned(),
                     message,
                     help: help.into(),

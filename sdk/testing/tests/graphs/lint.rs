@@ -86,7 +86,9 @@ fn secrets_are_found_and_not_repeated() {
           help: mount it as a secret of the session where it is needed
     "#]],
     );
-    let findings = kiln_testing::lint(&marshal(&state), &LintOptions::default()).unwrap();
+    let unnamed = State::merge(&[state, pinned().run(sh(&format!("echo {token}"))).root()]);
+    let findings = kiln_testing::lint(&marshal(&unnamed), &LintOptions::default()).unwrap();
+    assert!(findings.iter().any(|finding| finding.name == "(with a secret)"));
     assert!(findings.iter().all(|finding| !finding.to_string().contains("Zz9")));
 }
 

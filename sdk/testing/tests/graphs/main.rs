@@ -4,6 +4,7 @@ mod determinism;
 mod difference;
 mod lint;
 mod simulate;
+mod svg;
 mod text;
 
 use kiln_llb::{Constraints, Definition, Exec, Marshal, SourceMap, SourceRange, State};
