@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Lowering;
+use super::node::NodeId;
 use crate::lines::Lines;
+use crate::requests;
 
 /// What a stage may be given. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -82,4 +85,64 @@ impl Outline {
         }
         all
     }
+}
+
+impl Lowering<'_> {
+    /// What the target may be given.
+    pub(crate) fn outline(&self) -> requests::Outline {
+        let mut all = requests::Outline::default();
+        let mut seen = Seen::default();
+        self.describe(self.target, &mut all, &mut seen);
+        let target = self.graph.node(self.target);
+        all.name = target.origin.name.clone().unwrap_or_default();
+        all.description.clone_from(&target.origin.description);
+        all
+    }
+
+    /// Adds what a node may be given, then what it stands on.
+    fn describe(&self, id: NodeId, all: &mut requests::Outline, seen: &mut Seen) {
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            if !seen.nodes.insert(id) {
+                continue;
+            }
+            let node = self.graph.node(id);
+            let own = &node.outline;
+            for name in own.all_used() {
+                if let Some(argument) = own.arguments.get(&name)
+                    && seen.arguments.insert(name)
+                {
+                    all.args.push(requests::Arg {
+                        name: argument.name.clone(),
+                        value: argument.value.clone(),
+                        description: argument.description.clone(),
+                        lines: Some(argument.lines),
+                    });
+                }
+            }
+            let need = |(name, needed): (&String, &Needed)| requests::Needed {
+                name: name.clone(),
+                required: needed.required,
+                lines: Some(needed.lines),
+            };
+            let new = |set: &mut BTreeSet<String>, name: &String| {
+                set.insert(name.clone())
+            };
+            all.secrets
+                .extend(own.secrets.iter().filter(|(id, _)| new(&mut seen.secrets, id)).map(need));
+            all.ssh.extend(own.agents.iter().filter(|(id, _)| new(&mut seen.agents, id)).map(need));
+            // The base first: what it says of a name counts more than what others say.
+            open.extend(node.dependencies.iter().rev().map(|(id, _)| *id));
+            open.extend(node.base);
+        }
+    }
+}
+
+/// What an outline has already.
+#[derive(Debug, Default)]
+struct Seen {
+    nodes: BTreeSet<NodeId>,
+    arguments: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+    agents: BTreeSet<String>,
 }
