@@ -211,7 +211,7 @@ fn named_contexts_are_the_recorded_ones() {
 }
 
 impl Recorded {
-    /// The paths that the language needs of a named directory.
+    /// The paths that the language needs of a named directory where it first uses it.
     fn follow_paths(&self, key: &str) -> Vec<String> {
         let title = format!("[context {key}] load from client");
         let results = self.build["results"].as_array().into_iter().flatten();
@@ -221,6 +221,7 @@ impl Recorded {
         let lists = ops
             .filter(named)
             .filter_map(|op| op["op_json"]["source"]["attrs"]["local.followpaths"].as_str());
-        lists.flat_map(|list| serde_json::from_str::<Vec<String>>(list).unwrap()).collect()
+        let first = lists.map(|list| serde_json::from_str(list).unwrap()).next();
+        first.unwrap_or_default()
     }
 }

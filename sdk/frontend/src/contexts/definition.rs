@@ -1,8 +1,11 @@
 //! The user's file: its text, and all that is needed to point into it.
 
 use bytes::Bytes;
-use kiln_document::{Diagnostic, Source};
-use kiln_llb::{Definition, SourceFile, SourceMap, State};
+use kiln_document::{Diagnostic, Source, Span};
+use kiln_llb::{
+    Constraints, Definition, SourceFile, SourceLocation, SourceMap, SourcePosition, SourceRange,
+    State,
+};
 use kiln_wire::pb;
 
 use crate::error::range;
@@ -69,6 +72,39 @@ impl DefinitionFile {
             definition: Some(self.definition.clone().into()),
             language: self.language.clone(),
         }
+    }
+
+    /// Where a span of the file's text is, for the ops that come from it.
+    pub fn location(&self, source: &Source, span: Span) -> SourceLocation {
+        let range = range(source, span);
+        let position = |at: Option<pb::Position>| {
+            let at = at.unwrap_or_default();
+            SourcePosition { line: at.line, character: at.character }
+        };
+        let range = SourceRange { start: position(range.start), end: position(range.end) };
+        self.source_map.location([range])
+    }
+
+    /// What is said about an op that comes from a span of the file: its name and its place.
+    ///
+    /// ```
+    /// # use kiln_frontend::DefinitionFile;
+    /// use kiln_document::{Source, Span};
+    /// use kiln_llb::{Exec, State};
+    ///
+    /// # fn example(file: &DefinitionFile, source: &Source, span: Span) -> State {
+    /// let constraints = file.step(source, "[1/1] make", span);
+    /// State::image("alpine").run(Exec { constraints, ..Exec::sh("make") }).root()
+    /// # }
+    /// ```
+    pub fn step(&self, source: &Source, name: impl Into<String>, span: Span) -> Constraints {
+        let locations = vec![self.location(source, span)];
+        Constraints { locations, ..Constraints::named(name) }
+    }
+
+    /// An error with its place in the file, unless it has one from further in.
+    pub fn locate(&self, error: FrontendError, ranges: Vec<pb::Range>) -> FrontendError {
+        if error.has_source() { error } else { error.with_source(self.info(), ranges) }
     }
 
     /// A warning about some lines of the file.
