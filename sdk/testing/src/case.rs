@@ -291,25 +291,25 @@ impl Case {
         }
     }
 
-    /// Writes `case.json` into [`Case::dir`], and `expected.json` beside it if an answer is given.
+    /// Writes `case.json` into [`Case::dir`], which is made if it is not there.
     ///
     /// # Errors
     ///
-    /// If the directory cannot be made or a file not be written.
-    pub fn write(&self, expected: Option<&Value>) -> Result<(), CaseError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            |source| CaseError::Write { path, source }
-        };
-        std::fs::create_dir_all(&self.dir).map_err(failed(&self.dir))?;
+    /// If the directory cannot be made or the file not be written.
+    pub fn write(&self) -> Result<(), CaseError> {
+        let path = self.dir.join(CASE_FILE);
         let case = serde_json::to_value(self)
-            .map_err(|source| CaseError::Parse { path: self.dir.join(CASE_FILE), source })?;
-        for (name, value) in [(CASE_FILE, Some(&case)), (EXPECTED_FILE, expected)] {
-            let Some(value) = value else { continue };
-            let path = self.dir.join(name);
-            std::fs::write(&path, format!("{value:#}\n")).map_err(failed(&path))?;
-        }
-        Ok(())
+            .map_err(|source| CaseError::Parse { path: path.clone(), source })?;
+        write(&path, &case)
+    }
+
+    /// Writes an answer as the one to expect, `expected.json`.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be made or the file not be written.
+    pub fn write_expected(&self, expected: &Value) -> Result<(), CaseError> {
+        write(&self.dir.join(EXPECTED_FILE), expected)
     }
 
     /// The sub-requests to make.
@@ -362,4 +362,10 @@ fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CaseError> {
         std::fs::read(path).map_err(|source| CaseError::Read { path: path.to_owned(), source })?;
     serde_json::from_slice(&bytes)
         .map_err(|source| CaseError::Parse { path: path.to_owned(), source })
+}
+
+fn write(path: &Path, value: &Value) -> Result<(), CaseError> {
+    let failed = |source| CaseError::Write { path: path.to_owned(), source };
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    std::fs::write(path, format!("{value:#}\n")).map_err(failed)
 }

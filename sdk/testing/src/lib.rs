@@ -44,7 +44,7 @@ pub use fixture::{
     Asked, AskedResolve, AskedSolve, Built, BuiltPlatform, Fixture, FixtureBridge, Forward,
 };
 pub use lint::{Finding, LintOptions, Rule, Severity, lint};
-pub use replay::{replay, replay_blocking, replay_fixture};
+pub use replay::{assert_replay, replay, replay_blocking, replay_fixture};
 pub use simulate::{
     Edit, Files, Outcome, Reason, Simulated, SimulatedStep, World, simulate, simulate_change,
 };

@@ -4,6 +4,7 @@
 //! the peer is put in a fixed one, so that equal answers are equal JSON. Nothing is compared here;
 //! that is [`compare`](crate::compare)'s work.
 
+mod assert;
 mod build;
 mod subrequest;
 
@@ -11,6 +12,8 @@ use kiln_frontend::{Frontend, FrontendError, run};
 use kiln_wire::status::Source;
 use serde_json::{Map, Value, json};
 use tonic::Code;
+
+pub use assert::assert_replay;
 
 use crate::case::{Case, CaseError};
 use crate::fixture::{Asked, Fixture};
