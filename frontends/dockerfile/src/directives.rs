@@ -181,3 +181,27 @@ fn syntax_of_json(text: &str, line: u32) -> Option<Syntax<'_>> {
     let lines = Lines::one(line);
     Some(Syntax { reference: value.clone().into(), command_line: value.into(), lines })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directive_counts_only_before_anything_else() {
+        let value = |text| find(DirectiveName::Check, text).map(|found| found.value);
+        assert_eq!(value("#!x\n# Check =  skip=all \r\nFROM a"), Some("skip=all"));
+        assert_eq!(value("# syntax=a\n#check=b"), Some("b"));
+        assert_eq!(value("# hello\n# check=b"), None);
+        assert_eq!(value("# syntax=a\n# syntax=b\n# check=c"), None);
+        assert_eq!(value("# check= \n"), Some(" "));
+    }
+
+    #[test]
+    fn a_file_of_another_language_can_name_its_frontend() {
+        let reference = |text| detect_syntax(text).map(|syntax| syntax.reference.into_owned());
+        assert_eq!(reference("// syntax=a b\nfunc"), Some("a".into()));
+        assert_eq!(reference("#!/bin/x\n{\"syntax\": \"a:1\"}"), Some("a:1".into()));
+        assert_eq!(reference("{\"syntax\": \"a:1\""), None);
+        assert_eq!(reference("-- syntax=a"), None);
+    }
+}

@@ -91,3 +91,31 @@ fn take_apart(word: &str) -> Option<(u64, bool, &str)> {
     let number = if descriptor.is_empty() { 0 } else { descriptor.parse().unwrap_or(u64::MAX) };
     Some((number, chomp, name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_announces_here_documents_where_a_shell_would_see_them() {
+        let names = |line| -> Vec<String> {
+            of_line(line).unwrap().into_iter().map(|heredoc| heredoc.name.into_owned()).collect()
+        };
+        assert_eq!(names("RUN cat <<A 3<<-'B C' '<<D' <<\"E\""), ["A", "B C", "E"]);
+        assert_eq!(names("RUN a << b"), ["b"]);
+        assert_eq!(names("RUN $((1<<2))"), [""; 0]);
+        assert_eq!(names("RUN cat <<\"A"), [""; 0]);
+    }
+
+    #[test]
+    fn leading_tabs_are_taken_off_every_line() {
+        assert_eq!(chomp("\t\ta\n b\tc\n\t\nd"), "a\n b\tc\n\nd");
+        assert!(matches!(chomp("a\tb\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_descriptor_beyond_all_numbers_is_the_largest() {
+        let word = parse_word("99999999999999999999999<<A").unwrap().unwrap();
+        assert_eq!(word.descriptor, u64::MAX);
+    }
+}

@@ -118,3 +118,25 @@ fn push_json(out: &mut String, text: &str) {
     }
     out.push('"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_printed_is_escaped() {
+        assert_eq!(quote("a\"\\\t\u{0}\u{7f}"), r#""a\"\\\t\x00\x7f""#);
+        assert_eq!(quote("é日\u{a0}\u{e0000}\u{ffff}"), r#""é日\u00a0\U000e0000\uffff""#);
+        // Not yet a character in the Unicode of the reference.
+        assert_eq!(quote("\u{1c89}"), r#""\u1c89""#);
+        assert_eq!(quote_list(&["a", "b c"]), r#"["a" "b c"]"#);
+    }
+
+    #[test]
+    fn json_escapes_what_html_would_misread() {
+        assert_eq!(
+            json_list(&["<a>", "\u{2028}", "\u{7f}"]),
+            "[\"\\u003ca\\u003e\",\"\\u2028\",\"\u{7f}\"]"
+        );
+    }
+}

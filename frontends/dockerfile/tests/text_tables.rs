@@ -114,7 +114,8 @@ fn instruction_value(instruction: &Instruction<'_>, lines: Lines) -> Value {
     if instruction.arguments.is_json() {
         got.insert("attributes".into(), json!({"json": true}));
     }
-    let strings = |words: &[std::borrow::Cow<'_, str>]| words.iter().map(|word| json!(word)).collect();
+    let strings =
+        |words: &[std::borrow::Cow<'_, str>]| words.iter().map(|word| json!(word)).collect();
     insert_list(&mut got, "flags", strings(&instruction.flags));
     insert_list(&mut got, "comments", strings(&instruction.comments));
     let heredocs = instruction.heredocs.iter().map(|heredoc| {

@@ -117,7 +117,8 @@ fn json_or_text(rest: &str) -> Result<Arguments<'_>, Mistake> {
 
 /// The strings of a JSON list; none if the text is not JSON or no list.
 fn json_list(rest: &str) -> Result<Option<Vec<Cow<'_, str>>>, Mistake> {
-    if !rest.trim_start().starts_with('[') {
+    let rest = rest.trim_start();
+    if !rest.starts_with('[') {
         return Ok(None);
     }
     if let Ok(strings) = serde_json::from_str::<Vec<JsonString<'_>>>(rest) {

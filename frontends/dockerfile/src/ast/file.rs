@@ -111,11 +111,14 @@ impl<'text> Parser<'text> {
             }
         }
         // The reference drops one byte, which is not the `#` if spaces are in front.
-        let text = line.strip_prefix(|_| true).unwrap_or_default().trim();
+        let text: Cow<'_, str> = match command::piece(line, 1, line.len()) {
+            Cow::Borrowed(text) => text.trim().into(),
+            Cow::Owned(text) => text.trim().to_owned().into(),
+        };
         if text.is_empty() {
             self.comments.clear();
         } else {
-            self.comments.push(text.into());
+            self.comments.push(text);
         }
     }
 

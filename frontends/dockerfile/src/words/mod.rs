@@ -178,3 +178,65 @@ impl Expander {
             .map_err(|fault| ExpandError { word: word.to_owned(), fault: *fault })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env() -> BTreeMap<String, String> {
+        [("A", "alpha"), ("SPACED", "one  two"), ("EMPTY", "")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn text_without_anything_to_expand_is_borrowed() {
+        for (word, want) in [("a b", "a b"), ("\"a /b\"", "a /b"), ("", "")] {
+            let expanded = Expander::new('\\').word(word, &env()).unwrap();
+            assert!(matches!(expanded.text, Cow::Borrowed(text) if text == want), "{word}");
+        }
+    }
+
+    #[test]
+    fn each_name_is_noted_once() {
+        let expanded = Expander::new('\\').word("$A$B${A:-$C}$B", &env()).unwrap();
+        assert_eq!(expanded.text, "alphaalpha");
+        assert_eq!(expanded.matched, ["A"]);
+        assert_eq!(expanded.unmatched, ["B", "C"]);
+    }
+
+    #[test]
+    fn spaces_of_variables_separate_words_unless_quoted() {
+        let words = |word| Expander::new('\\').words(word, &env()).unwrap();
+        assert_eq!(
+            words("x$SPACED \"$SPACED\" $EMPTY '' y\\ z"),
+            ["xone", "two", "one  two", "y z"]
+        );
+        assert_eq!(words("cat <<  EOF"), ["cat", "<<  EOF"]);
+        // A word with a default forgets what stands before it, as in the reference.
+        assert_eq!(words("a${B:-c}d"), ["cd"]);
+        assert_eq!(words("a\"b${B:-c}\"d"), ["bcd"]);
+    }
+
+    #[test]
+    fn too_many_substitutions_inside_each_other_are_refused() {
+        let nested = |depth| format!("{}x{}", "${B:-".repeat(depth), "}".repeat(depth));
+        let expander = Expander::new('\\');
+        assert_eq!(expander.word(&nested(scan::DEEPEST), &env()).unwrap().text, "x");
+        let error = expander.word(&nested(100_000), &env()).unwrap_err();
+        assert_eq!(error.fault, Fault::TooDeep);
+    }
+
+    #[test]
+    fn errors_quote_the_word_and_say_what_is_wrong() {
+        let error = |word| Expander::new('\\').word(word, &env()).unwrap_err().to_string();
+        assert_eq!(
+            error("${B:?\"must be set\"}"),
+            r#"failed to process "${B:?\"must be set\"}": B: must be set"#
+        );
+        assert_eq!(
+            error("${A~}"),
+            r#"failed to process "${A~}": unsupported modifier (~) in substitution"#
+        );
+    }
+}

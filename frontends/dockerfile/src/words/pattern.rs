@@ -241,3 +241,68 @@ impl<'pattern> Run<'pattern> {
         self.begins[..self.tokens.len()].iter().all(Option::is_none)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trimmed(pattern: &str, value: &str) -> [String; 4] {
+        let trim = |trim: fn(&'static str, &'static str, bool) -> _, longest| {
+            let (pattern, value) = (pattern.to_owned().leak(), value.to_owned().leak());
+            let trimmed: Outcome<Cow<'_, str>> = trim(pattern, value, longest);
+            trimmed.unwrap().into_owned()
+        };
+        [
+            trim(trim_prefix, false),
+            trim(trim_prefix, true),
+            trim(trim_suffix, false),
+            trim(trim_suffix, true),
+        ]
+    }
+
+    #[test]
+    fn the_shortest_and_the_longest_match_are_taken_off_either_end() {
+        assert_eq!(trimmed("*/", "a/b/c"), ["b/c", "c", "a/b/c", "a/b/c"]);
+        assert_eq!(trimmed("/*", "a/b/c"), ["a/b/c", "a/b/c", "a/b", "a"]);
+        assert_eq!(trimmed("?", "éa"), ["a", "a", "é", "é"]);
+        assert_eq!(trimmed("*", "ab"), ["ab", "", "ab", ""]);
+        assert_eq!(trimmed("", "ab"), ["ab", "ab", "ab", "ab"]);
+        assert_eq!(trimmed("\\*", "*a*"), ["a*", "a*", "*a", "*a"]);
+    }
+
+    #[test]
+    fn a_star_stays_in_its_line() {
+        assert_eq!(trimmed("*b", "a\nb"), ["a\nb", "a\nb", "a\n", "a\n"]);
+    }
+
+    #[test]
+    fn every_match_is_replaced_once() {
+        let all = |pattern: &str, value: &str, text: &str| {
+            Pattern::parse(pattern).unwrap().replace_all(value, text).into_owned()
+        };
+        assert_eq!(all("a*c", "abcc-ac", "X"), "X");
+        assert_eq!(all("b?", "abcbd", "<$0>"), "a<bc><bd>");
+        assert_eq!(all("b", "abb", "$$${0}$1$"), "a$b$$b$");
+        assert_eq!(all("", "ab", "-"), "-a-b-");
+        assert_eq!(all("*", "a\nb", "-"), "-\n-");
+        assert_eq!(all("x", "ab", "-"), "ab");
+    }
+
+    #[test]
+    fn only_the_first_match_is_replaced_and_nothing_in_the_text_has_a_meaning() {
+        let first = |pattern: &str, value: &str| {
+            Pattern::parse(pattern).unwrap().replace(value, "$0").into_owned()
+        };
+        assert_eq!(first("b*", "abcb"), "a$0");
+        assert_eq!(first("", "ab"), "$0ab");
+        assert_eq!(first("c", "ab"), "ab");
+    }
+
+    #[test]
+    fn a_long_value_takes_time_in_proportion_to_it() {
+        let value = "ab".repeat(50_000);
+        let pattern = Pattern::parse("*a*a*a*c").unwrap();
+        assert_eq!(pattern.replace_all(&value, ""), value);
+        assert_eq!(trim_suffix("c*a*a*", &value, true).unwrap(), value);
+    }
+}

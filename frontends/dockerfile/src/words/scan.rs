@@ -73,8 +73,8 @@ trait Sink {
     fn plain(&mut self, text: &str);
     /// Characters that are part of a word whatever they are.
     fn raw(&mut self, text: &str);
-    /// A substitution with a word of its own was met.
-    fn nested(&mut self) {}
+    /// A substitution with a word of its own was met, behind so many bytes in quotes.
+    fn nested(&mut self, _quoted: usize) {}
 }
 
 impl Sink for String {
@@ -116,26 +116,32 @@ impl Sink for Split {
         self.word.push_str(text);
     }
 
-    /// The reference reads the inner word into the same buffer, and so forgets the begun word.
-    fn nested(&mut self) {
-        self.word.clear();
+    /// The reference reads the inner word into the same buffer, and so forgets the begun word. What
+    /// is in open quotes is not in that buffer yet.
+    fn nested(&mut self, quoted: usize) {
+        self.word.drain(..self.word.len() - quoted);
     }
 }
 
 /// What is written inside double quotes: nothing in them separates words.
-struct Quoted<'sink, S>(&'sink mut S);
+struct Quoted<'sink, S> {
+    sink: &'sink mut S,
+    /// Bytes written since the quote.
+    written: usize,
+}
 
 impl<S: Sink> Sink for Quoted<'_, S> {
     fn plain(&mut self, text: &str) {
-        self.0.raw(text);
+        self.raw(text);
     }
 
     fn raw(&mut self, text: &str) {
-        self.0.raw(text);
+        self.written += text.len();
+        self.sink.raw(text);
     }
 
-    fn nested(&mut self) {
-        self.0.nested();
+    fn nested(&mut self, _quoted: usize) {
+        self.sink.nested(self.written);
     }
 }
 
@@ -253,7 +259,7 @@ impl<'word, 'env, E: Environment> Scan<'word, 'env, E> {
     /// Variables are expanded in double quotes, and quote, dollar and escape can be escaped.
     fn double_quotes(&mut self, sink: &mut impl Sink) -> Outcome<()> {
         let escape = self.expander.escape as u8;
-        let mut quoted = Quoted(sink);
+        let mut quoted = Quoted { sink, written: 0 };
         let quote = self.take(1);
         if self.expander.raw_quotes {
             quoted.raw(quote);
@@ -407,7 +413,7 @@ impl<'word, 'env, E: Environment> Scan<'word, 'env, E> {
         if self.depth == DEEPEST {
             return fault(Fault::TooDeep);
         }
-        sink.nested();
+        sink.nested(0);
         let outer = std::mem::replace(&mut self.raw_escapes, raw_escapes);
         self.depth += 1;
         let mut word = String::new();
