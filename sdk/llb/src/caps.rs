@@ -1,7 +1,8 @@
 //! Names of LLB features, as they stand in op metadata and in what a daemon advertises.
 //!
 //! The names are the peer's (its typing error in [`SOURCE_HTTP_UIDGID`] included). A [`CapSet`] is
-//! what one daemon can do; without one, nothing is assumed.
+//! what one daemon can do; without one, nothing is assumed. Two names that the peer defines but its
+//! daemon refuses (`exec.meta.removemountstubs.recursive`, `file.copy.modestring`) are left out.
 
 use std::collections::BTreeSet;
 
@@ -54,8 +55,10 @@ capabilities! {
     EXEC_META_BASE = "exec.meta.base",
     EXEC_META_CGROUP_PARENT = "exec.meta.cgroup.parent",
     EXEC_META_NETWORK = "exec.meta.network",
+    EXEC_META_NETWORK_PROXY = "exec.meta.network.proxy",
     EXEC_META_PROXY = "exec.meta.proxyenv",
     EXEC_META_SECURITY = "exec.meta.security",
+    EXEC_META_SECURITY_DEVICES = "exec.meta.security.devices.v1",
     EXEC_META_SETS_DEFAULT_PATH = "exec.meta.setsdefaultpath",
     EXEC_META_ULIMIT = "exec.meta.ulimit",
     EXEC_META_CDI = "exec.meta.cdi",

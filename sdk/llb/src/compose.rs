@@ -6,7 +6,7 @@ use kiln_wire::pb;
 
 use crate::marshal::{Lowered, MarshalError, Marshaller};
 use crate::vertex::{InputList, Kind, Port, Vertex};
-use crate::{Constraints, State, caps};
+use crate::{Constraints, State, caps, fallback};
 
 impl State {
     /// Lays states over each other, the later on top; scratch adds nothing.
@@ -142,9 +142,13 @@ pub(crate) fn lower(
         Kind::Build { filename } => (build(filename, &numbers)?, caps::BUILD_OP_FILENAME),
         _ => return Err(MarshalError::Internal),
     };
+    let platform = vertex.constraints.platform.clone();
+    if marshaller.must_do_without(cap) {
+        let (op, inputs, caps) = fallback::instead(op, &inputs, cap, marshaller)?;
+        return Ok(Lowered { op, inputs, caps, platform, with_platform: false });
+    }
     // Only a nested build runs anything, so only it keeps a platform.
     let with_platform = matches!(vertex.kind, Kind::Build { .. });
-    let platform = vertex.constraints.platform.clone();
     Ok(Lowered { op, inputs, caps: vec![cap], platform, with_platform })
 }
 

@@ -16,6 +16,7 @@ mod file;
 mod owner;
 
 mod compose;
+mod fallback;
 
 mod constraints;
 mod values;

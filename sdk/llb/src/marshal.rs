@@ -29,6 +29,14 @@ pub struct Marshal<'a> {
     pub overrides: Constraints,
     /// What the daemon can do; without it nothing is assumed.
     pub caps: Option<CapSet>,
+    /// Whether what `caps` lack is said in other words. By default it is written as it is, and the
+    /// daemon refuses it.
+    ///
+    /// A merge becomes copies of everything, one input onto the other: the same files, but the
+    /// inputs are not kept as layers of their own, and what an input removed from its base is not
+    /// removed from those below. What changed since scratch is everything. There are no other words
+    /// for any other diff, and none for a pass-through: both are [`MarshalError::Incapable`].
+    pub fallback: bool,
     /// Who knows the configs of images.
     pub resolver: Option<&'a dyn MetaResolver>,
 }
@@ -37,7 +45,7 @@ impl std::fmt::Debug for Marshal<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Marshal");
         shown.field("defaults", &self.defaults).field("overrides", &self.overrides);
-        shown.field("caps", &self.caps).finish_non_exhaustive()
+        shown.field("caps", &self.caps).field("fallback", &self.fallback).finish_non_exhaustive()
     }
 }
 
@@ -90,6 +98,9 @@ pub enum MarshalError {
     /// A deferred state could not be made.
     #[error(transparent)]
     Deferred(BoxError),
+    /// The daemon lacks a feature that nothing can stand in for.
+    #[error("the daemon lacks {0}, and nothing can stand in for it: use a newer daemon")]
+    Incapable(&'static str),
     /// An input was not emitted before its user, which is a mistake of this crate.
     #[error("input has no digest yet")]
     Internal,
@@ -104,22 +115,28 @@ impl State {
     /// [`MarshalError`] for anything on the way to this state that cannot be.
     pub fn marshal(&self, options: &Marshal<'_>) -> Result<Definition, MarshalError> {
         let base = options.defaults.merged(&options.overrides);
-        self.marshal_on(&base, options.caps.as_ref(), options.resolver)
+        let caps = options.caps.as_ref();
+        let (fallback, resolver) = (options.fallback, options.resolver);
+        self.marshal_for(Target { base: &base, caps, fallback, resolver })
     }
 
-    pub(crate) fn marshal_on(
-        &self,
-        base: &Constraints,
-        caps: Option<&CapSet>,
-        resolver: Option<&dyn MetaResolver>,
-    ) -> Result<Definition, MarshalError> {
-        let mut marshaller = Marshaller::new(base, caps, resolver);
+    pub(crate) fn marshal_for(&self, target: Target<'_>) -> Result<Definition, MarshalError> {
+        let mut marshaller = Marshaller::new(target);
         let Some(output) = &self.output else { return Ok(Definition::default()) };
         let Some(vertex) = marshaller.vertex(output)? else { return Ok(Definition::default()) };
         marshaller.walk(vertex)?;
         let input = marshaller.input(output)?.ok_or(MarshalError::Internal)?;
         marshaller.terminal(input)
     }
+}
+
+/// What a graph is marshalled for.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    base: &'a Constraints,
+    caps: Option<&'a CapSet>,
+    fallback: bool,
+    resolver: Option<&'a dyn MetaResolver>,
 }
 
 /// An op without what all ops have.
@@ -134,10 +151,8 @@ pub(crate) struct Lowered {
 
 /// The state of one marshal call.
 pub(crate) struct Marshaller<'a> {
-    base: &'a Constraints,
+    target: Target<'a>,
     host: Platform,
-    caps: Option<&'a CapSet>,
-    resolver: Option<&'a dyn MetaResolver>,
     /// Digests of the vertices that are done, by address. The graph keeps them alive.
     digests: HashMap<usize, Digest>,
     /// Deferred states that are made, by address.
@@ -152,16 +167,10 @@ enum Task {
 }
 
 impl<'a> Marshaller<'a> {
-    fn new(
-        base: &'a Constraints,
-        caps: Option<&'a CapSet>,
-        resolver: Option<&'a dyn MetaResolver>,
-    ) -> Self {
+    fn new(target: Target<'a>) -> Self {
         Self {
-            base,
+            target,
             host: Platform::host(),
-            caps,
-            resolver,
             digests: HashMap::new(),
             made: HashMap::new(),
             definition: Definition::default(),
@@ -232,7 +241,7 @@ impl<'a> Marshaller<'a> {
         let own = vertex.constraints.local_unique_id.as_ref();
         if identifier.starts_with("local://")
             && !attrs.contains_key("local.session")
-            && let Some(id) = own.or(self.base.local_unique_id.as_ref())
+            && let Some(id) = own.or(self.target.base.local_unique_id.as_ref())
         {
             attrs.insert("local.unique".into(), id.clone());
             caps.push(caps::SOURCE_LOCAL_UNIQUE);
@@ -253,10 +262,10 @@ impl<'a> Marshaller<'a> {
     /// Adds what all ops have.
     fn finish(&self, vertex: &Vertex, lowered: Lowered) -> (pb::Op, pb::OpMetadata) {
         let platform = lowered.with_platform.then(|| {
-            let own = lowered.platform.as_ref().or(self.base.platform.as_ref());
+            let own = lowered.platform.as_ref().or(self.target.base.platform.as_ref());
             wire_platform(own.unwrap_or(&self.host))
         });
-        let constraints = self.base.merged(&vertex.constraints);
+        let constraints = self.target.base.merged(&vertex.constraints);
         let metadata = constraints.metadata(&lowered.caps);
         let filter = constraints.require;
         let op = pb::Op {
@@ -281,7 +290,7 @@ impl<'a> Marshaller<'a> {
         caps.extend(said(|m| m.export_cache.is_some()).then_some(caps::META_EXPORT_CACHE));
         let metadata = Constraints::default().metadata(&caps);
         self.append(&digest, bytes.into(), metadata);
-        let source = self.sources.finish(self.base, self.caps, self.resolver)?;
+        let source = self.sources.finish(self.target)?;
         self.definition.source = Some(source);
         Ok(self.definition)
     }
@@ -311,7 +320,10 @@ impl<'a> Marshaller<'a> {
         if let Some((_, state)) = self.made.get(&address) {
             return Ok(state.clone());
         }
-        let deferral = Deferral { platform: self.base.platform.as_ref(), resolver: self.resolver };
+        let deferral = Deferral {
+            platform: self.target.base.platform.as_ref(),
+            resolver: self.target.resolver,
+        };
         let state = deferred.resolve(&deferral).map_err(MarshalError::Deferred)?;
         self.made.insert(address, (Arc::clone(deferred), state.clone()));
         Ok(state)
@@ -346,14 +358,24 @@ impl<'a> Marshaller<'a> {
         }
     }
 
+    /// Whether a feature has to be said in other words, or in none.
+    pub(crate) fn must_do_without(&self, cap: &str) -> bool {
+        self.target.fallback && self.target.caps.is_some_and(|caps| !caps.supports(cap))
+    }
+
+    /// Whether the daemon is known to have a feature.
+    pub(crate) fn may_use(&self, cap: &str) -> bool {
+        self.target.caps.is_some_and(|caps| caps.supports(cap))
+    }
+
     /// Whether the daemon sets a default PATH itself; nothing if it is not known what it can do.
     pub(crate) fn sets_default_path(&self) -> Option<bool> {
-        self.caps.map(|caps| caps.supports(caps::EXEC_META_SETS_DEFAULT_PATH))
+        self.target.caps.map(|caps| caps.supports(caps::EXEC_META_SETS_DEFAULT_PATH))
     }
 
     /// The operating system a command of this vertex is for, as far as anybody said.
     pub(crate) fn os<'b>(&'b self, vertex: &'b Vertex) -> &'b str {
-        let platform = self.base.platform.as_ref().or(vertex.constraints.platform.as_ref());
+        let platform = self.target.base.platform.as_ref().or(vertex.constraints.platform.as_ref());
         platform.map_or("linux", |platform| platform.os.as_str())
     }
 }

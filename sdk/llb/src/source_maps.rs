@@ -7,9 +7,7 @@ use kiln_oci::Digest;
 use kiln_wire::pb;
 
 use crate::constraints::{SourceFile, SourceLocation, SourceMap, SourcePosition, SourceRange};
-use crate::deferred::MetaResolver;
-use crate::marshal::MarshalError;
-use crate::{CapSet, Constraints};
+use crate::marshal::{MarshalError, Target};
 
 /// The files seen so far, and the locations of each op.
 #[derive(Default)]
@@ -50,16 +48,11 @@ impl SourceMaps {
     }
 
     /// The message. States of files are marshalled with the same defaults.
-    pub(crate) fn finish(
-        self,
-        base: &Constraints,
-        caps: Option<&CapSet>,
-        resolver: Option<&dyn MetaResolver>,
-    ) -> Result<pb::Source, MarshalError> {
+    pub(crate) fn finish(self, target: Target<'_>) -> Result<pb::Source, MarshalError> {
         let mut infos = Vec::with_capacity(self.files.len());
         for file in &self.files {
             let definition = match &file.state {
-                Some(state) => Some(state.marshal_on(base, caps, resolver)?.into()),
+                Some(state) => Some(state.marshal_for(target)?.into()),
                 None => None,
             };
             infos.push(pb::SourceInfo {

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use expect_test::{Expect, expect};
 use kiln_llb::{
-    Action, BoxError, Constraints, Copy, Definition, DefinitionError, Exec, Image, ImageMeta,
-    ImageRequest, Local, Marshal, MarshalError, MetaResolver, Mkdir, Mkfile, Mount, Owner,
-    Passthrough, PassthroughInput, ResolvedImage, Secret, Sharing, SourceMap, SourceRange, Ssh,
-    State, args,
+    Action, BoxError, CapSet, Constraints, Copy, Definition, DefinitionError, Exec, Image,
+    ImageMeta, ImageRequest, Local, Marshal, MarshalError, MetaResolver, Mkdir, Mkfile, Mount,
+    Owner, Passthrough, PassthroughInput, ResolvedImage, Secret, Sharing, SourceMap, SourceRange,
+    Ssh, State, Symlink, args, caps,
 };
 use kiln_oci::{Digest, Platform};
 
@@ -338,6 +338,66 @@ fn a_graph_shows_as_json_and_as_a_drawing() {
           "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" -> "sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" [label=""];
         }
     "#]].assert_eq(&definition.to_dot().unwrap());
+}
+
+#[test]
+fn links_and_pass_throughs_show_as_the_peers_json_shows_them() {
+    let link = Action::symlink("/usr/bin/python3", "/python", Symlink::default());
+    let json = marshal(&State::scratch().file(link)).to_json().unwrap();
+    let want = r#"{"actions":[{"input":-1,"secondaryInput":-1,"output":0,"Action":{}}]}"#;
+    assert!(json.contains(want), "{json}");
+    let through = State::image("a").requires("needs", &[State::image("b")]);
+    let json = marshal(&through).to_json().unwrap();
+    assert!(json.contains(r#""Op":{"passthrough":{"id":"needs","outputs":[0]}}"#), "{json}");
+}
+
+/// Options for a daemon that lacks some features.
+fn without(lacks: &[&str], fallback: bool) -> Marshal<'static> {
+    let caps = lacks.iter().fold(CapSet::all(), |caps, cap| caps.without(cap));
+    Marshal { caps: Some(caps), fallback, ..options() }
+}
+
+#[test]
+fn a_daemon_without_merges_gets_copies_onto_one_another() {
+    let layer = |name: &str| State::image(name).run(command(name)).root();
+    let (a, b) = (layer("a"), layer("b"));
+    let nothing = State::image("c").deferred(|_, _| Ok(State::scratch()));
+    let merged = State::merge(&[a.clone(), nothing.clone(), b, a.clone()]);
+    let json = |state: &State, options: &Marshal<'_>| {
+        let json = state.marshal(options).unwrap().to_json().unwrap();
+        json.lines().rev().nth(1).unwrap().to_owned()
+    };
+    let copied = json(&merged, &without(&[caps::MERGE_OP], true));
+    let copy = r#"{"copy":{"src":"/","dest":"/","mode":-1,"dirCopyContents":true,"timestamp":-1,"alwaysReplaceExistingDestPaths":true}}"#;
+    let first = format!(r#"{{"input":0,"secondaryInput":1,"output":-1,"Action":{copy}}}"#);
+    let second = format!(r#"{{"input":2,"secondaryInput":0,"output":0,"Action":{copy}}}"#);
+    let want = format!(r#""Op":{{"file":{{"actions":[{first},{second}]}}}}"#);
+    assert!(copied.contains(&want), "{copied}");
+    assert!(copied.contains(r#""caps":{"file.base":true,"file.copy."#), "{copied}");
+    // The daemon that has merges, or that nothing is known of, gets one.
+    for options in [without(&[], true), without(&[caps::MERGE_OP], false), options()] {
+        assert!(json(&merged, &options).contains(r#""Op":{"merge":"#));
+    }
+    let alone = State::merge(&[a, nothing]);
+    let copied = json(&alone, &without(&[caps::MERGE_OP, caps::FILE_COPY_ALWAYS_REPLACE], true));
+    let want = r#"[{"input":-1,"secondaryInput":0,"output":0,"Action":{"copy":{"src":"/","dest":"/","mode":-1,"dirCopyContents":true,"timestamp":-1}}}]"#;
+    assert!(copied.contains(want), "{copied}");
+}
+
+#[test]
+fn what_nothing_can_stand_in_for_is_an_error_that_names_it() {
+    let base = State::image("a");
+    let diff = State::diff(&base, &base.run(command("x")).root());
+    let old = without(&[caps::DIFF_OP, caps::PASSTHROUGH_OP], true);
+    let error = diff.marshal(&old).unwrap_err().to_string();
+    let want = "the daemon lacks diffop, and nothing can stand in for it: use a newer daemon";
+    assert_eq!(error, want);
+    let through = base.requires("needs", &[State::image("b")]);
+    assert!(matches!(through.marshal(&old), Err(MarshalError::Incapable("passthroughop"))));
+    // All that changed since scratch is everything, whoever finds out that it is scratch.
+    let nothing = State::image("c").deferred(|_, _| Ok(State::scratch()));
+    let everything = State::diff(&nothing, &base).marshal(&old).unwrap();
+    assert!(everything.to_json().unwrap().contains(r#""input":-1,"secondaryInput":0"#));
 }
 
 #[test]
