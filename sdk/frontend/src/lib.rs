@@ -1,12 +1,14 @@
 //! What a frontend is and all it may ask for; options, contexts and serving over standard streams.
 //!
 //! A frontend implements [`Frontend`]: it is given a [`Bridge`], reads the user's file through it,
-//! lowers it to LLB, asks the bridge to solve that and returns a [`BuildResult`]. It cannot tell
+//! lowers it to LLB, asks the bridge to solve that and returns a [`BuildResult`]. Most languages
+//! implement [`Language`] instead and get all of that but the lowering. A frontend cannot tell
 //! whether it is linked into the daemon, a plugin or an image; [`serve::main`] is the one line that
 //! makes an executable of it. Absent here: files, environment, network. All of it goes through the
 //! bridge.
 
 mod attestation;
+mod base;
 mod bridge;
 mod compose;
 mod contexts;
@@ -16,6 +18,7 @@ mod frontend;
 pub mod grpc;
 pub mod guest;
 mod image;
+mod language;
 mod options;
 mod platforms;
 pub mod protobuf_json;
@@ -26,6 +29,7 @@ pub mod serve;
 pub mod service;
 
 pub use attestation::{Attestation, AttestationKind, Subject, SubjectKind};
+pub use base::{Base, base};
 pub use bridge::{
     Bridge, BuildInfo, CacheImport, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
     Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
@@ -41,6 +45,7 @@ pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
 /// The messages that errors, warnings and graphs are made of.
 pub use kiln_wire::pb;
+pub use language::{LANGUAGE_CAPS, Language, Project};
 pub use options::{
     AttestError, Attests, CpuSetError, FieldsError, HostsError, NoCache, NumberError, OptionError,
     Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, boolean,

@@ -4,7 +4,10 @@
 //! each name here means one thing.
 
 pub use kiln_document::{Diagnostic, Severity, Span, Spanned, render_all};
-pub use kiln_frontend::{Bridge, BuildResult, Frontend, FrontendError, Options};
+pub use kiln_frontend::{
+    Base, Bridge, BuildResult, Call, Contexts, Frontend, FrontendError, Language, Made, Options,
+    Project, Ref, Settings, TargetPlatform, build_platforms,
+};
 pub use kiln_llb::{
     Action, Constraints, Copy, Definition, Exec, Http, Image, Local, Marshal, MarshalError, Mkdir,
     Mkfile, Mount, Owner, Rm, Secret, Sharing, State, Symlink, args,

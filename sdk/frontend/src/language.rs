@@ -1,0 +1,322 @@
+//! A build language in a few lines: say what a file means and what it becomes, and get the rest.
+//!
+//! Whoever implements [`Language`] has a [`Frontend`](crate::Frontend): all options, contexts of
+//! every kind, one build per platform, warnings and errors with their lines, checks, lists of
+//! targets and conversions to LLB are answered for it. A language that wants another course of
+//! things implements [`Frontend`](crate::Frontend) itself, out of the same parts.
+
+use async_trait::async_trait;
+use kiln_document::{Diagnostic, Source, Span};
+use kiln_llb::{Constraints, Exec, State};
+use kiln_oci::Platform;
+use kiln_wire::pb;
+
+use crate::base::{Base, base};
+use crate::error::range;
+use crate::requests::{
+    self, Answers, BuildError, ConvertedLlb, LintResults, LintWarning, Outline, Target, TargetList,
+};
+use crate::{
+    Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, Made, Ref, Settings,
+    TargetPlatform, build_platforms, forward,
+};
+
+/// What callers may require of every language (`frontend.caps`).
+pub const LANGUAGE_CAPS: &[&str] = &[
+    "moby.buildkit.frontend.inputs",
+    "moby.buildkit.frontend.subrequests",
+    "moby.buildkit.frontend.contexts",
+    "moby.buildkit.frontend.gitquerystring",
+];
+
+/// A build language.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use kiln_document::{Diagnostic, Source};
+/// use kiln_frontend::{FrontendError, Language, Made, Project, TargetPlatform};
+/// use kiln_llb::{Exec, State};
+///
+/// /// Every line is a command, run on the base image that the first line names.
+/// struct Lines;
+///
+/// #[async_trait]
+/// impl Language for Lines {
+///     type Plan = Vec<String>;
+///     const NAME: &'static str = "lines";
+///     const FILES: &'static [&'static str] = &["build.lines"];
+///
+///     fn read(&self, source: &Source) -> Result<(Self::Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+///         match source.text().lines().map(str::to_owned).collect::<Vec<_>>() {
+///             lines if lines.is_empty() => Err(vec![Diagnostic::error("the file is empty")]),
+///             lines => Ok((lines, Vec::new())),
+///         }
+///     }
+///
+///     async fn build(
+///         &self,
+///         project: &Project<'_, Self::Plan>,
+///         target: &TargetPlatform,
+///     ) -> Result<Made, FrontendError> {
+///         let base = project.base(&project.plan[0], None, &target.platform).await?;
+///         let mut state = base.state(project.name(target, "base"));
+///         for line in &project.plan[1..] {
+///             let constraints = project.name(target, line);
+///             state = state.run(project.exec(Exec { constraints, ..Exec::sh(line) })).root();
+///         }
+///         let config = base.config(&target.platform);
+///         Ok(Made::new(state, &config).based_on(base.image_config()))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Language: Send + Sync {
+    /// A file, understood.
+    type Plan: Send + Sync;
+
+    /// The language's name, such as `mockerfile`.
+    const NAME: &'static str;
+
+    /// Names of the file, the preferred one first.
+    const FILES: &'static [&'static str];
+
+    /// Understands a file. With the plan come warnings.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes of the file.
+    fn read(&self, source: &Source) -> Result<(Self::Plan, Vec<Diagnostic>), Vec<Diagnostic>>;
+
+    /// What there is to build, for those who ask; by default one thing without a name.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the user should read.
+    fn targets(&self, project: &Project<'_, Self::Plan>) -> Result<Vec<Target>, FrontendError> {
+        let _: &Self::Plan = project.plan;
+        Ok(vec![Target { default: true, ..Target::default() }])
+    }
+
+    /// What the target takes, for those who ask; by default nothing but its name.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the user should read, such as that there is no such target.
+    fn outline(&self, project: &Project<'_, Self::Plan>) -> Result<Outline, FrontendError> {
+        let wanted = project.settings.target.as_str();
+        let targets = self.targets(project)?;
+        let found = targets.into_iter().find(|target| match wanted {
+            "" => target.default,
+            wanted => target.name == wanted,
+        });
+        let found = found.unwrap_or_default();
+        Ok(Outline { name: found.name, description: found.description, ..Outline::default() })
+    }
+
+    /// Makes the file system and the image of one platform. Several platforms are made at the same
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the user should read.
+    async fn build(
+        &self,
+        project: &Project<'_, Self::Plan>,
+        target: &TargetPlatform,
+    ) -> Result<Made, FrontendError>;
+}
+
+/// All that one build is about: the user's file, what it means, and what the user chose.
+pub struct Project<'a, Plan> {
+    /// The daemon.
+    pub bridge: &'a dyn Bridge,
+    /// What the user chose.
+    pub settings: &'a Settings,
+    /// What it is made from.
+    pub contexts: &'a Contexts<'a>,
+    /// The user's file.
+    pub file: &'a DefinitionFile,
+    /// Its text.
+    pub source: &'a Source,
+    /// What it means.
+    pub plan: &'a Plan,
+}
+
+impl<Plan> std::fmt::Debug for Project<'_, Plan> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Project").field("file", &self.file.name).finish_non_exhaustive()
+    }
+}
+
+impl<Plan> Project<'_, Plan> {
+    /// A base: nothing (`scratch`), the context that the user gives for the name, or the image of a
+    /// registry. An error points at `span`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such image or context.
+    pub async fn base(
+        &self,
+        name: &str,
+        span: Option<Span>,
+        platform: &Platform,
+    ) -> Result<Base, FrontendError> {
+        let found = base(self.bridge, self.settings, self.contexts, name, platform).await;
+        found.map_err(|error| match span {
+            Some(span) if !error.has_source() => {
+                self.mistake(format!("{name} cannot be used: {error}"), span)
+            }
+            _ => error,
+        })
+    }
+
+    /// The name of a step, with the platform where there are several.
+    pub fn name(&self, target: &TargetPlatform, title: &str) -> Constraints {
+        let name = match target.multi {
+            true => format!("[{}] {title}", target.platform),
+            false => title.to_owned(),
+        };
+        Constraints {
+            platform: Some(target.platform.clone()),
+            ignore_cache: self.settings.no_cache.covers(&self.settings.target),
+            ..Constraints::named(name)
+        }
+    }
+
+    /// As [`Project::name`], with the place in the user's file that the step comes from.
+    pub fn step(&self, target: &TargetPlatform, title: &str, span: Span) -> Constraints {
+        let locations = vec![self.file.location(self.source, span)];
+        Constraints { locations, ..self.name(target, title) }
+    }
+
+    /// A command with what the user chose for all commands: network, hosts, limits and the like.
+    pub fn exec(&self, exec: Exec) -> Exec {
+        self.settings.applied_to(exec, self.bridge.info())
+    }
+
+    /// The files of the main context; all of them if no paths are given.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be found.
+    pub async fn context(&self, paths: Vec<String>) -> Result<State, FrontendError> {
+        Ok(self.contexts.main_context().await?.state(paths))
+    }
+
+    /// A place in the file, for answers to sub-requests.
+    pub fn place(&self, span: Span) -> pb::Location {
+        pb::Location { source_index: 0, ranges: vec![range(self.source, span)] }
+    }
+
+    /// An error that points at a place in the file.
+    pub fn mistake(&self, message: impl Into<String>, span: Span) -> FrontendError {
+        FrontendError::diagnostics(self.source, &[Diagnostic::error(message).at(span)])
+    }
+}
+
+#[async_trait]
+impl<L: Language> Frontend for L {
+    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        let settings = Settings::read(bridge.info())?;
+        // A user may name another frontend for the file, unless this one is it.
+        let other = settings.syntax.clone().filter(|_| settings.cmdline.is_none());
+        settings.check_caps(LANGUAGE_CAPS, other.is_some())?;
+        if let Some(other) = other.filter(|other| !other.is_empty()) {
+            let image = other.split_whitespace().next().unwrap_or(&other).to_owned();
+            return forward(bridge, &settings, &image, &other).await;
+        }
+        let contexts = Contexts::new(bridge, &settings);
+        let file = contexts.definition_file(L::FILES, L::NAME).await?;
+        let source = file.source()?;
+        let read = self.read(&source);
+        if let (Err(mistakes), Some(requests::LINT)) = (&read, settings.request.as_deref()) {
+            return Ok(unreadable(&file, &source, mistakes).to_result());
+        }
+        let (plan, warnings) =
+            read.map_err(|mistakes| FrontendError::diagnostics(&source, &mistakes))?;
+        let project = Project {
+            bridge,
+            settings: &settings,
+            contexts: &contexts,
+            file: &file,
+            source: &source,
+            plan: &plan,
+        };
+        if let Some(request) = &settings.request {
+            let answers = Asked { language: self, project: &project, warnings: &warnings };
+            return requests::answer(request, &answers).await;
+        }
+        for warning in &warnings {
+            // That it cannot be shown is no reason to fail a build.
+            drop(bridge.warn(file.warning_of(&source, warning)).await);
+        }
+        let targets = settings.targets();
+        let mut builds = Vec::new();
+        for target in &targets {
+            builds.push((target.clone(), Language::build(self, &project, target)));
+        }
+        build_platforms(bridge, &settings, builds).await
+    }
+}
+
+/// A language that is asked something else than to build.
+struct Asked<'a, L: Language> {
+    language: &'a L,
+    project: &'a Project<'a, L::Plan>,
+    warnings: &'a [Diagnostic],
+}
+
+#[async_trait]
+impl<L: Language> Answers for Asked<'_, L> {
+    async fn outline(&self) -> Result<Option<Outline>, FrontendError> {
+        let mut outline = self.language.outline(self.project)?;
+        if outline.sources.is_empty() {
+            outline.sources.push(self.project.file.data.clone());
+        }
+        Ok(Some(outline))
+    }
+
+    async fn targets(&self) -> Result<Option<TargetList>, FrontendError> {
+        let targets = self.language.targets(self.project)?;
+        Ok(Some(TargetList { targets, sources: vec![self.project.file.data.clone()] }))
+    }
+
+    async fn lint(&self) -> Result<Option<LintResults>, FrontendError> {
+        let project = self.project;
+        let warnings = self.warnings.iter().map(|warning| LintWarning {
+            rule: L::NAME.to_owned(),
+            description: String::new(),
+            url: String::new(),
+            detail: [Some(&warning.message), warning.hint.as_ref()]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("; "),
+            location: warning.span.map(|span| project.place(span)),
+        });
+        let (warnings, sources) = (warnings.collect(), vec![project.file.info()]);
+        Ok(Some(LintResults { warnings, sources, build_error: None }))
+    }
+
+    async fn convert_llb(&self) -> Result<Option<ConvertedLlb>, FrontendError> {
+        let targets = self.project.settings.targets();
+        let [target] = &targets[..] else {
+            let message = format!("one platform can be converted at a time, not {}", targets.len());
+            return Err(FrontendError::invalid(message));
+        };
+        let made = Language::build(self.language, self.project, target).await?;
+        let definition = made.definition(self.project.bridge.info(), &target.platform)?;
+        ConvertedLlb::new(&definition).map(Some)
+    }
+}
+
+/// What is said about a file that has mistakes.
+fn unreadable(file: &DefinitionFile, source: &Source, mistakes: &[Diagnostic]) -> LintResults {
+    let message = FrontendError::diagnostics(source, mistakes).to_string();
+    let span = mistakes.iter().find_map(|mistake| mistake.span);
+    let location = span.map(|span| range(source, span)).into_iter().collect();
+    let location = Some(pb::Location { source_index: 0, ranges: location });
+    let build_error = Some(BuildError { message, location });
+    LintResults { warnings: Vec::new(), sources: vec![file.info()], build_error }
+}
