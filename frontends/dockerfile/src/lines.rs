@@ -10,6 +10,9 @@ pub struct Lines {
 }
 
 impl Lines {
+    /// No line at all: where an image stands that only a mount names.
+    pub const NOWHERE: Self = Self { first: 1, last: 0 };
+
     /// The lines from `first` to `last`; a `last` before `first` means that one line.
     pub fn new(first: u32, last: u32) -> Self {
         Self { first, last: last.max(first) }

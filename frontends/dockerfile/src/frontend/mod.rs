@@ -102,7 +102,7 @@ impl Source<'_> {
             Some(config) => config.clone(),
             None => {
                 let directive = find(DirectiveName::Check, self.text);
-                let text = directive.map(|directive| directive.value).unwrap_or_default();
+                let text = directive.as_ref().map(|directive| directive.first_word()).unwrap_or_default();
                 LintConfig::parse(text)
                     .map_err(|mistake| mistake.context("failed to parse check options"))?
             }

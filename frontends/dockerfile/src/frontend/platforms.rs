@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use kiln_sdk::frontend::{BuildResult, PlatformEntry, Ref, Refs, Solve, keys};
+use kiln_sdk::llb::Definition;
 use kiln_sdk::oci::Platform;
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ struct Made {
     entry: PlatformEntry,
     reference: Option<Ref>,
     lowered: Lowered,
+    definition: Definition,
 }
 
 #[derive(Serialize)]
@@ -49,7 +51,7 @@ pub(super) async fn build(
     if let Some(scanner) = scanner {
         for made in &made {
             let id = &made.entry.id;
-            let attestation = scanner.scan(world, id, &made.lowered).await?;
+            let attestation = scanner.scan(world, id, &made.lowered, &made.definition).await?;
             result.attestations.entry(id.clone()).or_default().push(attestation);
         }
     }
@@ -74,7 +76,7 @@ async fn one(
         None
     } else {
         let request = Solve {
-            definition: Some(definition.into()),
+            definition: Some(definition.clone().into()),
             cache_imports: world.settings.cache_imports.clone(),
             ..Solve::default()
         };
@@ -83,7 +85,7 @@ async fn one(
     };
     let id = wanted.format_all();
     let platform = extended(wanted, &lowered.image.platform());
-    Ok(Made { entry: PlatformEntry { id, platform }, reference, lowered })
+    Ok(Made { entry: PlatformEntry { id, platform }, reference, lowered, definition })
 }
 
 /// Windows images are for one version of the system, which only the base knows.

@@ -4,7 +4,7 @@ use kiln_sdk::frontend::{
     Attestation, FrontendError, ImageConfigRequest, Ref, SbomScanner, Solve,
 };
 use kiln_sdk::llb::{
-    Action, Constraints, Exec, FileActions, Image as ImageSource, Marshal, Mkdir, Mount, State,
+    Action, Constraints, Definition, Exec, FileActions, Image as ImageSource, Marshal, Mkdir, Mount, State,
 };
 use kiln_sdk::oci::{ImageConfig, Platform};
 
@@ -93,11 +93,18 @@ impl Scanner {
         world: &World<'_>,
         id: &str,
         lowered: &Lowered,
+        built: &Definition,
     ) -> Result<Attestation<Ref>, Failure> {
         let state = self.state(id, lowered);
-        let definition = state
+        let mut definition = state
             .marshal(&Marshal::default())
             .map_err(|error| Failure::new(error.to_string()))?;
+        // Steps that are scanned say of themselves what they say in the graph of the build.
+        for (step, said) in &mut definition.metadata {
+            if let Some(before) = built.metadata.get(step) {
+                said.caps.extend(before.caps.clone());
+            }
+        }
         let request = Solve { definition: Some(definition.into()), ..Solve::default() };
         let result = world.bridge.solve(request).await.map_err(FrontendError::from)?;
         let reference = result.into_single().map_err(Failure::new)?;

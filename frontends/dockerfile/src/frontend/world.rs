@@ -187,7 +187,5 @@ pub(super) fn ranges(lines: Lines) -> Vec<pb::Range> {
         let line = i32::try_from(line).unwrap_or(i32::MAX);
         Some(pb::Position { line, character: 0 })
     };
-    // Line 0 is nowhere.
-    let lines = lines.each().filter(|line| *line > 0);
-    lines.map(|line| pb::Range { start: position(line), end: position(line) }).collect()
+    lines.each().map(|line| pb::Range { start: position(line), end: position(line) }).collect()
 }

@@ -22,9 +22,11 @@ pub struct LintWarning {
 impl LintWarning {
     /// The warning in one line: rule, text and first line.
     pub fn short(&self) -> String {
-        match self.lines.first {
-            0 => format!("{}: {}", self.rule.name, self.text),
-            line => format!("{}: {} (line {line})", self.rule.name, self.text),
+        match self.lines {
+            Lines::NOWHERE | Lines { first: 0, .. } => {
+                format!("{}: {}", self.rule.name, self.text)
+            }
+            Lines { first, .. } => format!("{}: {} (line {first})", self.rule.name, self.text),
         }
     }
 }

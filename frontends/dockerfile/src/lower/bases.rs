@@ -10,7 +10,6 @@ use super::image::Image;
 use super::node::NodeId;
 use super::{Lowering, SCRATCH, names};
 use crate::lint::Breach;
-use crate::lines::Lines;
 use crate::words::NoVariables;
 
 /// Something a build must know before it can be lowered.
@@ -228,7 +227,7 @@ impl Lowering<'_> {
                 expected: platform.normalized().format_all(),
                 actual: actual.normalized().format_all(),
             };
-            let lines = node.origin.lines.unwrap_or(Lines::one(0));
+            let lines = node.origin.lines;
             self.lint.report(&[""; 0], lines, &breach);
         }
         Ok(())
@@ -257,7 +256,7 @@ impl Lowering<'_> {
 }
 
 fn parse(config: &Bytes) -> Result<Image, Failure> {
-    Image::from_json(config).map_err(|error| Failure::new(error.to_string()))
+    Image::from_json(config).map_err(|error| Failure::new(super::unfit::reason(config, &error)))
 }
 
 /// The config of a named context, if it has one.

@@ -37,6 +37,6 @@ impl BuildContext {
     /// Says what the context is; the first word counts.
     pub(crate) fn found(&self, state: State) {
         // Whoever comes second found the same.
-        let _ = self.found.set(state);
+        self.found.get_or_init(|| state);
     }
 }

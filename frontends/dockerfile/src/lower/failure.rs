@@ -20,17 +20,17 @@ impl Failure {
         FrontendError::unknown(message).into()
     }
 
-    /// Adds an outer place, if there is one.
+    /// Adds an outer place.
     #[must_use]
-    pub(crate) fn at(mut self, lines: impl Into<Option<Lines>>) -> Self {
-        self.places.extend(lines.into());
+    pub(crate) fn at(mut self, lines: Lines) -> Self {
+        self.places.push(lines);
         self
     }
 
     /// Puts another place in place of all.
     #[must_use]
-    pub(crate) fn only_at(mut self, lines: impl Into<Option<Lines>>) -> Self {
-        self.places = lines.into().into_iter().collect();
+    pub(crate) fn only_at(mut self, lines: Lines) -> Self {
+        self.places = vec![lines];
         self
     }
 

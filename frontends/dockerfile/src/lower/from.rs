@@ -83,8 +83,7 @@ impl Lowering<'_> {
             name: from.name.clone(),
             base_name: base.text.into_owned(),
             code: from.code.clone(),
-            lines: Some(lines),
-            comments: from.comments.clone(),
+            lines,
             description: from.description.clone(),
             ..Origin::default()
         });
@@ -146,7 +145,7 @@ impl Lowering<'_> {
                 }
                 let source = match from.parse::<i64>() {
                     Ok(index) => Source::Known(self.graph.nth(index)?),
-                    Err(_) => self.source(from, Some(lines)),
+                    Err(_) => self.source(from, lines),
                 };
                 Ok(vec![source])
             }
@@ -154,13 +153,13 @@ impl Lowering<'_> {
                 .mounts
                 .iter()
                 .map(|mount| if mount.from.is_empty() { SCRATCH } else { &mount.from })
-                .map(|from| self.source(from, None))
+                .map(|from| self.source(from, Lines::NOWHERE))
                 .collect()),
             _ => Ok(Vec::new()),
         }
     }
 
-    fn source(&self, name: &str, lines: Option<Lines>) -> Source {
+    fn source(&self, name: &str, lines: Lines) -> Source {
         match self.graph.find(name) {
             Some(id) => Source::Known(id),
             None => Source::New(Box::new(Node::outside(name, lines))),
@@ -180,7 +179,7 @@ impl Lowering<'_> {
                 let Some(step) = self.graph.node(id).steps.get(index).cloned() else { continue };
                 let instruction = &step.instruction;
                 let sources = self.sources(&instruction.command, instruction.lines)?;
-                let sources = self.take_over(id, sources, Some(instruction.lines));
+                let sources = self.take_over(id, sources, instruction.lines);
                 if let Some(step) = self.graph.node_mut(id).steps.get_mut(index) {
                     step.sources = sources;
                 }
@@ -200,7 +199,7 @@ impl Lowering<'_> {
         &mut self,
         id: NodeId,
         sources: Vec<Source>,
-        lines: Option<Lines>,
+        lines: Lines,
     ) -> Vec<NodeId> {
         let mut ids = Vec::with_capacity(sources.len());
         for source in sources {

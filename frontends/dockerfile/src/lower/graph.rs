@@ -53,11 +53,6 @@ impl Graph {
         (0..self.nodes.len()).map(NodeId)
     }
 
-    /// Every node, in order.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter()
-    }
-
     /// The stage of this name, in any case.
     pub(crate) fn find(&self, name: &str) -> Option<NodeId> {
         self.by_name.get(&name.to_lowercase()).copied()
@@ -140,10 +135,10 @@ impl Graph {
         struct Frame {
             id: NodeId,
             next: usize,
-            by: Option<Lines>,
+            by: Lines,
         }
         let mut way: Vec<Frame> = Vec::new();
-        let mut enter = Some((from, None));
+        let mut enter = Some((from, Lines::NOWHERE));
         loop {
             if let Some((id, by)) = enter.take() {
                 if let Some(seen) = visited.get_mut(id.0).filter(|seen| !**seen) {
@@ -159,8 +154,9 @@ impl Graph {
             };
             frame.next += 1;
             if way.iter().any(|frame| frame.id == dependency) {
-                let lines = way.iter().map(|frame| frame.by).chain([lines]);
-                return Some(lines.flatten().collect());
+                // Nothing led to the first.
+                let way = way.iter().skip(1).map(|frame| frame.by);
+                return Some(way.chain([lines]).collect());
             }
             enter = Some((dependency, lines));
         }

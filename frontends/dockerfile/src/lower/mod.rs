@@ -33,6 +33,7 @@ mod secrets;
 mod stage;
 mod steps;
 mod triggers;
+mod unfit;
 mod variables;
 mod workdir;
 

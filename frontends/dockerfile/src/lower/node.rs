@@ -25,7 +25,7 @@ pub(crate) struct Node {
     /// The stage it starts from, if it is one of the file.
     pub(crate) base: Option<NodeId>,
     /// Nodes it takes files from, each with the last instruction that does.
-    pub(crate) dependencies: Vec<(NodeId, Option<Lines>)>,
+    pub(crate) dependencies: Vec<(NodeId, Lines)>,
     /// What it does.
     pub(crate) steps: Vec<Step>,
     /// How far it is.
@@ -65,7 +65,7 @@ pub(crate) struct Node {
 }
 
 /// What a node is and where it comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Origin {
     /// The name in the file, in lower case.
     pub(crate) name: Option<String>,
@@ -76,9 +76,7 @@ pub(crate) struct Origin {
     /// The text of the `FROM`; empty for images that other stages take files from.
     pub(crate) code: String,
     /// Where it stands.
-    pub(crate) lines: Option<Lines>,
-    /// Comments above it.
-    pub(crate) comments: Vec<String>,
+    pub(crate) lines: Lines,
     /// What the comments say of it.
     pub(crate) description: String,
     /// It is no stage of the file.
@@ -130,6 +128,21 @@ fn relative(path: &str) -> String {
     }
 }
 
+impl Default for Origin {
+    fn default() -> Self {
+        Self {
+            name: None,
+            base_name: String::new(),
+            written_base: String::new(),
+            code: String::new(),
+            lines: Lines::NOWHERE,
+            description: String::new(),
+            unregistered: false,
+            replaced: false,
+        }
+    }
+}
+
 impl Node {
     /// A node about which nothing else is known.
     pub(crate) fn new(origin: Origin) -> Self {
@@ -161,7 +174,7 @@ impl Node {
     }
 
     /// An image that a step takes files from.
-    pub(crate) fn outside(base_name: &str, lines: Option<Lines>) -> Self {
+    pub(crate) fn outside(base_name: &str, lines: Lines) -> Self {
         Self::new(Origin {
             base_name: base_name.to_owned(),
             lines,
@@ -181,7 +194,7 @@ impl Node {
     }
 
     /// Adds a dependency, or another instruction to one.
-    pub(crate) fn depend(&mut self, on: NodeId, lines: Option<Lines>) {
+    pub(crate) fn depend(&mut self, on: NodeId, lines: Lines) {
         match self.dependencies.iter_mut().find(|(node, _)| *node == on) {
             Some((_, last)) => *last = lines,
             None => self.dependencies.push((on, lines)),

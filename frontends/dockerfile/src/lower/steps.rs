@@ -134,7 +134,7 @@ impl Scope<'_> {
 
     /// The place of the instruction, for the op it becomes.
     pub(super) fn location(&self) -> Vec<SourceLocation> {
-        location(&self.request.source_map, Some(self.lines()))
+        location(&self.request.source_map, self.lines())
     }
 
     /// The platform to show in names of steps.
@@ -156,14 +156,13 @@ pub(super) fn environment(state: &State) -> Result<StageEnvironment<'_>, Failure
 }
 
 /// The place of a step in the file.
-pub(super) fn location(map: &SourceMap, lines: Option<Lines>) -> Vec<SourceLocation> {
+pub(super) fn location(map: &SourceMap, lines: Lines) -> Vec<SourceLocation> {
     let position = |line: u32| SourcePosition {
         line: i32::try_from(line).unwrap_or(i32::MAX),
         character: 0,
     };
     let ranges = lines
-        .into_iter()
-        .flat_map(Lines::each)
+        .each()
         .map(|line| SourceRange { start: position(line), end: position(line) });
     vec![map.location(ranges)]
 }

@@ -54,7 +54,7 @@ impl Lowering<'_> {
         for text in texts {
             let instruction = self.trigger(id, text)?;
             let sources = self.sources(&instruction.command, instruction.lines)?;
-            let sources = self.take_over(id, sources, Some(instruction.lines));
+            let sources = self.take_over(id, sources, instruction.lines);
             asks |= !sources.is_empty();
             steps.push(Step { instruction: Arc::new(instruction), sources, trigger: true });
         }
@@ -70,9 +70,7 @@ impl Lowering<'_> {
         let [node] = ast.instructions.as_mut_slice() else {
             return Err(Failure::new("onbuild trigger should be a single expression"));
         };
-        if let Some(lines) = self.graph.node(id).origin.lines {
-            node.lines = lines;
-        }
+        node.lines = self.graph.node(id).origin.lines;
         Ok(Instruction::read_trigger(node)?)
     }
 }
