@@ -1,6 +1,6 @@
 //! A build language in a few lines: say what a file means and what it becomes, and get the rest.
 //!
-//! Whoever implements [`Language`] has a [`Frontend`](crate::Frontend): all options, contexts of
+//! Whoever implements [`BuildLanguage`] has a [`Frontend`](crate::Frontend): all options, contexts of
 //! every kind, one build per platform, warnings and errors with their lines, checks, lists of
 //! targets and conversions to LLB are answered for it. A language that wants another course of
 //! things implements [`Frontend`](crate::Frontend) itself, out of the same parts.
@@ -34,14 +34,14 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 /// ```
 /// use async_trait::async_trait;
 /// use kiln_document::{Diagnostic, Source};
-/// use kiln_frontend::{FrontendError, Language, Made, Project, TargetPlatform};
+/// use kiln_frontend::{FrontendError, BuildLanguage, Made, Project, TargetPlatform};
 /// use kiln_llb::{Exec, State};
 ///
 /// /// Every line is a command, run on the base image that the first line names.
 /// struct Lines;
 ///
 /// #[async_trait]
-/// impl Language for Lines {
+/// impl BuildLanguage for Lines {
 ///     type Plan = Vec<String>;
 ///     const NAME: &'static str = "lines";
 ///     const FILES: &'static [&'static str] = &["build.lines"];
@@ -70,7 +70,7 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 /// }
 /// ```
 #[async_trait]
-pub trait Language: Send + Sync {
+pub trait BuildLanguage: Send + Sync {
     /// A file, understood.
     type Plan: Send + Sync;
 
@@ -215,7 +215,7 @@ impl<Plan> Project<'_, Plan> {
 }
 
 #[async_trait]
-impl<L: Language> Frontend for L {
+impl<L: BuildLanguage> Frontend for L {
     async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let settings = Settings::read(bridge.info())?;
         // A user may name another frontend for the file, unless this one is it.
@@ -253,21 +253,21 @@ impl<L: Language> Frontend for L {
         let targets = settings.targets();
         let mut builds = Vec::new();
         for target in &targets {
-            builds.push((target.clone(), Language::build(self, &project, target)));
+            builds.push((target.clone(), BuildLanguage::build(self, &project, target)));
         }
         build_platforms(bridge, &settings, builds).await
     }
 }
 
 /// A language that is asked something else than to build.
-struct Asked<'a, L: Language> {
+struct Asked<'a, L: BuildLanguage> {
     language: &'a L,
     project: &'a Project<'a, L::Plan>,
     warnings: &'a [Diagnostic],
 }
 
 #[async_trait]
-impl<L: Language> Answers for Asked<'_, L> {
+impl<L: BuildLanguage> Answers for Asked<'_, L> {
     async fn outline(&self) -> Result<Option<Outline>, FrontendError> {
         let mut outline = self.language.outline(self.project)?;
         if outline.sources.is_empty() {
@@ -305,7 +305,7 @@ impl<L: Language> Answers for Asked<'_, L> {
             let message = format!("one platform can be converted at a time, not {}", targets.len());
             return Err(FrontendError::invalid(message));
         };
-        let made = Language::build(self.language, self.project, target).await?;
+        let made = BuildLanguage::build(self.language, self.project, target).await?;
         let definition = made.definition(self.project.bridge.info(), &target.platform)?;
         ConvertedLlb::new(&definition).map(Some)
     }

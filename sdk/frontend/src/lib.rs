@@ -2,7 +2,7 @@
 //!
 //! A frontend implements [`Frontend`]: it is given a [`Bridge`], reads the user's file through it,
 //! lowers it to LLB, asks the bridge to solve that and returns a [`BuildResult`]. Most languages
-//! implement [`Language`] instead and get all of that but the lowering. A frontend cannot tell
+//! implement [`BuildLanguage`] instead and get all of that but the lowering. A frontend cannot tell
 //! whether it is linked into the daemon, a plugin or an image; [`serve::main`] is the one line that
 //! makes an executable of it. Absent here: files, environment, network. All of it goes through the
 //! bridge.
@@ -45,7 +45,7 @@ pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
 /// The messages that errors, warnings and graphs are made of.
 pub use kiln_wire::pb;
-pub use language::{LANGUAGE_CAPS, Language, Project};
+pub use language::{BuildLanguage, LANGUAGE_CAPS, Project};
 pub use options::{
     AttestError, Attests, CpuSetError, FieldsError, HostsError, NoCache, NumberError, OptionError,
     Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, boolean,
