@@ -58,11 +58,12 @@ fn quoted_words(rest: &str, escape: char) -> Vec<&str> {
             (c, Some(open)) if c == open => quote = None,
             // Nothing is escaped in single quotes.
             (c, quote) if c == escape && quote != Some('\'') => {
-                if chars.next().is_none() {
-                    // An escape at the very end stands for nothing.
-                    let word = start.take().map_or("", |start| &rest[start..at]);
-                    words.extend(Some(word).filter(|word| !word.is_empty()));
+                if chars.next().is_some() {
+                    continue;
                 }
+                // An escape at the very end stands for nothing.
+                let word = start.take().map_or("", |start| &rest[start..at]);
+                words.extend(Some(word).filter(|word| !word.is_empty()));
             }
             _ => {}
         }
