@@ -70,9 +70,8 @@ impl Answers for File<'_> {
         // Without a target every stage is looked at.
         let all = self.world.settings.target.is_empty();
         let failure = self.lower(&mut linter, all).await.err();
-        let error = failure
-            .as_ref()
-            .map(|failure| (failure.error.to_string(), failure.places.as_slice()));
+        let error =
+            failure.as_ref().map(|failure| (failure.error.to_string(), failure.places.as_slice()));
         Ok(Some(lint(self.world.definition.info(), linter.warnings(), error)))
     }
 

@@ -26,9 +26,7 @@ pub(super) async fn forward(
         let result = call(bridge, image, line).await;
         return result.map(Some).map_err(|error| match error.has_source() {
             true => error,
-            false => {
-                error.context(format!("failed with build-arg:BUILDKIT_SYNTAX = {line}"))
-            }
+            false => error.context(format!("failed with build-arg:BUILDKIT_SYNTAX = {line}")),
         });
     }
     let Some(syntax) = detect_syntax(text) else { return Ok(None) };

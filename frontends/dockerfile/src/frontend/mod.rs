@@ -102,7 +102,8 @@ impl Source<'_> {
             Some(config) => config.clone(),
             None => {
                 let directive = find(DirectiveName::Check, self.text);
-                let text = directive.as_ref().map(|directive| directive.first_word()).unwrap_or_default();
+                let text =
+                    directive.as_ref().map(|directive| directive.first_word()).unwrap_or_default();
                 LintConfig::parse(text)
                     .map_err(|mistake| mistake.context("failed to parse check options"))?
             }
@@ -134,7 +135,7 @@ async fn warn(bridge: &dyn Bridge, definition: &DefinitionFile, lint: &Linter) {
 /// A failure as it travels: with the file and every place.
 fn located(failure: Failure, definition: &DefinitionFile) -> FrontendError {
     let Failure { error, places } = failure;
-    places.into_iter().fold(error, |error, lines| {
-        error.with_source(definition.info(), world::ranges(lines))
-    })
+    places
+        .into_iter()
+        .fold(error, |error, lines| error.with_source(definition.info(), world::ranges(lines)))
 }

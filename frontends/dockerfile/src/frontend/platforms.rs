@@ -80,7 +80,8 @@ async fn one(
             cache_imports: world.settings.cache_imports.clone(),
             ..Solve::default()
         };
-        let result = world.bridge.solve(request).await.map_err(kiln_sdk::frontend::FrontendError::from)?;
+        let result =
+            world.bridge.solve(request).await.map_err(kiln_sdk::frontend::FrontendError::from)?;
         result.into_single().map_err(Failure::new)?
     };
     let id = wanted.format_all();

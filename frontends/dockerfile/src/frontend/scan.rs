@@ -1,10 +1,9 @@
 //! `attest:sbom`: an image that scans the result, and perhaps more, and lists what it is made of.
 
-use kiln_sdk::frontend::{
-    Attestation, FrontendError, ImageConfigRequest, Ref, SbomScanner, Solve,
-};
+use kiln_sdk::frontend::{Attestation, FrontendError, ImageConfigRequest, Ref, SbomScanner, Solve};
 use kiln_sdk::llb::{
-    Action, Constraints, Definition, Exec, FileActions, Image as ImageSource, Marshal, Mkdir, Mount, State,
+    Action, Constraints, Definition, Exec, FileActions, Image as ImageSource, Marshal, Mkdir,
+    Mount, State,
 };
 use kiln_sdk::oci::{ImageConfig, Platform};
 
@@ -96,9 +95,8 @@ impl Scanner {
         built: &Definition,
     ) -> Result<Attestation<Ref>, Failure> {
         let state = self.state(id, lowered);
-        let mut definition = state
-            .marshal(&Marshal::default())
-            .map_err(|error| Failure::new(error.to_string()))?;
+        let mut definition =
+            state.marshal(&Marshal::default()).map_err(|error| Failure::new(error.to_string()))?;
         // Steps that are scanned say of themselves what they say in the graph of the build.
         for (step, said) in &mut definition.metadata {
             if let Some(before) = built.metadata.get(step) {

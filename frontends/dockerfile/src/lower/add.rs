@@ -40,12 +40,10 @@ impl Scope<'_> {
         };
         let mut from = Remote { checksum, keep_git_dir: add.keep_git_dir, unpack: add.unpack };
         from.check(&plan.sources.paths)?;
-        self.place(node, &plan, |scope, name, plan, path| {
-            match remote::git(path)? {
-                Some(git) => from.git(name, &git),
-                None if remote::is_http(path) => from.http(name, path),
-                None => scope.local(plan, path),
-            }
+        self.place(node, &plan, |scope, name, plan, path| match remote::git(path)? {
+            Some(git) => from.git(name, &git),
+            None if remote::is_http(path) => from.http(name, path),
+            None => scope.local(plan, path),
         })?;
         for path in &plan.sources.paths {
             if !path.starts_with("http://") && !path.starts_with("https://") {
@@ -110,10 +108,8 @@ impl Remote {
             text => Some(digest(text)?),
         };
         let filename = remote::file_name(url);
-        let constraints =
-            Constraints { description: description(""), ..Constraints::named(name) };
-        let options =
-            Http { checksum, filename: filename.clone(), constraints, ..Http::default() };
+        let constraints = Constraints { description: description(""), ..Constraints::named(name) };
+        let options = Http { checksum, filename: filename.clone(), constraints, ..Http::default() };
         Ok(Piece {
             state: State::http(url, options),
             path: filename,
@@ -133,7 +129,9 @@ pub(super) fn digest(text: &str) -> Result<Digest, Failure> {
             Some((algorithm, _)) if algorithm.is_empty() => "invalid checksum digest format",
             Some((algorithm, _)) if !known(algorithm) => "unsupported digest algorithm",
             Some((algorithm, hex)) => match (algorithm, hex.len()) {
-                ("sha256", 64) | ("sha384", 96) | ("sha512", 128) => "invalid checksum digest format",
+                ("sha256", 64) | ("sha384", 96) | ("sha512", 128) => {
+                    "invalid checksum digest format"
+                }
                 _ => "invalid checksum digest length",
             },
             None => "invalid checksum digest format",

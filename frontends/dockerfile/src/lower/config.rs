@@ -42,7 +42,10 @@ impl Scope<'_> {
         for (pair, (key, value)) in pairs.iter().zip(expanded) {
             self.report_legacy(pair);
             if checks::is_secret(&key) {
-                self.report(&Breach::SecretsUsedInArgOrEnv { instruction: "ENV", key: key.clone() });
+                self.report(&Breach::SecretsUsedInArgOrEnv {
+                    instruction: "ENV",
+                    key: key.clone(),
+                });
             }
             text.extend([" ", &key, "=", &value]);
             node.image.config.set_env(&key, &value);

@@ -1,8 +1,8 @@
 //! `COPY`, and what it shares with `ADD`: one file op that puts files of several sources in place.
 
 use kiln_sdk::llb::{
-    Action, Constraints, Copy as CopyOptions, CopyMode, FileActions, Mkfile, Owner,
-    ProgressGroup, State, caps,
+    Action, Constraints, Copy as CopyOptions, CopyMode, FileActions, Mkfile, Owner, ProgressGroup,
+    State, caps,
 };
 use kiln_sdk::oci::Platform;
 
@@ -55,7 +55,8 @@ impl Scope<'_> {
         let mut used = self.context_paths.clone();
         if let Some(taken) = self.sources.first() {
             if !taken.lowered {
-                let (stage, own) = (crate::quoting::quote(&copy.from), crate::quoting::quote(&node.label));
+                let (stage, own) =
+                    (crate::quoting::quote(&copy.from), crate::quoting::quote(&node.label));
                 return Err(Failure::new(format!(
                     "cannot copy from stage {stage}, it needs to be defined before current stage {own}"
                 )));

@@ -5,7 +5,7 @@ use super::history::Leaves;
 use super::node::{Declared, Node};
 use super::outline::Argument;
 use super::stage::{SCAN_CONTEXT, SCAN_STAGE};
-use super::steps::{Scope, environment};
+use super::steps::Scope;
 use crate::instruction::ArgDefinition;
 use crate::lint::{Breach, checks};
 use crate::words::Environment as _;
@@ -48,7 +48,7 @@ impl Scope<'_> {
         let given = self.build_args.get(key);
         let value = match (given, &definition.value) {
             (Some(given), _) => Some(given.clone()),
-            (None, Some(default)) => Some(self.default(node, default)?),
+            (None, Some(default)) => Some(self.word(node, default)?),
             (None, None) => global.map(str::to_owned),
         };
         // A variable that only repeats a global one is described there.
@@ -67,12 +67,5 @@ impl Scope<'_> {
         }
         node.outline.use_argument(key);
         Ok(Declared { key: key.clone(), value })
-    }
-
-    fn default(&mut self, node: &Node, default: &str) -> Result<String, Failure> {
-        let variables = environment(&node.state)?;
-        let expanded = self.expander.word(default, &variables)?;
-        self.report_undefined(node, &expanded.unmatched)?;
-        Ok(expanded.text.into_owned())
     }
 }

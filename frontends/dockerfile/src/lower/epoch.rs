@@ -120,9 +120,7 @@ impl Lowering<'_> {
             let value = match (self.build_args.get(&definition.key), &definition.value) {
                 (Some(given), _) => given.clone(),
                 (None, None) => continue,
-                (None, Some(default)) => {
-                    self.expander.word(default, variables)?.text.into_owned()
-                }
+                (None, Some(default)) => self.expander.word(default, variables)?.text.into_owned(),
             };
             variables.set(&definition.key, value);
         }

@@ -33,7 +33,10 @@ impl Scope<'_> {
                 self.report_undefined(node, &expanded.unmatched)?;
                 Ok(expanded.text.into_owned())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                self.report_undefined(node, &error.unmatched)?;
+                Err(error.into())
+            }
         }
     }
 
@@ -41,9 +44,9 @@ impl Scope<'_> {
     pub(super) fn report_undefined(
         &mut self,
         node: &Node,
-        unmatched: &[&str],
+        unmatched: &[impl AsRef<str>],
     ) -> Result<(), Failure> {
-        for &variable in unmatched {
+        for variable in unmatched.iter().map(AsRef::as_ref) {
             if variable == SCAN_CONTEXT
                 || variable == SCAN_STAGE
                 || node.declared.iter().any(|declared| declared.key == variable)

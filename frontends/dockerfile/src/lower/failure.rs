@@ -43,11 +43,7 @@ impl Failure {
 
     /// Adds a guess of what a word was meant to be, if there is one.
     #[must_use]
-    pub(crate) fn hint<'o>(
-        self,
-        word: &str,
-        options: impl IntoIterator<Item = &'o str>,
-    ) -> Self {
+    pub(crate) fn hint<'o>(self, word: &str, options: impl IntoIterator<Item = &'o str>) -> Self {
         let mut status = self.error.into_status();
         status.message = crate::suggest::hint(status.message, word, options, true);
         Self { error: status.into(), places: self.places }

@@ -9,14 +9,16 @@ use super::node::{Node, NodeId, Origin, Step};
 use super::variables::{Names as _, Variables};
 use super::{Lowering, SCRATCH};
 use crate::instruction::{Command, From as FromLine};
-use crate::lint::{Breach, Linter};
 use crate::lines::Lines;
+use crate::lint::{Breach, Linter};
 use crate::suggest;
 use crate::words::{Environment as _, Expanded, Expander};
 
 /// Whether a named context stands in the place of a stage, by the stage's name and platform.
-pub(crate) type IsContext<'c> =
-    dyn Fn(&str, Option<&Platform>) -> Result<bool, kiln_sdk::frontend::FrontendError> + Send + Sync + 'c;
+pub(crate) type IsContext<'c> = dyn Fn(&str, Option<&Platform>) -> Result<bool, kiln_sdk::frontend::FrontendError>
+    + Send
+    + Sync
+    + 'c;
 
 impl Lowering<'_> {
     /// Adds every stage to the graph, and finds the one that is asked for.
@@ -68,11 +70,10 @@ impl Lowering<'_> {
         let lines = from.lines;
         let variables = &self.globals.variables;
         let expanded = self.expander.word(&from.base, variables);
-        let unmatched = match &expanded {
-            Ok(expanded) => &expanded.unmatched,
-            Err(_) => &Vec::new(),
-        };
-        report_undeclared(unmatched, from, &self.globals, self.lint);
+        match &expanded {
+            Ok(done) => report_undeclared(&done.unmatched, from, &self.globals, self.lint),
+            Err(error) => report_undeclared(&error.unmatched, from, &self.globals, self.lint),
+        }
         let base = expanded.map_err(|error| Failure::from(error).at(lines))?;
         let mut used: Vec<String> = owned(&base.matched);
         if base.text.is_empty() {
@@ -103,6 +104,7 @@ impl Lowering<'_> {
         let expanded = match self.expander.word(&from.platform, variables) {
             Ok(expanded) => expanded,
             Err(error) => {
+                report_undeclared(&error.unmatched, from, &self.globals, self.lint);
                 // As at the reference, the words behind "platform" are missing: nothing was made.
                 let context = "failed to process arguments for platform ";
                 return Err(Failure::from(error).context(context).at(lines));
@@ -133,7 +135,11 @@ impl Lowering<'_> {
     /// # Errors
     ///
     /// If a copy names a stage by variables or by a number there is not.
-    pub(crate) fn sources(&mut self, command: &Command, lines: Lines) -> Result<Vec<Source>, Failure> {
+    pub(crate) fn sources(
+        &mut self,
+        command: &Command,
+        lines: Lines,
+    ) -> Result<Vec<Source>, Failure> {
         match command {
             Command::Copy(copy) if !copy.from.is_empty() => {
                 let from = &copy.from;
@@ -225,23 +231,25 @@ pub(crate) enum Source {
 
 /// Whether an instruction is a step of its own in names.
 fn is_step(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Add(_) | Command::Copy(_) | Command::Run(_) | Command::Workdir(_)
-    )
+    matches!(command, Command::Add(_) | Command::Copy(_) | Command::Run(_) | Command::Workdir(_))
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn report_undeclared(unmatched: &[&str], from: &FromLine, globals: &Globals, lint: &mut Linter) {
+fn report_undeclared(
+    unmatched: &[impl AsRef<str>],
+    from: &FromLine,
+    globals: &Globals,
+    lint: &mut Linter,
+) {
     if unmatched.is_empty() {
         return;
     }
     let mut known: Vec<&str> = globals.variables.names();
     known.extend(globals.arguments.keys().map(String::as_str));
-    for &variable in unmatched {
+    for variable in unmatched.iter().map(AsRef::as_ref) {
         if known.contains(&variable) {
             continue;
         }
@@ -288,8 +296,7 @@ pub(crate) fn report_defaults(
 ) {
     let nothing = std::collections::BTreeMap::new();
     // What cannot be expanded is an error later on, no warning.
-    let Ok(globals) =
-        super::arguments::globals(predefined, expander, &file.global_args, &nothing)
+    let Ok(globals) = super::arguments::globals(predefined, expander, &file.global_args, &nothing)
     else {
         return;
     };

@@ -88,10 +88,8 @@ impl Graph {
             return last.ok_or_else(|| Mistake::new("dockerfile contains no stages to build"));
         }
         self.find(name).ok_or_else(|| {
-            let message = format!(
-                "target stage {} could not be found",
-                crate::quoting::quote(name)
-            );
+            let message =
+                format!("target stage {} could not be found", crate::quoting::quote(name));
             Mistake::new(crate::suggest::hint(message, name, self.labels(), true))
         })
     }

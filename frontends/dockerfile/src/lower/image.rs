@@ -243,7 +243,12 @@ impl Image {
 impl Config {
     /// The value of an environment variable.
     pub(crate) fn env_value(&self, name: &str) -> Option<&str> {
-        self.env.iter().rev().map(|entry| split_env(entry)).find(|(key, _)| *key == name).map(|(_, value)| value)
+        self.env
+            .iter()
+            .rev()
+            .map(|entry| split_env(entry))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// Sets an environment variable: in its place if it exists, else at the end.

@@ -8,9 +8,7 @@ use super::failure::Failure;
 use super::node::{Node, use_path};
 use super::paths;
 use super::steps::{Scope, values};
-use crate::instruction::{
-    Mount as Wanted, MountKind as WantedKind, Run, Sharing as WantedSharing,
-};
+use crate::instruction::{Mount as Wanted, MountKind as WantedKind, Run, Sharing as WantedSharing};
 use crate::mistake::Mistake;
 
 impl Scope<'_> {
@@ -46,12 +44,7 @@ impl Scope<'_> {
         Ok(())
     }
 
-    fn directory(
-        &self,
-        node: &mut Node,
-        index: usize,
-        wanted: &Wanted,
-    ) -> Result<Mount, Failure> {
+    fn directory(&self, node: &mut Node, index: usize, wanted: &Wanted) -> Result<Mount, Failure> {
         // A cache without a source starts empty; its source is a node of its own all the same.
         let from_node = !wanted.from.is_empty() || wanted.kind == WantedKind::Cache;
         let taken = self.sources.get(index).filter(|_| from_node);
@@ -86,7 +79,13 @@ impl Scope<'_> {
         }
         let used = taken.map_or(self.context_paths, |taken| &taken.paths);
         use_path(used, &source);
-        let mount = Mount { readonly: wanted.readonly, no_output, kind, source_path, ..Mount::bind(target, &state) };
+        let mount = Mount {
+            readonly: wanted.readonly,
+            no_output,
+            kind,
+            source_path,
+            ..Mount::bind(target, &state)
+        };
         Ok(mount)
     }
 
@@ -112,7 +111,10 @@ fn target(node: &Node, target: &str) -> Result<String, Failure> {
         paths::join(&["/", &values(&node.state)?.dir, target])
     };
     if target == "/" {
-        return Err(Failure::new(format!("invalid mount target {}", crate::quoting::quote(&target))));
+        return Err(Failure::new(format!(
+            "invalid mount target {}",
+            crate::quoting::quote(&target)
+        )));
     }
     Ok(target)
 }

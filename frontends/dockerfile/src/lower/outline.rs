@@ -125,9 +125,7 @@ impl Lowering<'_> {
                 required: needed.required,
                 lines: Some(needed.lines),
             };
-            let new = |set: &mut BTreeSet<String>, name: &String| {
-                set.insert(name.clone())
-            };
+            let new = |set: &mut BTreeSet<String>, name: &String| set.insert(name.clone());
             all.secrets
                 .extend(own.secrets.iter().filter(|(id, _)| new(&mut seen.secrets, id)).map(need));
             all.ssh.extend(own.agents.iter().filter(|(id, _)| new(&mut seen.agents, id)).map(need));

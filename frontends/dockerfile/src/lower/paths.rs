@@ -106,7 +106,8 @@ pub(crate) fn normalize(
     keep_slash: bool,
 ) -> Result<String, String> {
     let without_drive = |path: &str| {
-        without_drive(path, os, keep_slash).map_err(|error| format!("removing drive letter: {error}"))
+        without_drive(path, os, keep_slash)
+            .map_err(|error| format!("removing drive letter: {error}"))
     };
     let (written, parent) = (to_slash(path, os), to_slash(parent, os));
     let mut parent = without_drive(if parent.is_empty() { "/" } else { &parent })?;

@@ -157,13 +157,10 @@ pub(super) fn environment(state: &State) -> Result<StageEnvironment<'_>, Failure
 
 /// The place of a step in the file.
 pub(super) fn location(map: &SourceMap, lines: Lines) -> Vec<SourceLocation> {
-    let position = |line: u32| SourcePosition {
-        line: i32::try_from(line).unwrap_or(i32::MAX),
-        character: 0,
-    };
-    let ranges = lines
-        .each()
-        .map(|line| SourceRange { start: position(line), end: position(line) });
+    let position =
+        |line: u32| SourcePosition { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 };
+    let ranges =
+        lines.each().map(|line| SourceRange { start: position(line), end: position(line) });
     vec![map.location(ranges)]
 }
 

@@ -73,10 +73,7 @@ const IMAGE: Type = Type::Fields(
             "rootfs",
             Type::Fields(
                 "v1.RootFS",
-                &[
-                    ("type", Type::Text),
-                    ("diff_ids", Type::List("[]digest.Digest", &Type::Text)),
-                ],
+                &[("type", Type::Text), ("diff_ids", Type::List("[]digest.Digest", &Type::Text))],
             ),
         ),
         ("history", Type::List("[]v1.History", &STEP)),
@@ -130,9 +127,10 @@ impl Type {
         let name = match self {
             Self::Text => "string",
             Self::Truth => "bool",
-            Self::Number(name) | Self::List(name, _) | Self::Map(name, _) | Self::Fields(name, _) => {
-                name
-            }
+            Self::Number(name)
+            | Self::List(name, _)
+            | Self::Map(name, _)
+            | Self::Fields(name, _) => name,
         };
         match path {
             "" => format!("json: cannot unmarshal {kind} into Go value of type {name}"),
@@ -157,7 +155,10 @@ mod tests {
     fn the_field_of_the_wrong_type_is_named() {
         let field = "json: cannot unmarshal string into Go struct field DockerOCIImage.";
         check(r#"{"config":{"Env":"x"}}"#, &format!("{field}config.Env of type []string"));
-        check(r#"{"history":[{"empty_layer":"x"}]}"#, &format!("{field}history.empty_layer of type bool"));
+        check(
+            r#"{"history":[{"empty_layer":"x"}]}"#,
+            &format!("{field}history.empty_layer of type bool"),
+        );
         check("[]", "json: cannot unmarshal array into Go value of type v1.DockerOCIImage");
         check("{", "unexpected end of JSON input");
     }

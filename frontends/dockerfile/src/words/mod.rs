@@ -101,6 +101,8 @@ pub struct ExpandError {
     pub word: String,
     /// Why.
     pub fault: Fault,
+    /// The variables that were asked for before that and were not set, once each.
+    pub unmatched: Vec<String>,
 }
 
 /// Why a text could not be expanded.
@@ -164,8 +166,11 @@ impl Expander {
         word: &'word str,
         env: &impl Environment,
     ) -> Result<Expanded<'word>, ExpandError> {
-        scan::word(self, word, env)
-            .map_err(|fault| ExpandError { word: word.to_owned(), fault: *fault })
+        scan::word(self, word, env).map_err(|(fault, unmatched)| ExpandError {
+            word: word.to_owned(),
+            fault: *fault,
+            unmatched: unmatched.into_iter().map(str::to_owned).collect(),
+        })
     }
 
     /// Expands a text and splits it at the spaces outside quotes, those from variables included.
@@ -174,8 +179,11 @@ impl Expander {
     ///
     /// As [`Expander::word`].
     pub fn words(&self, word: &str, env: &impl Environment) -> Result<Vec<String>, ExpandError> {
-        scan::words(self, word, env)
-            .map_err(|fault| ExpandError { word: word.to_owned(), fault: *fault })
+        scan::words(self, word, env).map_err(|fault| ExpandError {
+            word: word.to_owned(),
+            fault: *fault,
+            unmatched: Vec::new(),
+        })
     }
 }
 

@@ -14,20 +14,24 @@ pub(super) const DEEPEST: usize = 100;
 /// A fault ends the scan; it is boxed as every step returns a result.
 type Outcome<T> = Result<T, Box<Fault>>;
 
-/// Expands a text as one word.
+/// Expands a text as one word. A fault comes with the variables that were not set before it.
 pub(super) fn word<'word>(
     expander: &Expander,
     source: &'word str,
     env: &impl Environment,
-) -> Outcome<Expanded<'word>> {
+) -> Result<Expanded<'word>, (Box<Fault>, Vec<&'word str>)> {
     let source = without_mark(source);
     if let Some(text) = untouched(expander, source) {
         return Ok(Expanded { text: text.into(), ..Expanded::default() });
     }
     let mut scan = Scan::new(expander, source, env);
     let mut text = String::with_capacity(source.len() + 16);
-    scan.until(None, &mut text)?;
-    Ok(Expanded { text: text.into(), matched: scan.matched, unmatched: scan.unmatched })
+    match scan.until(None, &mut text) {
+        Ok(_) => {
+            Ok(Expanded { text: text.into(), matched: scan.matched, unmatched: scan.unmatched })
+        }
+        Err(fault) => Err((fault, scan.unmatched)),
+    }
 }
 
 /// Expands a text and splits it.
