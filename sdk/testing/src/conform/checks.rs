@@ -213,8 +213,8 @@ pub(crate) fn first<'r>(run: &'r Run, what: &str) -> Result<(&'r Image, Graph), 
 }
 
 /// Ends a check with what a fallible part of it found.
-pub(crate) fn settle(found: Result<Found, Found>) -> Found {
-    found.unwrap_or_else(|found| found)
+pub(crate) async fn settle(found: impl Future<Output = Result<Found, Found>>) -> Found {
+    found.await.unwrap_or_else(|found| found)
 }
 
 /// Up to three of many things, in a sentence.

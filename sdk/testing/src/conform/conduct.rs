@@ -15,22 +15,20 @@ use super::samples::SampleKind;
 use super::stage::{Age, SESSION};
 
 pub(crate) async fn offered_features(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            kit.done()?;
-            unoffered(&kit.plain, kiln_wire::caps::LLB)?;
-            let run = kit.run(kit.order().by(Age::Old)).await;
-            unoffered(&run, super::stage::OLD_LLB)?;
-            match &run.outcome {
-                Ok(_) => Ok(pass("it builds with an old daemon")),
-                Err(Wrong::Said(status)) if refuses(status) => {
-                    Ok(pass(format!("it says what an old daemon lacks: {}", status.message)))
-                }
-                Err(wrong) => Err(fail(format!("with an old daemon: {wrong}"))),
+    settle(async {
+        kit.done()?;
+        unoffered(&kit.plain, kiln_wire::caps::LLB)?;
+        let run = kit.run(kit.order().by(Age::Old)).await;
+        unoffered(&run, super::stage::OLD_LLB)?;
+        match &run.outcome {
+            Ok(_) => Ok(pass("it builds with an old daemon")),
+            Err(Wrong::Said(status)) if refuses(status) => {
+                Ok(pass(format!("it says what an old daemon lacks: {}", status.message)))
             }
+            Err(wrong) => Err(fail(format!("with an old daemon: {wrong}"))),
         }
-        .await,
-    )
+    })
+    .await
 }
 
 /// Whether an error says that the daemon cannot do what the file needs.
@@ -67,68 +65,61 @@ fn unoffered(run: &Run, offered: &[&str]) -> Result<(), Found> {
 }
 
 pub(crate) async fn declared_files(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            if kit.sample.kind == SampleKind::Broken {
-                return Err(none("the sample is broken on purpose"));
-            }
-            if let Some(wanted) = kit.plain.seen.undeclared.first() {
-                return Err(fail(format!("it wants {wanted}")));
-            }
-            kit.done()?;
-            let locals =
-                kit.plain.seen.solved.iter().flat_map(|definition| &definition.def).count();
-            Ok(pass(format!("in {locals} ops, nothing but what is declared")))
+    settle(async {
+        if kit.sample.kind == SampleKind::Broken {
+            return Err(none("the sample is broken on purpose"));
         }
-        .await,
-    )
+        if let Some(wanted) = kit.plain.seen.undeclared.first() {
+            return Err(fail(format!("it wants {wanted}")));
+        }
+        kit.done()?;
+        let locals = kit.plain.seen.solved.iter().flat_map(|definition| &definition.def).count();
+        Ok(pass(format!("in {locals} ops, nothing but what is declared")))
+    })
+    .await
 }
 
 pub(crate) async fn no_secrets(kit: &Kit<'_>) -> Found {
     const SECRET: &str = "kilnconformpassword";
-    settle(
-        async {
-            kit.done()?;
-            let proxy = format!("http://user:{SECRET}@proxy.example:3128");
-            let order = kit.order().with("build-arg:HTTP_PROXY", &proxy);
-            let order = order.with("build-arg:https_proxy", &proxy).with("kiln-conform", SECRET);
-            let run = kit.run(order).await;
-            let done = built(&run, "with proxies")?;
-            let found = traces(&run, done, SECRET, |vertex| {
-                if let Some(Kind::Exec(exec)) = &mut vertex.op
-                    && let Some(meta) = &mut exec.meta
-                {
-                    meta.proxy_env = None;
-                }
-            });
-            match found.is_empty() {
-                true => Ok(pass("proxies with a password leave no trace")),
-                false => Err(fail(format!("the password of a proxy is in {}", some_of(&found)))),
+    settle(async {
+        kit.done()?;
+        let proxy = format!("http://user:{SECRET}@proxy.example:3128");
+        let order = kit.order().with("build-arg:HTTP_PROXY", &proxy);
+        let order = order.with("build-arg:https_proxy", &proxy).with("kiln-conform", SECRET);
+        let run = kit.run(order).await;
+        let done = built(&run, "with proxies")?;
+        let found = traces(&run, done, SECRET, |vertex| {
+            if let Some(Kind::Exec(exec)) = &mut vertex.op
+                && let Some(meta) = &mut exec.meta
+            {
+                meta.proxy_env = None;
             }
+        });
+        match found.is_empty() {
+            true => Ok(pass("proxies with a password leave no trace")),
+            false => Err(fail(format!("the password of a proxy is in {}", some_of(&found)))),
         }
-        .await,
-    )
+    })
+    .await
 }
 
 pub(crate) async fn no_session(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let done = kit.done()?;
-            let found = traces(&kit.plain, done, SESSION, |op| {
-                if let Some(Kind::Source(source)) = &mut op.op {
-                    // That is what these are for.
-                    for attr in ["local.session", "oci.session"] {
-                        source.attrs.remove(attr);
-                    }
+    settle(async {
+        let done = kit.done()?;
+        let found = traces(&kit.plain, done, SESSION, |op| {
+            if let Some(Kind::Source(source)) = &mut op.op {
+                // That is what these are for.
+                for attr in ["local.session", "oci.session"] {
+                    source.attrs.remove(attr);
                 }
-            });
-            match found.is_empty() {
-                true => Ok(pass("only local sources name the session")),
-                false => Err(fail(format!("the id of the session is in {}", some_of(&found)))),
             }
+        });
+        match found.is_empty() {
+            true => Ok(pass("only local sources name the session")),
+            false => Err(fail(format!("the id of the session is in {}", some_of(&found)))),
         }
-        .await,
-    )
+    })
+    .await
 }
 
 /// Where a text is in what a build solved and returned, apart from where it may be.
@@ -166,24 +157,22 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 }
 
 pub(crate) async fn quick(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            kit.done()?;
-            let mut times: Vec<Duration> = vec![kit.plain.took];
-            for _ in 0..2 {
-                times.push(kit.run(kit.order()).await.took);
-            }
-            times.sort();
-            let usual = times[times.len() / 2];
-            let said = format!("{:.0} ms", usual.as_secs_f64() * 1000.0);
-            match usual <= kit.terms.quick {
-                true => Ok(pass(said)),
-                false => Err(fail(format!(
-                    "a build of the sample takes {said}, more than {} s",
-                    kit.terms.quick.as_secs_f32()
-                ))),
-            }
+    settle(async {
+        kit.done()?;
+        let mut times: Vec<Duration> = vec![kit.plain.took];
+        for _ in 0..2 {
+            times.push(kit.run(kit.order()).await.took);
         }
-        .await,
-    )
+        times.sort();
+        let usual = times[times.len() / 2];
+        let said = format!("{:.0} ms", usual.as_secs_f64() * 1000.0);
+        match usual <= kit.terms.quick {
+            true => Ok(pass(said)),
+            false => Err(fail(format!(
+                "a build of the sample takes {said}, more than {} s",
+                kit.terms.quick.as_secs_f32()
+            ))),
+        }
+    })
+    .await
 }

@@ -16,40 +16,38 @@ const GARBAGE: &str = "}{ this is no language ]]>\n\t: - %%% \"unclosed\n  <<: *
 const CUTS: usize = 8;
 
 pub(crate) async fn broken_input(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            if kit.sample.kind == SampleKind::Broken {
-                let wrong = kit.plain.outcome.as_ref().err();
-                let wrong = wrong.ok_or_else(|| fail("a file that is broken on purpose builds"))?;
-                let line = points_at(said(wrong)?, &kit.sample.file, &kit.sample.text())?;
-                return Ok(pass(format!("the error points at line {line}")));
-            }
-            kit.done()?;
-            let text = Bytes::from_static(GARBAGE.as_bytes());
+    settle(async {
+        if kit.sample.kind == SampleKind::Broken {
+            let wrong = kit.plain.outcome.as_ref().err();
+            let wrong = wrong.ok_or_else(|| fail("a file that is broken on purpose builds"))?;
+            let line = points_at(said(wrong)?, &kit.sample.file, &kit.sample.text())?;
+            return Ok(pass(format!("the error points at line {line}")));
+        }
+        kit.done()?;
+        let text = Bytes::from_static(GARBAGE.as_bytes());
+        let sample = kit.sample.with_text(text.clone());
+        let run = kit.run(Order::plain(&sample)).await;
+        let Err(wrong) = &run.outcome else {
+            return Err(fail("a file of garbage builds"));
+        };
+        points_at(said(wrong)?, &sample.file, &text)?;
+        let mut errors = 1;
+        for text in cuts(&kit.sample.text()) {
             let sample = kit.sample.with_text(text.clone());
             let run = kit.run(Order::plain(&sample)).await;
-            let Err(wrong) = &run.outcome else {
-                return Err(fail("a file of garbage builds"));
-            };
-            points_at(said(wrong)?, &sample.file, &text)?;
-            let mut errors = 1;
-            for text in cuts(&kit.sample.text()) {
-                let sample = kit.sample.with_text(text.clone());
-                let run = kit.run(Order::plain(&sample)).await;
-                // Whether half a file is a mistake is the language's own business.
-                let Err(Wrong::Said(status)) = &run.outcome else { continue };
-                errors += 1;
-                points_at(status, &sample.file, &text).map_err(|found| match found {
-                    Found::Fail(why) => {
-                        fail(format!("of a file cut after {} bytes: {why}", text.len()))
-                    }
-                    other => other,
-                })?;
-            }
-            Ok(pass(format!("{errors} broken files, each error with a place in the file")))
+            // Whether half a file is a mistake is the language's own business.
+            let Err(Wrong::Said(status)) = &run.outcome else { continue };
+            errors += 1;
+            points_at(status, &sample.file, &text).map_err(|found| match found {
+                Found::Fail(why) => {
+                    fail(format!("of a file cut after {} bytes: {why}", text.len()))
+                }
+                other => other,
+            })?;
         }
-        .await,
-    )
+        Ok(pass(format!("{errors} broken files, each error with a place in the file")))
+    })
+    .await
 }
 
 /// The line that an error points at; fails if it points nowhere.
@@ -98,84 +96,78 @@ fn cuts(text: &Bytes) -> Vec<Bytes> {
 }
 
 pub(crate) async fn survives_anything(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            if kit.sample.kind == SampleKind::Broken {
-                return match &kit.plain.outcome {
-                    Err(wrong @ (Wrong::Crashed(_) | Wrong::Hung(_))) => {
-                        Err(fail(wrong.to_string()))
-                    }
-                    _ => Ok(pass("an error, not a crash")),
-                };
-            }
-            kit.done()?;
-            let text = kit.sample.text();
-            let mut inputs: Vec<(String, Bytes)> = vec![
-                ("an empty file".into(), Bytes::new()),
-                (
-                    "a file that is not UTF-8".into(),
-                    Bytes::from_static(b"\xff\xfe\x00\xd8: \x80\xbf\n"),
-                ),
-                ("a file of zeros".into(), Bytes::from_static(&[0; 4096])),
-                ("deep brackets".into(), Bytes::from("[{(".repeat(20_000))),
-                ("one long line".into(), Bytes::from("a".repeat(1 << 20))),
-                ("a file of garbage".into(), Bytes::from_static(GARBAGE.as_bytes())),
-            ];
-            inputs.extend(
-                cuts(&text)
-                    .into_iter()
-                    .map(|cut| (format!("a file cut after {} bytes", cut.len()), cut)),
-            );
-            for part in 0..CUTS {
-                let mut damaged = text.to_vec();
-                let at = damaged.len() * part / CUTS;
-                if let Some(byte) = damaged.get_mut(at) {
-                    *byte = b'\x01';
-                    inputs.push((format!("a file with byte {at} damaged"), damaged.into()));
-                }
-            }
-            let count = inputs.len();
-            for (what, text) in inputs {
-                let sample = kit.sample.with_text(text);
-                let run = kit.run(Order::plain(&sample)).await;
-                if let Err(wrong @ (Wrong::Crashed(_) | Wrong::Hung(_))) = &run.outcome {
-                    return Err(fail(format!("with {what}: {wrong}")));
-                }
-            }
-            Ok(pass(format!("{count} damaged files, no crash")))
+    settle(async {
+        if kit.sample.kind == SampleKind::Broken {
+            return match &kit.plain.outcome {
+                Err(wrong @ (Wrong::Crashed(_) | Wrong::Hung(_))) => Err(fail(wrong.to_string())),
+                _ => Ok(pass("an error, not a crash")),
+            };
         }
-        .await,
-    )
+        kit.done()?;
+        let text = kit.sample.text();
+        let mut inputs: Vec<(String, Bytes)> = vec![
+            ("an empty file".into(), Bytes::new()),
+            (
+                "a file that is not UTF-8".into(),
+                Bytes::from_static(b"\xff\xfe\x00\xd8: \x80\xbf\n"),
+            ),
+            ("a file of zeros".into(), Bytes::from_static(&[0; 4096])),
+            ("deep brackets".into(), Bytes::from("[{(".repeat(20_000))),
+            ("one long line".into(), Bytes::from("a".repeat(1 << 20))),
+            ("a file of garbage".into(), Bytes::from_static(GARBAGE.as_bytes())),
+        ];
+        inputs.extend(
+            cuts(&text)
+                .into_iter()
+                .map(|cut| (format!("a file cut after {} bytes", cut.len()), cut)),
+        );
+        for part in 0..CUTS {
+            let mut damaged = text.to_vec();
+            let at = damaged.len() * part / CUTS;
+            if let Some(byte) = damaged.get_mut(at) {
+                *byte = b'\x01';
+                inputs.push((format!("a file with byte {at} damaged"), damaged.into()));
+            }
+        }
+        let count = inputs.len();
+        for (what, text) in inputs {
+            let sample = kit.sample.with_text(text);
+            let run = kit.run(Order::plain(&sample)).await;
+            if let Err(wrong @ (Wrong::Crashed(_) | Wrong::Hung(_))) = &run.outcome {
+                return Err(fail(format!("with {what}: {wrong}")));
+            }
+        }
+        Ok(pass(format!("{count} damaged files, no crash")))
+    })
+    .await
 }
 
 pub(crate) async fn missing_file(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            if kit.sample.kind == SampleKind::Broken {
-                return Err(none("the sample is broken on purpose"));
-            }
-            let nowhere = "kiln-conform-nowhere.file";
-            let gone = kit.sample.without_file();
-            let file = kit.sample.file.clone();
-            let orders = [
-                (kit.order().with("filename", nowhere), nowhere.to_owned()),
-                (Order::plain(&gone), file),
-            ];
-            for (order, name) in orders {
-                let run = kit.run(order).await;
-                let Err(wrong) = &run.outcome else {
-                    return Err(fail(format!("it builds although {name} does not exist")));
-                };
-                let status = said(wrong)?;
-                if !status.message.contains(&name) {
-                    return Err(fail(format!(
-                        "the error does not name {name}: {}",
-                        shortened(&status.message)
-                    )));
-                }
-            }
-            Ok(pass("the error names the file"))
+    settle(async {
+        if kit.sample.kind == SampleKind::Broken {
+            return Err(none("the sample is broken on purpose"));
         }
-        .await,
-    )
+        let nowhere = "kiln-conform-nowhere.file";
+        let gone = kit.sample.without_file();
+        let file = kit.sample.file.clone();
+        let orders = [
+            (kit.order().with("filename", nowhere), nowhere.to_owned()),
+            (Order::plain(&gone), file),
+        ];
+        for (order, name) in orders {
+            let run = kit.run(order).await;
+            let Err(wrong) = &run.outcome else {
+                return Err(fail(format!("it builds although {name} does not exist")));
+            };
+            let status = said(wrong)?;
+            if !status.message.contains(&name) {
+                return Err(fail(format!(
+                    "the error does not name {name}: {}",
+                    shortened(&status.message)
+                )));
+            }
+        }
+        Ok(pass("the error names the file"))
+    })
+    .await
 }

@@ -19,108 +19,95 @@ fn forced(graph: &Graph) -> Vec<&Vertex> {
 }
 
 pub(crate) async fn no_cache(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let (_, plain) = kit.image()?;
-            if plain.work().next().is_none() {
-                return Err(none("the sample has no steps that could run again"));
-            }
-            let run = kit.run(kit.order().with("no-cache", "")).await;
-            let (_, graph) = first(&run, "with no-cache")?;
-            let cached: Vec<String> = graph
-                .execs()
-                .filter(|exec| !exec.metadata.ignore_cache)
-                .map(Vertex::name)
-                .collect();
-            if !cached.is_empty() {
-                return Err(fail(format!(
-                    "with no-cache, these may still come from the cache: {}",
-                    some_of(&cached)
-                )));
-            }
-            let execs = graph.execs().count();
-            match (execs, forced(&graph).len()) {
-                (0, 0) => Err(none("the sample has no commands")),
-                (0, steps) => Ok(pass(format!("{steps} steps run again"))),
-                (commands, _) => Ok(pass(format!("{commands} commands run again"))),
-            }
+    settle(async {
+        let (_, plain) = kit.image()?;
+        if plain.work().next().is_none() {
+            return Err(none("the sample has no steps that could run again"));
         }
-        .await,
-    )
+        let run = kit.run(kit.order().with("no-cache", "")).await;
+        let (_, graph) = first(&run, "with no-cache")?;
+        let cached: Vec<String> =
+            graph.execs().filter(|exec| !exec.metadata.ignore_cache).map(Vertex::name).collect();
+        if !cached.is_empty() {
+            return Err(fail(format!(
+                "with no-cache, these may still come from the cache: {}",
+                some_of(&cached)
+            )));
+        }
+        let execs = graph.execs().count();
+        match (execs, forced(&graph).len()) {
+            (0, 0) => Err(none("the sample has no commands")),
+            (0, steps) => Ok(pass(format!("{steps} steps run again"))),
+            (commands, _) => Ok(pass(format!("{commands} commands run again"))),
+        }
+    })
+    .await
 }
 
 pub(crate) async fn no_cache_by_name(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let (_, plain) = kit.image()?;
-            if plain.execs().next().is_none() {
-                return Err(none("the sample has no commands"));
-            }
-            let run = kit.run(kit.order().with("no-cache", "kiln-conform-nobody")).await;
-            let (_, graph) = first(&run, "with no-cache=kiln-conform-nobody")?;
+    settle(async {
+        let (_, plain) = kit.image()?;
+        if plain.execs().next().is_none() {
+            return Err(none("the sample has no commands"));
+        }
+        let run = kit.run(kit.order().with("no-cache", "kiln-conform-nobody")).await;
+        let (_, graph) = first(&run, "with no-cache=kiln-conform-nobody")?;
+        if forced(&graph).len() > forced(&plain).len() {
+            return Err(fail("no-cache with a name that nothing has makes steps run again"));
+        }
+        let mut names = kit.targets().await;
+        names.extend(kit.sample.options.get("target").cloned());
+        for name in &names {
+            let run = kit.run(kit.order().with("no-cache", name)).await;
+            let (_, graph) = first(&run, &format!("with no-cache={name}"))?;
             if forced(&graph).len() > forced(&plain).len() {
-                return Err(fail("no-cache with a name that nothing has makes steps run again"));
-            }
-            let mut names = kit.targets().await;
-            names.extend(kit.sample.options.get("target").cloned());
-            for name in &names {
-                let run = kit.run(kit.order().with("no-cache", name)).await;
-                let (_, graph) = first(&run, &format!("with no-cache={name}"))?;
-                if forced(&graph).len() > forced(&plain).len() {
-                    return Ok(pass(format!(
-                        "no-cache={name} makes it run again, other names do not"
-                    )));
-                }
-            }
-            match names.is_empty() {
-                true => {
-                    Err(none("it does not tell names of targets (sub-request frontend.targets)"))
-                }
-                false => {
-                    Err(fail(format!("no-cache with {} makes nothing run again", some_of(&names))))
-                }
+                return Ok(pass(format!("no-cache={name} makes it run again, other names do not")));
             }
         }
-        .await,
-    )
+        match names.is_empty() {
+            true => Err(none("it does not tell names of targets (sub-request frontend.targets)")),
+            false => {
+                Err(fail(format!("no-cache with {} makes nothing run again", some_of(&names))))
+            }
+        }
+    })
+    .await
 }
 
 pub(crate) async fn platform(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let (_, plain) = kit.image()?;
-            let order = kit.order().with("platform", OTHER);
-            let run = kit.run(order).await;
-            let (image, graph) = first(&run, &format!("with platform={OTHER}"))?;
-            let wanted = other();
-            on_platform(&plain, image, &graph, &wanted)?;
-            let asked = run.seen.images.iter().filter(|asked| {
-                asked.platform.as_ref().is_none_or(|platform| !same(platform, &wanted))
-            });
-            // What the file itself pins to the builder's platform is asked for in the plain build too.
-            let pinned = |reference: &str| kept_platform(&plain, &graph, reference);
-            if let Some(asked) = asked.filter(|asked| !pinned(&asked.reference)).last()
-                && !run.seen.images.iter().any(|image| {
-                    image.reference == asked.reference
-                        && image.platform.as_ref().is_some_and(|p| same(p, &wanted))
-                })
-            {
-                let platform =
-                    asked.platform.as_ref().map_or("no platform".to_owned(), Platform::format);
-                return Err(fail(format!(
-                    "it asks for the config of {} for {platform}, not for {OTHER}",
-                    asked.reference
-                )));
-            }
-            match graph.ops.iter().any(Vertex::has_platform) {
-                true => Ok(pass(format!("everything is for {OTHER}"))),
-                false => Ok(pass(format!(
-                    "the config is for {OTHER}; no image or command depends on it"
-                ))),
+    settle(async {
+        let (_, plain) = kit.image()?;
+        let order = kit.order().with("platform", OTHER);
+        let run = kit.run(order).await;
+        let (image, graph) = first(&run, &format!("with platform={OTHER}"))?;
+        let wanted = other();
+        on_platform(&plain, image, &graph, &wanted)?;
+        let asked = run.seen.images.iter().filter(|asked| {
+            asked.platform.as_ref().is_none_or(|platform| !same(platform, &wanted))
+        });
+        // What the file itself pins to the builder's platform is asked for in the plain build too.
+        let pinned = |reference: &str| kept_platform(&plain, &graph, reference);
+        if let Some(asked) = asked.filter(|asked| !pinned(&asked.reference)).last()
+            && !run.seen.images.iter().any(|image| {
+                image.reference == asked.reference
+                    && image.platform.as_ref().is_some_and(|p| same(p, &wanted))
+            })
+        {
+            let platform =
+                asked.platform.as_ref().map_or("no platform".to_owned(), Platform::format);
+            return Err(fail(format!(
+                "it asks for the config of {} for {platform}, not for {OTHER}",
+                asked.reference
+            )));
+        }
+        match graph.ops.iter().any(Vertex::has_platform) {
+            true => Ok(pass(format!("everything is for {OTHER}"))),
+            false => {
+                Ok(pass(format!("the config is for {OTHER}; no image or command depends on it")))
             }
         }
-        .await,
-    )
+    })
+    .await
 }
 
 fn other() -> Platform {
@@ -191,45 +178,43 @@ fn on_platform(
 }
 
 pub(crate) async fn several_platforms(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let (_, plain) = kit.image()?;
-            let platforms = [default_platform(), other()];
-            let list = platforms.each_ref().map(Platform::format).join(",");
-            let run = kit.run(kit.order().with("platform", &list)).await;
-            let done = built(&run, &format!("with platform={list}"))?;
-            if !done.by_platform {
-                return Err(fail(format!("with platform={list} it returns a single result")));
-            }
-            let listed = done.metadata.get(kiln_frontend::keys::PLATFORMS);
-            let listed =
-                listed.ok_or_else(|| fail("several results, but no metadata `refs.platforms`"))?;
-            let listed: Value = serde_json::from_slice(listed).unwrap_or_default();
-            let entries = listed["Platforms"].as_array().cloned().unwrap_or_default();
-            for platform in &platforms {
-                let entry = entries.iter().find(|entry| {
-                    entry["Platform"]["os"] == platform.os.as_str()
-                        && entry["Platform"]["architecture"] == platform.architecture.as_str()
-                });
-                let id = entry.and_then(|entry| entry["ID"].as_str()).ok_or_else(|| {
-                    fail(format!("`refs.platforms` does not list {}: {listed}", platform.format()))
-                })?;
-                let image = done.images.iter().find(|image| image.id == id);
-                let image = image.ok_or_else(|| {
-                    fail(format!("there is no result `{id}`, which `refs.platforms` lists"))
-                })?;
-                if image.config.is_none() {
-                    return Err(fail(format!("there is no metadata `containerimage.config/{id}`")));
-                }
-                on_platform(&plain, image, &graph(image)?, platform)?;
-            }
-            if done.images.len() != platforms.len() {
-                return Err(fail(format!("two platforms give {} results", done.images.len())));
-            }
-            Ok(pass(format!("one result and one config each for {list}")))
+    settle(async {
+        let (_, plain) = kit.image()?;
+        let platforms = [default_platform(), other()];
+        let list = platforms.each_ref().map(Platform::format).join(",");
+        let run = kit.run(kit.order().with("platform", &list)).await;
+        let done = built(&run, &format!("with platform={list}"))?;
+        if !done.by_platform {
+            return Err(fail(format!("with platform={list} it returns a single result")));
         }
-        .await,
-    )
+        let listed = done.metadata.get(kiln_frontend::keys::PLATFORMS);
+        let listed =
+            listed.ok_or_else(|| fail("several results, but no metadata `refs.platforms`"))?;
+        let listed: Value = serde_json::from_slice(listed).unwrap_or_default();
+        let entries = listed["Platforms"].as_array().cloned().unwrap_or_default();
+        for platform in &platforms {
+            let entry = entries.iter().find(|entry| {
+                entry["Platform"]["os"] == platform.os.as_str()
+                    && entry["Platform"]["architecture"] == platform.architecture.as_str()
+            });
+            let id = entry.and_then(|entry| entry["ID"].as_str()).ok_or_else(|| {
+                fail(format!("`refs.platforms` does not list {}: {listed}", platform.format()))
+            })?;
+            let image = done.images.iter().find(|image| image.id == id);
+            let image = image.ok_or_else(|| {
+                fail(format!("there is no result `{id}`, which `refs.platforms` lists"))
+            })?;
+            if image.config.is_none() {
+                return Err(fail(format!("there is no metadata `containerimage.config/{id}`")));
+            }
+            on_platform(&plain, image, &graph(image)?, platform)?;
+        }
+        if done.images.len() != platforms.len() {
+            return Err(fail(format!("two platforms give {} results", done.images.len())));
+        }
+        Ok(pass(format!("one result and one config each for {list}")))
+    })
+    .await
 }
 
 pub(crate) async fn build_args(kit: &Kit<'_>) -> Found {
@@ -262,23 +247,20 @@ pub(crate) async fn build_args(kit: &Kit<'_>) -> Found {
                 own.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(", ")
             ))),
         }
-    }
-    .await)
+    }).await
 }
 
 pub(crate) async fn labels(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            kit.done()?;
-            let run = kit.run(kit.order().with("label:kiln.conform", "a label's value")).await;
-            let (image, _) = first(&run, "with a label")?;
-            match image.config()["config"]["Labels"]["kiln.conform"].as_str() {
-                Some("a label's value") => Ok(pass("the label is in the config")),
-                _ => Err(fail("a label of the user is not in the image's config")),
-            }
+    settle(async {
+        kit.done()?;
+        let run = kit.run(kit.order().with("label:kiln.conform", "a label's value")).await;
+        let (image, _) = first(&run, "with a label")?;
+        match image.config()["config"]["Labels"]["kiln.conform"].as_str() {
+            Some("a label's value") => Ok(pass("the label is in the config")),
+            _ => Err(fail("a label of the user is not in the image's config")),
         }
-        .await,
-    )
+    })
+    .await
 }
 
 pub(crate) async fn target(kit: &Kit<'_>) -> Found {
@@ -298,52 +280,49 @@ pub(crate) async fn target(kit: &Kit<'_>) -> Found {
                 let message = &said(wrong)?.message;
                 match message.contains(nobody) {
                     true => Ok(pass(format!("{} targets; another name is an error", names.len()))),
-                    false => Err(fail(format!("the error about a target that does not exist does not name it: {message}"))),
+                    false => Err(fail(format!(
+                        "the error about a target that does not exist does not name it: {message}"
+                    ))),
                 }
             }
         }
-    }
-    .await)
+    })
+    .await
 }
 
 pub(crate) async fn resolve_mode(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            kit.done()?;
-            if kit.plain.seen.images.is_empty() {
-                return Err(none("the sample uses no images"));
-            }
-            let run = kit.run(kit.order().with("image-resolve-mode", "pull")).await;
-            let (_, graph) = first(&run, "with image-resolve-mode=pull")?;
-            if let Some(asked) = run.seen.images.iter().find(|asked| asked.mode != "pull") {
-                return Err(fail(format!(
-                    "it asks for {} in mode {:?} instead of \"pull\"",
-                    asked.reference, asked.mode
-                )));
-            }
-            let image = |vertex: &&Vertex| {
-                vertex
-                    .source()
-                    .is_some_and(|source| source.identifier.starts_with("docker-image://"))
-            };
-            let deaf: Vec<String> = graph
-                .ops
-                .iter()
-                .filter(image)
-                .filter(|vertex| {
-                    let mode =
-                        vertex.source().and_then(|source| source.attrs.get("image.resolvemode"));
-                    mode.map(String::as_str) != Some("pull")
-                })
-                .map(Vertex::name)
-                .collect();
-            match deaf.is_empty() {
-                true => Ok(pass("every question and every image says `pull`")),
-                false => Err(fail(format!("these are not pulled: {}", some_of(&deaf)))),
-            }
+    settle(async {
+        kit.done()?;
+        if kit.plain.seen.images.is_empty() {
+            return Err(none("the sample uses no images"));
         }
-        .await,
-    )
+        let run = kit.run(kit.order().with("image-resolve-mode", "pull")).await;
+        let (_, graph) = first(&run, "with image-resolve-mode=pull")?;
+        if let Some(asked) = run.seen.images.iter().find(|asked| asked.mode != "pull") {
+            return Err(fail(format!(
+                "it asks for {} in mode {:?} instead of \"pull\"",
+                asked.reference, asked.mode
+            )));
+        }
+        let image = |vertex: &&Vertex| {
+            vertex.source().is_some_and(|source| source.identifier.starts_with("docker-image://"))
+        };
+        let deaf: Vec<String> = graph
+            .ops
+            .iter()
+            .filter(image)
+            .filter(|vertex| {
+                let mode = vertex.source().and_then(|source| source.attrs.get("image.resolvemode"));
+                mode.map(String::as_str) != Some("pull")
+            })
+            .map(Vertex::name)
+            .collect();
+        match deaf.is_empty() {
+            true => Ok(pass("every question and every image says `pull`")),
+            false => Err(fail(format!("these are not pulled: {}", some_of(&deaf)))),
+        }
+    })
+    .await
 }
 
 pub(crate) async fn source_date_epoch(kit: &Kit<'_>) -> Found {
@@ -368,22 +347,19 @@ pub(crate) async fn source_date_epoch(kit: &Kit<'_>) -> Found {
             (Some(other), _) => Err(fail(format!("metadata `source.date.epoch` is {:?}", String::from_utf8_lossy(other)))),
             (None, _) => Err(fail("SOURCE_DATE_EPOCH is nowhere: neither metadata `source.date.epoch` nor the config's time")),
         }
-    }
-    .await)
+    }).await
 }
 
 pub(crate) async fn unknown_options(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let done = kit.done()?;
-            let order = kit.order().with("kiln-conform-unknown", "1").with("kiln-conform:a", "");
-            let order = order.with("vcs:source", "https://example.com/kiln-conform.git");
-            let run = kit.run(order).await;
-            match difference(done, built(&run, "with options that it does not know")?) {
-                None => Ok(pass("nothing changes")),
-                Some(difference) => Err(fail(format!("they change the result: {difference}"))),
-            }
+    settle(async {
+        let done = kit.done()?;
+        let order = kit.order().with("kiln-conform-unknown", "1").with("kiln-conform:a", "");
+        let order = order.with("vcs:source", "https://example.com/kiln-conform.git");
+        let run = kit.run(order).await;
+        match difference(done, built(&run, "with options that it does not know")?) {
+            None => Ok(pass("nothing changes")),
+            Some(difference) => Err(fail(format!("they change the result: {difference}"))),
         }
-        .await,
-    )
+    })
+    .await
 }

@@ -28,30 +28,25 @@ pub(crate) async fn builds(kit: &Kit<'_>) -> Found {
 }
 
 pub(crate) async fn deterministic(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            kit.done()?;
-            // Unknown options give the numbers of the options something to shuffle.
-            let order = || {
-                let order = kit.order().with("kiln-conform-a", "1").with("zz-kiln-conform", "2");
-                order.with("build-arg:KILN_CONFORM_X", "3").with("build-arg:KILN_CONFORM_Y", "4")
-            };
-            let once = kit.run(order()).await;
-            let once = built(&once, "with options it need not know")?;
-            for turn in 1..kit.terms.repeats {
-                let again = kit.run(order()).await;
-                let again = built(&again, &format!("run {}", turn + 1))?;
-                if let Some(difference) = difference(once, again) {
-                    return Err(fail(format!(
-                        "run {} differs from the first: {difference}",
-                        turn + 1
-                    )));
-                }
+    settle(async {
+        kit.done()?;
+        // Unknown options give the numbers of the options something to shuffle.
+        let order = || {
+            let order = kit.order().with("kiln-conform-a", "1").with("zz-kiln-conform", "2");
+            order.with("build-arg:KILN_CONFORM_X", "3").with("build-arg:KILN_CONFORM_Y", "4")
+        };
+        let once = kit.run(order()).await;
+        let once = built(&once, "with options it need not know")?;
+        for turn in 1..kit.terms.repeats {
+            let again = kit.run(order()).await;
+            let again = built(&again, &format!("run {}", turn + 1))?;
+            if let Some(difference) = difference(once, again) {
+                return Err(fail(format!("run {} differs from the first: {difference}", turn + 1)));
             }
-            Ok(pass(format!("{} runs, one result", kit.terms.repeats)))
         }
-        .await,
-    )
+        Ok(pass(format!("{} runs, one result", kit.terms.repeats)))
+    })
+    .await
 }
 
 /// The first thing in which two results of the same build differ.
@@ -105,23 +100,21 @@ pub(crate) async fn canonical(kit: &Kit<'_>) -> Found {
 }
 
 pub(crate) async fn image_config(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let done = kit.done()?;
-            let image = done.images.first().ok_or_else(|| fail("it returns nothing"))?;
-            if image.config.is_none() {
-                return Err(fail("the result has no metadata `containerimage.config`"));
-            }
-            let config = image.config();
-            if !config.is_object() {
-                return Err(fail("`containerimage.config` is not a JSON object"));
-            }
-            let platform = default_platform();
-            names_platform(&config, &platform)?;
-            Ok(pass(format!("{}/{}", platform.os, platform.architecture)))
+    settle(async {
+        let done = kit.done()?;
+        let image = done.images.first().ok_or_else(|| fail("it returns nothing"))?;
+        if image.config.is_none() {
+            return Err(fail("the result has no metadata `containerimage.config`"));
         }
-        .await,
-    )
+        let config = image.config();
+        if !config.is_object() {
+            return Err(fail("`containerimage.config` is not a JSON object"));
+        }
+        let platform = default_platform();
+        names_platform(&config, &platform)?;
+        Ok(pass(format!("{}/{}", platform.os, platform.architecture)))
+    })
+    .await
 }
 
 pub(crate) fn default_platform() -> Platform {
@@ -158,74 +151,66 @@ const CONFIG_FIELDS: &[(&str, &str)] = &[
 ];
 
 pub(crate) async fn keeps_base_config(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let (image, base) = on_base(kit)?;
-            let config = image.config();
-            let (own, base_own) = (&config["config"], &base["config"]);
-            let mut lost: Vec<String> = Vec::new();
-            let env = own["Env"].as_array().cloned().unwrap_or_default();
-            if !env.contains(&base_own["Env"][1]) {
-                lost.push("its environment".to_owned());
-            }
-            if own["Labels"]["kiln.conform.base"] != base_own["Labels"]["kiln.conform.base"] {
-                lost.push("its labels".to_owned());
-            }
-            let absent = |value: &Value| match value {
-                Value::Null => true,
-                Value::String(text) => text.is_empty(),
-                Value::Array(list) => list.is_empty(),
-                Value::Object(map) => map.is_empty(),
-                _ => false,
-            };
-            for (field, words) in CONFIG_FIELDS {
-                if absent(&own[*field]) {
-                    lost.push((*words).to_owned());
-                }
-            }
-            // A new entrypoint makes the base's arguments meaningless.
-            if own["Entrypoint"] == base_own["Entrypoint"] && absent(&own["Cmd"]) {
-                lost.push("the command".to_owned());
-            }
-            match lost.is_empty() {
-                true => {
-                    Ok(pass("environment, labels, user, directory, entrypoint and all the rest"))
-                }
-                false => {
-                    Err(fail(format!("of the base image's config it loses {}", lost.join(", "))))
-                }
+    settle(async {
+        let (image, base) = on_base(kit)?;
+        let config = image.config();
+        let (own, base_own) = (&config["config"], &base["config"]);
+        let mut lost: Vec<String> = Vec::new();
+        let env = own["Env"].as_array().cloned().unwrap_or_default();
+        if !env.contains(&base_own["Env"][1]) {
+            lost.push("its environment".to_owned());
+        }
+        if own["Labels"]["kiln.conform.base"] != base_own["Labels"]["kiln.conform.base"] {
+            lost.push("its labels".to_owned());
+        }
+        let absent = |value: &Value| match value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            Value::Object(map) => map.is_empty(),
+            _ => false,
+        };
+        for (field, words) in CONFIG_FIELDS {
+            if absent(&own[*field]) {
+                lost.push((*words).to_owned());
             }
         }
-        .await,
-    )
+        // A new entrypoint makes the base's arguments meaningless.
+        if own["Entrypoint"] == base_own["Entrypoint"] && absent(&own["Cmd"]) {
+            lost.push("the command".to_owned());
+        }
+        match lost.is_empty() {
+            true => Ok(pass("environment, labels, user, directory, entrypoint and all the rest")),
+            false => Err(fail(format!("of the base image's config it loses {}", lost.join(", ")))),
+        }
+    })
+    .await
 }
 
 pub(crate) async fn keeps_unknown_config(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let (image, base) = on_base(kit)?;
-            let config = image.config();
-            let lost = [
-                (
-                    "kiln.conform.unknown",
-                    config["kiln.conform.unknown"] == base["kiln.conform.unknown"],
-                ),
-                (
-                    "config.KilnConformUnknown",
-                    config["config"]["KilnConformUnknown"] == base["config"]["KilnConformUnknown"],
-                ),
-            ];
-            let lost: Vec<&str> =
-                lost.iter().filter(|(_, kept)| !kept).map(|(field, _)| *field).collect();
-            match lost.is_empty() {
-                true => Ok(pass("kept at both levels")),
-                false => {
-                    Err(fail(format!("it loses fields that it does not know: {}", lost.join(", "))))
-                }
+    settle(async {
+        let (image, base) = on_base(kit)?;
+        let config = image.config();
+        let lost = [
+            (
+                "kiln.conform.unknown",
+                config["kiln.conform.unknown"] == base["kiln.conform.unknown"],
+            ),
+            (
+                "config.KilnConformUnknown",
+                config["config"]["KilnConformUnknown"] == base["config"]["KilnConformUnknown"],
+            ),
+        ];
+        let lost: Vec<&str> =
+            lost.iter().filter(|(_, kept)| !kept).map(|(field, _)| *field).collect();
+        match lost.is_empty() {
+            true => Ok(pass("kept at both levels")),
+            false => {
+                Err(fail(format!("it loses fields that it does not know: {}", lost.join(", "))))
             }
         }
-        .await,
-    )
+    })
+    .await
 }
 
 /// The image of the plain build and the config of its base, if it has one.
@@ -244,52 +229,50 @@ fn on_base<'k>(kit: &'k Kit<'_>) -> Result<(&'k super::run::Image, Value), Found
 }
 
 pub(crate) async fn source_maps(kit: &Kit<'_>) -> Found {
-    settle(
-        async {
-            let (image, graph) = kit.image()?;
-            let execs: Vec<_> = graph.execs().collect();
-            if execs.is_empty() {
-                return Err(none("the sample has no commands"));
-            }
-            let unplaced: Vec<String> = execs
-                .iter()
-                .filter(|exec| exec.places.iter().all(|p| p.ranges.is_empty()))
-                .map(|e| e.name())
-                .collect();
-            if !unplaced.is_empty() {
-                return Err(fail(format!(
-                    "{} of {} commands do not say where they come from: {}",
-                    unplaced.len(),
-                    execs.len(),
-                    some_of(&unplaced)
-                )));
-            }
-            let text = kit.sample.text();
-            let infos =
-                image.definition.source.as_ref().map(|s| s.infos.as_slice()).unwrap_or_default();
-            for exec in &execs {
-                for place in &exec.places {
-                    let index = usize::try_from(place.source_index).unwrap_or(usize::MAX);
-                    let Some(info) = infos.get(index) else {
-                        return Err(fail(format!(
-                            "{} comes from file {index}, which is not there",
-                            exec.name()
-                        )));
-                    };
-                    if info.data != text {
-                        return Err(fail(format!(
-                            "the source map of {} has another text than the user's file",
-                            exec.name()
-                        )));
-                    }
-                    in_file(&info.data, &place.ranges)
-                        .map_err(|why| fail(format!("{}: {why}", exec.name())))?;
-                }
-            }
-            Ok(pass(format!("{} commands, each with its lines", execs.len())))
+    settle(async {
+        let (image, graph) = kit.image()?;
+        let execs: Vec<_> = graph.execs().collect();
+        if execs.is_empty() {
+            return Err(none("the sample has no commands"));
         }
-        .await,
-    )
+        let unplaced: Vec<String> = execs
+            .iter()
+            .filter(|exec| exec.places.iter().all(|p| p.ranges.is_empty()))
+            .map(|e| e.name())
+            .collect();
+        if !unplaced.is_empty() {
+            return Err(fail(format!(
+                "{} of {} commands do not say where they come from: {}",
+                unplaced.len(),
+                execs.len(),
+                some_of(&unplaced)
+            )));
+        }
+        let text = kit.sample.text();
+        let infos =
+            image.definition.source.as_ref().map(|s| s.infos.as_slice()).unwrap_or_default();
+        for exec in &execs {
+            for place in &exec.places {
+                let index = usize::try_from(place.source_index).unwrap_or(usize::MAX);
+                let Some(info) = infos.get(index) else {
+                    return Err(fail(format!(
+                        "{} comes from file {index}, which is not there",
+                        exec.name()
+                    )));
+                };
+                if info.data != text {
+                    return Err(fail(format!(
+                        "the source map of {} has another text than the user's file",
+                        exec.name()
+                    )));
+                }
+                in_file(&info.data, &place.ranges)
+                    .map_err(|why| fail(format!("{}: {why}", exec.name())))?;
+            }
+        }
+        Ok(pass(format!("{} commands, each with its lines", execs.len())))
+    })
+    .await
 }
 
 /// Says what is wrong with ranges of a file, if something is.

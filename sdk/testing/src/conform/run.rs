@@ -1,13 +1,14 @@
 //! One build of a sample: what the frontend is given, what it does, and what comes of it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kiln_frontend::{BuildResult, Frontend, Ref, Refs, keys};
 use kiln_llb::Definition;
 use kiln_wire::status::RichStatus;
 use serde_json::Value;
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::samples::Sample;

@@ -120,6 +120,19 @@ impl Samples {
         self
     }
 
+    /// Adds the first sample once more, with a build argument that changes what is built.
+    #[must_use]
+    pub fn with_build_argument(mut self, name: &str, value: &str) -> Self {
+        if let Some(valid) = self.list.first() {
+            let mut sample = valid.clone();
+            sample.name = format!("build-arg-{}", self.list.len());
+            sample.kind = SampleKind::BuildArgument;
+            sample.options.insert(format!("build-arg:{name}"), value.to_owned());
+            self.list.push(sample);
+        }
+        self
+    }
+
     /// Samples of a file, or of a directory.
     ///
     /// # Errors

@@ -344,12 +344,7 @@ impl Bridge for Stage {
             let message = format!("this daemon has no frontend `{}`", request.frontend);
             return Err(RichStatus::new(Code::Unimplemented, message));
         }
-        if request.evaluate && !self.info.gateway_caps.contains("gateway.solve.evaluate") {
-            // A daemon that does not know the field ignores it.
-            self.state().seen.complaints.push(
-                "it asks for evaluation in Solve, which the daemon does not offer (`gateway.solve.evaluate`)".into(),
-            );
-        }
+        // A daemon that does not know `evaluate` ignores it, so asking for it does no harm.
         Ok(BuildResult::single(self.define(request.definition.unwrap_or_default())?))
     }
 
