@@ -1,1 +1,9 @@
 //! Short programs: LLB from code, and frontends.
+//!
+//! LLB from code is in `bin/` (`hello-llb`, `hardcode-image`, `hardcode-scratch`). The frontends
+//! are here, because their tests call them: a whole language in [`tiny`], one more instruction for
+//! Dockerfiles in [`dialect`], other frontends put together in [`compose`].
+
+pub mod compose;
+pub mod dialect;
+pub mod tiny;

@@ -5,7 +5,9 @@
 //! programs in `libfuzzer/`), the tests of this crate over the inputs that were kept in `corpus/`.
 
 mod definition;
+mod dockerfile;
 mod document;
+mod mockerfile;
 mod options;
 mod patterns;
 mod target;

@@ -1,6 +1,6 @@
 //! All targets, by name.
 
-use crate::{definition, document, options, patterns};
+use crate::{definition, dockerfile, document, mockerfile, options, patterns};
 
 /// One thing to feed with bytes.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "definition", run: definition::run },
     Target { name: "options", run: options::run },
     Target { name: "patterns", run: patterns::run },
+    Target { name: "mockerfile", run: mockerfile::run },
+    Target { name: "dockerfile_lexer", run: dockerfile::lexer },
+    Target { name: "dockerfile_words", run: dockerfile::words },
+    Target { name: "dockerfile", run: dockerfile::build },
 ];
 
 /// Feeds a target by its name.
