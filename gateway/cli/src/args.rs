@@ -7,6 +7,7 @@ mod build;
 mod debug;
 mod frontend;
 mod global;
+mod in_root;
 mod llb;
 mod spelling;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(crate) use frontend::{
     PushArgs, ReplayArgs, SnapshotArgs, TestArgs,
 };
 pub(crate) use global::{ExecutorChoice, Global, LogFormat};
+pub(crate) use in_root::InRootArgs;
 pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use spelling::{Program, normalize};
 pub(crate) use usage::{DuArgs, Format, PruneArgs};
@@ -27,6 +29,7 @@ pub(crate) use usage::{DuArgs, Format, PruneArgs};
 use clap::{Parser, Subcommand};
 
 use crate::pack::PackTarget;
+use crate::seat::looks_like_image;
 
 /// Builds whatever a frontend can describe.
 #[derive(Debug, Parser)]
@@ -59,6 +62,9 @@ pub(crate) enum Command {
     /// Connect standard input and output to the daemon
     #[command(hide = true)]
     DialStdio,
+    /// Become a program in another root directory
+    #[command(hide = true)]
+    InRoot(InRootArgs),
 }
 
 impl Command {
@@ -72,7 +78,9 @@ impl Command {
             Self::Frontend(FrontendCommand::Pack(args)) => {
                 PackTarget::parse(&args.output, false) == Ok(PackTarget::Store)
             }
-            Self::Frontend(_) => false,
+            // An image comes from the daemon.
+            Self::Frontend(FrontendCommand::Conform(args)) => looks_like_image(&args.frontend),
+            Self::Frontend(_) | Self::InRoot(_) => false,
         }
     }
 }

@@ -9,6 +9,7 @@ mod debug;
 mod dial_stdio;
 mod du;
 mod frontend;
+mod in_root;
 mod prune;
 mod signals;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Prune(args) => prune::run(context, args).await,
         Command::Debug(command) => debug::run(context, command).await,
         Command::Frontend(command) => frontend::run(context, command).await,
+        Command::InRoot(args) => in_root::run(&args),
         Command::DialStdio => dial_stdio::run(context).await,
     }
 }

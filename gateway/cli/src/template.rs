@@ -18,6 +18,7 @@ type Template = (&'static str, &'static str);
 const FILES: &[Template] = &[
     ("Cargo.toml", include_str!("../templates/frontend/Cargo.toml.template")),
     (".gitignore", include_str!("../templates/frontend/gitignore.template")),
+    ("rustfmt.toml", include_str!("../templates/frontend/rustfmt.toml.template")),
     ("README.md", include_str!("../templates/frontend/README.md.template")),
     ("src/main.rs", include_str!("../templates/frontend/main.rs.template")),
     ("src/lib.rs", include_str!("../templates/frontend/lib.rs.template")),
@@ -68,6 +69,15 @@ impl FileFormat {
             Self::Yaml => include_str!("../templates/frontend/sample.yaml.template"),
             Self::Toml => include_str!("../templates/frontend/sample.toml.template"),
             Self::Json => include_str!("../templates/frontend/sample.json.template"),
+        }
+    }
+
+    /// The line of the sample that copies a file.
+    fn copy_line(self) -> u32 {
+        match self {
+            Self::Yaml => 6,
+            Self::Toml => 8,
+            Self::Json => 4,
         }
     }
 
@@ -124,6 +134,7 @@ impl NewProject {
             ("{{sdk}}", self.sdk.dependency("sdk/sdk")),
             ("{{testing}}", self.sdk.dependency("sdk/testing")),
             ("{{image}}", self.name.image()),
+            ("{{line}}", self.format.copy_line().to_string()),
         ];
         words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
     }

@@ -65,7 +65,7 @@ fn dump_llb(context: &Context, args: &DumpLlbArgs) -> anyhow::Result<()> {
     };
     let text = match (args.dot, args.svg) {
         (true, _) => definition.to_dot()?,
-        (false, true) => kiln_testing::text(&definition)?,
+        (false, true) => kiln_testing::svg(&definition)?,
         (false, false) => definition.to_json()?,
     };
     Ok(print(&text)?)

@@ -2,6 +2,7 @@
 
 mod conform;
 mod dev;
+mod image_root;
 mod new;
 mod pack;
 mod replay;

@@ -64,7 +64,7 @@ impl Answer {
 
     /// As a picture.
     pub(crate) fn svg(&self) -> Result<String, AnswerError> {
-        Ok(kiln_testing::text(self.one()?)?)
+        Ok(kiln_testing::svg(self.one()?)?)
     }
 
     /// The definition as it travels.

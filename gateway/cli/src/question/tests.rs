@@ -78,7 +78,7 @@ async fn what_changed_is_said_in_sentences() {
 #[tokio::test]
 async fn flags_that_make_no_sense_are_said_with_the_flag() {
     let error = ask(|_, args| args.image = vec!["debian".to_owned()]).await.unwrap_err();
-    expect!["invalid value debian for --image: should be REFERENCE=CONFIG.JSON"].assert_eq(&error);
+    expect![[r#"--image "debian": should be REFERENCE=CONFIG.JSON"#]].assert_eq(&error);
     let error = ask(|_, args| args.image = vec!["a=/nowhere".to_owned()]).await.unwrap_err();
     expect!["--image: cannot read /nowhere"].assert_eq(&error);
     let error = ask(|_, args| args.platform = vec!["a/b/c/d".to_owned()]).await.unwrap_err();

@@ -6,20 +6,30 @@ use anyhow::{Context as _, bail};
 use kiln_frontend::Frontend;
 use kiln_testing::{Report, Samples, Terms};
 
+use super::image_root::ImageRoot;
 use super::{Context, seated};
 use crate::args::{ConformArgs, Format};
-use crate::output::print;
+use crate::commands::signals::or_interrupted;
+use crate::output::{complain, print};
 use crate::samples;
 use crate::seat::{Seat, looks_like_image};
 
 /// Asks everything, prints what came of it; a check that failed is an error.
 pub(super) async fn run(context: &Context, args: ConformArgs) -> anyhow::Result<()> {
     let samples = samples(context, &args)?;
-    if looks_like_image(&args.frontend) {
-        bail!("images are not examined yet");
-    }
-    let frontend = seated(context, &args.frontend).await?;
-    let report = examine(&*frontend, &samples).await;
+    let work = async {
+        if !looks_like_image(&args.frontend) {
+            let frontend = seated(context, &args.frontend).await?;
+            return anyhow::Ok(examine(&*frontend, &samples).await);
+        }
+        let image = ImageRoot::fetch(context, &args.frontend).await?;
+        complain(
+            "note: the image\'s program is run in the image\'s files, without /proc, /dev, a user and a \
+             network of its own; builds give it all of that but the network\n",
+        );
+        Ok(examine(&image.frontend()?, &samples).await)
+    };
+    let report = or_interrupted(work).await??;
     print(&match args.format {
         Format::Table => format!("{report}\n"),
         Format::Json => format!("{:#}\n", serde_json::to_value(&report)?),

@@ -1,0 +1,98 @@
+//! The root of a frontend's image, on disk, and how the frontend in it is started.
+//!
+//! The daemon fetches and unpacks the image like any other: it builds the shortest file there is of a
+//! language that is linked in, `from: IMAGE`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use kiln_oci::{ImageConfig, Index, Manifest};
+use kiln_testing::Executable;
+use tempfile::TempDir;
+
+use super::Context;
+use crate::args::BuildArgs;
+use crate::commands::build;
+
+/// The language that says `FROM` here.
+const LANGUAGE: &str = "mockerfile.v0";
+const FILE: &str = "Mockerfile.yaml";
+
+/// An image's files, which are removed on drop.
+pub(super) struct ImageRoot {
+    directory: TempDir,
+    config: ImageConfig,
+}
+
+impl ImageRoot {
+    /// Fetches an image.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon cannot, or says nothing of the image's config.
+    pub(super) async fn fetch(context: &Context, image: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("failed to make a directory")?;
+        let place = |name: &str| directory.path().join(name);
+        let text = format!(
+            "apiVersion: v1alpha1\nimages:\n- name: frontend\n  from: {}\n",
+            serde_json::Value::from(image)
+        );
+        std::fs::write(place(FILE), text).context("failed to write to a temporary directory")?;
+        let source = directory.path().display();
+        let args = BuildArgs {
+            frontend: Some(LANGUAGE.to_owned()),
+            local: vec![format!("context={source}"), format!("dockerfile={source}")],
+            output: vec![
+                format!("type=local,dest={}", place("root").display()),
+                format!("type=oci,tar=false,dest={}", place("layout").display()),
+            ],
+            progress: Some("quiet".to_owned()),
+            ..BuildArgs::default()
+        };
+        build::run(context, args).await.with_context(|| format!("failed to fetch {image}"))?;
+        let config = read_config(&place("layout")).context("failed to read the image's config")?;
+        Ok(Self { directory, config })
+    }
+
+    /// The frontend of the image, started in its root.
+    ///
+    /// # Errors
+    ///
+    /// If the image starts nothing.
+    pub(super) fn frontend(&self) -> anyhow::Result<Executable> {
+        let run = &self.config.config;
+        let command: Vec<&String> =
+            run.entrypoint.iter().flatten().chain(run.cmd.iter().flatten()).collect();
+        if command.is_empty() {
+            bail!("the image has no entrypoint: it is no frontend");
+        }
+        let own = std::env::current_exe().context("failed to find this program")?;
+        let directory = match run.working_dir.as_str() {
+            "" => "/",
+            directory => directory,
+        };
+        let way: [OsString; 4] =
+            [own.into(), "in-root".into(), self.root().into(), directory.into()];
+        let program = command.into_iter().map(OsString::from);
+        let frontend = Executable::command(way.into_iter().chain(program));
+        let variables = run.env.iter().filter_map(|variable| variable.split_once('='));
+        Ok(variables.fold(frontend, |frontend, (name, value)| frontend.environment(name, value)))
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+}
+
+/// The config of the only image of a layout.
+fn read_config(layout: &Path) -> anyhow::Result<ImageConfig> {
+    let read = |path: PathBuf| {
+        std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let blob = |digest: &kiln_oci::Digest| read(layout.join("blobs/sha256").join(digest.hex()));
+    let index: Index = serde_json::from_slice(&read(layout.join("index.json"))?)?;
+    let manifest = index.manifests.first().context("the layout is empty")?;
+    let manifest: Manifest = serde_json::from_slice(&blob(&manifest.digest)?)?;
+    Ok(serde_json::from_slice(&blob(&manifest.config.digest)?)?)
+}
