@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use kiln_sdk::frontend::{NoCache, OptionError, Options};
-use kiln_sdk::llb::ResolveMode;
 
 /// The choices that reach into lowering.
 #[derive(Debug, Clone)]
@@ -18,8 +17,6 @@ pub(crate) struct Choices {
     pub(crate) no_cache: NoCache,
     /// The time of everything, in seconds since 1970.
     pub(crate) epoch: Option<i64>,
-    /// Where base images are looked for.
-    pub(crate) resolve_mode: ResolveMode,
 }
 
 /// Which traffic a proxy is for.
@@ -62,11 +59,6 @@ impl Choices {
                 .collect(),
             no_cache: options.no_cache(),
             epoch: options.source_date_epoch()?,
-            resolve_mode: match options.resolve_mode()? {
-                "pull" => ResolveMode::Pull,
-                "local" => ResolveMode::Local,
-                _ => ResolveMode::Default,
-            },
         };
         for (name, value) in options.build_args() {
             // `BUILDKIT_…` arguments talk to the frontend, not to the commands.

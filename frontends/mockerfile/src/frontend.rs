@@ -1,127 +1,101 @@
-//! The frontend itself: reads the file, asks for base images, solves, and returns what came of it.
+//! The frontend itself: what of the file is asked for before it is lowered, and what is told of it.
 //!
-//! Everything that decides is elsewhere; this file only waits and passes on.
+//! Everything that decides is elsewhere; the course of a build is the SDK's.
 
 use async_trait::async_trait;
 use kiln_sdk::document::{Diagnostic, Source};
-use kiln_sdk::frontend::{
-    BaseImage, Bridge, BuildResult, Contexts, Frontend, FrontendError, PlatformResults, Ref,
-    Settings, Solve, Warning, base_image, keys,
-};
-use kiln_sdk::llb::Marshal;
-use kiln_sdk::oci::Platform;
+use kiln_sdk::frontend::requests::{Outline, Target};
+use kiln_sdk::frontend::{BuildLanguage, FrontendError, Made, Project, TargetPlatform};
+use kiln_sdk::llb::State;
 
 use crate::choices::Choices;
-use crate::lower::{Made, Request, lower, question};
-use crate::plan::Plan;
-
-/// Names the file may have, the preferred one first, unless the option `filename` names it.
-const NAMES: &[&str] = &["Mockerfile.yaml", "Mockerfile.yml", "mockerfile.yaml"];
+use crate::lower::{Request, context_paths, lower, question};
+use crate::plan::{Base, Plan};
 
 /// The mockerfile language.
 ///
 /// # Options
 ///
-/// `filename`; `target`, the name of an image, the last of the file by default; `platform`;
-/// `build-arg:NAME`, seen by commands in their environment (`http_proxy` and the like as proxies,
-/// `SOURCE_DATE_EPOCH` as the time of everything); `label:NAME`; `no-cache`; `image-resolve-mode`.
+/// All of the SDK's. `target` is the name of an image, the last of the file by default;
+/// `build-arg:NAME` is seen by commands in their environment (`http_proxy` and the like as proxies,
+/// `SOURCE_DATE_EPOCH` as the time of everything); `context:NAME` replaces the base image of that
+/// name.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mockerfile;
 
 #[async_trait]
-impl Frontend for Mockerfile {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
-        let settings = Settings::read(bridge.info())?;
-        let contexts = Contexts::new(bridge, &settings);
-        let file = contexts.definition_file(NAMES, "Mockerfile").await?;
-        let source = file.source()?;
-        let options = &bridge.info().options;
-        let choices = Choices::read(options)?;
-        let (plan, warnings) = Plan::read(&source)
-            .map_err(|mistakes| FrontendError::diagnostics(&source, &mistakes))?;
-        let target = plan.target(options.target()).map_err(FrontendError::invalid)?;
-        warn(bridge, &source, &warnings).await;
+impl BuildLanguage for Mockerfile {
+    type Plan = Plan;
 
-        let mut platforms = options.platforms()?;
-        if platforms.is_empty() {
-            platforms.push(bridge.info().default_platform());
-        }
-        let many = options.multi_platform()?.unwrap_or(platforms.len() > 1);
-        let mut results = PlatformResults::new(many);
-        let mut base_configs = Vec::new();
-        for platform in platforms {
-            let base = ask(bridge, &source, &plan, target, &platform).await?;
-            let made = lower(&Request {
-                source: &source,
-                plan: &plan,
-                target,
-                platform: &platform,
-                many_platforms: many,
-                choices: &choices,
-                base: base.as_ref(),
-                session_id: bridge.info().local_session(),
-            });
-            let file_system = solve(bridge, &made, &platform).await?;
-            base_configs.extend(base.map(|base| (platform.clone(), base.config)));
-            results.push(platform, file_system, &made.config);
-        }
-        let mut result = results.finish();
-        for (platform, config) in base_configs {
-            let key = if many {
-                format!("{}/{}", keys::BASE_CONFIG, platform.format_all())
-            } else {
-                keys::BASE_CONFIG.to_owned()
-            };
-            // A config is made of strings and numbers, so it can always be written.
-            result.metadata.insert(key, serde_json::to_vec(&config).unwrap_or_default().into());
-        }
-        if let Some(epoch) = choices.epoch {
-            result.metadata.insert(keys::SOURCE_DATE_EPOCH.to_owned(), epoch.to_string().into());
-        }
-        Ok(result)
+    const NAME: &'static str = "mockerfile";
+
+    const FILES: &'static [&'static str] =
+        &["Mockerfile.yaml", "Mockerfile.yml", "mockerfile.yaml"];
+
+    fn read(&self, source: &Source) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+        Plan::read(source)
+    }
+
+    fn targets(&self, project: &Project<'_, Plan>) -> Result<Vec<Target>, FrontendError> {
+        let images = &project.plan.images;
+        let targets = images.iter().enumerate().map(|(index, image)| Target {
+            name: image.name.clone(),
+            default: index + 1 == images.len(),
+            base: match &image.base {
+                Base::Scratch => "scratch".to_owned(),
+                Base::Image(reference) => reference.familiar(),
+                Base::Result(base) | Base::Whole(base) => images[*base].name.clone(),
+            },
+            location: Some(project.place(image.base_span)),
+            ..Target::default()
+        });
+        Ok(targets.collect())
+    }
+
+    fn outline(&self, project: &Project<'_, Plan>) -> Result<Outline, FrontendError> {
+        let target = target(project)?;
+        Ok(Outline { name: project.plan.images[target].name.clone(), ..Outline::default() })
+    }
+
+    async fn build(
+        &self,
+        project: &Project<'_, Plan>,
+        platform: &TargetPlatform,
+    ) -> Result<Made, FrontendError> {
+        let info = project.bridge.info();
+        let choices = Choices::read(&info.options)?;
+        let target = target(project)?;
+        let base = match question(project.plan, target) {
+            Some(base) => {
+                let name = base.to_string();
+                Some(project.base(&name, Some(base.span), &platform.platform).await?)
+            }
+            None => None,
+        };
+        let context = match context_paths(project.plan, target) {
+            Some(paths) => project.context(paths).await?,
+            None => State::scratch(),
+        };
+        let made = lower(&Request {
+            source: project.source,
+            map: &project.file.source_map,
+            plan: project.plan,
+            target,
+            platform: &platform.platform,
+            many_platforms: platform.multi,
+            choices: &choices,
+            settings: project.settings,
+            info,
+            base: base.as_ref(),
+            context: &context,
+        });
+        let base_config = base.as_ref().and_then(|base| base.image_config());
+        Ok(Made::new(made.state, &made.config).based_on(base_config).at(choices.epoch))
     }
 }
 
-/// Finds the base image of the target. That there is none of this name is said with the line.
-async fn ask(
-    bridge: &dyn Bridge,
-    source: &Source,
-    plan: &Plan,
-    target: usize,
-    platform: &Platform,
-) -> Result<Option<BaseImage>, FrontendError> {
-    let Some(reference) = question(plan, target) else { return Ok(None) };
-    let found = base_image(bridge, &reference.to_string(), platform).await;
-    found.map(Some).map_err(|error| {
-        let mistake =
-            Diagnostic::error(format!("base image {} cannot be used: {error}", *reference));
-        FrontendError::diagnostics(source, &[mistake.at(reference.span)])
-    })
-}
-
-async fn solve(
-    bridge: &dyn Bridge,
-    made: &Made,
-    platform: &Platform,
-) -> Result<Option<Ref>, FrontendError> {
-    if made.state.is_scratch() {
-        return Ok(None);
-    }
-    let definition = made
-        .state
-        .marshal(&Marshal::on(platform.clone()))
-        .map_err(|error| FrontendError::internal(format!("{error}")))?;
-    let request = Solve { definition: Some(definition.into()), ..Solve::default() };
-    bridge.solve(request).await?.into_single().map_err(FrontendError::internal)
-}
-
-/// Shows warnings. That they cannot be shown is no reason to fail a build.
-async fn warn(bridge: &dyn Bridge, source: &Source, warnings: &[Diagnostic]) {
-    for warning in warnings {
-        let detail = warning.render(source).lines().map(str::to_owned).collect();
-        let shown =
-            Warning { level: 1, short: warning.summary(source), detail, ..Warning::default() };
-        let sent = bridge.warn(shown).await;
-        drop(sent);
-    }
+/// The image to build, by index.
+fn target(project: &Project<'_, Plan>) -> Result<usize, FrontendError> {
+    let wanted = Some(project.settings.target.as_str()).filter(|name| !name.is_empty());
+    project.plan.target(wanted).map_err(FrontendError::invalid)
 }

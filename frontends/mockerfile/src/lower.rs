@@ -3,8 +3,8 @@
 //! What must be known beforehand is asked with [`question`]; [`lower`] needs nothing else.
 
 use kiln_sdk::document::Source;
-use kiln_sdk::frontend::BaseImage;
-use kiln_sdk::llb::{Constraints, Image as ImageSource, Local, SourceMap, State};
+use kiln_sdk::frontend::{self, BuildInfo, Settings};
+use kiln_sdk::llb::{SourceMap, State};
 use kiln_sdk::oci::{ImageConfig, Platform, Reference};
 
 use crate::actions::{Work, actions};
@@ -17,8 +17,10 @@ use crate::plan::{Base, Image, Origin, Placed, Plan};
 /// What lowering needs to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
-    /// The file, for source locations.
+    /// The file's text.
     pub(crate) source: &'a Source,
+    /// The file, for source locations.
+    pub(crate) map: &'a SourceMap,
     /// What it means.
     pub(crate) plan: &'a Plan,
     /// The image to build, by index.
@@ -29,10 +31,14 @@ pub(crate) struct Request<'a> {
     pub(crate) many_platforms: bool,
     /// What the caller chose.
     pub(crate) choices: &'a Choices,
+    /// What the caller chose for all commands.
+    pub(crate) settings: &'a Settings,
+    /// What the daemon can do.
+    pub(crate) info: &'a BuildInfo,
     /// The answer to [`question`].
-    pub(crate) base: Option<&'a BaseImage>,
-    /// The session that has the build context.
-    pub(crate) session_id: &'a str,
+    pub(crate) base: Option<&'a frontend::Base>,
+    /// The build context, with the paths of [`context_paths`].
+    pub(crate) context: &'a State,
 }
 
 /// An image, ready to be solved.
@@ -76,15 +82,11 @@ pub(crate) fn lower(request: &Request<'_>) -> Made {
 
 struct Lowering<'a> {
     request: &'a Request<'a>,
-    map: SourceMap,
-    context: State,
 }
 
 impl<'a> Lowering<'a> {
     fn new(request: &'a Request<'a>) -> Self {
-        let source = request.source;
-        let map = SourceMap::new(source.name.clone(), "mockerfile", source.text.as_bytes());
-        Self { request, map, context: context(request) }
+        Self { request }
     }
 
     fn scratch(&self) -> Made {
@@ -94,24 +96,17 @@ impl<'a> Lowering<'a> {
 
     /// An image of a registry. Without an answer the reference stands as it is written.
     fn base(&self, image: &Image, reference: &Reference) -> Made {
-        let place = self.place(image);
-        let (reference, config) = match self.request.base {
-            Some(base) => (&base.reference, base.config.clone()),
-            None => (reference, ImageConfig::new(self.request.platform)),
+        let from = self.place(image);
+        let named = |name: &Reference| from.numbered(1, &format!("FROM {name}"), image.base_span);
+        let platform = self.request.platform;
+        let (state, config) = match self.request.base {
+            Some(base @ frontend::Base::Image { image, .. }) => {
+                (base.state(named(&image.reference)), base.config(platform))
+            }
+            Some(base) => (base.state(named(reference)), base.config(platform)),
+            None => (State::image(&reference.to_string()), ImageConfig::new(platform)),
         };
-        let options = ImageSource {
-            resolve_mode: self.request.choices.resolve_mode,
-            constraints: Constraints {
-                ignore_cache: false,
-                ..place.numbered(1, &format!("FROM {reference}"), image.base_span)
-            },
-            ..ImageSource::default()
-        };
-        Made {
-            state: State::image_with(&reference.to_string(), options),
-            config,
-            package_sources: Vec::new(),
-        }
+        Made { state, config, package_sources: Vec::new() }
     }
 
     /// Does all there is to do for an image, and gives it before and after its output is taken.
@@ -139,8 +134,8 @@ impl<'a> Lowering<'a> {
     fn place(&'a self, image: &'a Image) -> Place<'a> {
         Place {
             request: self.request,
-            map: &self.map,
-            context: &self.context,
+            map: self.request.map,
+            context: self.request.context,
             image,
             steps: steps(image) + 1,
         }
@@ -158,28 +153,25 @@ fn directory(base: &ImageConfig, image: &Image) -> String {
     join(&format!("/{}", base.config.working_dir), own)
 }
 
-/// The build context, of which only what the needed images name is transferred.
-fn context(request: &Request<'_>) -> State {
-    let needed = request.plan.needed(request.target);
-    let externals = needed.iter().flat_map(|index| &request.plan.images[*index].externals);
+/// What the needed images name of the build context; nothing if they do not need it. An empty list
+/// is all of it.
+pub(crate) fn context_paths(plan: &Plan, target: usize) -> Option<Vec<String>> {
+    let needed = plan.needed(target);
+    let externals = needed.iter().flat_map(|index| &plan.images[*index].externals);
     let mut paths: Vec<String> = externals
         .filter_map(|external| match &external.from {
             Origin::Context(path) => Some(path.clone()),
             Origin::Url { .. } => None,
         })
         .collect();
+    if paths.is_empty() {
+        return None;
+    }
     paths.sort();
     paths.dedup();
     if paths.iter().any(String::is_empty) {
         // The context itself is named: all of it is needed.
         paths.clear();
     }
-    let local = Local {
-        session_id: request.session_id.to_owned(),
-        follow_paths: paths,
-        shared_key_hint: "mockerfile".to_owned(),
-        constraints: Constraints::named("[internal] load build context"),
-        ..Local::default()
-    };
-    State::local("context", local)
+    Some(paths)
 }

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
 use kiln_sdk::document::Source;
-use kiln_sdk::frontend::{BaseImage, Options};
-use kiln_sdk::llb::{Definition, Marshal};
+use kiln_sdk::frontend::{Base, BaseImage, BuildInfo, Options, Settings};
+use kiln_sdk::llb::{Constraints, Definition, Local, Marshal, SourceMap, State};
 use kiln_sdk::oci::{ImageConfig, Platform};
 use kiln_wire::pb;
 
 use crate::choices::Choices;
-use crate::lower::{Made, Request, lower, question};
+use crate::lower::{Made, Request, context_paths, lower, question};
 use crate::plan::Plan;
 
 /// The file of the article that made this language known, shortened.
@@ -51,21 +51,34 @@ fn made(text: &str, pairs: &[(&str, &str)]) -> Made {
     let source = Source::new("Mockerfile.yaml", text);
     let (plan, warnings) = Plan::read(&source).unwrap();
     assert_eq!(warnings, []);
-    let options = options(pairs);
+    let info = BuildInfo { options: options(pairs), ..BuildInfo::default() };
+    let options = &info.options;
+    let settings = Settings::read(&info).unwrap();
     let target = plan.target(options.target()).unwrap();
-    let base = question(&plan, target)
-        .map(|reference| BaseImage { reference: (*reference).clone(), config: base() });
-    let platforms = options.platforms().unwrap();
+    let base = question(&plan, target).map(|reference| Base::Image {
+        image: Box::new(BaseImage { reference: (*reference).clone(), config: base() }),
+        resolve_mode: settings.resolve_mode,
+    });
+    let platforms = &settings.target_platforms;
     let platform = platforms.first().cloned().unwrap_or_else(|| Platform::new("linux", "amd64"));
+    let paths = context_paths(&plan, target).unwrap_or_default();
+    let context = Local {
+        follow_paths: paths,
+        constraints: Constraints::named("[internal] load build context"),
+        ..Local::default()
+    };
     lower(&Request {
         source: &source,
+        map: &SourceMap::new("Mockerfile.yaml", "mockerfile", text),
         plan: &plan,
         target,
         platform: &platform,
         many_platforms: platforms.len() > 1,
-        choices: &Choices::read(&options).unwrap(),
+        choices: &Choices::read(options).unwrap(),
+        settings: &settings,
+        info: &info,
         base: base.as_ref(),
-        session_id: "session",
+        context: &State::local("context", context),
     })
 }
 
@@ -252,7 +265,7 @@ images:
         #2 [app 2/7] make directory /srv/app (5-5) <- #1
            mkdir /srv/app 755 time -1
         #3 [internal] load build context <- 
-           local://context local.followpaths=["conf/*.toml","src","vendor.tar.gz"] local.session=session local.sharedkeyhint=mockerfile
+           local://context local.followpaths=["conf/*.toml","src","vendor.tar.gz"]
         #4 [app 3/7] copy src to /srv/app/src (8-8) <- #2 #3
            copy /src -> /srv/app/src contents time -1
         #5 [app 4/7] unpack vendor.tar.gz to /opt/vendor (9-9) <- #4 #3

@@ -175,7 +175,8 @@ impl Place<'_> {
         let mut env: Vec<(String, String)> =
             arguments.map(|(name, value)| (name.clone(), value.clone())).collect();
         env.extend(exec.env);
-        made.state.run(Exec { env, proxy: self.proxy(), constraints, ..exec }).root()
+        let exec = Exec { env, proxy: self.proxy(), constraints, ..exec };
+        made.state.run(self.request.settings.applied_to(exec, self.request.info)).root()
     }
 
     fn proxy(&self) -> Option<Proxy> {

@@ -13,7 +13,7 @@ use crate::file::File;
 
 /// A whole file: images, of which each starts from something that is known.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// In the order of the file; never empty.
     pub(crate) images: Vec<Image>,
 }

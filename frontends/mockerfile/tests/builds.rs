@@ -198,7 +198,8 @@ async fn platforms_are_built_side_by_side() {
         containerimage.config/linux/amd64
         containerimage.config/linux/arm64
         refs.platforms
-        source.date.epoch"#]]
+        source.date.epoch/linux/amd64
+        source.date.epoch/linux/arm64"#]]
     .assert_eq(&keys.join("\n"));
 }
 

@@ -164,7 +164,7 @@ impl<Plan> Project<'_, Plan> {
         let found = base(self.bridge, self.settings, self.contexts, name, platform).await;
         found.map_err(|error| match span {
             Some(span) if !error.has_source() => {
-                self.mistake(format!("{name} cannot be used: {error}"), span)
+                self.mistake(format!("base image {name} cannot be used: {error}"), span)
             }
             _ => error,
         })

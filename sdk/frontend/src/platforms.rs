@@ -149,6 +149,9 @@ where
 {
     let made = build.await?;
     let definition = made.definition(bridge.info(), &target.platform)?;
+    if definition.is_empty() {
+        return Ok((target, made, None));
+    }
     let cache_imports = settings.cache_imports.clone();
     let request = Solve { definition: Some(definition.into()), cache_imports, ..Solve::default() };
     let reference = bridge.solve(request).await?.into_single().map_err(FrontendError::unknown)?;
