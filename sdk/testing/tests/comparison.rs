@@ -161,3 +161,43 @@ fn step_name(answer: &Value) -> String {
     let op = &answer["build"]["results"][0]["ops"][0];
     op["metadata_json"]["description"]["llb.customname"].as_str().unwrap().to_owned()
 }
+
+/// Calls `visit` with a pointer to every value that holds no other.
+fn for_each_leaf(value: &Value, pointer: &str, visit: &mut dyn FnMut(&str)) {
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    match value {
+        Value::Object(object) if !object.is_empty() => object.iter().for_each(|(key, value)| {
+            for_each_leaf(value, &format!("{pointer}/{}", escaped(key)), visit)
+        }),
+        Value::Array(items) if !items.is_empty() => items
+            .iter()
+            .enumerate()
+            .for_each(|(n, value)| for_each_leaf(value, &format!("{pointer}/{n}"), visit)),
+        _ => visit(pointer),
+    }
+}
+
+#[test]
+fn no_change_of_any_part_goes_unnoticed() {
+    let mut changed = 0;
+    for name in [
+        "030-syntax-directive",
+        "040-syntax-inputs",
+        "132-copy-link",
+        "329-ctx-cache-imports",
+        "349-opt-attest-sbom-multi",
+        "356-epoch-multi",
+        "362-epoch-named-context",
+        "409-lint-full-sources",
+        "587-err-multi-platform",
+    ] {
+        let expected = recorded(name);
+        for_each_leaf(&expected, "", &mut |pointer| {
+            let mut actual = expected.clone();
+            *actual.pointer_mut(pointer).unwrap() = "something else".into();
+            assert!(!compare(&expected, &actual).is_empty(), "{name}: {pointer}");
+            changed += 1;
+        });
+    }
+    assert!(changed > 1500, "{changed}");
+}

@@ -69,10 +69,11 @@ pub(super) fn compare(
     }
     // Equal in every word: what is left is how the words were written.
     for (e, a) in expected["ops"].as_array().unwrap_or(&none).iter().zip(&got) {
+        let path = path.key("ops").index(&step(e));
         if e["op_base64"] != a["op_base64"] {
-            let path = path.key("ops").index(&step(e));
             return found.add(Rank::Bytes, &path, "equal fields, but other bytes");
         }
+        found.values(Rank::Bytes, &path.key("digest"), &e["digest"], &a["digest"]);
     }
     let sha = path.key("definition_sha256");
     found.values(Rank::Bytes, &sha, &expected["definition_sha256"], &actual["definition_sha256"]);
