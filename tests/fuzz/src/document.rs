@@ -60,7 +60,7 @@ fn within(recipe: &Recipe, source: &Source) {
         match &**step {
             Step::Run(command) => assert!(command.span.end <= length),
             Step::Sleep(seconds) => {
-                assert!(step.span.end - step.span.start >= seconds.to_string().len())
+                assert!(step.span.end - step.span.start >= seconds.to_string().len());
             }
             Step::Nothing => {}
         }
