@@ -28,7 +28,10 @@ impl Flags {
     /// # Errors
     ///
     /// The reference's text: an unknown flag, one given twice, or a value missing or wrong.
-    pub fn read(words: &[impl AsRef<str>], table: &[(&'static str, Takes)]) -> Result<Self, String> {
+    pub fn read(
+        words: &[impl AsRef<str>],
+        table: &[(&'static str, Takes)],
+    ) -> Result<Self, String> {
         let mut flags = Self { given: Vec::new() };
         for word in words {
             let word = word.as_ref();

@@ -1,23 +1,24 @@
 //! Dockerfile syntax, lowered to the same LLB as BuildKit's reference frontend, digest by digest.
 
-pub mod directives;
-pub mod keyword;
 pub mod ast;
-pub mod heredoc;
-pub mod words;
+pub mod directives;
 pub mod flags;
-pub mod instruction;
-pub mod stages;
-pub mod lint;
-pub mod values;
-pub mod suggest;
-pub mod quoting;
-pub mod lines;
-pub mod mistake;
-pub mod ignored;
-pub mod remote;
-mod lower;
-mod requests;
 mod frontend;
+pub mod heredoc;
+pub mod ignored;
+pub mod instruction;
+pub mod keyword;
+pub mod lines;
+pub mod lint;
+mod lower;
+pub mod mistake;
+pub mod proofread;
+pub mod quoting;
+pub mod remote;
+mod requests;
+pub mod stages;
+pub mod suggest;
+pub mod values;
+pub mod words;
 
 pub use frontend::Dockerfile;

@@ -51,9 +51,7 @@ impl Stages {
             (Some(stage), _) => stage.instructions.push(instruction),
             (None, Command::Arg(_)) => self.global_args.push(instruction),
             (None, _) => {
-                return Err(
-                    Mistake::new("no build stage in current context").at(instruction.lines)
-                );
+                return Err(Mistake::new("no build stage in current context").at(instruction.lines));
             }
         }
         Ok(())

@@ -84,7 +84,8 @@ impl Sources {
                 None => sources.paths.push(word),
                 Some(heredoc) => {
                     let content = request.heredoc(&heredoc.name);
-                    let content = if heredoc.chomp { heredoc::chomp(content) } else { content.into() };
+                    let content =
+                        if heredoc.chomp { heredoc::chomp(content) } else { content.into() };
                     sources.inline.push(InlineFile {
                         content: content.into_owned(),
                         name: heredoc.name.into_owned(),

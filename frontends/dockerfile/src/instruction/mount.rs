@@ -79,8 +79,25 @@ pub enum Sharing {
 
 /// Every key, for guesses.
 const KEYS: &[&str] = &[
-    "type", "from", "source", "target", "readonly", "id", "sharing", "required", "size", "mode",
-    "uid", "gid", "src", "dst", "destination", "ro", "rw", "readwrite", "env",
+    "type",
+    "from",
+    "source",
+    "target",
+    "readonly",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "src",
+    "dst",
+    "destination",
+    "ro",
+    "rw",
+    "readwrite",
+    "env",
 ];
 
 impl MountFlag {
@@ -94,7 +111,7 @@ impl MountFlag {
             }
             if value.find('$').is_some_and(|at| at + 1 != value.len()) {
                 return Err(
-                    "'from' doesn't support variable expansion, define alias stage instead".into()
+                    "'from' doesn't support variable expansion, define alias stage instead".into(),
                 );
             }
             value.clone_into(&mut from);
@@ -169,7 +186,8 @@ impl Draft {
             }
             "size" => {
                 self.only(key, &[MountKind::Tmpfs])?;
-                self.mount.size_bytes = frontend::size_bytes(&value).map_err(|_| invalid(key, &value))?;
+                self.mount.size_bytes =
+                    frontend::size_bytes(&value).map_err(|_| invalid(key, &value))?;
             }
             "id" => mount.id = value,
             "sharing" => mount.sharing = Some(Sharing::parse(&value)?),

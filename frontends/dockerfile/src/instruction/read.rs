@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Add, ArgDefinition, Command, CommandLine, Copy, From, Healthcheck, Instruction, Pair,
-    Run, Statement,
+    Add, ArgDefinition, Command, CommandLine, Copy, From, Healthcheck, Instruction, Pair, Run,
+    Statement,
 };
 use crate::ast::{self, Arguments};
 use crate::flags::Flags;
@@ -19,10 +19,7 @@ impl Statement {
     /// # Errors
     ///
     /// The reference's text for the first mistake of the instruction, with its place.
-    pub fn read(
-        node: &ast::Instruction<'_>,
-        linter: &mut Linter,
-    ) -> Result<Self, Mistake> {
+    pub fn read(node: &ast::Instruction<'_>, linter: &mut Linter) -> Result<Self, Mistake> {
         let request = Request { node };
         request.read(linter).map_err(|message| Mistake::new(message).at(node.lines))
     }
@@ -130,8 +127,7 @@ impl Request<'_, '_> {
         self.at_least_one("VOLUME")?;
         self.no_flags()?;
         let volumes = self.node.arguments.strings();
-        let trimmed: Vec<String> =
-            volumes.iter().map(|volume| volume.trim().to_owned()).collect();
+        let trimmed: Vec<String> = volumes.iter().map(|volume| volume.trim().to_owned()).collect();
         if trimmed.iter().any(String::is_empty) {
             return Err("VOLUME specified can not be an empty string".into());
         }

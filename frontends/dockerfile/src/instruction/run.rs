@@ -91,8 +91,11 @@ impl Run {
     pub(super) fn read(request: &Request<'_, '_>) -> Result<Self, String> {
         let mut flags = Flags::read(&request.node.flags, FLAGS)?;
         let names = flags.names();
-        let devices =
-            flags.texts("device").iter().map(|text| Device::parse(text)).collect::<Result<_, _>>()?;
+        let devices = flags
+            .texts("device")
+            .iter()
+            .map(|text| Device::parse(text))
+            .collect::<Result<_, _>>()?;
         let mounts =
             flags.texts("mount").into_iter().map(MountFlag::check).collect::<Result<_, _>>()?;
         let network = match flags.has("network").then(|| flags.text("network")) {

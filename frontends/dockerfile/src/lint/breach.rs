@@ -164,11 +164,9 @@ impl fmt::Display for Breach {
                 f,
                 "Default value for ARG {base} results in empty or invalid base image name"
             ),
-            Self::FromPlatformFlagConstDisallowed { platform } => write!(
-                f,
-                "FROM --platform flag should not use constant value {}",
-                quote(platform)
-            ),
+            Self::FromPlatformFlagConstDisallowed { platform } => {
+                write!(f, "FROM --platform flag should not use constant value {}", quote(platform))
+            }
             Self::CopyIgnoredFile { instruction, path } => write!(
                 f,
                 "Attempting to {instruction} file {} that is excluded by .dockerignore",
@@ -178,10 +176,9 @@ impl fmt::Display for Breach {
                 f,
                 "Comment for {instruction} should follow the format: `# {name} <description>`"
             ),
-            Self::ExposeProtoCasing { port } => write!(
-                f,
-                "Defined protocol '{port}' in EXPOSE instruction should be lowercase"
-            ),
+            Self::ExposeProtoCasing { port } => {
+                write!(f, "Defined protocol '{port}' in EXPOSE instruction should be lowercase")
+            }
             Self::ExposeInvalidFormat { port } => write!(
                 f,
                 "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"

@@ -25,7 +25,6 @@ macro_rules! rules {
 
         /// The number of a rule in [`RULES`].
         #[derive(Clone, Copy)]
-        #[expect(clippy::enum_variant_names, reason = "rules are called as users know them")]
         pub(super) enum Id { $($id),* }
     };
     (@flag) => { false };

@@ -44,11 +44,7 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
             return Err(format!("time: missing unit in duration {}", quote(text)));
         }
         let Some((_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!(
-                "time: unknown unit {} in duration {}",
-                quote(unit),
-                quote(text)
-            ));
+            return Err(format!("time: unknown unit {} in duration {}", quote(unit), quote(text)));
         };
         total = number
             .times(*size)
@@ -79,9 +75,8 @@ impl Decimal {
     /// Reads the digits, point and digits at the start; none if there is no digit or too many.
     fn read(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
-        let digits = |from: usize| {
-            bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count()
-        };
+        let digits =
+            |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let mut number = Self { whole: 0, fraction: 0, scale: 1.0, length: digits(0) };
         for byte in &bytes[..number.length] {
             let digit = u64::from(byte - b'0');

@@ -53,6 +53,5 @@ impl FileMode {
 /// Who (any of `ugoa`, or nothing), then one operator or more, each with its permissions.
 fn is_clause(clause: &str) -> bool {
     let actions = clause.trim_start_matches(['u', 'g', 'o', 'a']);
-    actions.starts_with(['+', '-', '='])
-        && actions.chars().all(|c| "+-=rwxXstugo".contains(c))
+    actions.starts_with(['+', '-', '=']) && actions.chars().all(|c| "+-=rwxXstugo".contains(c))
 }
