@@ -12,7 +12,6 @@ mod executable;
 
 pub mod conform;
 
-mod protobuf_json;
 pub mod render;
 mod replay;
 

@@ -13,7 +13,7 @@ use kiln_oci::Digest;
 use kiln_wire::pb;
 use serde_json::{Map, Value, json};
 
-use crate::protobuf_json::ProtobufJson as _;
+use kiln_frontend::protobuf_json::ProtobufJson as _;
 
 /// An op in the protobuf JSON mapping, keys sorted.
 pub fn op(op: &pb::Op) -> Value {
