@@ -70,7 +70,9 @@ impl Checker<'_> {
                 self.missing_key(node, key, property.as_str().unwrap_or_default(), error);
             }
             Kind::Type { .. } if self.tree.value == Value::Null => {
-                self.found.push(Diagnostic::error("the file is empty"));
+                // At its end, so that the error has a place.
+                let end = self.source.text().len();
+                self.found.push(Diagnostic::error("the file is empty").at(Span::new(end, end)));
             }
             Kind::Type { kind } => self.found.push(wrong_type(node, &types(kind), self.source)),
             Kind::Enum { options } => {

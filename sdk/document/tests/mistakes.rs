@@ -301,6 +301,10 @@ fn kinds_that_do_not_fit_say_what_was_expected() {
         "",
         expect![[r#"
             error: the file is empty
+             --> recipe.yaml:1:1
+              |
+            1 |
+              | ^
         "#]],
     );
     check(
@@ -308,6 +312,10 @@ fn kinds_that_do_not_fit_say_what_was_expected() {
         "# nothing\n",
         expect![[r#"
             error: the file is empty
+             --> recipe.yaml:2:1
+              |
+            2 |
+              | ^
         "#]],
     );
 }
