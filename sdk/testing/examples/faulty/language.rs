@@ -12,7 +12,7 @@ use kiln_frontend::{
     keys,
 };
 use kiln_llb::{
-    Constraints, Definition, Exec, Image, Local, Marshal, Proxy, ResolveMode, SourceMap,
+    Action, Constraints, Definition, Exec, Image, Local, Marshal, Proxy, ResolveMode, SourceMap,
     SourceRange, State,
 };
 use kiln_oci::{ImageConfig, Platform};
@@ -306,7 +306,11 @@ impl Faulty {
             }
         }
         if self.0 == Fault::AlwaysMerges {
-            state = State::merge(&[state.clone(), State::image("busybox")]);
+            state = {
+                let more =
+                    State::scratch().file(Action::mkdir("/more", kiln_llb::Mkdir::default()));
+                State::merge(&[state.clone(), more])
+            };
         }
         Ok((state, config))
     }

@@ -160,11 +160,13 @@ impl Samples {
         }
         folders.sort();
         let is_one = has_file(path) || folders.is_empty();
-        let list = match is_one {
+        let mut list = match is_one {
             true => vec![sample(path)?],
             false => folders.iter().map(|folder| sample(folder)).collect::<Result<_, _>>()?,
         };
-        if !list.iter().any(|sample: &Sample| sample.kind == SampleKind::Valid) {
+        // What is right comes first: its outcomes say most.
+        list.sort_by_key(|sample: &Sample| sample.kind != SampleKind::Valid);
+        if !list.iter().any(|sample| sample.kind == SampleKind::Valid) {
             return Err(SamplesError::NoneValid { path: path.to_owned() });
         }
         Ok(Self { list })
