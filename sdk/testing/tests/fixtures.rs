@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use kiln_frontend::{
-    Bridge, BuildResult, FileRange, Frontend, FrontendError, PlatformResults, Ref, Solve, Warning,
-    base_image,
+    Bridge, BuildResult, Call, FileRange, Frontend, FrontendError, PlatformResults, Ref, Solve,
+    Warning, base_image,
 };
 use kiln_llb::{Action, Copy, Exec, Local, Marshal, Mkfile, Rm, State, Symlink, words};
 use kiln_oci::{ImageConfig, Platform};
@@ -150,6 +150,44 @@ fn a_panic_of_a_frontend_is_an_error_of_it() {
     }
     let shown = snapshot(&Panics, &Fixture::new());
     assert_eq!(shown, "error: frontend panicked: I am lost\n");
+}
+
+/// A language that builds its context with another one and runs a command on top of it.
+struct OnTop;
+
+#[async_trait]
+impl Frontend for OnTop {
+    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        let called = Call::named("two-lines").option("platform", "linux/arm64");
+        let below = called.states(bridge).await?.remove(0);
+        let exec = Exec { args: vec!["strip".into()], ..Exec::default() };
+        let definition = below.state.run(exec).root().marshal(&Marshal::default()).unwrap();
+        let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+        Ok(bridge.solve(solve).await?)
+    }
+}
+
+#[test]
+fn a_frontend_builds_on_another_one() {
+    let built = fixture().frontend("two-lines", TwoLines).build(&OnTop).unwrap();
+    let graph = kiln_testing::text(built.definition()).unwrap();
+    assert!(graph.contains("run make all\n") && graph.contains("run strip\n"), "{graph}");
+    assert!(graph.contains(" linux/arm64\n"), "{graph}");
+    assert!(built.asked.forwards[0].answered);
+}
+
+#[test]
+fn frontends_that_call_each_other_forever_are_stopped() {
+    struct Again;
+    #[async_trait]
+    impl Frontend for Again {
+        async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+            Call::image("example.com/again:1").result(bridge).await
+        }
+    }
+    let error =
+        Fixture::new().frontend_image("example.com/again:1", Again).build(&Again).unwrap_err();
+    assert_eq!(error.to_string(), "frontends call each other more than 16 deep");
 }
 
 /// Solves a graph at the bridge of a fixture and reads files of its result.

@@ -8,7 +8,7 @@ use kiln_oci::{Digest, Platform};
 use serde_json::{Map, Value, json};
 
 use super::{error, forwarded, sort_ties};
-use crate::fixture::{Asked, AskedResolve, AskedSolve, metadata};
+use crate::fixture::{Asked, AskedResolve, AskedSolve, Forward, metadata};
 use crate::render;
 
 /// Everything that `build` has.
@@ -21,9 +21,9 @@ pub(super) fn answer(result: Result<BuildResult<Ref>, FrontendError>, asked: &As
             answer.insert(key.to_owned(), value);
         }
     };
-    if forwarded(asked) {
+    if let Some(call) = forwarded(asked) {
         set("status", "forward".into());
-        set("forward", forward(asked));
+        set("forward", forward(call));
         set("loads", loads(asked, None));
         return Value::Object(answer);
     }
@@ -48,9 +48,8 @@ pub(super) fn answer(result: Result<BuildResult<Ref>, FrontendError>, asked: &As
     Value::Object(answer)
 }
 
-/// The first frontend that was called.
-fn forward(asked: &Asked) -> Value {
-    let Some(forward) = asked.forwards.first() else { return Value::Null };
+/// A call of a frontend.
+fn forward(forward: &Forward) -> Value {
     let mut answer = json!({"frontend": forward.frontend, "opts": forward.options});
     if !forward.inputs.is_empty() {
         let digest = |definition: &kiln_wire::pb::Definition| {

@@ -16,7 +16,7 @@ use tonic::Code;
 pub use assert::assert_replay;
 
 use crate::case::{Case, CaseError};
-use crate::fixture::{Asked, Fixture};
+use crate::fixture::{Asked, Fixture, Forward};
 use crate::render;
 
 /// Runs a frontend against a case: the plain build and every sub-request.
@@ -63,9 +63,9 @@ pub async fn replay_fixture(
     json!({"build": build, "subrequests": answers})
 }
 
-/// The answer that another frontend was called, if one was.
-fn forwarded(asked: &Asked) -> bool {
-    !asked.forwards.is_empty()
+/// The call of a frontend that the fixture does not have, if there was one.
+fn forwarded(asked: &Asked) -> Option<&Forward> {
+    asked.forwards.iter().find(|forward| !forward.answered)
 }
 
 /// An error with its code as gRPC names it and its places in the user's files, innermost first.

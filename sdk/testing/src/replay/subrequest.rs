@@ -13,7 +13,7 @@ pub(super) fn answer(
     asked: &Asked,
     full_sources: bool,
 ) -> Value {
-    if forwarded(asked) {
+    if forwarded(asked).is_some() {
         return json!({"status": "forward"});
     }
     let result = match result {
