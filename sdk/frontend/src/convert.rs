@@ -31,7 +31,7 @@ pub fn result_to_wire(
         }
     };
     let attestations = result.attestations.into_iter().map(|(id, list)| {
-        let attestation = list.into_iter().map(|a| attestation_to_wire(a, &one)).collect();
+        let attestation = list.into_iter().map(|a| attestation_to_wire(a, one)).collect();
         (id, wire::Attestations { attestation })
     });
     wire::Result {

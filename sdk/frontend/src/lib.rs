@@ -37,7 +37,7 @@ pub use bridge::{
 };
 pub use compose::{Call, Called, forward, state_of};
 pub use contexts::{
-    Contexts, DefinitionFile, FollowPaths, GitRef, GitRefError, IgnoreFile, LoadedContext,
+    Age, Contexts, DefinitionFile, FollowPaths, GitRef, GitRefError, IgnoreFile, LoadedContext,
     MainContext, NamedContext, NamedRequest, QueryError,
 };
 pub use error::FrontendError;

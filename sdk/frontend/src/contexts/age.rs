@@ -8,8 +8,23 @@ use kiln_wire::pb;
 use super::{Contexts, archive, marshal};
 use crate::{FrontendError, SourceRequest};
 
+/// When a source was changed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// How far the clock on the wall was ahead of UTC there, in seconds.
+    pub offset_seconds: i32,
+}
+
+impl Age {
+    fn utc(seconds: i64) -> Self {
+        Self { seconds, offset_seconds: 0 }
+    }
+}
+
 impl Contexts<'_> {
-    /// When a source was changed last, in seconds since 1970. Nothing if the state is not just one
+    /// When a source was changed last. Nothing if the state is not just one
     /// git repository or file behind a URL, or if nobody knows.
     ///
     /// `log_name` is the name of the vertex that shows the question.
@@ -17,7 +32,7 @@ impl Contexts<'_> {
     /// # Errors
     ///
     /// The daemon's, or that a commit is malformed.
-    pub async fn age(&self, state: &State, log_name: &str) -> Result<Option<i64>, FrontendError> {
+    pub async fn age(&self, state: &State, log_name: &str) -> Result<Option<Age>, FrontendError> {
         let definition = marshal(self.bridge.info(), state)?;
         let Some(source) = only_source(&definition)? else { return Ok(None) };
         let request = SourceRequest {
@@ -30,7 +45,7 @@ impl Contexts<'_> {
             return commit_time(&git.commit_object).map(Some);
         }
         if let Some(time) = meta.http.and_then(|http| http.last_modified) {
-            return Ok(Some(time.seconds));
+            return Ok(Some(Age::utc(time.seconds)));
         }
         let url = ["http://", "https://"].iter().any(|s| source.identifier.starts_with(s));
         let file = source.attrs.get("http.filename").filter(|file| url && !file.is_empty());
@@ -44,7 +59,7 @@ impl Contexts<'_> {
         &self,
         source: pb::SourceOp,
         file: &str,
-    ) -> Result<Option<i64>, FrontendError> {
+    ) -> Result<Option<Age>, FrontendError> {
         let http = kiln_llb::Http {
             filename: file.to_owned(),
             checksum: source.attrs.get("http.checksum").and_then(|text| text.parse().ok()),
@@ -52,10 +67,16 @@ impl Contexts<'_> {
             ..kiln_llb::Http::default()
         };
         let state = State::http(&source.identifier, http);
-        let definition = marshal(self.bridge.info(), &state)?;
+        let mut definition = marshal(self.bridge.info(), &state)?;
+        // The peer asks for the file in the barest of words.
+        if let Ok(Some((source, _))) = definition.head()
+            && let Some(said) = definition.metadata.get_mut(&source)
+        {
+            said.caps.clear();
+        }
         let Some(found) = self.load(&definition, false).await? else { return Ok(None) };
         let bytes = self.bridge.read_file(&found, file, None).await?;
-        Ok(archive::youngest(&bytes))
+        Ok(archive::youngest(&bytes).map(Age::utc))
     }
 }
 
@@ -73,15 +94,29 @@ fn only_source(definition: &Definition) -> Result<Option<pb::SourceOp>, Frontend
     Ok(found)
 }
 
-/// When a commit was committed, in seconds since 1970.
-fn commit_time(object: &[u8]) -> Result<i64, FrontendError> {
+/// When a commit was committed.
+fn commit_time(object: &[u8]) -> Result<Age, FrontendError> {
     let text = String::from_utf8_lossy(object);
     let headers = text.lines().take_while(|line| !line.is_empty());
     let line = headers.filter_map(|line| line.strip_prefix("committer ")).next();
     let missing = || FrontendError::unknown("invalid commit object: missing committer header");
     // `Name <address> seconds zone`
-    let seconds = line.ok_or_else(missing)?.rsplit(' ').nth(1);
-    seconds.and_then(|seconds| seconds.parse().ok()).ok_or_else(missing)
+    let mut words = line.ok_or_else(missing)?.rsplit(' ');
+    let offset_seconds = words.next().and_then(zone).unwrap_or(0);
+    let seconds = words.next().and_then(|seconds| seconds.parse().ok()).ok_or_else(missing)?;
+    Ok(Age { seconds, offset_seconds })
+}
+
+/// A zone such as `+0130`, in seconds.
+fn zone(text: &str) -> Option<i32> {
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let digits = digits.split_at_checked(2).filter(|(_, minutes)| minutes.len() == 2)?;
+    let number = |text: &str| text.parse::<u8>().ok().map(i32::from);
+    Some(sign * (number(digits.0)? * 3600 + number(digits.1)? * 60))
 }
 
 #[cfg(test)]
@@ -91,7 +126,8 @@ mod tests {
     #[test]
     fn a_commit_tells_when_it_was_committed() {
         let commit = b"tree 1\nauthor A <a@b> 5 +0000\ncommitter B C <b@c> 1700000000 -0700\n\nx\n";
-        assert_eq!(commit_time(commit).unwrap(), 1_700_000_000);
+        let want = Age { seconds: 1_700_000_000, offset_seconds: -7 * 3600 };
+        assert_eq!(commit_time(commit).unwrap(), want);
         assert!(commit_time(b"tree 1\n\ncommitter B <b> 5 +0000\n").is_err());
     }
 }

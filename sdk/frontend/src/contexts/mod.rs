@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::{Bridge, BuildInfo, FrontendError, Ref, Settings, Solve};
 
+pub use age::Age;
 pub use definition::DefinitionFile;
 pub use git_ref::{GitRef, GitRefError, QueryError};
 pub use local::FollowPaths;

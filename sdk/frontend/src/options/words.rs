@@ -75,11 +75,9 @@ pub fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             c if visible(c) => out.push(c),
-            c if u32::from(c) < 0x20 || c == '\u{7f}' => {
-                escape(&mut out, format_args!("\\x{:02x}", u32::from(c)))
-            }
+            c if u32::from(c) < 0x80 => escape(&mut out, format_args!("\\x{:02x}", u32::from(c))),
             c if u32::from(c) < 0x10000 => {
-                escape(&mut out, format_args!("\\u{:04x}", u32::from(c)))
+                escape(&mut out, format_args!("\\u{:04x}", u32::from(c)));
             }
             c => escape(&mut out, format_args!("\\U{:08x}", u32::from(c))),
         }

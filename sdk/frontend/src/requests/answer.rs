@@ -9,6 +9,7 @@ use crate::protobuf_json::ProtobufJson as _;
 use crate::{BuildResult, Ref};
 
 /// A place in one of the files of an answer, as JSON.
+#[expect(clippy::ref_option, reason = "serde passes the field as it is")]
 pub(super) fn location<S: Serializer>(
     location: &Option<pb::Location>,
     serializer: S,
