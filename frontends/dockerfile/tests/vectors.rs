@@ -5,6 +5,9 @@
 //! kiln-dockerfile --test vectors -- --nocapture` runs the cases whose name has `name` in it and
 //! shows every difference.
 
+#![expect(clippy::print_stdout, reason = "the test says how many cases agree, and which do not")]
+#![expect(clippy::disallowed_methods, reason = "the environment chooses the cases")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,10 +29,11 @@ struct Outcome {
 #[test]
 fn every_recorded_case_is_answered_as_the_reference_answers_it() {
     let filter = std::env::var("KILN_VECTOR").unwrap_or_default();
-    let cases: Vec<PathBuf> = directories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/dockerfile"))
-        .into_iter()
-        .filter(|path| path.to_string_lossy().contains(&filter))
-        .collect();
+    let cases: Vec<PathBuf> =
+        directories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/dockerfile"))
+            .into_iter()
+            .filter(|path| path.to_string_lossy().contains(&filter))
+            .collect();
     assert!(!cases.is_empty(), "no case has {filter} in its name");
     let outcomes = run_all(&cases);
     let passed = outcomes.iter().filter(|outcome| outcome.mismatches.is_empty()).count();
@@ -48,7 +52,11 @@ fn every_recorded_case_is_answered_as_the_reference_answers_it() {
             let shown = if filter.is_empty() { 1 } else { outcome.mismatches.len() };
             for mismatch in outcome.mismatches.iter().take(shown) {
                 let length = if filter.is_empty() { 300 } else { 4000 };
-                println!("  {}: {}", outcome.name, mismatch.chars().take(length).collect::<String>());
+                println!(
+                    "  {}: {}",
+                    outcome.name,
+                    mismatch.chars().take(length).collect::<String>()
+                );
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::join_all;
 use kiln_sdk::frontend::{
-    Bridge, Contexts, DefinitionFile, FrontendError, ImageConfigRequest, NamedRequest,
+    Age, Bridge, Contexts, DefinitionFile, FrontendError, ImageConfigRequest, NamedRequest,
     ResolvedImage, Settings, pb,
 };
 use kiln_sdk::llb::CapSet;
@@ -163,7 +163,7 @@ impl<'a> World<'a> {
         lowering: &Lowering<'_>,
         file: &File,
         name: &str,
-    ) -> Result<Option<i64>, Failure> {
+    ) -> Result<Option<Age>, Failure> {
         if name == "context" {
             let context = self.contexts.main_context().await?.state(Vec::new());
             let log_name = "[internal] resolve main build context metadata";

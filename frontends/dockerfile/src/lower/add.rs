@@ -126,7 +126,7 @@ pub(super) fn digest(text: &str) -> Result<Digest, Failure> {
     text.parse().map_err(|_| {
         let known = |algorithm: &str| matches!(algorithm, "sha256" | "sha384" | "sha512");
         Failure::new(match text.split_once(':') {
-            Some((algorithm, _)) if algorithm.is_empty() => "invalid checksum digest format",
+            Some(("", _)) => "invalid checksum digest format",
             Some((algorithm, _)) if !known(algorithm) => "unsupported digest algorithm",
             Some((algorithm, hex)) => match (algorithm, hex.len()) {
                 ("sha256", 64) | ("sha384", 96) | ("sha512", 128) => {

@@ -96,7 +96,7 @@ impl Lowering<'_> {
         node.origin.written_base = written;
         node.origin.base_name = reference.to_string();
         if !reachable {
-            self.from_image(id, &platform);
+            self.set_image(id, &platform);
             return Ok(None);
         }
         let node = self.graph.node(id);
@@ -219,7 +219,7 @@ impl Lowering<'_> {
             node.platform = Some(platform);
             return Ok(());
         }
-        self.from_image(id, &platform);
+        self.set_image(id, &platform);
         let node = self.graph.node(id);
         if platform.os != actual.os || platform.architecture != actual.architecture {
             let breach = Breach::InvalidBaseImagePlatform {
@@ -234,7 +234,7 @@ impl Lowering<'_> {
     }
 
     /// Makes the image of its base name the state of a node.
-    fn from_image(&mut self, id: NodeId, platform: &Platform) {
+    fn set_image(&mut self, id: NodeId, platform: &Platform) {
         let settings = self.request.settings;
         let node = self.graph.node_mut(id);
         let shown = settings.multi_platform.then_some(platform);

@@ -3,6 +3,7 @@
 //! It is a number, or the name of something that has a time: the build context, a named context, or
 //! a stage that does nothing but fetch one file or repository.
 
+use kiln_sdk::frontend::Age;
 use kiln_sdk::llb::{Git, Http, State};
 
 use super::add::digest;
@@ -36,7 +37,7 @@ impl Lowering<'_> {
             return None;
         }
         match value.parse::<i64>() {
-            Ok(seconds) => self.set_time(Some(seconds)),
+            Ok(seconds) => self.set_time(Some(Age { seconds, offset_seconds: 0 })),
             Err(_) if value.is_empty() => self.set_time(None),
             Err(_) => return Some(value),
         }
@@ -44,10 +45,10 @@ impl Lowering<'_> {
     }
 
     /// Sets the time of everything; the variable has it as a number from here on.
-    pub(crate) fn set_time(&mut self, seconds: Option<i64>) {
-        self.epoch = seconds;
-        self.time = seconds.and_then(gojson::time_of);
-        match seconds.map(|seconds| seconds.to_string()) {
+    pub(crate) fn set_time(&mut self, time: Option<Age>) {
+        self.epoch = time.map(|time| time.seconds);
+        self.time = time.and_then(|time| gojson::time_of(time.seconds, time.offset_seconds));
+        match self.epoch.map(|seconds| seconds.to_string()) {
             Some(number) => {
                 if self.build_args.contains_key(EPOCH) {
                     self.build_args.insert(EPOCH.to_owned(), number.clone());

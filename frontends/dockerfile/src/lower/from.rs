@@ -268,11 +268,9 @@ fn report_platform(
     lint: &mut Linter,
 ) {
     match (expanded.matched.as_slice(), expanded.unmatched.as_slice()) {
-        (["TARGETPLATFORM"], []) => {
-            if variables.get("TARGETPLATFORM") == Some(&expanded.text) {
-                let breach = Breach::RedundantTargetPlatform { platform: from.platform.clone() };
-                lint.report(&from.comments, from.lines, &breach);
-            }
+        (["TARGETPLATFORM"], []) if variables.get("TARGETPLATFORM") == Some(&expanded.text) => {
+            let breach = Breach::RedundantTargetPlatform { platform: from.platform.clone() };
+            lint.report(&from.comments, from.lines, &breach);
         }
         ([], []) => {
             let Ok(platform) = Platform::parse(&expanded.text) else { return };

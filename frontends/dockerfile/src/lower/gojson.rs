@@ -6,8 +6,8 @@ use std::io;
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// A value as compact JSON.
 ///
@@ -42,9 +42,11 @@ pub(crate) fn time(text: &str) -> Option<String> {
     Some(format!("{rest}{offset}"))
 }
 
-/// A number of seconds since 1970 as a time.
-pub(crate) fn time_of(seconds: i64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
+/// Seconds since 1970 as a time, on a clock that is so many seconds ahead of UTC.
+pub(crate) fn time_of(seconds: i64, offset_seconds: i32) -> Option<String> {
+    let offset = UtcOffset::from_whole_seconds(offset_seconds).ok()?;
+    let time = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    time.checked_to_offset(offset)?.format(&Rfc3339).ok()
 }
 
 /// Writes strings so that they can stand in HTML and in JavaScript.
@@ -98,6 +100,7 @@ mod tests {
         ] {
             assert_eq!(time(text).as_deref(), want, "{text}");
         }
-        assert_eq!(time_of(-1).as_deref(), Some("1969-12-31T23:59:59Z"));
+        assert_eq!(time_of(-1, 0).as_deref(), Some("1969-12-31T23:59:59Z"));
+        assert_eq!(time_of(0, 5400).as_deref(), Some("1970-01-01T01:30:00+01:30"));
     }
 }

@@ -138,11 +138,11 @@ impl Graph {
         let mut way: Vec<Frame> = Vec::new();
         let mut enter = Some((from, Lines::NOWHERE));
         loop {
-            if let Some((id, by)) = enter.take() {
-                if let Some(seen) = visited.get_mut(id.0).filter(|seen| !**seen) {
-                    *seen = true;
-                    way.push(Frame { id, next: 0, by });
-                }
+            if let Some((id, by)) = enter.take()
+                && let Some(seen) = visited.get_mut(id.0).filter(|seen| !**seen)
+            {
+                *seen = true;
+                way.push(Frame { id, next: 0, by });
             }
             let frame = way.last_mut()?;
             let Some(&(dependency, lines)) = self.node(frame.id).dependencies.get(frame.next)
