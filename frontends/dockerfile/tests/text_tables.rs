@@ -10,6 +10,7 @@ use kiln_dockerfile::heredoc::{self, Heredoc};
 use kiln_dockerfile::lines::Lines;
 use kiln_dockerfile::quoting;
 use kiln_dockerfile::words::{ExpandError, Expander};
+use kiln_sdk::llb::WordsError;
 use serde_json::{Map, Value, json};
 
 fn table(name: &str) -> Value {
@@ -218,4 +219,29 @@ fn quotes_are_spelled_as_in_the_reference() {
             .unwrap_or_default();
         assert_eq!(quoting::json_list(&list), case["json"].as_str().unwrap_or_default(), "{case}");
     }
+}
+
+#[test]
+fn shell_words_split_as_in_the_reference() {
+    let table = table("shlex.json");
+    check("shlex", table.as_array().unwrap(), |input, case| match kiln_sdk::llb::words(input) {
+        Ok(words) => fields(json!({"words": words})),
+        Err(error) => {
+            let error = match error {
+                WordsError::OpenQuote(_) => "EOF found when expecting closing quote",
+                WordsError::OpenEscape => "EOF found after escape character",
+            };
+            // The words before the mistake are the reference's own business.
+            fields(json!({"error": error, "words": case["words"]}))
+        }
+    });
+}
+
+#[test]
+fn comma_separated_fields_are_those_of_the_reference() {
+    let table = table("csv.json");
+    check("csv", table.as_array().unwrap(), |input, _| match kiln_sdk::frontend::fields(input) {
+        Ok(read) => fields(json!({"fields": read})),
+        Err(error) => fields(json!({"error": error.to_string()})),
+    });
 }
