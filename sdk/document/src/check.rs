@@ -70,9 +70,8 @@ impl Checker<'_> {
                 self.missing_key(node, key, property.as_str().unwrap_or_default(), error);
             }
             Kind::Type { .. } if self.tree.value == Value::Null => {
-                // At its end, so that the error has a place.
-                let end = self.source.text().len();
-                self.found.push(Diagnostic::error("the file is empty").at(Span::new(end, end)));
+                // Of what is not there, the beginning is as good a place as any.
+                self.found.push(Diagnostic::error("the file is empty").at(Span::new(0, 0)));
             }
             Kind::Type { kind } => self.found.push(wrong_type(node, &types(kind), self.source)),
             Kind::Enum { options } => {

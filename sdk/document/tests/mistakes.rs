@@ -312,9 +312,9 @@ fn kinds_that_do_not_fit_say_what_was_expected() {
         "# nothing\n",
         expect![[r#"
             error: the file is empty
-             --> recipe.yaml:2:1
+             --> recipe.yaml:1:1
               |
-            2 |
+            1 | # nothing
               | ^
         "#]],
     );
