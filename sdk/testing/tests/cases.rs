@@ -23,7 +23,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // What is left in the temporary directory harms nobody.
-        let _ = std::fs::remove_dir_all(&self.0);
+        drop(std::fs::remove_dir_all(&self.0));
     }
 }
 

@@ -167,7 +167,7 @@ fn for_each_leaf(value: &Value, pointer: &str, visit: &mut dyn FnMut(&str)) {
     let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     match value {
         Value::Object(object) if !object.is_empty() => object.iter().for_each(|(key, value)| {
-            for_each_leaf(value, &format!("{pointer}/{}", escaped(key)), visit)
+            for_each_leaf(value, &format!("{pointer}/{}", escaped(key)), visit);
         }),
         Value::Array(items) if !items.is_empty() => items
             .iter()
