@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use kiln_client::SolveError;
-use kiln_wire::status::{RichStatus, Source};
+use kiln_wire::status::{Detail, RichStatus, Source};
 
 /// The exit code of commands that tell a bad answer from a bad question.
 const UNUSABLE: u8 = 2;
@@ -37,6 +37,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     }
 }
 
+/// The type of a detail that is text for people.
+const ALSO: &str = "kiln.dev/also";
 /// Lines shown around the marked ones.
 const PADDING: usize = 4;
 /// A line is cut here, in characters.
@@ -50,9 +52,20 @@ pub(crate) fn report(error: &anyhow::Error) -> String {
     for source in status.iter().flat_map(RichStatus::sources) {
         text += &excerpt(source);
     }
+    for more in status.iter().flat_map(|status| &status.details).filter_map(also) {
+        text += &more;
+    }
     // Writing to a string cannot fail.
     writeln!(text, "error: {}", story(error)).ok();
     text
+}
+
+/// What a frontend adds for people beside its message, such as further mistakes of the same file.
+fn also(detail: &Detail) -> Option<String> {
+    let Detail::Other(any) = detail else { return None };
+    let text = (any.type_url == ALSO).then(|| String::from_utf8_lossy(&any.value))?;
+    let lines = text.trim_end().lines().map(|line| printable(line) + "\n");
+    Some(lines.collect())
 }
 
 /// The messages of the chain, outermost first, each that adds something.
@@ -235,6 +248,20 @@ mod tests {
             --------------------
         "#]]
         .assert_eq(&excerpt(&source(text, &[((3, 3), (3, 7))])));
+    }
+
+    #[test]
+    fn what_a_frontend_adds_stands_between_the_excerpt_and_the_error() {
+        let any = |kind: &str, text: &str| {
+            Detail::Other(prost_types::Any { type_url: kind.into(), value: text.into() })
+        };
+        let status = RichStatus::new(Code::Unknown, "no such flag")
+            .with(any("kiln.dev/also", "2 more mistakes\n\u{1b}[2J"))
+            .with(any("example.com/other", "for nobody"));
+        assert_eq!(
+            report(&anyhow::Error::new(status)),
+            "2 more mistakes\n\u{fffd}[2J\nerror: no such flag\n"
+        );
     }
 
     #[test]
