@@ -3,7 +3,11 @@
 use kiln_document::{Diagnostic, Source};
 use kiln_wire::pb;
 use kiln_wire::status::{self, Detail, RichStatus};
+use prost_types::Any;
 use tonic::Code;
+
+/// The type of the details that [`FrontendError::also`] adds; their value is text.
+pub const ALSO: &str = "kiln.dev/also";
 
 /// An error of a frontend: a gRPC status with its typed details.
 #[derive(Clone, Debug)]
@@ -71,6 +75,16 @@ impl FrontendError {
     #[must_use]
     pub fn with_source(mut self, info: pb::SourceInfo, ranges: Vec<pb::Range>) -> Self {
         self.0.details.push(Detail::Source(status::Source { info, ranges }));
+        self
+    }
+
+    /// Adds what the user should read below the error, such as other mistakes of the same file. The
+    /// message and the places stay what they are; programs that do not know such text ignore it.
+    #[must_use]
+    pub fn also(mut self, text: impl Into<String>) -> Self {
+        let value = text.into().into_bytes();
+        let detail = Any { type_url: ALSO.to_owned(), value };
+        self.0.details.push(Detail::Other(detail));
         self
     }
 

@@ -226,7 +226,12 @@ impl<L: BuildLanguage> Frontend for L {
             return forward(bridge, &settings, &image, &other).await;
         }
         let contexts = Contexts::new(bridge, &settings);
-        let file = contexts.definition_file(L::FILES, L::NAME).await?;
+        let mut names = L::FILES.to_vec();
+        // A file that named this language in a syntax directive may have any client's favourite name.
+        if settings.cmdline.is_some() {
+            names.push("Dockerfile");
+        }
+        let file = contexts.definition_file(&names, L::NAME).await?;
         let source = file.source()?;
         let read = self.read(&source);
         if let (Err(mistakes), Some(requests::LINT)) = (&read, settings.request.as_deref()) {

@@ -40,7 +40,7 @@ pub use contexts::{
     Age, Contexts, DefinitionFile, FollowPaths, GitRef, GitRefError, IgnoreFile, LoadedContext,
     MainContext, NamedContext, NamedRequest, QueryError,
 };
-pub use error::FrontendError;
+pub use error::{ALSO, FrontendError};
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
 /// The messages that errors, warnings and graphs are made of.

@@ -31,6 +31,8 @@ use main_context::{Found, Kind};
 const CONTEXT: &str = "context";
 /// The local directory and the input that have the user's file.
 const DEFINITION: &str = "dockerfile";
+/// The language whose every word is known to users.
+const DOCKERFILE: &str = "Dockerfile";
 /// The ignore file of a directory.
 const IGNORE_FILE: &str = ".dockerignore";
 
@@ -104,18 +106,23 @@ impl<'a> Contexts<'a> {
             return Err(FrontendError::unknown(message));
         };
         let mut data = self.bridge.read_file(&loaded, &name, None).await;
+        let mut shown = name.clone();
         for other in &others {
             if data.is_err()
                 && let Ok(found) = self.bridge.read_file(&loaded, other, None).await
             {
                 data = Ok(found);
+                // The peer calls its file by the name it looked for first.
+                if language != DOCKERFILE {
+                    shown.clone_from(other);
+                }
             }
         }
         let data = data.map_err(|status| {
             let error = FrontendError::from(status).context(format!("failed to read {what}"));
             match language {
                 // The peer's text, to the letter.
-                "Dockerfile" => error,
+                DOCKERFILE => error,
                 _ => error.hint("pass its directory with --local dockerfile=DIR, and another name with --opt filename=NAME"),
             }
         })?;
@@ -124,7 +131,7 @@ impl<'a> Contexts<'a> {
             // Whoever asked first for the ignore file has its answer.
             self.ignored.set(ignored).unwrap_or_default();
         }
-        DefinitionFile::new(name, language, data, definition)
+        DefinitionFile::new(shown, language, data, definition)
     }
 
     /// The ignore file of the main context. Ask for the user's file first: one beside it counts
