@@ -16,9 +16,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, Source, parse};
-use kiln_sdk::frontend::{
-    Contexts, DefinitionFile, Made, Ref, Settings, base_image, build_platforms,
-};
+use kiln_sdk::frontend::{BuildLanguage, Made, Project, TargetPlatform};
 use kiln_sdk::llb::FileActions;
 use kiln_sdk::prelude::*;
 use schemars::JsonSchema;
@@ -40,82 +38,56 @@ pub struct Recipe {
     entrypoint: Option<Vec<String>>,
 }
 
-/// The frontend.
+/// The language.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiny;
 
 #[async_trait]
-impl Frontend for Tiny {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
-        let settings = Settings::read(bridge.info())?;
-        let contexts = Contexts::new(bridge, &settings);
-        let file = contexts.definition_file(&["tiny.yaml"], "YAML").await?;
-        let source = file.source()?;
-        let recipe: Recipe = parse(&source, Language::Yaml, &Limits::default())
-            .and_then(check)
-            .map_err(|mistakes| FrontendError::diagnostics(&source, &mistakes))?;
-        let paths = recipe.copy.values().map(|path| path.value.clone()).collect();
-        let context = contexts.main_context().await?.state(paths);
-        let work = Work { recipe, file, source, context, bridge, settings: &settings };
-        let targets = settings.targets().into_iter();
-        let builds = targets.map(|target| (target.clone(), work.lower(target.platform))).collect();
-        build_platforms(bridge, &settings, builds).await
+impl BuildLanguage for Tiny {
+    type Plan = Recipe;
+    const NAME: &'static str = "tiny";
+    const FILES: &'static [&'static str] = &["tiny.yaml"];
+
+    fn read(&self, source: &Source) -> Result<(Recipe, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let recipe: Recipe = parse(source, Language::Yaml, &Limits::default())?;
+        let wrong = recipe.copy.iter().filter(|(place, _)| !place.starts_with('/'));
+        let mistakes: Vec<Diagnostic> = wrong
+            .map(|(place, path)| {
+                let mistake = Diagnostic::error(format!("`{place}` is not a place in the image"));
+                mistake.at(path.span).hint(format!("write `/{place}`"))
+            })
+            .collect();
+        if mistakes.is_empty() { Ok((recipe, Vec::new())) } else { Err(mistakes) }
     }
-}
 
-/// What a schema cannot know.
-fn check(recipe: Recipe) -> Result<Recipe, Vec<Diagnostic>> {
-    let wrong = recipe.copy.iter().filter(|(place, _)| !place.starts_with('/'));
-    let mistakes: Vec<Diagnostic> = wrong
-        .map(|(place, path)| {
-            let mistake = Diagnostic::error(format!("`{place}` is not a place in the image"));
-            mistake.at(path.span).hint(format!("write `/{place}`"))
-        })
-        .collect();
-    if mistakes.is_empty() { Ok(recipe) } else { Err(mistakes) }
-}
-
-struct Work<'a> {
-    recipe: Recipe,
-    file: DefinitionFile,
-    source: Source,
-    context: State,
-    bridge: &'a dyn Bridge,
-    settings: &'a Settings,
-}
-
-impl Work<'_> {
-    /// The graph and the config for one platform.
-    async fn lower(&self, platform: Platform) -> Result<Made, FrontendError> {
-        let Self { recipe, settings, bridge, .. } = self;
-        let base = base_image(*bridge, &recipe.from, &platform).await?;
-        let constraints = self.step("from", &recipe.from);
-        let image = Image { resolve_mode: settings.resolve_mode, constraints, ..Image::default() };
-        let mut state = State::image_with(&base.reference.to_string(), image)
-            .with_platform(platform)
-            .with_image_config(&base.config);
+    async fn build(
+        &self,
+        project: &Project<'_, Recipe>,
+        target: &TargetPlatform,
+    ) -> Result<Made, FrontendError> {
+        let recipe = project.plan;
+        let step = |verb: &str, value: &Spanned<String>| {
+            project.step(target, &format!("{verb} {}", value.value), value.span)
+        };
+        let from = &recipe.from;
+        let base = project.base(from, Some(from.span), &target.platform).await?;
+        let mut state = base.state(step("from", from));
+        let paths = recipe.copy.values().map(|path| path.value.clone()).collect();
+        let context = project.context(paths).await?;
         for (place, path) in &recipe.copy {
             let copy = Copy { create_dest_path: true, ..Copy::default() };
-            let actions =
-                vec![Action::copy(&self.context, format!("/{}", path.value), place, copy)];
-            state = state.file(FileActions { actions, constraints: self.step("copy", path) });
+            let actions = vec![Action::copy(&context, format!("/{}", path.value), place, copy)];
+            state = state.file(FileActions { actions, constraints: step("copy", path) });
         }
         for command in &recipe.run {
-            let exec = Exec { constraints: self.step("run", command), ..Exec::sh(&command.value) };
-            state = state.run(settings.applied_to(exec, bridge.info())).root();
+            let exec = Exec { constraints: step("run", command), ..Exec::sh(&command.value) };
+            state = state.run(project.exec(exec)).root();
         }
-        let mut config = base.config.clone();
+        let mut config = base.config(&target.platform);
         if recipe.entrypoint.is_some() {
             config.config.entrypoint.clone_from(&recipe.entrypoint);
         }
-        config.config.labels.extend(settings.labels.clone());
-        Ok(Made::new(state, &config).based_on(Some(&base.config)))
-    }
-
-    /// A step has a name, and its failure is shown where it was written.
-    fn step(&self, verb: &str, value: &Spanned<String>) -> Constraints {
-        let name = format!("{verb} {}", value.value);
-        let step = self.file.step(&self.source, name, value.span);
-        Constraints { ignore_cache: self.settings.no_cache.covers(""), ..step }
+        config.config.labels.extend(project.settings.labels.clone());
+        Ok(Made::new(state, &config).based_on(base.image_config()))
     }
 }
