@@ -3,7 +3,7 @@
 //! A closure comes in that runs a frontend; it is given a [`Shuffle`] for everything whose order
 //! must not matter. It is run several times and its definitions are compared byte by byte, because
 //! a single other byte is another cache key. The first difference is told in the words of
-//! [`crate::difference`], or by what the text of a graph does not show.
+//! [`crate::difference()`], or by what the text of a graph does not show.
 
 use std::collections::BTreeMap;
 use std::fmt;

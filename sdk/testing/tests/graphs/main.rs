@@ -2,6 +2,7 @@
 
 mod determinism;
 mod difference;
+mod hostile;
 mod lint;
 mod simulate;
 mod svg;

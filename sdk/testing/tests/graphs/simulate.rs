@@ -178,7 +178,7 @@ fn patterns_of_copies_and_transfers_decide_what_is_read() {
             dir_contents_only: true,
             ..Copy::default()
         };
-        State::scratch().file(Action::copy(&context(), "/", "/", options))
+        State::scratch().file(Action::copy(context(), "/", "/", options))
     };
     let runs = |state: &State, path: &str| {
         !simulate(&marshal(state), &world(), [Edit::write(path, "x")]).unwrap().runs().is_empty()
@@ -196,7 +196,7 @@ fn patterns_of_copies_and_transfers_decide_what_is_read() {
     assert!(runs(&transfer(followed.clone()), "src/b.c"));
     assert!(!runs(&transfer(followed), "Makefile"));
     let wildcard = Copy { allow_wildcard: true, ..Copy::default() };
-    let globbed = State::scratch().file(Action::copy(&context(), "/docs/*.md", "/", wildcard));
+    let globbed = State::scratch().file(Action::copy(context(), "/docs/*.md", "/", wildcard));
     assert!(runs(&globbed, "docs/c.md"));
     assert!(!runs(&globbed, "docs/b.txt"));
 }
