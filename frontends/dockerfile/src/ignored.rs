@@ -37,9 +37,15 @@ impl Ignored {
         self.patterns.has_negation()
     }
 
-    /// Whether a path, or a directory it is in, is left out.
+    /// Whether a path, or a directory it is in, is left out. Of patterns without exceptions only.
+    ///
+    /// The reference takes what stands before a leading slash for a directory, one without a name,
+    /// which `*` covers.
     pub fn covers(&self, path: &str) -> bool {
         self.patterns.matches(path)
+            || path.strip_prefix('/').is_some_and(|inner| {
+                self.patterns.matches("") || (!inner.contains('/') && self.patterns.matches("/"))
+            })
     }
 
     /// Whether everything is left out.
@@ -63,6 +69,12 @@ mod tests {
         assert!(ignored.covers("a") && ignored.covers("a/b/c") && ignored.covers("x/y.log"));
         assert!(!ignored.covers("ab") && !ignored.covers("x/a"));
         assert!(!ignored.has_exclusions() && !ignored.covers_root());
+    }
+
+    #[test]
+    fn a_star_covers_what_begins_with_a_slash() {
+        assert!(ignored(&["*"]).unwrap().covers("/a/b"));
+        assert!(!ignored(&["a"]).unwrap().covers("/a"));
     }
 
     #[test]
