@@ -213,3 +213,45 @@ pub fn platform_from_wire(platform: pb::Platform) -> Platform {
     }
     .normalized()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_survives_the_wire_with_its_attestations_and_graphs() {
+        let one = Ref("one".into());
+        let mut attestation = Attestation::in_toto(Some(Ref("two".into())), "/sbom.json", "spdx");
+        attestation.subjects.push(Subject {
+            kind: SubjectKind::Raw,
+            name: "app".into(),
+            digests: vec!["sha256:00".into()],
+        });
+        attestation.metadata.insert("reason".into(), "asked".into());
+        let bundle = Attestation::bundle(None, "/all");
+        let id = "linux/amd64".to_owned();
+        let result = BuildResult {
+            refs: Refs::ByPlatform([(id.clone(), Some(one.clone())), ("x/y".into(), None)].into()),
+            metadata: [("k".to_owned(), "v".into())].into(),
+            attestations: [(id, vec![attestation, bundle])].into(),
+        };
+        assert_eq!(result.held().count(), 2);
+        let graph = pb::Definition { def: vec!["op".into()], ..pb::Definition::default() };
+        let wired = result_to_wire(result.clone(), &[(one, graph.clone())].into());
+        assert_eq!(graphs_of(&wired), [("one".to_owned(), graph)].into());
+        assert_eq!(result_from_wire(wired), result);
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_taken_as_it_can_be() {
+        let strange = wire::Attestation { kind: 77, ..wire::Attestation::default() };
+        let list = wire::Attestations { attestation: vec![strange] };
+        let wired = wire::Result {
+            attestations: [("p".to_owned(), list)].into(),
+            ..wire::Result::default()
+        };
+        let result = result_from_wire(wired);
+        assert_eq!(result.refs, Refs::Single(None));
+        assert_eq!(result.attestations["p"][0].kind, AttestationKind::InToto);
+    }
+}

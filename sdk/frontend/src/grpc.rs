@@ -18,14 +18,18 @@ use tonic::{Code, Request, Status};
 
 use crate::convert::{cache_imports_to_wire, graphs_of, some_ref, source_meta_from_wire};
 use crate::{
-    Bridge, BuildInfo, BuildResult, FileRange, FrontendError, ImageConfigRequest, Inputs, Options,
-    Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning, Worker,
+    Bridge, BuildInfo, BuildResult, FileRange, FrontendError, ImageConfigRequest, ImageFacts,
+    Inputs, LayoutStore, Options, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning,
+    Worker,
 };
 
 pub use crate::convert::{platform_from_wire, platform_to_wire, result_from_wire, result_to_wire};
 
 /// The metadata key by which a daemon finds the build of a client's gateway call.
 const BUILD_ID_KEY: &str = "buildkit-controlapi-buildid";
+
+/// What a daemon can that knows more about sources than the configs of images.
+const META_RESOLVER: &str = "source.metaresolver";
 
 /// Adds the build id to every call of a gateway that shares the control connection.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +123,9 @@ impl Bridge for GrpcBridge {
     }
 
     async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+        // An older daemon runs a graph when somebody looks inside.
+        let look_inside =
+            request.evaluate && !self.info.gateway_caps.contains("gateway.solve.evaluate");
         let request = wire::SolveRequest {
             definition: request.definition,
             frontend: request.frontend,
@@ -135,7 +142,15 @@ impl Bridge for GrpcBridge {
             return Ok(BuildResult::single(some_ref(response.r#ref)));
         };
         self.graphs.lock().unwrap_or_else(PoisonError::into_inner).extend(graphs_of(&result));
-        Ok(result_from_wire(result))
+        let result = result_from_wire(result);
+        if look_inside {
+            for (_, one) in result.iter() {
+                if let Some(one) = one {
+                    self.stat_file(one, ".").await?;
+                }
+            }
+        }
+        Ok(result)
     }
 
     async fn resolve_image(
@@ -144,7 +159,7 @@ impl Bridge for GrpcBridge {
         request: ImageConfigRequest,
     ) -> Result<ResolvedImage, RichStatus> {
         // The newer question also tells what a policy turned the image into.
-        if self.info.gateway_caps.contains("source.metaresolver") {
+        if self.info.gateway_caps.contains(META_RESOLVER) {
             return self.resolve_image_source(reference, request).await;
         }
         let layout = request.layout.unwrap_or_default();
@@ -170,6 +185,9 @@ impl Bridge for GrpcBridge {
         source: pb::SourceOp,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
+        if !self.info.gateway_caps.contains(META_RESOLVER) {
+            return self.resolve_source_as_image(source, request).await;
+        }
         let git = wire::ResolveSourceGitRequest { return_object: true };
         let request = wire::ResolveSourceMetaRequest {
             source: Some(source),
@@ -257,6 +275,30 @@ impl Bridge for GrpcBridge {
 }
 
 impl GrpcBridge {
+    /// What an older daemon tells of a source: the config of an image, and of others nothing.
+    async fn resolve_source_as_image(
+        &self,
+        source: pb::SourceOp,
+        request: SourceRequest,
+    ) -> Result<SourceMeta, RichStatus> {
+        let attr = |name: &str| source.attrs.get(name).cloned().unwrap_or_default();
+        let store = LayoutStore { session_id: attr("oci.session"), store_id: attr("oci.store") };
+        let (name, layout) = match source.identifier.split_once("://") {
+            Some(("docker-image", name)) => (name, None),
+            Some(("oci-layout", name)) => (name, Some(store)),
+            _ => return Ok(SourceMeta { source, ..SourceMeta::default() }),
+        };
+        let asked = ImageConfigRequest {
+            platform: request.platform,
+            resolve_mode: request.resolve_mode,
+            log_name: request.log_name,
+            layout,
+        };
+        let found = self.resolve_image(name, asked).await?;
+        let image = Some(ImageFacts { digest: found.digest, config: found.config });
+        Ok(SourceMeta { source, image, ..SourceMeta::default() })
+    }
+
     async fn resolve_image_source(
         &self,
         reference: &str,
