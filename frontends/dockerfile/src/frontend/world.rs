@@ -69,10 +69,16 @@ impl<'a> World<'a> {
         lowering.add_stages(file, &is_context)?;
         lowering.connect()?;
         loop {
-            let questions = lowering.questions()?;
+            let questions = lowering.questions();
             let answers = join_all(questions.iter().map(|question| self.ask(question))).await;
+            // All are taken, and of several failures the last of the file counts: the reference
+            // asks for all at once, and begins with the one it thought of last.
+            let mut failure = None;
             for (question, answer) in questions.iter().zip(answers) {
-                lowering.answer(question, answer)?;
+                failure = lowering.answer(question, answer).err().or(failure);
+            }
+            if let Some(failure) = failure {
+                return Err(failure);
             }
             if !lowering.take_triggers()? {
                 break;
@@ -111,6 +117,9 @@ impl<'a> World<'a> {
 
     /// Answers a question: with a named context if there is one, else with an image.
     async fn ask(&self, question: &Question) -> Result<Answer, Failure> {
+        if let Some(failure) = &question.refused {
+            return Err(failure.clone());
+        }
         let request = NamedRequest {
             platform: question.platform.clone(),
             resolve_mode: self.settings.resolve_mode,

@@ -22,7 +22,7 @@ pub(crate) struct Question {
     /// The same as it stands in the file, for errors.
     written: String,
     /// The stages it could have been.
-    stages: Vec<String>,
+    stages: std::sync::Arc<[String]>,
     /// For this platform.
     pub(crate) platform: Option<Platform>,
     /// The paths that are needed of it, if it is a directory of the client.
@@ -30,6 +30,8 @@ pub(crate) struct Question {
     /// The name of the vertex that shows the question to a registry; only a context is asked for if
     /// this is absent.
     pub(crate) image: Option<String>,
+    /// Why it need not be asked: the base is no image name.
+    pub(crate) refused: Option<Failure>,
 }
 
 /// What somebody outside knows.
@@ -42,6 +44,20 @@ pub(crate) enum Answer {
 }
 
 impl Question {
+    /// A question about a named context in the place of a stage.
+    fn of(node: NodeId, name: String) -> Self {
+        Self {
+            node,
+            name,
+            written: String::new(),
+            stages: std::sync::Arc::default(),
+            platform: None,
+            paths: FollowPaths::default(),
+            image: None,
+            refused: None,
+        }
+    }
+
     /// The words for an image that was not found, with a guess of what was meant.
     pub(crate) fn not_found(&self, failure: Failure) -> Failure {
         let common = common_images();
@@ -52,13 +68,10 @@ impl Question {
 
 impl Lowering<'_> {
     /// What must be known to go on. Empty if everything is.
-    ///
-    /// # Errors
-    ///
-    /// If the base of a stage is no image name.
-    pub(crate) fn questions(&mut self) -> Result<Vec<Question>, Failure> {
+    pub(crate) fn questions(&mut self) -> Vec<Question> {
         self.reachable = self.graph.reachable(self.target);
         let mut questions = Vec::new();
+        let stages = self.graph.labels().into_iter().map(str::to_owned).collect();
         let ids: Vec<NodeId> = self.graph.ids().collect();
         for id in ids {
             let reachable = self.request.all_stages || self.reachable.contains(&id);
@@ -75,15 +88,24 @@ impl Lowering<'_> {
                 node.progress.lowered |= node.origin.unregistered;
                 continue;
             }
-            let lines = node.origin.lines;
-            questions.extend(self.question(id, reachable).map_err(|failure| failure.at(lines))?);
+            let name = node.origin.base_name.clone();
+            let question = self.question(id, reachable, &stages).unwrap_or_else(|failure| {
+                let refused = Some(failure);
+                Some(Question { refused, ..Question::of(id, name) })
+            });
+            questions.extend(question);
         }
-        Ok(questions)
+        questions
     }
 
     /// The question of one node. One that nobody needs asks nothing, but must have a base that could
     /// be.
-    fn question(&mut self, id: NodeId, reachable: bool) -> Result<Option<Question>, Failure> {
+    fn question(
+        &mut self,
+        id: NodeId,
+        reachable: bool,
+        stages: &std::sync::Arc<[String]>,
+    ) -> Result<Option<Question>, Failure> {
         let node = self.graph.node_mut(id);
         node.progress.lowered |= node.origin.unregistered;
         let written = node.origin.base_name.clone();
@@ -103,28 +125,20 @@ impl Lowering<'_> {
         if node.origin.replaced {
             let name = node.origin.name.clone().unwrap_or_default();
             let platform = node.platform.clone();
-            return Ok(Some(Question {
-                node: id,
-                name,
-                written: String::new(),
-                stages: Vec::new(),
-                platform,
-                paths: node.used_paths.clone(),
-                image: None,
-            }));
+            let paths = node.used_paths.clone();
+            return Ok(Some(Question { platform, paths, ..Question::of(id, name) }));
         }
         let prefix = match self.request.settings.multi_platform {
             true => format!("[{} internal]", platform.format_all()),
             false => "[internal]".to_owned(),
         };
         Ok(Some(Question {
-            node: id,
-            name: node.origin.base_name.clone(),
             written: node.origin.written_base.clone(),
-            stages: self.graph.labels().into_iter().map(str::to_owned).collect(),
+            stages: std::sync::Arc::clone(stages),
             platform: Some(platform),
             paths: node.used_paths.clone(),
             image: Some(format!("{prefix} load metadata for {}", node.origin.base_name)),
+            ..Question::of(id, node.origin.base_name.clone())
         }))
     }
 
