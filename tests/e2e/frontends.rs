@@ -6,10 +6,15 @@ use kiln_tests::{Kiln, OciImage, Registry, binaries};
 
 use super::story::Story;
 
-/// Packs the frontend and pushes it.
+/// Packs the frontend of mockerfiles and pushes it.
 pub(super) fn pack(kiln: &Kiln, registry: &Registry) -> String {
-    let name = registry.reference("frontends/mockerfile:1");
-    let frontend = binaries().mockerfile();
+    pack_program(kiln, registry, "kiln-frontend-mockerfile")
+}
+
+/// Packs a frontend and pushes it.
+pub(super) fn pack_program(kiln: &Kiln, registry: &Registry, program: &str) -> String {
+    let name = registry.reference(&format!("frontends/{program}:1"));
+    let frontend = binaries().path(program);
     let output = ["frontend", "pack", "--output=type=registry", "--name", &name];
     let mut command = kiln.command(&output);
     command.arg(frontend);

@@ -6,6 +6,7 @@ mod cache;
 mod crashes;
 mod daemon;
 mod docker;
+mod dockerfile;
 mod frontends;
 mod images;
 mod llb;

@@ -85,7 +85,8 @@ fn a_new_language_is_tested_packed_and_built_with() {
     assert!(conforms.text().contains(" 0 failed"), "{conforms}");
 
     // A release would compile everything once more.
-    let packed = newcomer.types(&project, "kiln", &["frontend", "pack", "--profile=dev"]).succeeds();
+    let packed =
+        newcomer.types(&project, "kiln", &["frontend", "pack", "--profile=dev"]).succeeds();
     assert!(packed.text().starts_with("localhost/toml-lang:0.1.0@sha256:"), "{packed}");
     let build = [
         "build",

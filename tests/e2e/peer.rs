@@ -10,7 +10,7 @@ use super::frontends::pack;
 use super::story::Story;
 
 /// What a config says of how the image is run, without what is empty.
-fn run_config(config: &Value) -> BTreeMap<String, Value> {
+pub(super) fn run_config(config: &Value) -> BTreeMap<String, Value> {
     let known = ["Env", "Cmd", "Entrypoint", "WorkingDir", "User", "Labels", "ExposedPorts"];
     let all = config.as_object().expect("a config").iter();
     let told = all.filter(|(key, value)| {

@@ -75,6 +75,6 @@ fn the_kit_finds_nothing_wrong_with_the_plugin() {
     let samples = folder().join("conform");
     let arguments: [&std::ffi::OsStr; 4] =
         ["frontend".as_ref(), "conform".as_ref(), plugin.as_os_str(), samples.as_os_str()];
-    let told = kiln.run(&arguments).succeeds().stdout;
+    let told = String::from_utf8_lossy(&kiln.run(&arguments).succeeds().stdout).into_owned();
     assert!(told.contains("pass  source-maps") && told.contains(", 0 failed"), "{told}");
 }

@@ -68,7 +68,9 @@ impl Dockerd {
     }
 
     fn client(&self) -> Command {
-        let mut command = Command::new("docker");
+        // Debian's own client, which builds with BuildKit by itself; newer ones want buildx for that.
+        let debians = Path::new("/usr/bin/docker");
+        let mut command = Command::new(if debians.exists() { debians } else { "docker".as_ref() });
         command.arg(format!("--host=unix://{}", self.path("socket").display()));
         command.env("HOME", self.directory.path());
         command

@@ -92,6 +92,10 @@ impl Image {
             Entry::Directory("bin/"),
             Entry::Directory("etc/"),
             Entry::Directory("tmp/"),
+            // Where runtimes mount; some leave these behind where there is none.
+            Entry::Directory("dev/"),
+            Entry::Directory("proc/"),
+            Entry::Directory("sys/"),
             Entry::File("bin/busybox", 0o755, 0, &busybox),
             Entry::File("bin/install", 0o755, 0, INSTALL),
             Entry::File(

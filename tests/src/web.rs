@@ -127,7 +127,10 @@ fn answer(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (page, media) = {
         let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = state.pages.get(path).or(state.otherwise.as_ref()).cloned();
+        // Who asks with a query gets the file all the same, as from any plain server.
+        let plain = path.split('?').next().unwrap_or(path);
+        let page = state.pages.get(path).or(state.pages.get(plain));
+        let page = page.or(state.otherwise.as_ref()).cloned();
         (page, state.media_types.get(path).cloned().unwrap_or_default())
     };
     let mut stream = reader.into_inner();
