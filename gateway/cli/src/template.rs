@@ -27,6 +27,9 @@ const FILES: &[Template] = &[
     ("schema.json", include_str!("../templates/frontend/schema.json.template")),
 ];
 
+/// What the sample with a build argument is built with.
+const BUILD_ARG: &str = "{\n  \"opts\": { \"build-arg:VERSION\": \"1.0\" }\n}\n";
+
 /// The format a language's files are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileFormat {
@@ -72,6 +75,15 @@ impl FileFormat {
         }
     }
 
+    /// A sample with a base image, commands and a build argument.
+    fn base(self) -> &'static str {
+        match self {
+            Self::Yaml => include_str!("../templates/frontend/base.yaml.template"),
+            Self::Toml => include_str!("../templates/frontend/base.toml.template"),
+            Self::Json => include_str!("../templates/frontend/base.json.template"),
+        }
+    }
+
     /// The line of the sample that copies a file.
     fn copy_line(self) -> u32 {
         match self {
@@ -111,6 +123,11 @@ impl NewProject {
             FILES.iter().map(|(path, text)| ((*path).to_owned(), self.fill(text))).collect();
         files.push((sample, self.fill(self.format.sample())));
         files.push((broken, self.fill(self.format.mistaken())));
+        files.push((
+            format!("samples/build-arg/{}", self.build_file()),
+            self.fill(self.format.base()),
+        ));
+        files.push(("samples/build-arg/case.json".to_owned(), BUILD_ARG.to_owned()));
         for sample in ["hello", "broken"] {
             let greeting = format!("samples/{sample}/files/greeting");
             files.push((greeting, "Hello from the build context.\n".to_owned()));
