@@ -92,8 +92,7 @@ pub trait BuildLanguage: Send + Sync {
     /// # Errors
     ///
     /// Whatever the user should read.
-    fn targets(&self, project: &Project<'_, Self::Plan>) -> Result<Vec<Target>, FrontendError> {
-        let _: &Self::Plan = project.plan;
+    fn targets(&self, _: &Project<'_, Self::Plan>) -> Result<Vec<Target>, FrontendError> {
         Ok(vec![Target { default: true, ..Target::default() }])
     }
 
