@@ -51,6 +51,12 @@ impl Missed {
     }
 }
 
+/// What a step of the build at hand made.
+struct Made {
+    record: usize,
+    forced: bool,
+}
+
 /// All results so far.
 #[derive(Default)]
 pub(super) struct Cache {
@@ -68,6 +74,8 @@ struct Known {
 /// What a step read of one input.
 struct Dep {
     class: Class,
+    /// The input ignored the cache, so nothing is found by what it is.
+    forced: bool,
     selectors: Vec<Selector>,
     /// The content, where it may stand for the input.
     content: Option<Vec<Selection>>,
@@ -75,23 +83,28 @@ struct Dep {
 
 impl Dep {
     fn serves(&self, wanted: &Self) -> bool {
-        self.class == wanted.class && self.selectors == wanted.selectors
+        !wanted.forced && self.is(wanted)
             || self.content.is_some() && self.content == wanted.content
+    }
+
+    /// Whether it is the same part of the same result, found by whatever means.
+    fn is(&self, other: &Self) -> bool {
+        self.class == other.class && self.selectors == other.selectors
     }
 }
 
 impl Cache {
     /// Builds a graph and says what was found for each step that the result needs.
     pub(super) fn build(&mut self, steps: &Steps, world: &World) -> Vec<(usize, Found)> {
-        let mut made: Vec<usize> = Vec::with_capacity(steps.len());
+        let mut made: Vec<Made> = Vec::with_capacity(steps.len());
         let mut found = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
             if !step.used {
-                made.push(self.record());
+                made.push(Made { record: self.record(), forced: false });
                 continue;
             }
             let (record, what) = self.step(step, world, &made);
-            made.push(record);
+            made.push(Made { record, forced: step.metadata.ignore_cache });
             found.push((index, what));
         }
         found
@@ -102,44 +115,55 @@ impl Cache {
         self.records
     }
 
-    fn step(&mut self, step: &Step, world: &World, made: &[usize]) -> (usize, Found) {
+    fn step(&mut self, step: &Step, world: &World, made: &[Made]) -> (usize, Found) {
         if let Some(name) = local_name(step) {
             let record = self.record();
             let value = local(step, world.locals.get(name).map(|files| &files.0));
             self.values.insert((record, 0), value);
             return (record, Found::Local);
         }
-        let inputs: Vec<Class> =
-            step.inputs.iter().map(|input| (made[input.index], input.output)).collect();
-        let deps = reads(step).into_iter().zip(&inputs).map(|(read, class)| self.dep(read, *class));
-        let deps: Vec<Dep> = deps.collect();
+        let inputs = step.inputs.iter();
+        let inputs: Vec<(Class, bool)> = inputs
+            .map(|input| ((made[input.index].record, input.output), made[input.index].forced))
+            .collect();
+        let deps = reads(step).into_iter().zip(&inputs);
+        let deps: Vec<Dep> = deps.map(|(read, input)| self.dep(read, *input)).collect();
         let own = own(step, world);
-        let served = |known: &&Known| {
-            known.deps.len() == deps.len() && known.deps.iter().zip(&deps).all(|(a, b)| a.serves(b))
-        };
         let like = self.known.get(&own).map_or(&[][..], Vec::as_slice);
-        let hit = like.iter().rev().find(served).filter(|_| !step.metadata.ignore_cache);
-        if let Some(record) = hit.map(|known| known.record) {
-            self.known.entry(own).or_default().push(Known { deps, record });
-            return (record, Found::Hit);
-        }
-        let what = match like.last() {
-            _ if step.metadata.ignore_cache => Found::Ignored,
-            Some(known) => Found::Missed(missed(step, &known.deps, &deps)),
-            None => Found::Unknown,
+        let find = |serves: &dyn Fn(&Dep, &Dep) -> bool| {
+            let known = like.iter().rev().find(|known| {
+                known.deps.len() == deps.len()
+                    && known.deps.iter().zip(&deps).all(|(known, dep)| serves(known, dep))
+            });
+            known.map(|known| known.record)
         };
-        let record = self.record();
-        self.make(step, &inputs, record);
+        let hit = find(&Dep::serves).filter(|_| !step.metadata.ignore_cache);
+        let what = match (hit, like.last()) {
+            (Some(_), _) => Found::Hit,
+            _ if step.metadata.ignore_cache => Found::Ignored,
+            (None, Some(known)) => Found::Missed(missed(step, &known.deps, &deps)),
+            (None, None) => Found::Unknown,
+        };
+        // What only ran because the cache was ignored goes by the name of what is cached, so that
+        // what stands on it is found again.
+        let again = || find(&|known, dep| known.serves(dep) || known.is(dep));
+        let record = hit.or_else(again).unwrap_or_else(|| {
+            let record = self.records + 1;
+            self.records = record;
+            let classes: Vec<Class> = inputs.iter().map(|(class, _)| *class).collect();
+            self.make(step, &classes, record);
+            record
+        });
         self.known.entry(own).or_default().push(Known { deps, record });
         (record, what)
     }
 
-    fn dep(&self, read: Reads, class: Class) -> Dep {
+    fn dep(&self, read: Reads, (class, forced): (Class, bool)) -> Dep {
         let content = read.by_content.then(|| {
             let value = self.value(class);
             read.selectors.iter().map(|selector| value.select(selector)).collect()
         });
-        Dep { class, selectors: read.selectors, content }
+        Dep { class, forced, selectors: read.selectors, content }
     }
 
     fn value(&self, class: Class) -> Value {
