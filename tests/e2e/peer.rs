@@ -42,7 +42,7 @@ fn a_mockerfile_becomes_the_same_on_dockers_buildkit() {
     };
     let ours = kiln.path("ours.tar");
     build().output("type=tar", &ours).run().succeeds();
-    assert_eq!(archive::tree(&ours), archive::tree(&theirs));
+    assert_eq!(archive::differences(&ours, &theirs), [""; 0]);
     let (built, _) = build().image();
     assert_eq!(run_config(built.run_config()), run_config(&inspected[0]["Config"]));
 }

@@ -71,12 +71,24 @@ pub fn tar_gz(entries: &[Entry<'_>]) -> Vec<u8> {
     encoder.finish().expect("writing to memory cannot fail")
 }
 
+/// What two archives hold and do not share, by path and in words.
+///
+/// # Panics
+///
+/// If one is no archive.
+pub fn differences(one: &Path, other: &Path) -> Vec<String> {
+    let (one, other) = (tree(one), tree(other));
+    let paths: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let differ = paths.into_iter().filter(|path| one.get(*path) != other.get(*path));
+    differ.map(|path| format!("{path}: {:?} != {:?}", one.get(path), other.get(path))).collect()
+}
+
 /// What an archive holds: by path, each entry's kind, owner, mode, link and content, but no times.
 ///
 /// # Panics
 ///
 /// If it is no archive.
-pub fn tree(path: &Path) -> BTreeMap<String, String> {
+fn tree(path: &Path) -> BTreeMap<String, String> {
     let file = std::fs::File::open(path).expect("the archive was written");
     let mut tree = BTreeMap::new();
     for entry in tar::Archive::new(file).entries().expect("an archive") {
