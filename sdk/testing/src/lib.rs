@@ -43,6 +43,8 @@ pub mod conform;
 
 mod record;
 
+pub mod gateway_stream;
+
 pub mod render;
 mod replay;
 

@@ -82,12 +82,12 @@ pub(crate) async fn platform(kit: &Kit<'_>) -> Found {
         let (image, graph) = first(&run, &format!("with platform={OTHER}"))?;
         let wanted = other();
         on_platform(&plain, image, &graph, &wanted)?;
-        let asked = run.seen.images.iter().filter(|asked| {
+        let mut asked = run.seen.images.iter().filter(|asked| {
             asked.platform.as_ref().is_none_or(|platform| !same(platform, &wanted))
         });
         // What the file itself pins to the builder's platform is asked for in the plain build too.
         let pinned = |reference: &str| kept_platform(&plain, &graph, reference);
-        if let Some(asked) = asked.filter(|asked| !pinned(&asked.reference)).last()
+        if let Some(asked) = asked.rfind(|asked| !pinned(&asked.reference))
             && !run.seen.images.iter().any(|image| {
                 image.reference == asked.reference
                     && image.platform.as_ref().is_some_and(|p| same(p, &wanted))

@@ -216,8 +216,7 @@ impl Sample {
 /// Whether a directory has files of its own, which makes it a sample and not a list of some.
 fn has_file(directory: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else { return false };
-    let not_about_itself =
-        |name: &Path| !name.extension().is_some_and(|extension| extension == "md");
+    let not_about_itself = |name: &Path| name.extension().is_none_or(|extension| extension != "md");
     entries.flatten().any(|entry| entry.path().is_file() && not_about_itself(&entry.path()))
 }
 

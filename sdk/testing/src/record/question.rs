@@ -96,8 +96,8 @@ pub(crate) enum Answer {
     Source {
         source: Source,
         image: Option<(String, Blob)>,
-        git: Option<[Blob; 5]>,
-        http: Option<(String, String, Option<(i64, i32)>)>,
+        git: Option<Box<[Blob; 5]>>,
+        http: Option<Http>,
     },
     Definition {
         definition: Option<Graph>,
@@ -122,6 +122,9 @@ pub(crate) enum Answer {
         status: Message,
     },
 }
+
+/// What is known of a download: digest, name of the file, and when it changed.
+type Http = (String, String, Option<(i64, i32)>);
 
 /// Names of results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -320,13 +323,13 @@ impl Answer {
             source: Source::of(meta.source),
             image: meta.image.map(|image| (image.digest, Blob::of(&image.config))),
             git: meta.git.map(|git| {
-                [
+                Box::new([
                     Blob::Text(git.checksum),
                     Blob::Text(git.reference),
                     Blob::Text(git.commit_checksum),
                     Blob::of(&git.commit_object),
                     Blob::of(&git.tag_object),
-                ]
+                ])
             }),
             http: meta.http.map(|http| {
                 (http.checksum, http.filename, http.last_modified.map(|at| (at.seconds, at.nanos)))
@@ -364,12 +367,15 @@ impl Answer {
         Ok(SourceMeta {
             source: source.op(),
             image: image.map(|(digest, config)| ImageFacts { digest, config: config.bytes() }),
-            git: git.map(|[checksum, reference, commit_checksum, commit, tag]| GitFacts {
-                checksum: text(&checksum),
-                reference: text(&reference),
-                commit_checksum: text(&commit_checksum),
-                commit_object: commit.bytes(),
-                tag_object: tag.bytes(),
+            git: git.map(|git| {
+                let [checksum, reference, commit_checksum, commit, tag] = *git;
+                GitFacts {
+                    checksum: text(&checksum),
+                    reference: text(&reference),
+                    commit_checksum: text(&commit_checksum),
+                    commit_object: commit.bytes(),
+                    tag_object: tag.bytes(),
+                }
             }),
             http: http.map(|(checksum, filename, at)| HttpFacts {
                 checksum,
