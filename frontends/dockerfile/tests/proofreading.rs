@@ -1,7 +1,9 @@
 //! Every mistake of a file at once, each with its words and its place.
 
 use expect_test::{Expect, expect};
+use kiln_dockerfile::Dockerfile;
 use kiln_sdk::document::{Source, render_all};
+use kiln_testing::Fixture;
 
 fn check(text: &str, expected: &Expect) {
     let source = Source::new("Dockerfile", text);
@@ -113,4 +115,22 @@ fn the_first_mistake_is_what_a_build_says() {
             "dockerfile parse error on line 2: EXPOSE requires at least one argument",
         ]
     );
+}
+
+#[test]
+fn a_build_tells_the_first_mistake_as_ever_and_the_others_below() {
+    let text = "FROM alpine\nCOPY --form=x a /b\nSTOPSIGNAL SIGNOPE\n";
+    let fixture = Fixture::new().any_image().file("dockerfile", "Dockerfile", text);
+    let error = fixture.build(&Dockerfile::mainline()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "dockerfile parse error on line 2: unknown flag: --form (did you mean from?)"
+    );
+    assert_eq!(error.status().sources().count(), 1);
+    let details = format!("{:?}", error.status().details);
+    assert!(details.contains("kiln.dev/also"), "{details}");
+    let alone = fixture.file("dockerfile", "Dockerfile", "FROM alpine\nSTOPSIGNAL SIGNOPE\n");
+    let error = alone.build(&Dockerfile::mainline()).unwrap_err();
+    assert_eq!(error.to_string(), "invalid signal: SIGNOPE");
+    assert_eq!(error.status().details.len(), 1);
 }

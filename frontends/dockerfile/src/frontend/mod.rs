@@ -10,6 +10,7 @@ mod scan;
 mod world;
 
 use async_trait::async_trait;
+use kiln_sdk::document::render_all;
 use kiln_sdk::frontend::{
     Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, Ref, Settings,
 };
@@ -18,6 +19,7 @@ use crate::directives::{DirectiveName, find};
 use crate::instruction::Channel;
 use crate::lint::{LintConfig, Linter};
 use crate::lower::{Failure, File};
+use crate::proofread;
 use world::World;
 
 /// What a caller may require of this frontend.
@@ -83,7 +85,7 @@ impl Frontend for Dockerfile {
         let mut lint = Linter::silent();
         let built = platforms::build(&world, &source, &mut lint).await;
         warn(bridge, &definition, &lint).await;
-        built.map_err(|failure| located(failure, &definition))
+        built.map_err(|failure| with_others(located(failure, &definition), &definition))
     }
 }
 
@@ -138,4 +140,17 @@ fn located(failure: Failure, definition: &DefinitionFile) -> FrontendError {
     places
         .into_iter()
         .fold(error, |error, lines| error.with_source(definition.info(), world::ranges(lines)))
+}
+
+/// The error, and below it what else is wrong with the file. What a program reads of it stays the
+/// same.
+fn with_others(error: FrontendError, definition: &DefinitionFile) -> FrontendError {
+    let Ok(source) = definition.source() else { return error };
+    let told = error.to_string();
+    let mut others = proofread::diagnose(&source);
+    others.retain(|diagnostic| diagnostic.message != told);
+    match others.as_slice() {
+        [] => error,
+        others => error.also(render_all(others, &source)),
+    }
 }
