@@ -57,7 +57,8 @@ impl Newcomer {
         }
         let began = Instant::now();
         let outcome = run(command, b"", LIMIT);
-        let line = [&[program], words].concat().join(" ");
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+        let line = [&[&*name], words].concat().join(" ");
         self.times.push((line, began.elapsed()));
         outcome
     }

@@ -3,11 +3,13 @@
 //! The daemon fetches and unpacks the image like any other: it builds the shortest file there is of a
 //! language that is linked in, `from: IMAGE`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use kiln_oci::{ImageConfig, Index, Manifest};
+use kiln_oci::{Digest, ImageConfig, Index, Manifest};
 use kiln_testing::Executable;
 use tempfile::TempDir;
 
@@ -18,6 +20,8 @@ use crate::commands::build;
 /// The language that says `FROM` here.
 const LANGUAGE: &str = "mockerfile.v0";
 const FILE: &str = "Mockerfile.yaml";
+/// A document of an image that is longer than this is none.
+const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
 
 /// An image's files, which are removed on drop.
 pub(super) struct ImageRoot {
@@ -45,13 +49,14 @@ impl ImageRoot {
             local: vec![format!("context={source}"), format!("dockerfile={source}")],
             output: vec![
                 format!("type=local,dest={}", place("root").display()),
-                format!("type=oci,tar=false,dest={}", place("layout").display()),
+                format!("type=oci,dest={}", place("image.tar").display()),
             ],
             progress: Some("quiet".to_owned()),
             ..BuildArgs::default()
         };
         build::run(context, args).await.with_context(|| format!("failed to fetch {image}"))?;
-        let config = read_config(&place("layout")).context("failed to read the image's config")?;
+        let config =
+            read_config(&place("image.tar")).context("failed to read the image's config")?;
         Ok(Self { directory, config })
     }
 
@@ -85,14 +90,31 @@ impl ImageRoot {
     }
 }
 
-/// The config of the only image of a layout.
-fn read_config(layout: &Path) -> anyhow::Result<ImageConfig> {
-    let read = |path: PathBuf| {
-        std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
-    };
-    let blob = |digest: &kiln_oci::Digest| read(layout.join("blobs/sha256").join(digest.hex()));
-    let index: Index = serde_json::from_slice(&read(layout.join("index.json"))?)?;
-    let manifest = index.manifests.first().context("the layout is empty")?;
-    let manifest: Manifest = serde_json::from_slice(&blob(&manifest.digest)?)?;
-    Ok(serde_json::from_slice(&blob(&manifest.config.digest)?)?)
+/// The config of the only image of an OCI archive.
+fn read_config(archive: &Path) -> anyhow::Result<ImageConfig> {
+    let documents =
+        read_documents(archive).with_context(|| format!("failed to read {}", archive.display()))?;
+    let document =
+        |name: &str| documents.get(name).with_context(|| format!("the archive has no {name}"));
+    let blob = |digest: &Digest| document(&format!("blobs/sha256/{}", digest.hex()));
+    let index: Index = serde_json::from_slice(document("index.json")?)?;
+    let manifest = index.manifests.first().context("the archive is empty")?;
+    let manifest: Manifest = serde_json::from_slice(blob(&manifest.digest)?)?;
+    Ok(serde_json::from_slice(blob(&manifest.config.digest)?)?)
+}
+
+/// What in an archive is small enough to be a document.
+fn read_documents(archive: &Path) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut archive = tar::Archive::new(std::fs::File::open(archive)?);
+    let mut documents = BTreeMap::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.size() <= MAX_DOCUMENT_BYTES {
+            let name = entry.path()?.to_string_lossy().into_owned();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            documents.insert(name, bytes);
+        }
+    }
+    Ok(documents)
 }
