@@ -79,6 +79,24 @@ impl Values {
         self.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether an edit would change nothing.
+    fn has(&self, edit: &Edit) -> bool {
+        match edit {
+            Edit::Env(name, value) => {
+                self.env.last().is_some_and(|(key, old)| key == name && old == value)
+            }
+            Edit::UnsetEnv(name) => self.env_value(name).is_none(),
+            Edit::Dir(dir) => dir.starts_with('/') && *dir == self.dir,
+            Edit::User(user) => *user == self.user,
+            Edit::Hostname(hostname) => *hostname == self.hostname,
+            Edit::Network(network) => *network == self.network,
+            Edit::Security(security) => *security == self.security,
+            Edit::Platform(platform) => self.platform.as_ref() == Some(platform),
+            Edit::CgroupParent(parent) => *parent == self.cgroup_parent,
+            Edit::ExtraHost(..) | Edit::Ulimit(_) => false,
+        }
+    }
+
     fn apply(&mut self, edit: &Edit) {
         match edit {
             Edit::Env(name, value) => {
@@ -156,7 +174,10 @@ impl Inherited {
             Self::Known(values) => {
                 let mut values = Arc::clone(values);
                 for edit in changes {
-                    Arc::make_mut(&mut values).apply(&edit);
+                    // Values may be large and are shared, so they are copied only to be changed.
+                    if !values.has(&edit) {
+                        Arc::make_mut(&mut values).apply(&edit);
+                    }
                 }
                 Self::Known(values)
             }

@@ -38,7 +38,6 @@ impl Scope<'_> {
     pub(super) fn env(&mut self, node: &mut Node, pairs: &[Pair]) -> Result<(), Failure> {
         let expanded = self.pairs(node, pairs)?;
         let mut text = String::from("ENV");
-        let mut state = node.state.clone();
         for (pair, (key, value)) in pairs.iter().zip(expanded) {
             self.report_legacy(pair);
             if checks::is_secret(&key) {
@@ -49,9 +48,8 @@ impl Scope<'_> {
             }
             text.extend([" ", &key, "=", &value]);
             node.image.config.set_env(&key, &value);
-            state = state.with_env(key, value);
+            node.set_env(&key, &value);
         }
-        node.state = state;
         self.remember(node, text);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! `COPY`, and what it shares with `ADD`: one file op that puts files of several sources in place.
 
+use std::sync::Arc;
+
 use kiln_sdk::llb::{
     Action, Constraints, Copy as CopyOptions, CopyMode, FileActions, Mkfile, Owner, ProgressGroup,
     State, caps,
@@ -10,7 +12,7 @@ use super::failure::Failure;
 use super::history::Leaves;
 use super::node::{Node, use_path};
 use super::run::INLINE_DOCUMENT;
-use super::steps::{Scope, environment, values};
+use super::steps::{Scope, values};
 use super::{names, paths};
 use crate::ignored::Ignored;
 use crate::instruction::{Copy, InlineFile, Sources};
@@ -125,10 +127,10 @@ impl Scope<'_> {
             create_dest_path: true,
             ..CopyOptions::default()
         };
-        let variables = environment(&base)?;
-        let text = names::shown(&self.step.instruction.code, self.expander, &variables);
+        let variables = Arc::clone(&node.environment);
+        let text = names::shown(&self.step.instruction.code, self.expander, &*variables);
         let platform = self.shown_platform(node);
-        let name = names::step(node, &text, platform.as_ref(), Some(&variables));
+        let name = names::step(node, &text, platform.as_ref(), Some(&*variables));
         let mut history = history(plan);
         let mut actions = Vec::new();
         for path in &plan.sources.paths {
@@ -175,16 +177,16 @@ impl Scope<'_> {
         actions: Vec<Action>,
         constraints: Constraints,
     ) -> Result<(), Failure> {
-        let variables = environment(base)?;
+        let variables = Arc::clone(&node.environment);
         // Both vertices are one step.
         node.steps_named = node.steps_named.saturating_sub(1);
         let group = ProgressGroup {
             id: self.group(node),
-            name: names::step(node, text, platform, Some(&variables)),
+            name: names::step(node, text, platform, Some(&*variables)),
             weak: true,
         };
         node.steps_named = node.steps_named.saturating_sub(1);
-        let linked = names::step(node, &format!("LINK {text}"), platform, Some(&variables));
+        let linked = names::step(node, &format!("LINK {text}"), platform, Some(&*variables));
         let layer = State::scratch().file(FileActions {
             actions,
             constraints: Constraints {

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::history::Leaves;
-use super::node::{Declared, Node};
+use super::node::Node;
 use super::outline::Argument;
 use super::stage::{SCAN_CONTEXT, SCAN_STAGE};
 use super::steps::Scope;
@@ -21,14 +21,14 @@ impl Scope<'_> {
             text.push(' ');
         }
         for definition in definitions {
-            let declared = self.declare(node, definition)?;
+            let value = self.declare(node, definition)?;
             text.push(' ');
-            text.push_str(&declared.key);
-            if let Some(value) = &declared.value {
+            text.push_str(&definition.key);
+            if let Some(value) = &value {
                 text.push('=');
                 text.push_str(value);
             }
-            node.declared.push(declared);
+            node.declared.insert(definition.key.clone(), value);
         }
         node.image.remember(text, Leaves::Config, self.time);
         Ok(())
@@ -39,7 +39,7 @@ impl Scope<'_> {
         &mut self,
         node: &mut Node,
         definition: &ArgDefinition,
-    ) -> Result<Declared, Failure> {
+    ) -> Result<Option<String>, Failure> {
         let key = &definition.key;
         if checks::is_secret(key) {
             self.report(&Breach::SecretsUsedInArgOrEnv { instruction: "ARG", key: key.clone() });
@@ -53,8 +53,12 @@ impl Scope<'_> {
         };
         // A variable that only repeats a global one is described there.
         let repeats = given.is_none() && definition.value.is_none() && global.is_some();
-        if let Some(value) = value.as_ref().filter(|_| key != SCAN_CONTEXT && key != SCAN_STAGE) {
-            node.state = node.state.with_env(key, value);
+        if let Some(value) = &value {
+            // What is scanned is nobody's environment.
+            match [SCAN_CONTEXT, SCAN_STAGE].into_iter().find(|scan| scan == key) {
+                Some(scan) => drop(node.scans.insert(scan, value.clone())),
+                None => node.set_env(key, value),
+            }
         }
         if !repeats {
             node.outline.declare(Argument {
@@ -66,6 +70,6 @@ impl Scope<'_> {
             });
         }
         node.outline.use_argument(key);
-        Ok(Declared { key: key.clone(), value })
+        Ok(value)
     }
 }

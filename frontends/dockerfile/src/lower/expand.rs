@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::node::Node;
 use super::stage::{SCAN_CONTEXT, SCAN_STAGE};
-use super::steps::{Scope, environment};
+use super::steps::Scope;
 use super::variables::Names as _;
 use crate::lint::Breach;
 use crate::suggest;
@@ -27,34 +27,28 @@ impl Scope<'_> {
 
     fn expand(&mut self, node: &Node, word: &str, expander: Expander) -> Result<String, Failure> {
         // Most words have nothing to expand.
-        let variables = environment(&node.state)?;
-        match expander.word(word, &variables) {
+        match expander.word(word, &*node.environment) {
             Ok(expanded) => {
-                self.report_undefined(node, &expanded.unmatched)?;
+                self.report_undefined(node, &expanded.unmatched);
                 Ok(expanded.text.into_owned())
             }
             Err(error) => {
-                self.report_undefined(node, &error.unmatched)?;
+                self.report_undefined(node, &error.unmatched);
                 Err(error.into())
             }
         }
     }
 
     /// Tells of variables that neither the environment nor an `ARG` defines.
-    pub(super) fn report_undefined(
-        &mut self,
-        node: &Node,
-        unmatched: &[impl AsRef<str>],
-    ) -> Result<(), Failure> {
+    fn report_undefined(&mut self, node: &Node, unmatched: &[impl AsRef<str>]) {
         for variable in unmatched.iter().map(AsRef::as_ref) {
             if variable == SCAN_CONTEXT
                 || variable == SCAN_STAGE
-                || node.declared.iter().any(|declared| declared.key == variable)
+                || node.declared.contains_key(variable)
             {
                 continue;
             }
-            let variables = environment(&node.state)?;
-            let names = variables.names();
+            let names = node.environment.names();
             let breach = Breach::UndefinedVar {
                 variable: variable.to_owned(),
                 suggestion: suggest::search(variable, names, true),
@@ -62,7 +56,6 @@ impl Scope<'_> {
             let lines = self.lines();
             self.lint.report(&self.step.instruction.comments, lines, &breach);
         }
-        Ok(())
     }
 
     /// Tells the linter of a breach in this instruction.

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::history::Leaves;
 use super::image::Nothing;
 use super::node::Node;
-use super::steps::{Scope, environment};
+use super::steps::Scope;
 use crate::lint::Breach;
 use crate::quoting::quote;
 use crate::values::parse_int;
@@ -14,9 +14,8 @@ use crate::values::parse_int;
 impl Scope<'_> {
     pub(super) fn expose(&mut self, node: &mut Node, words: &[String]) -> Result<(), Failure> {
         let mut ports = Vec::new();
-        let variables = environment(&node.state)?;
         for word in words {
-            for port in self.expander.words(word, &variables)? {
+            for port in self.expander.words(word, &*node.environment)? {
                 self.port(&port, &mut ports)?;
             }
         }

@@ -1,6 +1,9 @@
 //! One stage while it is lowered, or an image that other stages take files from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use indexmap::IndexMap;
 
 use kiln_sdk::frontend::FollowPaths;
 use kiln_sdk::llb::State;
@@ -8,6 +11,7 @@ use kiln_sdk::oci::Platform;
 
 use super::image::Image;
 use super::outline::Outline;
+use super::variables::Variables;
 use crate::instruction::Instruction;
 use crate::lines::Lines;
 
@@ -38,8 +42,12 @@ pub(crate) struct Node {
     pub(crate) image: Image,
     /// The config of the image it starts from, in the end.
     pub(crate) base_image: Option<Arc<Image>>,
-    /// Variables that `ARG` declared so far.
-    pub(crate) declared: Vec<Declared>,
+    /// The environment of commands, as the state has it. Shared until it changes.
+    pub(crate) environment: Arc<Variables>,
+    /// Variables that `ARG` declared so far, and their values if they have one.
+    pub(crate) declared: IndexMap<String, Option<String>>,
+    /// What the file says of scans, by variable.
+    pub(crate) scans: BTreeMap<&'static str, String>,
     /// Paths of its own that are used, shared with the stages that start from it.
     pub(crate) used_paths: FollowPaths,
     /// Results of the cache are not taken.
@@ -107,14 +115,6 @@ pub(crate) struct Step {
     pub(crate) trigger: bool,
 }
 
-/// A variable that `ARG` declared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Declared {
-    pub(crate) key: String,
-    /// `None` without a value.
-    pub(crate) value: Option<String>,
-}
-
 /// Notes that a path of a file system is used.
 pub(crate) fn use_path(paths: &FollowPaths, path: &str) {
     paths.extend([relative(path)]);
@@ -157,7 +157,9 @@ impl Node {
             state: State::scratch(),
             image: Image::default(),
             base_image: None,
-            declared: Vec::new(),
+            environment: Arc::default(),
+            declared: IndexMap::new(),
+            scans: BTreeMap::new(),
             used_paths: FollowPaths::default(),
             ignore_cache: false,
             steps_named: 0,
@@ -193,6 +195,12 @@ impl Node {
         self.platform.as_ref().map_or("", |platform| platform.os.as_str())
     }
 
+    /// Sets a variable of commands.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.state = self.state.with_env(name, value);
+        Arc::make_mut(&mut self.environment).set(name, value);
+    }
+
     /// Adds a dependency, or another instruction to one.
     pub(crate) fn depend(&mut self, on: NodeId, lines: Lines) {
         match self.dependencies.iter_mut().find(|(node, _)| *node == on) {
@@ -214,6 +222,7 @@ impl Node {
             used_paths: self.used_paths.clone(),
             workdir_set: self.workdir_set,
             declared: self.declared.clone(),
+            scans: self.scans.clone(),
         }
     }
 
@@ -227,6 +236,7 @@ impl Node {
         self.used_paths = base.used_paths;
         self.workdir_set = base.workdir_set;
         self.declared.extend(base.declared);
+        self.scans.extend(base.scans);
     }
 }
 
@@ -239,5 +249,6 @@ pub(crate) struct Heritage {
     base_image: Option<Arc<Image>>,
     used_paths: FollowPaths,
     workdir_set: bool,
-    declared: Vec<Declared>,
+    declared: IndexMap<String, Option<String>>,
+    scans: BTreeMap<&'static str, String>,
 }

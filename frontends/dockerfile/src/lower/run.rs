@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use kiln_sdk::llb::{
     Action, Constraints, Device, Exec, FileActions, Mkfile, Mount, MountKind, NetMode, Proxy,
@@ -14,8 +15,8 @@ use super::history::Leaves;
 use super::names;
 use super::node::{Node, use_path};
 use super::secrets::secret_names;
-use super::steps::{Scope, description, environment, values};
-use super::variables::{Masked, StageEnvironment};
+use super::steps::{Scope, description, values};
+use super::variables::Masked;
 use crate::heredoc::{chomp, parse_word};
 use crate::instruction::{Channel, Network, Run, Security};
 use crate::words::{Environment as _, Expander};
@@ -33,16 +34,16 @@ impl Scope<'_> {
         self.mount(node, &parsed, &mut exec)?;
         self.limit(run, &mut exec)?;
         let state = node.state.clone();
-        let variables = environment(&state)?;
+        let variables = Arc::clone(&node.environment);
         let secret = secret_names(&parsed);
-        let masked = Masked { environment: variables, secret: &secret };
+        let masked = Masked { environment: &*variables, secret: &secret };
         let expander = Expander { raw_quotes: true, skip_unset: true, ..self.expander };
         let code = &self.step.instruction.code;
         let shown = names::shown(&format!("{code}{note}"), expander, &masked);
         // Commands are named by the platform of their state, which may be another than the stage's.
         let platform = values(&state)?.platform.clone();
         let platform = platform.filter(|_| self.request.settings.multi_platform);
-        let name = names::step(node, &shown, platform.as_ref(), Some(&variables));
+        let name = names::step(node, &shown, platform.as_ref(), Some(&*variables));
         exec.constraints = Constraints {
             custom_name: Some(name),
             description: description(code),
@@ -54,7 +55,7 @@ impl Scope<'_> {
             locations: self.location(),
             ..Constraints::default()
         };
-        let text = history(&args, node, &variables);
+        let text = history(&args, node);
         exec.args = args;
         node.state = state.run(exec).root();
         node.image.remember(text, Leaves::Step, self.time);
@@ -177,26 +178,21 @@ fn summary(script: &str) -> String {
 }
 
 /// The command as histories have it: with the variables that `ARG` declared in front.
-fn history(args: &[String], node: &Node, environment: &StageEnvironment<'_>) -> String {
-    let mut declared: Vec<(&str, String)> = Vec::new();
-    for variable in &node.declared {
-        let value = environment.get(&variable.key).or(variable.value.as_deref());
-        let text = format!("{}={}", variable.key, value.unwrap_or_default());
-        match declared.iter_mut().find(|(key, _)| *key == variable.key) {
-            Some((_, old)) => *old = text,
-            None => declared.push((&variable.key, text)),
-        }
-    }
+fn history(args: &[String], node: &Node) -> String {
     let mut text = String::from("RUN");
-    if !declared.is_empty() {
+    if !node.declared.is_empty() {
         // Writing to a string cannot fail.
-        let _ = write!(text, " |{}", declared.len());
+        let _ = write!(text, " |{}", node.declared.len());
     }
-    for word in declared.iter().map(|(_, text)| text).chain(args) {
+    for (key, value) in &node.declared {
+        let value = node.environment.get(key).or(value.as_deref()).unwrap_or_default();
+        text.extend([" ", key.as_str(), "=", value]);
+    }
+    for word in args {
         text.push(' ');
         text.push_str(word);
     }
-    if declared.is_empty() && args.is_empty() {
+    if node.declared.is_empty() && args.is_empty() {
         text.push(' ');
     }
     text

@@ -4,6 +4,7 @@
 use super::failure::Failure;
 use super::image::{default_path, split_env};
 use super::node::{NodeId, use_path};
+use super::steps::values;
 use super::{Lowering, paths};
 use crate::ignored::Ignored;
 use crate::words::Environment as _;
@@ -77,6 +78,7 @@ impl Lowering<'_> {
             state = state.with_user(&config.user);
         }
         node.state = state.with_network(settings.network);
+        node.environment = std::sync::Arc::new(values(&node.state)?.into());
         Ok(())
     }
 
@@ -85,8 +87,7 @@ impl Lowering<'_> {
         for name in [SCAN_CONTEXT, SCAN_STAGE] {
             let node = self.graph.node(id);
             let global = self.globals.variables.get(name);
-            let own = node.declared.iter().rev();
-            let own = own.filter(|declared| declared.key == name).find_map(|d| d.value.as_deref());
+            let own = node.scans.get(name).map(String::as_str);
             if !own.or(global).is_some_and(|value| enabled(&node.label, value)) {
                 continue;
             }

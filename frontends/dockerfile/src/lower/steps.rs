@@ -8,7 +8,6 @@ use kiln_sdk::llb::{SourceLocation, SourceMap, SourcePosition, SourceRange, Stat
 use super::Lowering;
 use super::failure::Failure;
 use super::node::{Node, NodeId, Step};
-use super::variables::StageEnvironment;
 use crate::ignored::Ignored;
 use crate::instruction::Command;
 use crate::lines::Lines;
@@ -148,11 +147,6 @@ pub(super) fn values(state: &State) -> Result<&Values, Failure> {
     state
         .values()
         .ok_or_else(|| Failure::new("the environment of a base is not known before it is built"))
-}
-
-/// The environment of a state.
-pub(super) fn environment(state: &State) -> Result<StageEnvironment<'_>, Failure> {
-    values(state).map(StageEnvironment)
 }
 
 /// The place of a step in the file.

@@ -24,7 +24,10 @@ pub(crate) struct Variables(IndexMap<String, String>);
 impl Variables {
     /// Sets a variable and moves it to the end.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.0.shift_remove(name);
+        // Most names are new or were written last, and then nothing moves.
+        if self.0.get_index_of(name).is_some_and(|index| index + 1 < self.0.len()) {
+            self.0.shift_remove(name);
+        }
         self.0.insert(name.to_owned(), value.into());
     }
 
@@ -46,31 +49,21 @@ impl Names for Variables {
     }
 }
 
-/// The environment of a command on a state.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StageEnvironment<'a>(pub(crate) &'a Values);
-
-impl Environment for StageEnvironment<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.env_value(name)
-    }
-}
-
-impl Names for StageEnvironment<'_> {
-    fn names(&self) -> Vec<&str> {
-        self.0.env.iter().map(|(name, _)| name.as_str()).collect()
+impl From<&Values> for Variables {
+    fn from(values: &Values) -> Self {
+        Self(values.env.iter().cloned().collect())
     }
 }
 
 /// An environment in which some variables hold secrets, which nobody should read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Masked<'a, E> {
-    pub(crate) environment: E,
+pub(crate) struct Masked<'a, E: ?Sized> {
+    pub(crate) environment: &'a E,
     /// The names of the secret variables.
     pub(crate) secret: &'a [String],
 }
 
-impl<E: Environment> Environment for Masked<'_, E> {
+impl<E: Environment + ?Sized> Environment for Masked<'_, E> {
     fn get(&self, name: &str) -> Option<&str> {
         if self.secret.iter().any(|secret| secret == name) {
             return Some("****");

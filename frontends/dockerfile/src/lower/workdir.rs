@@ -1,11 +1,13 @@
 //! `WORKDIR` and `USER`: where commands run and as whom.
 
+use std::sync::Arc;
+
 use kiln_sdk::llb::{Action, Constraints, FileActions, Mkdir, Owner};
 
 use super::failure::Failure;
 use super::history::Leaves;
 use super::node::Node;
-use super::steps::{Scope, environment};
+use super::steps::Scope;
 use super::{names, paths};
 use crate::lint::Breach;
 
@@ -33,14 +35,14 @@ impl Scope<'_> {
         node.state = node.state.with_dir(&slashes);
         let mut leaves = Leaves::Config;
         if slashes != "/" {
-            self.make_directory(node, &slashes)?;
+            self.make_directory(node, &slashes);
             leaves = Leaves::Layer;
         }
         node.image.remember(format!("WORKDIR {slashes}"), leaves, self.time);
         Ok(())
     }
 
-    fn make_directory(&mut self, node: &mut Node, path: &str) -> Result<(), Failure> {
+    fn make_directory(&mut self, node: &mut Node, path: &str) {
         let user = &node.image.config.user;
         let options = Mkdir {
             mode: 0o755,
@@ -48,12 +50,11 @@ impl Scope<'_> {
             owner: (!user.is_empty()).then(|| Owner::parse(user)),
             created: self.epoch.map(|seconds| seconds.saturating_mul(1_000_000_000)),
         };
-        let state = node.state.clone();
-        let variables = environment(&state)?;
-        let text = names::shown(&self.step.instruction.code, self.expander, &variables);
+        let variables = Arc::clone(&node.environment);
+        let text = names::shown(&self.step.instruction.code, self.expander, &*variables);
         let platform = self.shown_platform(node);
-        let name = names::step(node, &text, platform.as_ref(), Some(&variables));
-        node.state = state.file(FileActions {
+        let name = names::step(node, &text, platform.as_ref(), Some(&*variables));
+        node.state = node.state.file(FileActions {
             actions: vec![Action::mkdir(path, options)],
             constraints: Constraints {
                 platform: Some(node.runs_on()),
@@ -62,6 +63,5 @@ impl Scope<'_> {
                 ..Constraints::default()
             },
         });
-        Ok(())
     }
 }
