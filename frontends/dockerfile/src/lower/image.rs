@@ -194,6 +194,11 @@ impl Image {
     ///
     /// If the text is no JSON, or a field has another type than it must have.
     pub(crate) fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
+        // A list would be taken for the fields in their order.
+        if text.trim_ascii_start().starts_with(b"[") {
+            let list = serde::de::Unexpected::Seq;
+            return Err(serde::de::Error::invalid_type(list, &"an image config"));
+        }
         serde_json::from_slice(text)
     }
 
