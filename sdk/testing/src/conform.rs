@@ -87,15 +87,16 @@ impl Merged {
         let (verdict, detail) = match found {
             Found::Pass(detail) => (Verdict::Pass, detail),
             Found::Fail(detail) => (Verdict::Fail, detail),
+            Found::Advice(detail) => (Verdict::Advice, detail),
             Found::NotApplicable(detail) => (Verdict::NotApplicable, detail),
         };
         let counts = match (self.verdict(), verdict) {
             (None, Verdict::NotApplicable) => kind == SampleKind::Valid,
-            (None, _) | (_, Verdict::Fail) => true,
+            (None, _) | (_, Verdict::Fail | Verdict::Advice) => true,
             (known, verdict) => known == Some(Verdict::NotApplicable) && verdict == Verdict::Pass,
         };
         if counts {
-            let named = several && verdict == Verdict::Fail;
+            let named = several && matches!(verdict, Verdict::Fail | Verdict::Advice);
             let detail = if named { format!("sample {sample}: {detail}") } else { detail };
             self.0 = Some((verdict, detail));
         }

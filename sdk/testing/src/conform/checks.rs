@@ -23,6 +23,7 @@ pub(crate) struct Check {
 pub(crate) enum Found {
     Pass(String),
     Fail(String),
+    Advice(String),
     NotApplicable(String),
 }
 
@@ -34,6 +35,11 @@ pub(crate) fn pass(detail: impl Into<String>) -> Found {
 /// Ends a check that found something wrong.
 pub(crate) fn fail(detail: impl Into<String>) -> Found {
     Found::Fail(detail.into())
+}
+
+/// Ends a check that found something that BuildKit's own frontend has not, either.
+pub(crate) fn advice(detail: impl Into<String>) -> Found {
+    Found::Advice(detail.into())
 }
 
 /// Ends a check that had nothing to look at.

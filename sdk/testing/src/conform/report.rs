@@ -34,6 +34,8 @@ pub enum Verdict {
     Pass,
     /// It does not.
     Fail,
+    /// It does not, and neither does BuildKit's own frontend; users would be better off if it did.
+    Advice,
     /// The samples give it nothing to do there.
     NotApplicable,
 }
@@ -65,6 +67,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Fail => "FAIL",
+            Self::Advice => "note",
             Self::NotApplicable => "n/a",
         }
     }
@@ -83,7 +86,7 @@ impl fmt::Display for Outcome {
         for line in lines {
             write!(f, "\n{:32}{line}", "")?;
         }
-        if self.verdict == Verdict::Fail {
+        if matches!(self.verdict, Verdict::Fail | Verdict::Advice) {
             write!(f, "\n{:32}asked: {}\n{:32}read:  {}", "", self.asks, "", self.read)?;
         }
         Ok(())
@@ -95,8 +98,12 @@ impl fmt::Display for Report {
         for outcome in &self.checks {
             writeln!(f, "{outcome}")?;
         }
-        let [pass, fail, none] =
-            [Verdict::Pass, Verdict::Fail, Verdict::NotApplicable].map(|v| self.count(v));
-        write!(f, "{pass} passed, {fail} failed, {none} not applicable")
+        let verdicts = [Verdict::Pass, Verdict::Fail, Verdict::Advice, Verdict::NotApplicable];
+        let [pass, fail, advice, none] = verdicts.map(|verdict| self.count(verdict));
+        write!(f, "{pass} passed, {fail} failed, ")?;
+        match advice {
+            0 => write!(f, "{none} not applicable"),
+            advice => write!(f, "{advice} could be better, {none} not applicable"),
+        }
     }
 }

@@ -4,7 +4,7 @@ use kiln_llb::encode::Canonical as _;
 use kiln_oci::Platform;
 use serde_json::Value;
 
-use super::checks::{Found, Kit, built, fail, none, pass, settle, some_of};
+use super::checks::{Found, Kit, advice, built, fail, none, pass, settle, some_of};
 use super::graph::{Graph, shortened};
 use super::run::Done;
 use super::samples::SampleKind;
@@ -206,7 +206,7 @@ pub(crate) async fn keeps_unknown_config(kit: &Kit<'_>) -> Found {
         match lost.is_empty() {
             true => Ok(pass("kept at both levels")),
             false => {
-                Err(fail(format!("it loses fields that it does not know: {}", lost.join(", "))))
+                Err(advice(format!("it loses fields that it does not know: {}", lost.join(", "))))
             }
         }
     })

@@ -60,6 +60,7 @@ pub(crate) const OLD_LLB: &[&str] = &[
     "exec.meta.proxyenv",
     "exec.mount.bind",
     "exec.mount.cache",
+    "exec.mount.cache.sharing",
     "exec.mount.selector",
     "exec.mount.tmpfs",
     "exec.mount.secret",
