@@ -22,6 +22,8 @@ use crate::build_command::directory_of;
 use crate::environment::Environment;
 use crate::options::{OptionError, frontend_options};
 
+/// The option that builds take from the environment by themselves.
+const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
 /// A config larger than this is none, in bytes.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -79,6 +81,8 @@ impl Question {
         let name = file.file_name().filter(|_| file.is_file());
         let name = name.ok_or_else(|| QuestionError::NoFile(file.to_owned()))?;
         let mut opts = frontend_options(&ask.opt, environment)?;
+        // The same question has the same answer wherever it is asked.
+        opts.retain(|key, _| key != EPOCH || ask.opt.iter().any(|opt| opt.starts_with(EPOCH)));
         opts.entry("filename".to_owned()).or_insert_with(|| name.to_string_lossy().into_owned());
         let directory = directory_of(file);
         let context = ask.context.clone().unwrap_or_else(|| directory.clone());

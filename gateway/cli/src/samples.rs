@@ -26,5 +26,6 @@ const SAMPLES: &[Sample] = &[
 pub(crate) fn of(frontend: &str) -> Option<Samples> {
     let stem = frontend.strip_suffix(".v0").unwrap_or(frontend);
     let (_, name, valid, broken) = SAMPLES.iter().find(|(language, ..)| *language == stem)?;
-    Some(Samples::text(name, *valid).with_file("greeting", "Hello.\n").with_broken(*broken))
+    let samples = Samples::text(name, *valid).with_file("greeting", "Hello.\n");
+    Some(samples.with_build_argument("VERSION", "2").with_broken(*broken))
 }

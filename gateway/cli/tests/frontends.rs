@@ -91,6 +91,7 @@ fn the_llb_of_one_file_is_the_answer_of_a_recorded_build() {
     let (code, json, stderr) = stage.run(&[&words[..], &flags[..]].concat());
     assert_eq!((code, stderr.as_str()), (0, ""));
     let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let answer = &answer["build"];
     assert_eq!(answer["status"], "ok");
     assert_eq!(answer["results"][0]["image_config"]["config"]["WorkingDir"], "/w");
     assert_eq!(answer["results"][0]["image_config"]["config"]["Labels"]["a"], "b");

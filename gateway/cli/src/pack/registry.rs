@@ -5,11 +5,33 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
+use kiln_client::Auth;
 use kiln_oci::Reference;
-use kiln_registry::{Credentials, Hosts, Options, Registry};
+use kiln_registry::{
+    Credential, Credentials, CredentialsError, Hosts, Options, Registry, Token, TokenRequest,
+};
 
 use super::image::FrontendImage;
 use super::sink::ImageSink;
+
+/// The logins that Docker keeps, as those of whoever runs this program.
+pub(crate) struct DockerLogins(pub(crate) Auth);
+
+#[async_trait]
+impl Credentials for DockerLogins {
+    fn identity(&self) -> &'static str {
+        "docker"
+    }
+
+    async fn credentials(&self, host: &str) -> Result<Option<Credential>, CredentialsError> {
+        let login = self.0.login(host).await?;
+        Ok(login.map(|(username, secret)| Credential { username, secret }))
+    }
+
+    async fn fetch_token(&self, _: &TokenRequest) -> Result<Option<Token>, CredentialsError> {
+        Ok(None)
+    }
+}
 
 /// Pushes to the registry an image's name says.
 pub(crate) struct RegistrySink {
@@ -50,6 +72,14 @@ mod tests {
     use kiln_registry::NoCredentials;
 
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_logged_in_with_docker_pushes_as_such() {
+        let logins = DockerLogins(Auth::default().with("example.com", "me", "word"));
+        let login = logins.credentials("example.com").await.unwrap().unwrap();
+        assert_eq!((login.username.as_str(), login.secret.as_str()), ("me", "word"));
+        assert!(logins.credentials("example.org").await.unwrap().is_none());
+    }
 
     #[tokio::test]
     async fn a_registry_that_is_not_there_is_an_error_about_the_blob() {

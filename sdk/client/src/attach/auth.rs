@@ -38,6 +38,17 @@ impl Auth {
         self
     }
 
+    /// The login for a registry, as user and secret; the user is empty if the secret is an identity
+    /// token. `None` to go on without one.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration cannot be read, or a helper program fails.
+    pub async fn login(&self, host: &str) -> Result<Option<(String, String)>, Status> {
+        let Known { username, secret } = self.lookup(host).await?;
+        Ok((!secret.is_empty()).then_some((username, secret)))
+    }
+
     async fn lookup(&self, host: &str) -> Result<Known, Status> {
         if let Some(known) = self.given.get(host) {
             return Ok(known.clone());

@@ -64,7 +64,7 @@ async fn show(context: &Context, shown: &Shown<'_>, format: LlbFormat) -> anyhow
     if format == LlbFormat::Json {
         let json = question.ask_for_json(&*frontend).await;
         let failed = json["build"]["status"] == "error";
-        print(&format!("{:#}\n", json["build"]))?;
+        print(&format!("{json:#}\n"))?;
         anyhow::ensure!(
             !failed,
             "{}",
