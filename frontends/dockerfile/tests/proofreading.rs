@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 use kiln_dockerfile::Dockerfile;
 use kiln_sdk::document::{Source, render_all};
 use kiln_testing::Fixture;
+use proptest::prelude::*;
 
 fn check(text: &str, expected: &Expect) {
     let source = Source::new("Dockerfile", text);
@@ -133,4 +134,28 @@ fn a_build_tells_the_first_mistake_as_ever_and_the_others_below() {
     let error = alone.build(&Dockerfile::mainline()).unwrap_err();
     assert_eq!(error.to_string(), "invalid signal: SIGNOPE");
     assert_eq!(error.status().details.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_proofread_and_every_mark_is_inside_it(
+        words in proptest::collection::vec(
+            prop_oneof![
+                "(FROM|RUN|COPY|ADD|ARG|ONBUILD|HEALTHCHECK|SHELL|RUNN|ENV|STOPSIGNAL)",
+                "(--[a-z]{1,8}(=[ -~]{0,8})?|--mount=[a-z=,$\"]{0,16}|--chmod=[0-9a-z+$]{0,5})",
+                "(<<-?E|E|\\\\|[\\[\\]\"'$`{}#,=é\u{0}\r]{1,4}|[a-z/:.]{1,8})",
+                Just("\n".to_owned()),
+            ],
+            0..40,
+        )
+    ) {
+        let source = Source::new("Dockerfile", words.join(" "));
+        for diagnostic in kiln_dockerfile::proofread::diagnose(&source) {
+            let span = diagnostic.span.unwrap_or_default();
+            prop_assert!(span.start <= span.end && span.end <= source.text().len());
+            prop_assert!(source.text().is_char_boundary(span.start));
+            prop_assert!(source.text().is_char_boundary(span.end));
+            prop_assert!(diagnostic.render(&source).contains("error: "));
+        }
+    }
 }
