@@ -3,6 +3,7 @@
 
 mod article;
 mod cache;
+mod conform;
 mod crashes;
 mod daemon;
 mod docker;

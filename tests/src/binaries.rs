@@ -13,7 +13,8 @@ pub struct Binaries {
 }
 
 /// Packages that have the programs.
-const PACKAGES: &[&str] = &["kiln-cli", "kiln-daemon", "kiln-mockerfile", "kiln-examples"];
+const PACKAGES: &[&str] =
+    &["kiln-cli", "kiln-daemon", "kiln-mockerfile", "kiln-dockerfile", "kiln-examples"];
 
 /// Builds the programs, the first time, and says where they are.
 ///
