@@ -2,7 +2,8 @@
 //!
 //! Blocks marked `sh` are run one after the other by one shell, in the root of the checkout, with
 //! state in a directory of its own. `<!-- fails -->` before a block means that it ends with exit
-//! code 1; `<!-- test-command -->` is the block that runs this test.
+//! code 1; `<!-- test-command -->` is the block that runs this test, and what is after
+//! `<!-- newcomer -->` is typed by `e2e/newcomer.rs`.
 
 use std::path::Path;
 use std::process::Command;
@@ -50,7 +51,8 @@ fn program(blocks: &[Block]) -> String {
     for Block { marker, line, commands } in blocks {
         program += &format!("echo \"== README.md:{line}\" >&2\n");
         match marker.as_str() {
-            "test-command" => {}
+            // The second is typed by tests/e2e/newcomer.rs, elsewhere.
+            "test-command" | "newcomer" => {}
             "fails" => program += &format!("code=0\n(\n{commands}) || code=$?\ntest $code = 1\n"),
             _ => program += commands,
         }

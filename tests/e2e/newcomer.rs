@@ -63,6 +63,31 @@ impl Newcomer {
         outcome
     }
 
+    /// Every command of the README's block was typed, but for flags that spare a second compilation.
+    fn typed_what_the_readme_says(&self) {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap().replace("\\\n ", "");
+        let block = readme.split("<!-- newcomer -->\n```sh\n").nth(1).expect("a newcomer's block");
+        let block = block.split("```").next().unwrap_or_default();
+        let commands = block.lines().filter(|line| !line.starts_with("cd "));
+        let words = |line: &str| -> Vec<String> {
+            line.replace("--opt ", "--opt=")
+                .replace("--output ", "--output=")
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect()
+        };
+        for command in commands {
+            let wanted = words(command);
+            let typed = self.times.iter().any(|(line, _)| {
+                let line = words(line);
+                line.starts_with(&wanted[..wanted.len().min(3)])
+                    && wanted.iter().all(|word| line.contains(word))
+            });
+            assert!(typed, "nobody typed `{command}`");
+        }
+    }
+
     /// Says how long everything took.
     fn report(&self) {
         for (line, time) in &self.times {
@@ -105,4 +130,5 @@ fn a_new_language_is_tested_packed_and_built_with() {
     let examined = newcomer.types(&project, "kiln", &image).succeeds();
     assert!(examined.stderr.contains("without /proc"), "{examined}");
     newcomer.report();
+    newcomer.typed_what_the_readme_says();
 }
