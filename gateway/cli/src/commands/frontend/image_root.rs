@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use kiln_oci::{Digest, ImageConfig, Index, Manifest};
 use kiln_testing::Executable;
 use tempfile::TempDir;
@@ -54,7 +54,11 @@ impl ImageRoot {
             progress: Some("quiet".to_owned()),
             ..BuildArgs::default()
         };
-        build::run(context, args).await.with_context(|| format!("failed to fetch {image}"))?;
+        build::run(context, args).await.map_err(|error| {
+            // The lines below the first show a file that the user has never seen.
+            let story = format!("{error:#}");
+            anyhow!("failed to fetch {image}: {}", story.lines().next().unwrap_or_default())
+        })?;
         let config =
             read_config(&place("image.tar")).context("failed to read the image's config")?;
         Ok(Self { directory, config })
