@@ -4,7 +4,7 @@
 //! or another weakness of a daemon, and watches what the frontend asks, solves and returns. It sees
 //! the frontend from outside, so it does not matter who wrote it, in which language, and whether it
 //! is linked in or a program of its own ([`crate::Executable`]). Nothing is built: the daemon is a
-//! [`stage::Stage`]. The checks are rows of [`checks::CHECKS`].
+//! stage that remembers everything (`stage.rs`). The checks are rows of one table (`checks.rs`).
 
 mod checks;
 mod conduct;

@@ -1,6 +1,7 @@
 //! Conversations that are recorded and repeated.
 
 #[path = "../examples/faulty/language.rs"]
+#[expect(dead_code, reason = "only two of its faults are needed here")]
 mod language;
 
 use std::path::Path;

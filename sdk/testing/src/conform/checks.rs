@@ -92,7 +92,7 @@ pub(crate) const CHECKS: &[Check] = checks![
         "kiln_llb::Constraints::on; option `platform`";
     "several-platforms": options::several_platforms,
         "several platforms give one result and one config each, and a list of them",
-        "kiln_frontend::PlatformResults; metadata `refs.platforms`";
+        "kiln_frontend::build_platforms; metadata `refs.platforms`";
     "build-args": options::build_args,
         "`--build-arg` reaches what is built",
         "kiln_frontend::Options::build_args";
@@ -119,7 +119,7 @@ pub(crate) const CHECKS: &[Check] = checks![
         "kiln_document::Limits";
     "missing-file": mistakes::missing_file,
         "a file that is not there is an error with the file's name",
-        "kiln_frontend::load_definition_file";
+        "kiln_frontend::Contexts::definition_file";
     "describe": requests::describe,
         "it tells which sub-requests it answers",
         "sub-request `frontend.subrequests.describe`";
@@ -140,7 +140,7 @@ pub(crate) const CHECKS: &[Check] = checks![
         "kiln_frontend::BuildInfo::local_session";
     "quick": conduct::quick,
         "it answers quickly",
-        "kiln_testing::conform::Terms::quick";
+        "kiln_testing::Terms::quick";
 ];
 
 /// A frontend, one sample, and the plain build of it that everything is compared with.
