@@ -5,6 +5,7 @@
 //! daemon refuses (`exec.meta.removemountstubs.recursive`, `file.copy.modestring`) are left out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 macro_rules! capabilities {
     ($($name:ident = $id:literal),* $(,)?) => {
@@ -93,9 +94,9 @@ capabilities! {
     PASSTHROUGH_OP = "passthroughop",
 }
 
-/// The features one daemon has.
+/// The features one daemon has. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CapSet(BTreeSet<String>);
+pub struct CapSet(Arc<BTreeSet<String>>);
 
 impl CapSet {
     /// Every feature this crate knows.
@@ -106,7 +107,7 @@ impl CapSet {
     /// The same set without one feature.
     #[must_use]
     pub fn without(mut self, id: &str) -> Self {
-        self.0.remove(id);
+        Arc::make_mut(&mut self.0).remove(id);
         self
     }
 
@@ -118,6 +119,6 @@ impl CapSet {
 
 impl<S: Into<String>> FromIterator<S> for CapSet {
     fn from_iter<I: IntoIterator<Item = S>>(ids: I) -> Self {
-        Self(ids.into_iter().map(Into::into).collect())
+        Self(Arc::new(ids.into_iter().map(Into::into).collect()))
     }
 }

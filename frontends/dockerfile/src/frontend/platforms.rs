@@ -17,7 +17,8 @@ struct Made {
     entry: PlatformEntry,
     reference: Option<Ref>,
     lowered: Lowered,
-    definition: Definition,
+    /// The graph, if it is needed once more.
+    definition: Option<Definition>,
 }
 
 #[derive(Serialize)]
@@ -45,13 +46,16 @@ pub(super) async fn build(
     let mut others: Vec<Linter> = (1..platforms.len()).map(|_| Linter::silent()).collect();
     let linters = std::iter::once(lint).chain(others.iter_mut());
     let builds = platforms.iter().zip(linters);
-    let builds = builds.map(|(platform, lint)| one(world, source, &file, platform.clone(), lint));
+    let scans = scanner.is_some();
+    let builds =
+        builds.map(|(platform, lint)| one(world, source, &file, platform.clone(), scans, lint));
     let made: Vec<Made> = join_all(builds).await.into_iter().collect::<Result<_, _>>()?;
     let mut result = assemble(&made, world.settings.multi_platform);
     if let Some(scanner) = scanner {
         for made in &made {
             let id = &made.entry.id;
-            let attestation = scanner.scan(world, id, &made.lowered, &made.definition).await?;
+            let built = made.definition.as_ref();
+            let attestation = scanner.scan(world, id, &made.lowered, built).await?;
             result.attestations.entry(id.clone()).or_default().push(attestation);
         }
     }
@@ -64,6 +68,7 @@ async fn one(
     source: &Source<'_>,
     file: &File,
     platform: Option<Platform>,
+    scans: bool,
     lint: &mut Linter,
 ) -> Result<Made, Failure> {
     let wanted = platform.clone().unwrap_or_else(Platform::host).normalized();
@@ -72,11 +77,12 @@ async fn one(
     let definition = lowered.state.marshal(&lowered.marshal(&world.caps)).map_err(|error| {
         Failure::new(error.to_string()).context("failed to marshal LLB definition")
     })?;
+    let kept = scans.then(|| definition.clone());
     let reference = if definition.is_empty() {
         None
     } else {
         let request = Solve {
-            definition: Some(definition.clone().into()),
+            definition: Some(definition.into()),
             cache_imports: world.settings.cache_imports.clone(),
             ..Solve::default()
         };
@@ -86,7 +92,7 @@ async fn one(
     };
     let id = wanted.format_all();
     let platform = extended(wanted, &lowered.image.platform());
-    Ok(Made { entry: PlatformEntry { id, platform }, reference, lowered, definition })
+    Ok(Made { entry: PlatformEntry { id, platform }, reference, lowered, definition: kept })
 }
 
 /// Windows images are for one version of the system, which only the base knows.

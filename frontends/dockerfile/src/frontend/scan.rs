@@ -92,14 +92,14 @@ impl Scanner {
         world: &World<'_>,
         id: &str,
         lowered: &Lowered,
-        built: &Definition,
+        built: Option<&Definition>,
     ) -> Result<Attestation<Ref>, Failure> {
         let state = self.state(id, lowered);
         let mut definition =
             state.marshal(&Marshal::default()).map_err(|error| Failure::new(error.to_string()))?;
         // Steps that are scanned say of themselves what they say in the graph of the build.
         for (step, said) in &mut definition.metadata {
-            if let Some(before) = built.metadata.get(step) {
+            if let Some(before) = built.and_then(|built| built.metadata.get(step)) {
                 said.caps.extend(before.caps.clone());
             }
         }

@@ -11,6 +11,10 @@ use crate::lint::Breach;
 use crate::quoting::quote;
 use crate::values::parse_int;
 
+/// How many ports a file may expose, each as often as it is written. A range is one word in the file
+/// but as many words in the config and in its history as it has ports.
+pub(super) const MOST_PORTS: usize = 1 << 20;
+
 impl Scope<'_> {
     pub(super) fn expose(&mut self, node: &mut Node, words: &[String]) -> Result<(), Failure> {
         let mut ports = Vec::new();
@@ -49,6 +53,11 @@ impl Scope<'_> {
                 )));
             }
         }
+        let count = usize::try_from(last - first).unwrap_or(usize::MAX).saturating_add(1);
+        *self.ports_left = self
+            .ports_left
+            .checked_sub(count)
+            .ok_or_else(|| Failure::new(format!("more than {MOST_PORTS} ports are exposed")))?;
         ports.extend((first..=last).map(|port| format!("{port}/{lower}")));
         Ok(())
     }

@@ -99,6 +99,8 @@ pub(crate) struct Lowering<'a> {
     target: NodeId,
     reachable: BTreeSet<NodeId>,
     context: BuildContext,
+    /// How many more ports may be exposed.
+    ports_left: usize,
 }
 
 impl<'a> Lowering<'a> {
@@ -138,6 +140,7 @@ impl<'a> Lowering<'a> {
             target: NodeId(0),
             reachable: BTreeSet::new(),
             context: BuildContext::default(),
+            ports_left: expose::MOST_PORTS,
             request,
         })
     }

@@ -30,6 +30,8 @@ pub(super) struct Scope<'s> {
     pub(super) build_args: &'s BTreeMap<String, String>,
     pub(super) globals: &'s super::variables::Variables,
     pub(super) proxy: Option<&'s kiln_sdk::llb::Proxy>,
+    /// How many more ports the file may expose.
+    pub(super) ports_left: &'s mut usize,
     pub(super) step: &'s Step,
     pub(super) id: NodeId,
 }
@@ -70,6 +72,7 @@ impl Lowering<'_> {
             build_args: &self.build_args,
             globals: &self.globals.variables,
             proxy: self.proxy.as_ref(),
+            ports_left: &mut self.ports_left,
             step,
             id,
         };
