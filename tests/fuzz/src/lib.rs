@@ -7,6 +7,7 @@
 mod definition;
 mod dockerfile;
 mod document;
+mod gateway;
 mod mockerfile;
 mod options;
 mod patterns;

@@ -1,6 +1,6 @@
 //! All targets, by name.
 
-use crate::{definition, dockerfile, document, mockerfile, options, patterns};
+use crate::{definition, dockerfile, document, gateway, mockerfile, options, patterns};
 
 /// One thing to feed with bytes.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "document", run: document::run },
     Target { name: "definition", run: definition::run },
     Target { name: "options", run: options::run },
+    Target { name: "gateway", run: gateway::run },
     Target { name: "patterns", run: patterns::run },
     Target { name: "mockerfile", run: mockerfile::run },
     Target { name: "dockerfile_lexer", run: dockerfile::lexer },
