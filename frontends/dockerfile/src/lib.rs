@@ -1,24 +1,41 @@
 //! Dockerfile syntax, lowered to the same LLB as BuildKit's reference frontend, digest by digest.
+//!
+//! The text goes through passes, each with a type of its own: lines become an [`ast::Ast`],
+//! instructions get their meaning in [`instruction`] and their place in [`stages`]; lowering asks
+//! what must be known (image configs, contexts, the time everything has) and then makes LLB of it.
+//! All of that is pure. [`Dockerfile`] is the part that waits: a frontend as any other, on the SDK
+//! alone. Absent here: files, environment, network, clocks.
+
+pub mod directives;
 
 pub mod ast;
-pub mod directives;
-pub mod flags;
-mod frontend;
+
 pub mod heredoc;
-pub mod ignored;
-pub mod instruction;
 pub mod keyword;
-pub mod lines;
-pub mod lint;
-mod lower;
-pub mod mistake;
-pub mod proofread;
-pub mod quoting;
-pub mod remote;
-mod requests;
+
+pub mod flags;
+pub mod instruction;
+
 pub mod stages;
+
+pub mod words;
+
+mod lower;
+
+pub mod ignored;
+pub mod remote;
+
+pub mod lint;
+pub mod proofread;
+
+mod requests;
+
+mod frontend;
+
+pub mod lines;
+pub mod mistake;
+pub mod quoting;
 pub mod suggest;
 pub mod values;
-pub mod words;
 
 pub use frontend::Dockerfile;
