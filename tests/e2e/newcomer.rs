@@ -43,6 +43,9 @@ impl Newcomer {
             .env("CARGO", env!("CARGO"))
             .env("CARGO_NET_OFFLINE", "true")
             .env("CARGO_TARGET_DIR", binaries().cache().join("newcomer"))
+            // Nobody debugs what is compiled here; it shall not fill the disk.
+            .env("CARGO_INCREMENTAL", "0")
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .env_remove("RUSTFLAGS");
         // Rust and its crates are the tester's, the state is not.
         for name in ["PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
