@@ -14,7 +14,7 @@ pub(super) fn run_config(config: &Value) -> BTreeMap<String, Value> {
     let known = ["Env", "Cmd", "Entrypoint", "WorkingDir", "User", "Labels", "ExposedPorts"];
     let all = config.as_object().expect("a config").iter();
     let told = all.filter(|(key, value)| {
-        known.contains(&key.as_str()) && !value.is_null() && **value != Value::from("")
+        known.contains(&key.as_str()) && !value.is_null() && value.as_str() != Some("")
     });
     told.map(|(key, value)| (key.clone(), value.clone())).collect()
 }

@@ -1,6 +1,6 @@
 //! Instructions with meaning: what each line of a Dockerfile asks for, before any variable is known.
 //!
-//! An [`ast::Node`](crate::ast::Node) comes in, a [`Statement`] goes out: flags are read, arguments
+//! An [`ast::Instruction`](crate::ast::Instruction) comes in, a [`Statement`] goes out: flags are read, arguments
 //! counted, heredocs attached, and every word that needs no variable is checked. Words stay as they
 //! were written; who lowers a stage expands them. Nothing here knows of images or stages.
 
