@@ -14,11 +14,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     print_bytes(text.as_bytes())
 }
 
-/// As [`print`], for what is not text.
+/// As [`print()`], for what is not text.
 ///
 /// # Errors
 ///
-/// As with [`print`].
+/// As with [`print()`].
 pub(crate) fn print_bytes(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
