@@ -142,6 +142,9 @@ pub enum Fault {
     /// Braces in braces in braces.
     #[error("more than {} substitutions are inside each other", scan::DEEPEST)]
     TooDeep,
+    /// Variables in variables that grow without end.
+    #[error("its variables stand for more than {} bytes", scan::LARGEST)]
+    TooLong,
 }
 
 impl Expander {
@@ -233,6 +236,17 @@ mod tests {
         assert_eq!(expander.word(&nested(scan::DEEPEST), &env()).unwrap().text, "x");
         let error = expander.word(&nested(100_000), &env()).unwrap_err();
         assert_eq!(error.fault, Fault::TooDeep);
+    }
+
+    #[test]
+    fn what_variables_stand_for_has_an_end() {
+        let env = BTreeMap::from([("A".to_owned(), "x".repeat(1000))]);
+        let expander = Expander::new('\\');
+        let fault = |word: &str| expander.word(word, &env).unwrap_err().fault;
+        assert_eq!(fault(&"$A".repeat(2000)), Fault::TooLong);
+        // Every level puts a thousand times as much into the next.
+        assert_eq!(fault("${A///${A///${A///${A//x/y}}}}"), Fault::TooLong);
+        assert_eq!(expander.word(&"$A".repeat(1000), &env).unwrap().text.len(), 1_000_000);
     }
 
     #[test]

@@ -11,6 +11,10 @@ use super::{Environment, Expanded, Expander, Fault};
 /// How many substitutions may be inside each other. The reference has no limit but its memory.
 pub(super) const DEEPEST: usize = 100;
 
+/// How many bytes variables may stand for in one text. No system takes a larger one in an environment;
+/// the reference has no limit but its memory.
+pub(super) const LARGEST: usize = 1 << 20;
+
 /// A fault ends the scan; it is boxed as every step returns a result.
 type Outcome<T> = Result<T, Box<Fault>>;
 
@@ -157,6 +161,8 @@ struct Scan<'word, 'env, E> {
     /// Escapes are kept: as set, and always inside patterns.
     raw_escapes: bool,
     depth: usize,
+    /// What variables stood for so far, in bytes.
+    made: usize,
     matched: Vec<&'word str>,
     unmatched: Vec<&'word str>,
 }
@@ -165,7 +171,7 @@ impl<'word, 'env, E: Environment> Scan<'word, 'env, E> {
     fn new(expander: &'env Expander, source: &'word str, env: &'env E) -> Self {
         let raw_escapes = expander.raw_escapes;
         let (matched, unmatched) = (Vec::new(), Vec::new());
-        Self { expander, source, at: 0, env, raw_escapes, depth: 0, matched, unmatched }
+        Self { expander, source, at: 0, env, raw_escapes, depth: 0, made: 0, matched, unmatched }
     }
 
     fn rest(&self) -> &'word str {
@@ -312,10 +318,20 @@ impl<'word, 'env, E: Environment> Scan<'word, 'env, E> {
             return Ok(());
         }
         match self.lookup(name) {
-            Some(value) => sink.plain(value),
+            Some(value) => self.make(value, sink)?,
             None if self.expander.skip_unset => sink.plain(&self.source[start..self.at]),
             None => {}
         }
+        Ok(())
+    }
+
+    /// Writes what a variable stands for.
+    fn make(&mut self, value: &str, sink: &mut impl Sink) -> Outcome<()> {
+        self.made = self.made.saturating_add(value.len());
+        if self.made > LARGEST {
+            return fault(Fault::TooLong);
+        }
+        sink.plain(value);
         Ok(())
     }
 
@@ -330,22 +346,22 @@ impl<'word, 'env, E: Environment> Scan<'word, 'env, E> {
         let modifier = self.next().unwrap_or(char::REPLACEMENT_CHARACTER);
         match modifier {
             '}' => match self.lookup(name) {
-                Some(value) => sink.plain(value),
+                Some(value) => self.make(value, sink)?,
                 None if self.expander.skip_unset => sink.plain(&format!("${{{name}}}")),
                 None => {}
             },
             '/' => {
                 let value = self.replacement(name, sink)?;
-                sink.plain(&value);
+                self.make(&value, sink)?;
             }
             ':' => {
                 let modifier = self.next().unwrap_or(char::REPLACEMENT_CHARACTER);
                 let value = self.modified(name, modifier, true, sink)?;
-                sink.plain(&value);
+                self.make(&value, sink)?;
             }
             '+' | '-' | '?' | '#' | '%' => {
                 let value = self.modified(name, modifier, false, sink)?;
-                sink.plain(&value);
+                self.make(&value, sink)?;
             }
             other => return fault(Fault::Modifier(other.to_string())),
         }
@@ -403,7 +419,10 @@ impl<'word, 'env, E: Environment> Scan<'word, 'env, E> {
         }
         let pattern = Pattern::parse(&pattern)?;
         let value = value.unwrap_or_default();
-        Ok(if all { pattern.replace_all(value, &text) } else { pattern.replace(value, &text) })
+        match all {
+            true => pattern.replace_all(value, &text, LARGEST).ok_or(Box::new(Fault::TooLong)),
+            false => Ok(pattern.replace(value, &text)),
+        }
     }
 
     /// The word in a substitution; `open` is what is wrong if the end of the text is met in it.
@@ -426,7 +445,7 @@ impl<'word, 'env, E: Environment> Scan<'word, 'env, E> {
         self.raw_escapes = outer;
         match scanned {
             Ok(()) => Ok(word),
-            Err(fault) if *fault == Fault::TooDeep => Err(fault),
+            Err(fault) if matches!(*fault, Fault::TooDeep | Fault::TooLong) => Err(fault),
             Err(_) if self.rest().is_empty() => fault(open),
             Err(fault) => Err(fault),
         }
