@@ -145,6 +145,32 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a count for who reads the test's output")]
+    fn paths_agree_with_the_recorded_table() {
+        let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/micro/paths.json");
+        let table = std::fs::read(table).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&table).unwrap();
+        for row in &rows {
+            let text = |key: &str| row[key].as_str().unwrap_or_default();
+            let (os, parent, path) = (text("os"), text("parent"), text("path"));
+            let made = match text("function") {
+                "is_abs" => Ok(is_absolute(path, os).to_string()),
+                "normalize_path" => normalize(parent, path, os, false),
+                "normalize_path_keep_slash" => normalize(parent, path, os, true),
+                "normalize_workdir" => workdir(parent, path, os),
+                "remove_drive" => without_drive(path, os, false).map_err(|error| error.to_string()),
+                other => panic!("no function is called {other}"),
+            };
+            let wanted = match row["error"].as_str() {
+                Some(error) => Err(error.to_owned()),
+                None => Ok(text("result").to_owned()),
+            };
+            assert_eq!(made, wanted, "{row}");
+        }
+        eprintln!("paths: {0} of {0}", rows.len());
+    }
+
+    #[test]
     fn windows_paths_lose_their_drive_and_backslashes() {
         let normal = |path: &str| normalize("\\app", path, "windows", true);
         assert_eq!(normal("C:\\a\\..\\b\\"), Ok("/b/".into()));
