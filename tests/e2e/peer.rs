@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use kiln_tests::{Dockerd, Kiln, archive};
+use kiln_tests::{Dockerd, Kiln, Project, archive};
 use serde_json::Value;
 
-use super::frontends::pack;
+use super::frontends::{pack, pack_program};
 use super::story::Story;
 
 /// What a config says of how the image is run, without what is empty.
@@ -19,30 +19,47 @@ pub(super) fn run_config(config: &Value) -> BTreeMap<String, Value> {
     told.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-#[test]
-fn a_mockerfile_becomes_the_same_on_dockers_buildkit() {
-    let Some(story) = Story::begin() else { return };
-    let Some(docker) = Dockerd::start() else { return };
-    let kiln = Kiln::new();
-    let image = pack(&kiln, &story.registry);
-    let text = std::fs::read_to_string(story.project.path().join("Mockerfile.yaml")).unwrap();
-    story.project.write("Mockerfile.yaml", format!("# syntax={image}\n{text}"));
+/// Builds a file of the project with a frontend's image on both, and holds the results against each
+/// other.
+fn same_on_both(kiln: &Kiln, docker: &Dockerd, project: &Project, name: &str, image: &str) {
+    let file = project.path().join(name).display().to_string();
+    let text = std::fs::read_to_string(&file).unwrap();
+    project.write(name, format!("# syntax={image}\n{text}"));
 
     let theirs = kiln.path("theirs.tar");
-    let file = story.project.path().join("Mockerfile.yaml").display().to_string();
     let output = format!("type=tar,dest={}", theirs.display());
-    docker.build(&["--file", &file, "--output", &output], story.project.path()).succeeds();
-    docker.build(&["--file", &file, "--tag", "story:1"], story.project.path()).succeeds();
-    let inspected = docker.docker(&["image", "inspect", "story:1"], b"").succeeds();
+    docker.build(&["--file", &file, "--output", &output], project.path()).succeeds();
+    docker.build(&["--file", &file, "--tag", "both:1"], project.path()).succeeds();
+    let inspected = docker.docker(&["image", "inspect", "both:1"], b"").succeeds();
     let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
 
     let build = || {
-        let build = kiln.build().of(&story.project).frontend("gateway.v0").opt("source", &image);
-        build.opt("filename", "Mockerfile.yaml").opt("force-network-mode", "none")
+        let build = kiln.build().of(project).frontend("gateway.v0").opt("source", image);
+        build.opt("filename", name).opt("force-network-mode", "none")
     };
     let ours = kiln.path("ours.tar");
     build().output("type=tar", &ours).run().succeeds();
     assert_eq!(archive::differences(&ours, &theirs), [""; 0]);
     let (built, _) = build().image();
     assert_eq!(run_config(built.run_config()), run_config(&inspected[0]["Config"]));
+}
+
+#[test]
+fn a_mockerfile_becomes_the_same_on_dockers_buildkit() {
+    let Some(story) = Story::begin() else { return };
+    let Some(docker) = Dockerd::start() else { return };
+    let kiln = Kiln::new();
+    let image = pack(&kiln, &story.registry);
+    same_on_both(&kiln, &docker, &story.project, "Mockerfile.yaml", &image);
+}
+
+#[test]
+fn a_file_of_the_example_language_becomes_the_same_on_dockers_buildkit() {
+    let Some(story) = Story::begin() else { return };
+    let Some(docker) = Dockerd::start() else { return };
+    let kiln = Kiln::new();
+    let image = pack_program(&kiln, &story.registry, "kiln-frontend-tiny");
+    let text = "copy: {/srv/notes: notes}\nrun:\n- cat notes/one > /tmp/one || true\n- id -u\nentrypoint: [/bin/sh]\n";
+    story.project.write("tiny.yaml", format!("from: {}\n{text}", story.base));
+    same_on_both(&kiln, &docker, &story.project, "tiny.yaml", &image);
 }
