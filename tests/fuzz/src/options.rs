@@ -1,6 +1,6 @@
 //! The options of a build: lines of `key=value`.
 
-use kiln_frontend::Options;
+use kiln_frontend::{BuildInfo, Options, Settings};
 
 pub(crate) fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -11,5 +11,10 @@ pub(crate) fn run(bytes: &[u8]) {
     options.resolve_mode().ok();
     options.source_date_epoch().ok();
     options.no_cache();
+    if let Ok(settings) =
+        Settings::read(&BuildInfo { options: options.clone(), ..BuildInfo::default() })
+    {
+        assert!(settings.targets().len() == settings.target_platforms.len().max(1));
+    }
     assert!(options.labels().count() + options.build_args().count() <= options.0.len());
 }
