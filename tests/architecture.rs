@@ -10,9 +10,9 @@ use std::process::Command;
 
 /// Bottom floor first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["oci", "wire", "executor"],
-    &["filesync"],
-    &["llb", "document", "progress", "graph", "cache", "store", "session", "registry"],
+    &["oci", "pb", "executor"],
+    &["wire", "filesync", "progress"],
+    &["llb", "document", "graph", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources"],
     &["client", "sdk", "testing", "engine", "exporters"],
     &["dockerfile", "mockerfile", "worker", "examples"],
@@ -23,21 +23,23 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Crates that compute and never wait.
-const PURE: &[&str] = &["oci", "llb", "document", "graph", "cache", "solver"];
+const PURE: &[&str] = &["oci", "pb", "llb", "document", "graph", "cache", "solver"];
 
-/// What crates that never wait do not import: runtimes, sockets, and the ways to both.
+/// What crates that never wait do not depend on, directly or through others: runtimes and sockets.
 const IMPURE_IMPORTS: &[&str] = &[
     "tokio",
-    "tokio-stream",
-    "tokio-util",
-    "async-trait",
+    "async-std",
+    "smol",
     "futures",
-    "hyper-util",
+    "futures-util",
+    "hyper",
+    "h2",
+    "mio",
     "reqwest",
-    "rustix",
-    "libc",
+    "socket2",
     "tonic",
     "tower",
+    "ureq",
 ];
 
 /// What crates that never wait do not mention either.
@@ -51,6 +53,12 @@ const IMPURE_WORDS: &[&str] = &[
     "std::process::Command",
     "std::thread::sleep",
 ];
+
+/// The platform whose dependencies are looked at: that of the tests.
+const PLATFORM: &str = match cfg!(target_arch = "aarch64") {
+    true => "aarch64-unknown-linux-gnu",
+    false => "x86_64-unknown-linux-gnu",
+};
 
 /// The rooms, and the crates that are rooms of their own.
 const ROOMS: &[&str] = &["sdk", "gateway", "frontends", "examples", "tests"];
@@ -205,18 +213,66 @@ fn only_the_daemon_names_a_frontend() {
     nobody(wrong.map(|(name, _)| format!("`{name}` imports a frontend")).collect());
 }
 
-#[test]
-fn pure_crates_have_no_runtime_clock_environment_or_socket() {
-    let workspace = workspace();
-    let mut wrong = Vec::new();
-    for name in PURE {
-        let package = &workspace[*name];
-        for import in &package.dependencies {
-            if IMPURE_IMPORTS.contains(&import.as_str()) {
-                wrong.push(format!("`{name}` depends on {import}"));
+/// Every package of the resolved graph with what it depends on when it is used, by name: what
+/// features and targets switch on, build scripts and tests left out.
+fn resolved() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        // What other platforms need has not been downloaded.
+        .args(["metadata", "--locked", "--format-version=1", "--filter-platform", PLATFORM])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let is_used = |dependency: &&serde_json::Value| {
+        let mut kinds = dependency["dep_kinds"].as_array().unwrap().iter();
+        kinds.any(|kind| kind["kind"].is_null())
+    };
+    // Several versions of a package count as one.
+    let mut graph = BTreeMap::<String, Vec<String>>::new();
+    for node in metadata["resolve"]["nodes"].as_array().unwrap() {
+        let used = node["deps"].as_array().unwrap().iter().filter(is_used);
+        let used = used.map(|dependency| package_name(&dependency["pkg"]));
+        graph.entry(package_name(&node["id"])).or_default().extend(used);
+    }
+    graph
+}
+
+/// The name in a package id, such as `registry+https://…#tokio@1.54.0` or `path+file:///…/oci#kiln-oci@0.1.0`.
+fn package_name(id: &serde_json::Value) -> String {
+    let id = id.as_str().unwrap();
+    let (source, fragment) = id.rsplit_once('#').unwrap();
+    match fragment.split_once('@') {
+        Some((name, _)) => name.to_owned(),
+        None => source.rsplit('/').next().unwrap().to_owned(),
+    }
+}
+
+/// How a crate comes to depend on what it must not: the chain of names, the culprit last.
+fn way_to_impurity(graph: &BTreeMap<String, Vec<String>>, from: &str) -> Option<String> {
+    let mut seen = std::collections::BTreeSet::from([from.to_owned()]);
+    let mut open = std::collections::VecDeque::from([vec![from.to_owned()]]);
+    while let Some(chain) = open.pop_front() {
+        for next in &graph[chain.last().unwrap()] {
+            let chain: Vec<_> = chain.iter().cloned().chain([next.clone()]).collect();
+            if IMPURE_IMPORTS.contains(&next.as_str()) {
+                return Some(chain.join(" -> "));
+            }
+            if seen.insert(next.clone()) {
+                open.push_back(chain);
             }
         }
-        for file in rust_files(&package.directory.join("src")) {
+    }
+    None
+}
+
+#[test]
+fn pure_crates_have_no_runtime_clock_environment_or_socket() {
+    let (workspace, graph) = (workspace(), resolved());
+    let mut wrong = Vec::new();
+    for name in PURE {
+        wrong.extend(way_to_impurity(&graph, &format!("kiln-{name}")));
+        for file in rust_files(&workspace[*name].directory.join("src")) {
             let text = std::fs::read_to_string(&file).unwrap();
             for word in IMPURE_WORDS.iter().filter(|word| text.contains(**word)) {
                 wrong.push(format!("{} mentions {word}", shown(&file)));
@@ -224,6 +280,14 @@ fn pure_crates_have_no_runtime_clock_environment_or_socket() {
         }
     }
     nobody(wrong);
+}
+
+#[test]
+fn the_way_to_an_impure_crate_is_named() {
+    let graph = resolved();
+    let way = way_to_impurity(&graph, "kiln-progress").unwrap();
+    assert_eq!(way, "kiln-progress -> tokio");
+    assert_eq!(way_to_impurity(&graph, "kiln-oci"), None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use kiln_oci::{Digest, Platform};
-use kiln_wire::pb;
+use kiln_pb::pb;
 use prost::Message;
 
 use crate::{
@@ -324,7 +324,7 @@ fn decode(digest: &Digest, bytes: &[u8]) -> Result<pb::Op, LoadError> {
 }
 
 fn check_caps(digest: &Digest, metadata: &pb::OpMetadata) -> Result<(), LoadError> {
-    let unknown = |name: &&String| !kiln_wire::caps::LLB.contains(&name.as_str());
+    let unknown = |name: &&String| !kiln_pb::caps::LLB.contains(&name.as_str());
     match metadata.caps.keys().find(unknown) {
         Some(name) => Err(LoadError::Capability { op: digest.clone(), capability: name.clone() }),
         None => Ok(()),

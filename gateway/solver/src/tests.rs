@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use kiln_cache::{CacheDep, CacheKey, CacheMap, CacheRecord, CacheStore, MemoryStore};
 use kiln_graph::{Edge, Entitlements, Graph, LoadContext};
 use kiln_oci::{Digest, Platform};
-use kiln_wire::pb;
+use kiln_pb::pb;
 use proptest::prelude::*;
 use prost::Message;
 

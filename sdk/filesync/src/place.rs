@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::vec::IntoIter;
 
-use kiln_wire::proto::filetree::Stat;
+use kiln_pb::filetree::Stat;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::path::{self, order};

@@ -9,8 +9,8 @@ use std::io;
 use std::path::PathBuf;
 
 use futures::{Stream, StreamExt};
-use kiln_wire::proto::filetree::Packet;
-use kiln_wire::proto::filetree::packet::PacketType;
+use kiln_pb::filetree::Packet;
+use kiln_pb::filetree::packet::PacketType;
 use tokio::sync::mpsc;
 
 use crate::path::PathError;

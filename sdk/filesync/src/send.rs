@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
-use kiln_wire::proto::filetree::packet::PacketType;
-use kiln_wire::proto::filetree::{Packet, Stat};
+use kiln_pb::filetree::packet::PacketType;
+use kiln_pb::filetree::{Packet, Stat};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_wire::proto::filetree::Stat;
+use kiln_pb::filetree::Stat;
 use rustix::fs::FileType;
 
 use crate::filter::{Above, Filter, Rules, Verdict};

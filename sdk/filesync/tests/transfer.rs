@@ -15,8 +15,8 @@ use kiln_filesync::{
     Diff, Filter, Limits, OnProgress, Owner, ReceiveError, ReceiveOptions, Root, SendError,
     SendOptions, mode, receive, send, walk,
 };
-use kiln_wire::proto::filetree::packet::PacketType;
-use kiln_wire::proto::filetree::{Packet, Stat};
+use kiln_pb::filetree::packet::PacketType;
+use kiln_pb::filetree::{Packet, Stat};
 use support::{stream, transfer};
 use tempfile::TempDir;
 use tokio::sync::mpsc;

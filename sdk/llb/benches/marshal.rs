@@ -7,7 +7,7 @@ use divan::{Bencher, black_box};
 use kiln_llb::encode::Canonical as _;
 use kiln_llb::{Action, Definition, Exec, Marshal, Mkfile, State, args};
 use kiln_oci::Platform;
-use kiln_wire::pb;
+use kiln_pb::pb;
 use prost::Message as _;
 
 const VERTICES: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_wire::pb;
+use kiln_pb::pb;
 
 use crate::marshal::{Lowered, MarshalError, Marshaller};
 use crate::vertex::{InputList, Kind, Port, Vertex};

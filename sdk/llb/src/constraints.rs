@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_oci::Platform;
-use kiln_wire::pb;
+use kiln_pb::pb;
 
 use crate::State;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_oci::Digest;
-use kiln_wire::pb;
+use kiln_pb::pb;
 use prost::Message as _;
 use prost::bytes::Bytes;
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use kiln_wire::pb;
-use kiln_wire::pb::file_action::Action;
-use kiln_wire::pb::op::Op as Kind;
+use kiln_pb::pb;
+use kiln_pb::pb::file_action::Action;
+use kiln_pb::pb::op::Op as Kind;
 
 use crate::{Definition, DefinitionError};
 

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use kiln_wire::pb;
+use kiln_pb::pb;
 
 use crate::marshal::{Lowered, MarshalError, Marshaller};
 use crate::mount::{ContentCache, Device, Mount, MountKind, Proxy, Secret, Sharing, Ssh};

@@ -3,9 +3,9 @@
 //! An op that the daemon does not know comes in, one that makes the same files goes out, or
 //! [`MarshalError::Incapable`]. What is lost is said at [`Marshal::fallback`](crate::Marshal).
 
-use kiln_wire::pb;
-use kiln_wire::pb::file_action::Action;
-use kiln_wire::pb::op::Op as Kind;
+use kiln_pb::pb;
+use kiln_pb::pb::file_action::Action;
+use kiln_pb::pb::op::Op as Kind;
 
 use crate::caps;
 use crate::exec::add_input;

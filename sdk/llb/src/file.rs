@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use kiln_wire::pb;
-use kiln_wire::pb::file_action::Action as Verb;
+use kiln_pb::pb;
+use kiln_pb::pb::file_action::Action as Verb;
 
 use crate::exec::add_input;
 use crate::marshal::{Lowered, MarshalError, Marshaller};

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use kiln_oci::Digest;
-use kiln_wire::pb;
-use kiln_wire::pb::file_action::Action;
-use kiln_wire::pb::op::Op as Kind;
-use kiln_wire::pb::user_opt::User;
+use kiln_pb::pb;
+use kiln_pb::pb::file_action::Action;
+use kiln_pb::pb::op::Op as Kind;
+use kiln_pb::pb::user_opt::User;
 
 use crate::gojson;
 use crate::{Definition, DefinitionError};

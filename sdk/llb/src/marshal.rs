@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln_oci::{Digest, Platform};
-use kiln_wire::pb;
+use kiln_pb::pb;
 use prost::bytes::Bytes;
 
 use crate::deferred::{BoxError, Deferral, Deferred, MetaResolver};

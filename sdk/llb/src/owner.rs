@@ -1,6 +1,6 @@
 //! Owners of files, by name or number.
 
-use kiln_wire::pb;
+use kiln_pb::pb;
 
 /// A user and a group. What is absent stays what it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

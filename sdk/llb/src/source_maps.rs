@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kiln_oci::Digest;
-use kiln_wire::pb;
+use kiln_pb::pb;
 
 use crate::constraints::{SourceFile, SourceLocation, SourceMap, SourcePosition, SourceRange};
 use crate::marshal::{MarshalError, Target};

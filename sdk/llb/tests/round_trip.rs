@@ -1,10 +1,10 @@
 //! Any op survives its canonical bytes.
 
 use kiln_llb::encode::Canonical as _;
-use kiln_wire::pb;
-use kiln_wire::pb::file_action::Action;
-use kiln_wire::pb::op::Op as Kind;
-use kiln_wire::pb::user_opt::User;
+use kiln_pb::pb;
+use kiln_pb::pb::file_action::Action;
+use kiln_pb::pb::op::Op as Kind;
+use kiln_pb::pb::user_opt::User;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

@@ -202,7 +202,7 @@ fn a_definition_whose_locations_name_no_file_is_refused() {
     let mut definition = marshal(&State::image("alpine"));
     let source = definition.source.as_mut().unwrap();
     for locations in source.locations.values_mut() {
-        locations.locations.push(kiln_wire::pb::Location { source_index: -1, ranges: vec![] });
+        locations.locations.push(kiln_pb::pb::Location { source_index: -1, ranges: vec![] });
     }
     let error = State::from_definition(&definition).unwrap_err();
     assert!(matches!(error, DefinitionError::MissingSource(-1)), "{error}");

@@ -74,7 +74,7 @@ fn compare_ops(case: &Value, definition: &Definition) -> Vec<String> {
     }
     for (n, (op, got)) in want.iter().zip(&definition.def).enumerate() {
         if Digest::sha256(got).to_string() != op["digest"] || *got != decode(&op["op_base64"]) {
-            let shown = kiln_wire::pb::Op::decode(got.clone()).unwrap();
+            let shown = kiln_pb::pb::Op::decode(got.clone()).unwrap();
             found.push(format!("op {n}: {shown:?}, want {}", op["op_json"]));
         }
     }
@@ -103,7 +103,7 @@ fn every_recorded_op_is_encoded_as_it_was_decoded() {
     for (name, case) in cases() {
         for op in case["ops"].as_array().unwrap_or(&Vec::new()) {
             let bytes = decode(&op["op_base64"]);
-            let decoded = kiln_wire::pb::Op::decode(&*bytes).unwrap();
+            let decoded = kiln_pb::pb::Op::decode(&*bytes).unwrap();
             assert_eq!(decoded.to_canonical(), bytes, "{name}");
         }
     }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use kiln_oci::Digest;
-use kiln_wire::pb;
+use kiln_pb::pb;
 
 /// One thing that happened to a build.
 #[derive(Clone, Debug, PartialEq)]

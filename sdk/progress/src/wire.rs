@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use kiln_oci::Digest;
-use kiln_wire::pb;
-use kiln_wire::proto::control;
+use kiln_pb::control;
+use kiln_pb::pb;
 use prost_types::Timestamp;
 
 use crate::{Log, Progress, Stream, Vertex, VertexStatus, Warning};

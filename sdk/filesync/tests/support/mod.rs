@@ -7,7 +7,7 @@ use futures::StreamExt;
 use kiln_filesync::{
     ReceiveError, ReceiveOptions, ReceiveSummary, Root, SendError, SendOptions, SendSummary,
 };
-use kiln_wire::proto::filetree::Packet;
+use kiln_pb::filetree::Packet;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 

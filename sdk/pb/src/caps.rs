@@ -3,7 +3,7 @@
 //! Two tables, one row per capability this daemon really has. The names are BuildKit's, its typing
 //! error in `soruce.http.uidgid` included, because that is what the far side looks for.
 
-use crate::proto::apicaps::ApiCap;
+use crate::apicaps::ApiCap;
 
 /// LLB features (`solver/pb/caps.go`).
 pub const LLB: &[&str] = &[

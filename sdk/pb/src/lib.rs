@@ -1,0 +1,24 @@
+//! The messages of BuildKit's protocols as prost types, and nothing that speaks.
+//!
+//! Generated from `schemas/buildkit/*.proto` when the crate is built; [`caps`] are the names of
+//! features that travel in them. There is no runtime and no socket here, nor in anything this crate
+//! depends on, so that what decides (graph, keys, solver) may read messages. `kiln-wire` adds the
+//! gRPC services.
+
+pub mod caps;
+pub mod messages;
+
+pub use messages::containerd::services::content::v1 as content;
+pub use messages::errdefs;
+pub use messages::fsutil::types as filetree;
+pub use messages::google::rpc;
+pub use messages::moby::buildkit::secrets::v1 as secrets;
+pub use messages::moby::buildkit::v1 as control;
+pub use messages::moby::buildkit::v1::apicaps;
+pub use messages::moby::buildkit::v1::frontend as gateway;
+pub use messages::moby::buildkit::v1::sourcepolicy;
+pub use messages::moby::buildkit::v1::types;
+pub use messages::moby::filesync::v1 as session_files;
+pub use messages::moby::sshforward::v1 as sshforward;
+pub use messages::moby::upload::v1 as upload;
+pub use messages::pb;
