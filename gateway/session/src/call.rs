@@ -1,11 +1,17 @@
 //! One call to a client: bounded in time, over when the session is, with errors that say which call.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use kiln_filesync::{ReceiveError, SendError};
 use tonic::{Code, Response, Status, Streaming};
+
+use crate::waiting;
+
+/// What a client is asked for, in words.
+type What = Cow<'static, str>;
 
 /// Why a session is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +28,7 @@ pub struct Ended {
 pub enum CallError {
     /// The client does not serve it.
     #[error("the client does not offer {0}")]
-    Unsupported(&'static str),
+    Unsupported(What),
     /// The session is over.
     #[error(transparent)]
     Ended(#[from] Ended),
@@ -30,7 +36,7 @@ pub enum CallError {
     #[error("the client did not answer {what} within {limit:?}")]
     TimedOut {
         /// The call.
-        what: &'static str,
+        what: What,
         /// The limit.
         limit: Duration,
     },
@@ -38,7 +44,7 @@ pub enum CallError {
     #[error("{what} failed at the client: {}", status.message())]
     Refused {
         /// The call.
-        what: &'static str,
+        what: What,
         /// What the client said.
         status: Box<Status>,
     },
@@ -92,23 +98,24 @@ impl CallError {
         }
     }
 
-    pub(crate) fn refused(what: &'static str) -> impl Fn(Status) -> Self {
+    pub(crate) fn refused(what: impl Into<What>) -> impl Fn(Status) -> Self {
+        let what = what.into();
         move |status| match status.code() {
-            Code::Unimplemented => Self::Unsupported(what),
-            _ => Self::Refused { what, status: Box::new(status) },
+            Code::Unimplemented => Self::Unsupported(what.clone()),
+            _ => Self::Refused { what: what.clone(), status: Box::new(status) },
         }
     }
 }
 
-/// Bounds a call in time.
+/// Bounds a call in time, as this process has it (see [`waiting`]).
 pub(crate) async fn within<T>(
     limit: Duration,
-    what: &'static str,
+    what: impl Into<What>,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, CallError> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(answer) => answer.map(Response::into_inner).map_err(CallError::refused(what)),
-        Err(_) => Err(CallError::TimedOut { what, limit }),
+    match waiting::at_most(limit, call).await {
+        Some(answer) => answer.map(Response::into_inner).map_err(CallError::refused(what)),
+        None => Err(CallError::TimedOut { what: what.into(), limit }),
     }
 }
 

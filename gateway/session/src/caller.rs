@@ -1,6 +1,7 @@
 //! One client, as the rest of the daemon uses it.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,23 @@ pub(crate) struct Session {
     channel: OnceLock<Channel>,
     cause: OnceLock<String>,
     over: CancellationToken,
+    pub(crate) traffic: Traffic,
+}
+
+/// Counts what comes from a client.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic(AtomicU64);
+
+impl Traffic {
+    /// A message has come.
+    pub(crate) fn hear(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many messages have come.
+    pub(crate) fn heard(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Session {
@@ -25,6 +43,7 @@ impl Session {
             channel: OnceLock::new(),
             cause: OnceLock::new(),
             over: CancellationToken::new(),
+            traffic: Traffic::default(),
         })
     }
 
@@ -113,7 +132,7 @@ impl Caller {
 
     /// Fails early if the client does not offer something.
     pub(crate) fn require(&self, method: &str, what: &'static str) -> Result<(), CallError> {
-        if self.supports(method) { Ok(()) } else { Err(CallError::Unsupported(what)) }
+        if self.supports(method) { Ok(()) } else { Err(CallError::Unsupported(what.into())) }
     }
 
     /// Runs a call until it is done or the session is over, whichever is first.

@@ -19,6 +19,7 @@ use tonic::{Code, Request, Status};
 use crate::call::{CallError, answers, within};
 use crate::caller::Caller;
 use crate::header;
+use crate::waiting::{self, SILENCE};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -82,7 +83,10 @@ impl ContentStore {
             self.request(ReadContentRequest { digest: digest.to_string(), offset, size: 0 })?;
         let data = answers(async move { client.read(call).await });
         let data = data.map_ok(|answer| answer.data).map_err(CallError::refused("a content store"));
-        Ok(until_ended(&self.caller, data.boxed()))
+        let what = format!("the content of {digest} in `{}`", self.id);
+        let late = || CallError::TimedOut { what: what.into(), limit: SILENCE };
+        let data = waiting::not_silent(data.boxed(), SILENCE, late);
+        Ok(until_ended(&self.caller, data))
     }
 
     /// Writes a blob, unless the store has it. The client verifies size and digest.

@@ -72,8 +72,13 @@ impl Caller {
     pub async fn credentials(&self, host: &str) -> Result<Credentials, CallError> {
         let mut client = AuthClient::new(self.channel()?);
         let request = CredentialsRequest { host: host.to_owned() };
-        let answer =
-            self.run(within(TIMEOUT, "registry credentials", client.credentials(request))).await?;
+        let answer = self
+            .run(within(
+                TIMEOUT,
+                format!("the credentials for {host}"),
+                client.credentials(request),
+            ))
+            .await?;
         Ok(Credentials { username: answer.username, secret: answer.secret })
     }
 
@@ -85,9 +90,9 @@ impl Caller {
     pub async fn fetch_token(&self, request: &TokenRequest) -> Result<Token, CallError> {
         let mut client = AuthClient::new(self.channel()?);
         let TokenRequest { client_id, host, realm, service, scopes } = request.clone();
+        let what = format!("a token for {host}");
         let request = FetchTokenRequest { client_id, host, realm, service, scopes };
-        let answer =
-            self.run(within(TIMEOUT, "registry tokens", client.fetch_token(request))).await?;
+        let answer = self.run(within(TIMEOUT, what, client.fetch_token(request))).await?;
         Ok(Token {
             token: answer.token,
             expires_in: answer.expires_in,

@@ -32,6 +32,7 @@ use tonic_prost::ProstCodec;
 use crate::call::{CallError, answers};
 use crate::caller::Caller;
 use crate::header;
+use crate::waiting::{self, SILENCE};
 
 const SYNC: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 const SEND: &str = "/moby.filesync.v1.FileSend/DiffCopy";
@@ -80,6 +81,11 @@ impl Caller {
         let mut client =
             FileSyncClient::new(self.channel()?).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let incoming = answers(async move { client.diff_copy(call).await });
+        let name = request.name.clone();
+        let incoming = waiting::not_silent(incoming, SILENCE, move || {
+            let silence = format!("nothing of `{name}` came for {SILENCE:?}");
+            Status::deadline_exceeded(silence)
+        });
         self.run(async {
             let received = kiln_filesync::receive(destination, options, incoming, packets).await;
             received.map_err(CallError::received)

@@ -18,6 +18,7 @@ mod header;
 mod secret;
 mod ssh;
 mod upload;
+mod waiting;
 
 pub use call::{CallError, Ended};
 pub use caller::Caller;

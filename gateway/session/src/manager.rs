@@ -9,11 +9,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use kiln_wire::proto::control::BytesMessage;
 use kiln_wire::{channel, tunnel};
 use tokio::sync::watch;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
@@ -21,6 +21,7 @@ use tonic::transport::Channel;
 use crate::caller::{Caller, Session};
 use crate::health::Health;
 use crate::hello::{Hello, HelloError};
+use crate::waiting;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,9 @@ impl SessionManager {
     }
 
     /// Opens a session from the two halves of a `Control.Session` call: its metadata and messages in,
-    /// the messages for the client out. The session lasts as long as both streams.
+    /// the messages for the client out. The session lasts as long as both streams: as soon as it is
+    /// over nothing more is sent, because BuildKit's client takes what comes after it hung up for
+    /// frames that make no sense, and says so to its user.
     ///
     /// # Errors
     ///
@@ -72,14 +75,14 @@ impl SessionManager {
         &self,
         metadata: &MetadataMap,
         incoming: S,
-    ) -> Result<ReceiverStream<BytesMessage>, HelloError>
+    ) -> Result<BoxStream<'static, BytesMessage>, HelloError>
     where
         S: Stream<Item = Result<BytesMessage, Status>> + Send + Unpin + 'static,
     {
         let hello = Hello::parse(metadata)?;
         let session = Session::new(hello);
         // When the session ends for whatever reason the tunnel must end too, and the other way round.
-        let ended = Arc::clone(&session);
+        let (ended, over) = (Arc::clone(&session), Arc::clone(&session));
         let incoming = WatchEnd { incoming, session: Arc::clone(&session) };
         let incoming = incoming.take_until(async move { ended.ended().await });
         let (io, outgoing) = tunnel::join::<BytesMessage, _>(Box::pin(incoming));
@@ -90,7 +93,7 @@ impl SessionManager {
                 Err(error) => session.end(&format!("the client speaks no gRPC in it: {error}")),
             }
         });
-        Ok(outgoing)
+        Ok(outgoing.take_until(async move { over.ended().await }).boxed())
     }
 
     async fn run(&self, session: Arc<Session>, channel: Channel) {
@@ -102,16 +105,9 @@ impl SessionManager {
             earlier.end("the client opened it again");
         }
         self.shared.opened.send_modify(|count| *count += 1);
-        let health = Health {
-            timeout: self
-                .shared
-                .health
-                .timeout
-                .max(session.hello.health_timeout.unwrap_or_default()),
-            ..self.shared.health
-        };
+        let health = self.shared.health.wanted(session.hello.health_timeout);
         tokio::select! {
-            cause = health.watch(channel) => session.end(&cause),
+            cause = health.watch(channel, &session.traffic) => session.end(&cause),
             () = session.ended() => {}
         }
         let mut sessions = self.sessions();
@@ -146,9 +142,8 @@ impl SessionManager {
                 opened.changed().await.ok();
             }
         };
-        tokio::time::timeout(timeout, wait)
-            .await
-            .map_err(|_| SessionError::NotFound { id: real_id(id).to_owned(), waited: timeout })
+        let late = || SessionError::NotFound { id: real_id(id).to_owned(), waited: timeout };
+        waiting::at_most(timeout, wait).await.ok_or_else(late)
     }
 
     /// Tries sessions one after the other, `each` for at most that long, until `use_it` accepts one.
@@ -215,7 +210,7 @@ impl<S: Stream<Item = Result<BytesMessage, Status>> + Unpin> Stream for WatchEnd
             Some(Err(status)) => {
                 self.session.end(&format!("the connection failed: {}", status.message()));
             }
-            Some(Ok(_)) => {}
+            Some(Ok(_)) => self.session.traffic.hear(),
         }
         std::task::Poll::Ready(next)
     }

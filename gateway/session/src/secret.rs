@@ -12,7 +12,8 @@ use crate::caller::Caller;
 /// The largest secret, in bytes.
 pub const MAX_SECRET_BYTES: usize = 500 << 10;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// A secret may have to be fetched from somewhere, by whoever has the right to.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Caller {
     /// A secret's value, or `None` if the client has none of this id.
@@ -23,7 +24,7 @@ impl Caller {
     pub async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, CallError> {
         let mut client = SecretsClient::new(self.channel()?);
         let request = GetSecretRequest { id: id.to_owned(), ..GetSecretRequest::default() };
-        let call = within(TIMEOUT, "secrets", client.get_secret(request));
+        let call = within(TIMEOUT, format!("secret `{id}`"), client.get_secret(request));
         let secret = match self.run(call).await {
             Ok(answer) => answer.data,
             Err(error) if error.code() == Some(Code::NotFound) => return Ok(None),

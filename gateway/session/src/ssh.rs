@@ -27,7 +27,8 @@ impl Caller {
     pub async fn ssh_check(&self, id: &str) -> Result<(), CallError> {
         let mut client = SshClient::new(self.channel()?);
         let request = CheckAgentRequest { id: named(id).to_owned() };
-        self.run(within(TIMEOUT, "SSH agents", client.check_agent(request))).await?;
+        let what = format!("SSH agent `{}`", named(id));
+        self.run(within(TIMEOUT, what, client.check_agent(request))).await?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::call::{CallError, answers};
 use crate::caller::Caller;
 use crate::content::until_ended;
 use crate::header;
+use crate::waiting::{self, SILENCE};
 
 impl Caller {
     /// Reads what a client uploads under an address such as `http://buildkit-session/<id>`, of which
@@ -31,6 +32,9 @@ impl Caller {
         header::append(call.metadata_mut(), "urlpath", &[path])?;
         let data = answers(async move { client.pull(call).await });
         let data = data.map_ok(|message| message.data).map_err(CallError::refused("uploads"));
-        Ok(until_ended(self, data.boxed()))
+        let what = format!("the upload http://{host}{path}");
+        let late = || CallError::TimedOut { what: what.into(), limit: SILENCE };
+        let data = waiting::not_silent(data.boxed(), SILENCE, late);
+        Ok(until_ended(self, data))
     }
 }

@@ -115,7 +115,7 @@ async fn secrets_are_there_or_not_or_too_large() {
     assert_eq!(caller.secret("other").await.unwrap(), None);
     assert!(matches!(caller.secret("large").await, Err(CallError::TooLarge { .. })));
     let error = caller.secret("broken").await.unwrap_err();
-    assert_eq!(error.to_string(), "secrets failed at the client: the drawer is stuck");
+    assert_eq!(error.to_string(), "secret `broken` failed at the client: the drawer is stuck");
     assert!(matches!(caller.ssh_check("").await, Err(CallError::Unsupported(_))));
 }
 
@@ -153,21 +153,63 @@ async fn the_last_session_of_an_id_wins() {
 
 #[tokio::test]
 async fn a_client_that_hangs_fails_its_health_check() {
-    let health = Health { interval: Duration::from_millis(20), timeout: Duration::from_millis(50) };
-    let manager = SessionManager::new(health);
+    let manager = SessionManager::new(short(Duration::from_millis(50)));
     // The connection stands, but nobody reads from it.
     let (to_daemon, at_daemon) = mpsc::channel::<Result<BytesMessage, Status>>(4);
     let outgoing = manager.handle(&metadata("hung", &[]), ReceiverStream::new(at_daemon)).unwrap();
     let caller = manager.get("hung", SOON).await.unwrap();
     let ended = tokio::time::timeout(SOON, caller.cancelled()).await.unwrap();
-    assert!(ended.cause.starts_with("health check failed twice: no answer within"), "{ended}");
+    assert!(ended.cause.starts_with("health check failed (2 in a row)"), "{ended}");
     drop((to_daemon, outgoing));
 }
 
 #[tokio::test]
+async fn a_client_that_only_sends_is_not_dead() {
+    let manager = SessionManager::new(short(Duration::from_secs(3600)));
+    let (to_daemon, at_daemon) = mpsc::channel::<Result<BytesMessage, Status>>(4);
+    let outgoing = manager.handle(&metadata("busy", &[]), ReceiverStream::new(at_daemon)).unwrap();
+    let caller = manager.get("busy", SOON).await.unwrap();
+    // Long enough for many checks, none of which is answered.
+    let long = tokio::time::timeout(Duration::from_millis(500), caller.cancelled());
+    assert!(long.await.is_err());
+    drop((to_daemon, outgoing));
+}
+
+#[tokio::test]
+async fn a_client_can_ask_to_be_given_up_sooner() {
+    let manager = SessionManager::default();
+    let (to_daemon, at_daemon) = mpsc::channel::<Result<BytesMessage, Status>>(4);
+    let mut metadata = metadata("short", &[]);
+    metadata.insert("x-buildkit-session-health-custom-timeout", "1000".parse().unwrap());
+    let outgoing = manager.handle(&metadata, ReceiverStream::new(at_daemon)).unwrap();
+    let caller = manager.get("short", SOON).await.unwrap();
+    let ended = tokio::time::timeout(SOON * 4, caller.cancelled()).await.unwrap();
+    assert!(ended.cause.starts_with("health check failed (1 in a row)"), "{ended}");
+    drop((to_daemon, outgoing));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_client_that_hung_up() {
+    let manager = SessionManager::default();
+    let (to_daemon, at_daemon) = mpsc::channel::<Result<BytesMessage, Status>>(4);
+    let outgoing = manager.handle(&metadata("brief", &[]), ReceiverStream::new(at_daemon)).unwrap();
+    let caller = manager.get("brief", SOON).await.unwrap();
+    drop(to_daemon);
+    caller.cancelled().await;
+    // What was to be sent before is not read any more, and no goodbye follows.
+    assert_eq!(outgoing.collect::<Vec<_>>().await, []);
+}
+
+/// Health checks that follow each other quickly.
+fn short(silence: Duration) -> Health {
+    let (interval, timeout) = (Duration::from_millis(20), Duration::from_millis(50));
+    Health { interval, timeout, silence, ..Health::default() }
+}
+
+#[tokio::test]
 async fn health_is_asked_again_and_again_and_its_absence_forgiven() {
-    let health = Health { interval: Duration::from_millis(5), timeout: Duration::from_secs(5) };
-    let manager = SessionManager::new(health);
+    let (interval, timeout) = (Duration::from_millis(5), Duration::from_secs(5));
+    let manager = SessionManager::new(Health { interval, timeout, ..Health::default() });
     let _well = open(&manager, "well", true).await;
     let _without = open(&manager, "without", false).await;
     for id in ["well", "without"] {
