@@ -15,7 +15,7 @@ use kiln_frontend::{
 use kiln_graph::{Edge, Graph, Identifier, ImageSource, LoadContext, ResolveMode};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
-use kiln_sources::{Clients, Context, Metadata, Pin};
+use kiln_sources::{Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::status::RichStatus;
@@ -64,6 +64,8 @@ struct Shared {
     progress: Sender,
     refs: Mutex<BTreeMap<String, Lazy>>,
     next: AtomicU64,
+    /// What the build's sources were resolved to stays the same while it runs.
+    _resolved: ResolvedSources,
 }
 
 /// A result that runs when somebody looks inside.
@@ -77,7 +79,9 @@ struct Lazy {
 impl BuildBridge {
     /// The bridge of a build.
     pub fn new(parts: BuildParts) -> Self {
+        let resolved = parts.worker.sources().begin_build(&parts.info.session_id);
         let shared = Shared {
+            _resolved: resolved,
             worker: parts.worker,
             job: parts.job,
             load: parts.load,
@@ -176,12 +180,7 @@ impl BuildBridge {
             if shown.is_empty() { Sender::default() } else { self.shared.progress.clone() };
         let started = Some(SystemTime::now());
         progress.vertex(Vertex { started, ..Vertex::new(vertex.clone(), shown) });
-        let session = Clients::new(self.shared.worker.sessions(), [self.info.session_id.clone()]);
-        let context = Context {
-            session: Arc::new(session),
-            progress: progress.clone(),
-            vertex: vertex.clone(),
-        };
+        let context = self.context(progress.clone(), vertex.clone());
         let pinned = self.shared.worker.sources().pin(identifier, platform, &context).await;
         let pinned = pinned.map_err(|error| {
             op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
@@ -190,6 +189,23 @@ impl BuildBridge {
         let completed = Some(SystemTime::now());
         progress.vertex(Vertex { started, completed, error, ..Vertex::new(vertex, shown) });
         pinned
+    }
+
+    /// What sources may use on behalf of this build.
+    fn context(&self, progress: Sender, vertex: Digest) -> Context {
+        let session = Clients::new(self.shared.worker.sessions(), [self.info.session_id.clone()]);
+        Context { session: Arc::new(session), progress, vertex }
+    }
+
+    /// The objects of a git source, as git stores them.
+    async fn git_objects(&self, of: &Identifier, pin: &Pin) -> Result<GitObjects, RichStatus> {
+        let vertex = Digest::sha256("git objects");
+        let context = self.context(Sender::default(), vertex);
+        let objects = self.shared.worker.sources().git_objects(of, pin, &context).await;
+        let objects = objects.map_err(|error| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+        })?;
+        Ok(objects.unwrap_or_default())
     }
 
     async fn looked_into(&self, of: &Ref, path: &str) -> Result<kiln_worker::Ref, RichStatus> {
@@ -280,6 +296,10 @@ impl Bridge for BuildBridge {
         let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
         let pin = self.pin(&identifier, &platform, &request.log_name).await?;
         let mut meta = SourceMeta { source, ..SourceMeta::default() };
+        let objects = match (&pin.metadata, request.git_object) {
+            (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
+            _ => None,
+        };
         match pin.metadata {
             Metadata::Image { reference, manifest, config } => {
                 let digest = reference.digest().unwrap_or(&manifest).to_string();
@@ -290,9 +310,16 @@ impl Bridge for BuildBridge {
                 meta.http = Some(HttpFacts { checksum, filename, last_modified });
             }
             Metadata::Git { reference, checksum, commit_checksum } => {
-                let commit_checksum = commit_checksum.unwrap_or_default();
-                let facts = GitFacts { checksum, reference, commit_checksum, ..Default::default() };
-                meta.git = Some(facts);
+                let objects = objects.unwrap_or_default();
+                // A commit that was asked for by its id may turn out to be a tag.
+                let commit_checksum = commit_checksum.or(objects.commit_checksum);
+                meta.git = Some(GitFacts {
+                    checksum,
+                    reference,
+                    commit_checksum: commit_checksum.unwrap_or_default(),
+                    commit_object: objects.commit,
+                    tag_object: objects.tag.unwrap_or_default(),
+                });
             }
             Metadata::Local => {}
         }

@@ -154,6 +154,16 @@ pub enum IdentifierError {
         /// What is wrong.
         reason: String,
     },
+    /// A checksum of a commit that is none.
+    #[error(
+        "source `{identifier}`: invalid checksum {value} for Git URL, expected hex commit hash"
+    )]
+    Commit {
+        /// The source.
+        identifier: String,
+        /// The checksum.
+        value: String,
+    },
     /// An attribute whose value makes no sense.
     #[error("source `{identifier}`: invalid {key} `{value}`")]
     Attribute {
@@ -290,13 +300,17 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
     let remote = if full.is_empty() { format!("https://{address}") } else { full };
     // The full URL carries its own fragment in some clients; what it points at is in the identifier.
     let remote = remote.split('#').next().unwrap_or_default().to_owned();
-    let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit()).then(|| text.to_lowercase());
+    let checksum = from.text("git.checksum");
+    if !checksum.chars().all(|c| c.is_ascii_hexdigit()) {
+        let (identifier, value) = (from.identifier.into(), checksum.chars().take(100).collect());
+        return Err(IdentifierError::Commit { identifier, value });
+    }
     Ok(GitSource {
         remote,
         reference: reference.to_owned(),
         subdir: subdir.trim_matches('/').to_owned(),
         keep_git_dir: from.flag("git.keepgitdir"),
-        checksum: from.parse("git.checksum", hex)?.unwrap_or_default(),
+        checksum: checksum.to_lowercase(),
         skip_submodules: from.flag("git.skipsubmodules"),
         auth_header_secret: from.text("git.authheadersecret"),
         auth_token_secret: from.text("git.authtokensecret"),

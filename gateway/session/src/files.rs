@@ -35,6 +35,8 @@ use crate::header;
 use crate::waiting::{self, SILENCE};
 
 const SYNC: &str = "/moby.filesync.v1.FileSync/DiffCopy";
+/// In the answer of a client: which directory of which machine is sent.
+const DIRECTORY_ID: &str = "kiln-directory-id";
 const SEND: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 
 /// The most bytes in one message of an export.
@@ -65,6 +67,9 @@ pub struct SendTarget {
 impl Caller {
     /// Receives a client's local directory into `destination`; only what changed crosses.
     ///
+    /// `options` is asked how to receive once it is known which directory of which machine it is.
+    /// That is an id of the client's making, which BuildKit's clients do not give: then it is empty.
+    ///
     /// # Errors
     ///
     /// See [`CallError`]; the destination may be half way, and the next call completes it.
@@ -72,7 +77,7 @@ impl Caller {
         &self,
         request: &DirRequest,
         destination: PathBuf,
-        options: ReceiveOptions,
+        options: impl FnOnce(&str) -> ReceiveOptions,
     ) -> Result<ReceiveSummary, CallError> {
         self.require(SYNC, "local directories")?;
         let (packets, outgoing) = mpsc::channel(QUEUE);
@@ -80,13 +85,18 @@ impl Caller {
         request.describe(call.metadata_mut())?;
         let mut client =
             FileSyncClient::new(self.channel()?).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let incoming = answers(async move { client.diff_copy(call).await });
         let name = request.name.clone();
-        let incoming = waiting::not_silent(incoming, SILENCE, move || {
-            let silence = format!("nothing of `{name}` came for {SILENCE:?}");
-            Status::deadline_exceeded(silence)
-        });
         self.run(async {
+            let what = format!("the local directory `{name}`");
+            let answer = waiting::at_most(SILENCE, client.diff_copy(call)).await;
+            let late = || CallError::TimedOut { what: what.clone().into(), limit: SILENCE };
+            let answer =
+                answer.ok_or_else(late)?.map_err(CallError::refused("local directories"))?;
+            let directory = answer.metadata().get(DIRECTORY_ID);
+            let options = options(directory.and_then(|id| id.to_str().ok()).unwrap_or_default());
+            let silence = format!("nothing of {what} came for {SILENCE:?}");
+            let silence = move || Status::deadline_exceeded(silence);
+            let incoming = waiting::not_silent(answer.into_inner(), SILENCE, silence);
             let received = kiln_filesync::receive(destination, options, incoming, packets).await;
             received.map_err(CallError::received)
         })

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -18,11 +18,16 @@ use kiln_session::{CallError, Caller, DirRequest, SessionError, SessionManager};
 use tokio::net::UnixListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::session::{AgentSocket, ByteStream, Session};
+use crate::session::{AgentSocket, ByteStream, Origin, Session};
 use crate::source::Cause;
 
-/// How long a session may take to appear.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a session may take to appear, if there is another to ask.
+const APPEARS: Duration = Duration::from_secs(5);
+/// The same for the last one.
+const LAST_APPEARS: Duration = Duration::from_secs(15);
+/// A file that was this much older than the last transfer, in nanoseconds, is not written to again
+/// within the same tick of a clock.
+const SETTLED: i64 = 120 * 1_000_000_000;
 
 /// Why no client answered.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +53,13 @@ impl ClientsError {
 pub struct Clients {
     manager: SessionManager,
     ids: Arc<[String]>,
-    shared_key: Arc<str>,
 }
 
 impl Clients {
     /// The sessions with these ids, the one to be asked first at the front. They need not be open
     /// yet.
     pub fn new(manager: &SessionManager, ids: impl IntoIterator<Item = String>) -> Self {
-        let ids: Arc<[String]> = ids.into_iter().collect();
-        let first = ids.iter().find_map(|id| manager.find(id));
-        let shared_key = first.as_ref().map_or("", Caller::shared_key).into();
-        Self { manager: manager.clone(), ids, shared_key }
+        Self { manager: manager.clone(), ids: ids.into_iter().collect() }
     }
 
     /// Logins of these clients, for registries.
@@ -76,8 +77,10 @@ impl Clients {
         F: Future<Output = Result<T, CallError>>,
     {
         let mut failed: Option<ClientsError> = None;
-        for id in self.order(preferred) {
-            let answer = match self.manager.get(id, PATIENCE).await {
+        let mut order = self.order(preferred).peekable();
+        while let Some(id) = order.next() {
+            let patience = if order.peek().is_some() { APPEARS } else { LAST_APPEARS };
+            let answer = match self.manager.get(id, patience).await {
                 Ok(caller) => question(caller).await.map_err(ClientsError::from),
                 Err(error) => Err(error.into()),
             };
@@ -108,14 +111,20 @@ impl Session for Clients {
         self.ids.first().map_or("", String::as_str)
     }
 
-    fn shared_key(&self) -> &str {
-        &self.shared_key
+    fn ids(&self) -> Vec<String> {
+        self.ids.to_vec()
+    }
+
+    async fn shared_key(&self, preferred: &str) -> String {
+        let question = |caller: Caller| async move { Ok(caller.shared_key().to_owned()) };
+        // Without a client there is nothing to receive, which is said then.
+        self.ask(preferred, question).await.unwrap_or_default()
     }
 
     async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Cause> {
         for session in self.order("") {
-            // Waiting is for what a build cannot do without; most secrets are optional.
-            let Some(caller) = self.manager.find(session) else { continue };
+            // A build may come before its session.
+            let Ok(caller) = self.manager.get(session, APPEARS).await else { continue };
             match caller.secret(id).await {
                 Ok(None) | Err(CallError::Ended(_)) => {}
                 answer => return Ok(answer?),
@@ -169,12 +178,26 @@ impl Session for Clients {
         stream::once(opened).try_flatten().boxed()
     }
 
+    fn upload(&self, host: &str, path: &str) -> ByteStream {
+        let (this, host, path) = (self.clone(), host.to_owned(), path.to_owned());
+        let opened = async move {
+            let open = |caller: Caller| {
+                let opened = caller.upload(&host, &path);
+                async move { opened }
+            };
+            let opened = this.ask("", open).await.map_err(Cause::from)?;
+            Ok::<_, Cause>(opened.map_err(Cause::from))
+        };
+        stream::once(opened).try_flatten().boxed()
+    }
+
     async fn receive(
         &self,
         source: &LocalSource,
         destination: &Path,
+        before: &Origin,
         received: Arc<dyn Fn(u64) + Send + Sync>,
-    ) -> Result<(), Cause> {
+    ) -> Result<Origin, Cause> {
         let request = DirRequest {
             name: source.name.clone(),
             filter: Filter {
@@ -184,18 +207,48 @@ impl Session for Clients {
             },
         };
         let options = ReceiveOptions {
-            diff: if source.differ_none { Diff::None } else { Diff::Metadata },
             owner: if kiln_store::owner::single_id() { Owner::Ours } else { Owner::AsSent },
             progress: OnProgress::new(move |progress| received(progress.bytes)),
             ..ReceiveOptions::default()
         };
         let receive = |caller: Caller| {
             let (request, options) = (request.clone(), options.clone());
-            async move { caller.receive_dir(&request, destination.to_owned(), options).await }
+            let session = caller.id().to_owned();
+            let mut origin = Origin { session, directory: String::new(), at: now() };
+            async move {
+                let options = |directory: &str| {
+                    origin.directory = directory.to_owned();
+                    let diff = if source.differ_none { Diff::None } else { diff(before, &origin) };
+                    ReceiveOptions { diff, ..options }
+                };
+                caller.receive_dir(&request, destination.to_owned(), options).await?;
+                Ok(origin)
+            }
         };
-        self.ask(&source.session, receive).await?;
-        Ok(())
+        Ok(self.ask(&source.session, receive).await?)
     }
+}
+
+/// What of a working copy is known to be as it was, if it was filled from `before` and is now filled
+/// from `now`.
+///
+/// Files of one directory change their size or their time when they change. Those of two directories
+/// may be alike in both, and whether it is the same directory is known only if the session is the
+/// same or the client says so.
+fn diff(before: &Origin, now: &Origin) -> Diff {
+    let known = !before.session.is_empty();
+    match (before.directory.as_str(), now.directory.as_str()) {
+        _ if known && before.session == now.session => Diff::Metadata,
+        ("", _) | (_, "") if known => Diff::Doubt { since: before.at.saturating_sub(SETTLED) },
+        (before, now) if known && before == now => Diff::Metadata,
+        _ => Diff::None,
+    }
+}
+
+/// Nanoseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Logins of the clients of a build. Tokens are shared within the build only.

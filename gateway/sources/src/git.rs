@@ -6,29 +6,39 @@
 
 mod auth;
 mod checkout;
+mod hint;
 mod program;
 mod remote;
 mod resolve;
+mod submodules;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kiln_graph::GitSource;
 use kiln_oci::Digest;
 use kiln_store::{Directory, Kind, RecordInfo, Ref, Sharing, Store};
 
+use crate::builds::Builds;
 use crate::command::HostCommand;
 use crate::git::auth::Auth;
 use crate::git::program::Git as Program;
-use crate::git::resolve::Resolved;
 use crate::progress::Part;
-use crate::source::{Cause, Content, Context, Metadata, Pin};
+use crate::session::Session;
+use crate::source::{Cause, Content, Context, GitObjects, Metadata, Pin};
 use crate::state::{REFS, StateFile};
+use crate::turns::Turns;
+
+pub(crate) use crate::git::resolve::Resolved;
 
 /// The source of git repositories.
 pub(crate) struct Git {
     store: Store,
     state: StateFile,
+    builds: Builds,
     commands: Arc<dyn HostCommand>,
+    /// One question about the same reference at a time.
+    turns: Turns,
 }
 
 /// What fetching needs to know from pinning.
@@ -50,10 +60,18 @@ pub enum GitError {
         reason: String,
     },
     /// Git is not installed, or cannot be started.
-    #[error("cannot run git (is it installed?)")]
-    Start(#[source] std::io::Error),
+    #[error(
+        "cannot run git for {remote}; if it is not installed on the machine of the build daemon, \
+         install it there, or name an archive by its URL instead"
+    )]
+    Start {
+        /// The remote, without login.
+        remote: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Git failed.
-    #[error("git {verb} failed for {remote} ({status}): {said}")]
+    #[error("git {verb} failed for {remote} ({status}): {said}{hint}")]
     Failed {
         /// What was to be done, such as `fetch`.
         verb: String,
@@ -63,6 +81,8 @@ pub enum GitError {
         status: String,
         /// The end of what it wrote, without secrets.
         said: String,
+        /// What to do about it, ready to stand behind the message.
+        hint: String,
     },
     /// There is no such branch, tag or commit.
     #[error("repository {remote} does not contain ref {reference}")]
@@ -140,24 +160,28 @@ pub(crate) struct Wanted<'a> {
     /// The remote without login, for messages.
     pub(crate) shown: String,
     pub(crate) git: Program,
+    /// Who has the secrets of other hosts.
+    pub(crate) session: Arc<dyn Session>,
     /// Files and sockets that git reads while it runs.
     _auth: Auth,
 }
 
 impl Git {
-    pub(crate) fn new(store: &Store, state: &StateFile, commands: Arc<dyn HostCommand>) -> Self {
-        Self { store: store.clone(), state: state.clone(), commands }
+    pub(crate) fn new(
+        store: &Store,
+        state: &StateFile,
+        builds: &Builds,
+        commands: Arc<dyn HostCommand>,
+    ) -> Self {
+        let (store, state, builds) = (store.clone(), state.clone(), builds.clone());
+        Self { store, state, builds, commands, turns: Turns::default() }
     }
 
     pub(crate) async fn pin(&self, source: &GitSource, context: &Context) -> Result<Pin, GitError> {
         let shown = remote::check(source)?;
         let resolved = match resolve::without_asking(source) {
             Some(resolved) => resolved,
-            None => {
-                let wanted = self.wanted(source, shown.clone(), context).await?;
-                let _part = Part::begin(context, format!("resolve {shown}"), 0);
-                resolve::ask(&wanted, self.store.root()).await?
-            }
+            None => self.ask(source, &shown, context).await?,
         };
         resolve::check(source, &shown, &resolved)?;
         let key = key(source, &resolved);
@@ -190,6 +214,53 @@ impl Git {
         let result = self.fetch_into(&wanted, &mirror, &pin.resolved, context).await?;
         self.state.put(&REFS, &memory_key, &result.id()).await;
         Ok(result)
+    }
+
+    /// Asks what a reference is now, unless this build has been told before.
+    async fn ask(
+        &self,
+        source: &GitSource,
+        shown: &str,
+        context: &Context,
+    ) -> Result<Resolved, GitError> {
+        let key = format!("{}#{}", source.remote, source.reference);
+        let sessions = context.session.ids();
+        let _turn = self.turns.take(&key).await;
+        if let Some(resolved) = self.builds.reference(&sessions, &key)
+            && resolve::check(source, shown, &resolved).is_ok()
+        {
+            return Ok(resolved);
+        }
+        let wanted = self.wanted(source, shown.to_owned(), context).await?;
+        let _part = Part::begin(context, format!("resolve {shown}"), 0);
+        let resolved = resolve::ask(&wanted, self.store.root()).await?;
+        self.builds.put_reference(&sessions, &key, &resolved);
+        Ok(resolved)
+    }
+
+    /// The objects that a pin names, as git stores them.
+    pub(crate) async fn objects(
+        &self,
+        source: &GitSource,
+        pin: &GitPin,
+        context: &Context,
+    ) -> Result<GitObjects, GitError> {
+        let shown = remote::check(source)?;
+        let mirror = self.mirror(source, &shown).await?;
+        let wanted = self.wanted(source, shown, context).await?;
+        let (path, resolved) = (mirror.path(), &pin.resolved);
+        let commit = {
+            let _part = Part::begin(context, format!("fetch {}", wanted.shown), 0);
+            remote::fetch(&wanted, &path, resolved).await?
+        };
+        let object = async |kind: &str, id: &str| {
+            let bytes = wanted.git.run_bytes(&path, &["cat-file", kind, id]).await?;
+            Ok::<_, GitError>(Bytes::from(bytes))
+        };
+        let is_tag = commit != resolved.object;
+        let tag = if is_tag { Some(object("tag", &resolved.object).await?) } else { None };
+        let bytes = object("commit", &commit).await?;
+        Ok(GitObjects { commit_checksum: is_tag.then_some(commit), commit: bytes, tag })
     }
 
     async fn known(&self, memory_key: &str) -> Option<Ref> {
@@ -239,8 +310,9 @@ impl Git {
         context: &Context,
     ) -> Result<Wanted<'a>, GitError> {
         let auth = auth::gather(source, &shown, context).await?;
-        let git = Program::new(self.commands.clone(), shown.clone(), &auth);
-        Ok(Wanted { source, shown, git, _auth: auth })
+        let session = context.session.clone();
+        let git = Program::new(self.commands.clone(), source, shown.clone(), &auth);
+        Ok(Wanted { source, shown, git, session, _auth: auth })
     }
 }
 

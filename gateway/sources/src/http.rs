@@ -1,35 +1,43 @@
 //! Files by URL.
 //!
 //! A URL comes in, a directory with one file goes out. What a URL answered last is remembered, so
-//! that an unchanged file costs one request without a body. Nothing of an answer that is not
-//! verified by a checksum of the user is trusted beyond its bytes.
+//! that an unchanged file costs one request without a body; what it answered in a build stays what it
+//! is for that build. Nothing of an answer that is not verified by a checksum of the user is trusted
+//! beyond its bytes.
 
+mod body;
+mod date;
+mod error;
 mod key;
+mod request;
+mod save;
 mod sums;
 
-use std::fs::{File, FileTimes, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use futures::{StreamExt as _, TryStreamExt as _};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName, IF_NONE_MATCH, LAST_MODIFIED,
+};
+use http::{HeaderValue, Method, StatusCode};
 use kiln_graph::HttpSource;
 use kiln_oci::Digest;
-use kiln_store::{Kind, RecordInfo, Ref, Store};
+use kiln_store::{Ref, Store};
 use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt as _;
-use url::Url;
 
+use crate::builds::Builds;
 use crate::filename::filename;
 use crate::http::key::{key_digest, memory_key};
-use crate::http::sums::Sums;
-use crate::progress::Part;
-use crate::source::{Cause, Content, Context, Metadata, Pin};
+use crate::http::request::Wanted;
+use crate::http::save::{Answer, Saving};
+use crate::source::{Content, Context, Metadata, Pin};
 use crate::state::{HTTP, StateFile};
 use crate::turns::Turns;
+
+pub use error::HttpError;
+pub(crate) use request::redact;
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -41,6 +49,7 @@ pub(crate) struct Http {
     client: OnceLock<Client>,
     store: Store,
     state: StateFile,
+    builds: Builds,
     /// One download of the same file at a time.
     turns: Turns,
 }
@@ -50,82 +59,6 @@ pub(crate) struct Http {
 pub(crate) struct HttpPin {
     digest: Digest,
     ready: Option<Ref>,
-}
-
-/// Why a file could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// The URL is none.
-    #[error("`{url}` is not a URL: {reason}")]
-    Url {
-        /// What was asked for.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The server answered something else than the file.
-    #[error("failed to fetch {url}: invalid response status {status}")]
-    Status {
-        /// What was asked for.
-        url: String,
-        /// What was answered.
-        status: u16,
-    },
-    /// There was no answer, or it broke off.
-    #[error("failed to fetch {url}: {reason}")]
-    Network {
-        /// What was asked for.
-        url: String,
-        /// What happened.
-        reason: String,
-    },
-    /// The file is another one than the user wants.
-    #[error("digest mismatch for {url}: {got} (expected: {wanted})")]
-    Checksum {
-        /// What was asked for.
-        url: String,
-        /// What the user wants.
-        wanted: Digest,
-        /// What came.
-        got: Digest,
-    },
-    /// The secret that the user named is not there.
-    #[error("failed to retrieve HTTP auth secret {id} for {url}: {reason}")]
-    Secret {
-        /// What was asked for.
-        url: String,
-        /// The secret.
-        id: String,
-        /// Why it is not there.
-        reason: String,
-    },
-    /// A header has characters that no header can carry.
-    #[error("header {name} for {url} has characters that no header can carry")]
-    Header {
-        /// What was asked for.
-        url: String,
-        /// The header.
-        name: &'static str,
-    },
-    /// The file could not be written.
-    #[error("failed to store {url}")]
-    Write {
-        /// What was asked for.
-        url: String,
-        /// What the disk said.
-        source: io::Error,
-    },
-    /// The store failed.
-    #[error("failed to store {url}")]
-    Store {
-        /// What was asked for.
-        url: String,
-        /// What the store said.
-        source: Cause,
-    },
-    /// The client that sends requests could not be made.
-    #[error("cannot make an HTTP client")]
-    Client(#[source] reqwest::Error),
 }
 
 /// What a URL answered last.
@@ -139,24 +72,16 @@ struct Known {
 }
 
 /// A file in the store.
-struct Saved {
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
     known: Known,
     result: Ref,
 }
 
-/// One file that is wanted, with all that requests need.
-struct Wanted<'a> {
-    source: &'a HttpSource,
-    url: Url,
-    /// The URL without login.
-    shown: String,
-    headers: HeaderMap,
-}
-
 impl Http {
-    pub(crate) fn new(store: &Store, state: &StateFile) -> Self {
-        let client = OnceLock::new();
-        Self { client, store: store.clone(), state: state.clone(), turns: Turns::default() }
+    pub(crate) fn new(store: &Store, state: &StateFile, builds: &Builds) -> Self {
+        let (store, state, builds) = (store.clone(), state.clone(), builds.clone());
+        Self { client: OnceLock::new(), store, state, builds, turns: Turns::default() }
     }
 
     /// What requests are sent with. Made when the first one is, because reading all certificate
@@ -186,14 +111,22 @@ impl Http {
         context: &Context,
     ) -> Result<Pin, HttpError> {
         if let Some(checksum) = &source.checksum {
-            // The user says what it is, so nobody has to be asked.
+            // The user says what it is, so no one has to be asked.
             let name = filename(&source.url, &source.filename, None);
             return Ok(pinned(source, checksum.clone(), name, None, None));
         }
-        let wanted = self.wanted(source, context).await?;
-        let saved = self.current(&wanted, context).await?;
+        let _turn = self.turns.take(&memory_key(source)).await;
+        let saved = match self.of_this_build(source, context) {
+            Some(saved) => saved,
+            None => {
+                let wanted = Wanted::new(source, context).await?;
+                let saved = self.current(&wanted, context).await?;
+                self.remember(source, &saved, context);
+                saved
+            }
+        };
         let Known { digest, filename, last_modified, .. } = saved.known;
-        let modified = httpdate::parse_http_date(&last_modified).ok();
+        let modified = date::parse(&last_modified);
         Ok(pinned(source, digest, filename, modified, Some(saved.result)))
     }
 
@@ -206,42 +139,52 @@ impl Http {
         if let Some(ready) = &pin.ready {
             return Ok(ready.clone());
         }
-        let wanted = self.wanted(source, context).await?;
         let _turn = self.turns.take(&memory_key(source)).await;
         // What was here last time may be what is wanted.
-        if let Some(saved) = self.known(source).await
-            && saved.known.digest == pin.digest
-        {
+        let known = match self.of_this_build(source, context) {
+            Some(saved) => Some(saved),
+            None => self.known(source).await,
+        };
+        if let Some(saved) = known.filter(|saved| saved.known.digest == pin.digest) {
             return Ok(saved.result);
         }
-        let response = self.get(&wanted, None).await?;
-        let saved = self.save(&wanted, response, Some(&pin.digest), context).await?;
+        let wanted = Wanted::new(source, context).await?;
+        let saved = self.download(&wanted, Some(&pin.digest), context).await?;
+        self.remember(source, &saved, context);
         Ok(saved.result)
     }
 
     /// The file as the server has it now, downloaded only if it is not here.
     async fn current(&self, wanted: &Wanted<'_>, context: &Context) -> Result<Saved, HttpError> {
-        let _turn = self.turns.take(&memory_key(wanted.source)).await;
         let known = self.known(wanted.source).await.filter(|saved| !saved.known.etag.is_empty());
         let Some(saved) = known else {
-            let response = self.get(wanted, None).await?;
-            return self.save(wanted, response, None, context).await;
+            return self.download(wanted, None, context).await;
         };
         // Some servers have entity tags and ignore If-None-Match, so HEAD is tried first.
-        let etag = saved.known.etag.clone();
-        if let Ok(response) = self.send(wanted, Method::HEAD, Some(&etag)).await {
-            let same = etag_of(&response) == etag;
-            match response.status() {
-                StatusCode::NOT_MODIFIED => return Ok(saved),
-                StatusCode::OK if same => return Ok(saved),
-                _ => {}
-            }
-        }
-        let response = self.get(wanted, Some(&etag)).await?;
-        if response.status() == StatusCode::NOT_MODIFIED {
+        let etag = saved.known.etag.as_str();
+        if let Ok(response) = self.send(wanted, Method::HEAD, Some(etag)).await
+            && is_same(&response, etag)
+        {
             return Ok(saved);
         }
-        self.save(wanted, response, None, context).await
+        let response = self.get(wanted, Some(etag)).await?;
+        if response.status() != StatusCode::NOT_MODIFIED {
+            return self.save(wanted, response, None, context).await;
+        }
+        if is_same(&response, etag) {
+            return Ok(saved);
+        }
+        // It is not what we have that was not modified; the server has to show what it means.
+        self.download(wanted, None, context).await
+    }
+
+    /// The file that this build has been given before.
+    fn of_this_build(&self, source: &HttpSource, context: &Context) -> Option<Saved> {
+        self.builds.file(&context.session.ids(), &memory_key(source))
+    }
+
+    fn remember(&self, source: &HttpSource, saved: &Saved, context: &Context) {
+        self.builds.put_file(&context.session.ids(), &memory_key(source), saved);
     }
 
     /// What is remembered about a source, if the file is still here.
@@ -251,14 +194,33 @@ impl Http {
         Some(Saved { known, result })
     }
 
+    async fn download(
+        &self,
+        wanted: &Wanted<'_>,
+        expected: Option<&Digest>,
+        context: &Context,
+    ) -> Result<Saved, HttpError> {
+        if wanted.is_upload() {
+            return self.saving(wanted, expected).save(upload(wanted, context), context).await;
+        }
+        let response = self.get(wanted, None).await?;
+        self.save(wanted, response, expected, context).await
+    }
+
     async fn get(&self, wanted: &Wanted<'_>, etag: Option<&str>) -> Result<Response, HttpError> {
-        let response = self.send(wanted, Method::GET, etag).await?;
+        let mut response = self.send(wanted, Method::GET, etag).await?;
         let status = response.status();
-        let fine = status.is_success() || (etag.is_some() && status == StatusCode::NOT_MODIFIED);
-        if fine {
+        if status.is_success() || (etag.is_some() && status == StatusCode::NOT_MODIFIED) {
             return Ok(response);
         }
-        Err(HttpError::Status { url: wanted.shown.clone(), status: status.as_u16() })
+        let mut body = Vec::new();
+        while body.len() < error::SAID_LIMIT
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+        let (url, host) = (wanted.shown.clone(), wanted.host().to_owned());
+        Err(HttpError::Status { url, host, status: status.as_u16(), said: error::said(&body) })
     }
 
     async fn send(
@@ -268,146 +230,72 @@ impl Http {
         etag: Option<&str>,
     ) -> Result<Response, HttpError> {
         let mut headers = wanted.headers.clone();
+        // With every method, because servers have other entity tags for other encodings.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         if let Some(value) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
             headers.insert(IF_NONE_MATCH, value);
         }
         let request = self.client()?.request(method, wanted.url.clone()).headers(headers);
-        request.send().await.map_err(|error| wanted.network(&error))
+        request.send().await.map_err(|error| Wanted::network(&wanted.shown, &error))
     }
 
-    /// Writes an answer into a directory of its own, and remembers it.
+    /// Saves what a server answered, and remembers it for later builds.
     async fn save(
         &self,
         wanted: &Wanted<'_>,
-        mut response: Response,
+        response: Response,
         expected: Option<&Digest>,
         context: &Context,
     ) -> Result<Saved, HttpError> {
-        let source = wanted.source;
-        let name = filename(&source.url, &source.filename, Some(response.headers()));
-        let mutable = self.store.prepare(None).await.map_err(|e| wanted.store(e))?;
-        let mounted = mutable.mount().await.map_err(|e| wanted.store(e))?;
-        let path = mounted.path().join(&name);
-        let file = tokio::fs::File::create_new(&path).await.map_err(|e| wanted.write(e))?;
-        let mut file = tokio::io::BufWriter::with_capacity(1 << 20, file);
-        let total = response.content_length().unwrap_or(0);
-        let part = Part::begin(context, format!("downloading {}", wanted.shown), total);
-        let mut sums = Sums::new(expected);
-        while let Some(chunk) = response.chunk().await.map_err(|e| wanted.network(&e))? {
-            file.write_all(&chunk).await.map_err(|e| wanted.write(e))?;
-            part.add(chunk.len() as u64);
-            sums.update(&chunk);
-        }
-        file.flush().await.map_err(|e| wanted.write(e))?;
-        let digest = sums.finish(expected, &wanted.shown)?;
-        let modified = text_header(&response, LAST_MODIFIED);
-        let finished = finish(file.into_inner().into_std().await, source, &modified);
-        finished.map_err(|e| wanted.write(e))?;
-        drop(mounted);
-        let result = mutable.commit().await.map_err(|e| wanted.store(e))?;
-        let known = Known {
-            etag: etag_of(&response),
-            last_modified: modified,
-            digest,
-            filename: name,
-            result: result.id().to_owned(),
-        };
-        let info =
-            RecordInfo { kind: Kind::Regular, description: format!("http url {}", wanted.shown) };
-        result.keep(info).await.map_err(|e| wanted.store(e))?;
-        self.state.put(&HTTP, &memory_key(source), &known).await;
-        Ok(Saved { known, result })
+        let saved = self.saving(wanted, expected).save(answer(wanted, response), context).await?;
+        self.state.put(&HTTP, &memory_key(wanted.source), &saved.known).await;
+        Ok(saved)
     }
 
-    async fn wanted<'a>(
-        &self,
-        source: &'a HttpSource,
-        context: &Context,
-    ) -> Result<Wanted<'a>, HttpError> {
-        let url = Url::parse(&source.url).map_err(|error| HttpError::Url {
-            url: source.url.chars().take(300).collect(),
-            reason: error.to_string(),
-        })?;
-        let shown = redact(&url);
-        let value = |name: &'static str, text: &str| {
-            HeaderValue::from_str(text).map_err(|_| HttpError::Header { url: shown.clone(), name })
-        };
-        let mut headers = HeaderMap::new();
-        if !source.accept.is_empty() {
-            headers.insert(ACCEPT, value("Accept", &source.accept)?);
-        }
-        if !source.user_agent.is_empty() {
-            headers.insert(USER_AGENT, value("User-Agent", &source.user_agent)?);
-        }
-        if let Some(authorization) = authorization(source, &url, &shown, context).await? {
-            let mut value = value("Authorization", &authorization)?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        Ok(Wanted { source, url, shown, headers })
+    fn saving<'a>(&'a self, wanted: &'a Wanted<'a>, expected: Option<&'a Digest>) -> Saving<'a> {
+        let Wanted { source, shown, .. } = wanted;
+        Saving { store: &self.store, source, shown, expected }
     }
 }
 
-impl Wanted<'_> {
-    fn network(&self, error: &reqwest::Error) -> HttpError {
-        let mut reason = String::new();
-        // The outermost messages of the client say less than those beneath.
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(here) = cause {
-            cause = here.source();
-            if cause.is_none() || error.is_redirect() {
-                reason = here.to_string();
-            }
-        }
-        HttpError::Network { url: self.shown.clone(), reason: reason.chars().take(300).collect() }
-    }
-
-    fn write(&self, source: io::Error) -> HttpError {
-        HttpError::Write { url: self.shown.clone(), source }
-    }
-
-    fn store(&self, error: impl Into<Cause>) -> HttpError {
-        HttpError::Store { url: self.shown.clone(), source: error.into() }
+/// The answer of a server.
+fn answer(wanted: &Wanted<'_>, response: Response) -> Answer {
+    let source = wanted.source;
+    let shown = wanted.shown.clone();
+    Answer {
+        filename: filename(&source.url, &source.filename, Some(response.headers())),
+        etag: etag_of(&response),
+        last_modified: text_header(&response, LAST_MODIFIED),
+        content_encoding: text_header(&response, CONTENT_ENCODING),
+        length: response.content_length().unwrap_or(0),
+        body: response.bytes_stream().map_err(move |e| Wanted::network(&shown, &e)).boxed(),
     }
 }
 
-/// The value of the Authorization header. Only a secret that the user named has to exist.
-async fn authorization(
-    source: &HttpSource,
-    url: &Url,
-    shown: &str,
-    context: &Context,
-) -> Result<Option<String>, HttpError> {
-    let session = &context.session;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
-    let named = &source.auth_header_secret;
-    if !named.is_empty() {
-        let failed =
-            |reason: String| HttpError::Secret { url: shown.to_owned(), id: named.clone(), reason };
-        return match session.secret(named).await {
-            Ok(Some(secret)) => Ok(Some(text(secret))),
-            Ok(None) => Err(failed("not found".into())),
-            Err(error) => Err(failed(error.to_string())),
-        };
+/// What the client uploads.
+fn upload(wanted: &Wanted<'_>, context: &Context) -> Answer {
+    let source = wanted.source;
+    let url = wanted.shown.clone();
+    let body = context.session.upload(wanted.host(), wanted.url.path());
+    Answer {
+        filename: filename(&source.url, &source.filename, None),
+        etag: String::new(),
+        last_modified: String::new(),
+        content_encoding: String::new(),
+        length: 0,
+        body: body.map_err(move |source| HttpError::Upload { url: url.clone(), source }).boxed(),
     }
-    let host = url.host_str().unwrap_or_default();
-    if let Ok(Some(token)) = session.secret(&format!("HTTP_AUTH_TOKEN_{host}")).await {
-        return Ok(Some(format!("Bearer {}", text(token))));
-    }
-    let header = session.secret(&format!("HTTP_AUTH_HEADER_{host}")).await;
-    Ok(header.ok().flatten().map(text))
 }
 
-/// Gives the file its attributes.
-fn finish(file: File, source: &HttpSource, modified: &str) -> io::Result<()> {
-    if (source.uid, source.gid) != (0, 0) {
-        kiln_store::owner::set_owner_of(&file, source.uid, source.gid)?;
+/// Whether an answer says that the file with this entity tag is the current one. An answer without
+/// a tag is about the one that was offered.
+fn is_same(response: &Response, etag: &str) -> bool {
+    let answered = etag_of(response);
+    match response.status() {
+        StatusCode::NOT_MODIFIED => answered.is_empty() || answered == etag,
+        StatusCode::OK => answered == etag,
+        _ => false,
     }
-    // After the owner, because a change of owner takes set-user-id bits away.
-    file.set_permissions(Permissions::from_mode(source.perm.unwrap_or(0o600)))?;
-    // A fixed time, so that a server that tells none gives the same layer every time.
-    let time = httpdate::parse_http_date(modified).unwrap_or(SystemTime::UNIX_EPOCH);
-    file.set_times(FileTimes::new().set_accessed(time).set_modified(time))
 }
 
 fn pinned(
@@ -432,19 +320,7 @@ fn etag_of(response: &Response) -> String {
     tag.strip_prefix("W/").map_or(tag.clone(), str::to_owned)
 }
 
-fn text_header(response: &Response, name: http::HeaderName) -> String {
+fn text_header(response: &Response, name: HeaderName) -> String {
     let value = response.headers().get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or_default().to_owned()
-}
-
-/// A URL without its login.
-pub(crate) fn redact(url: &Url) -> String {
-    let mut url = url.clone();
-    if !url.username().is_empty() || url.password().is_some() {
-        // Both fail only for URLs that cannot have a login.
-        if url.set_username("xxxxx").is_err() || url.set_password(Some("xxxxx")).is_err() {
-            return url.scheme().to_owned();
-        }
-    }
-    url.into()
 }

@@ -7,6 +7,7 @@
 
 mod sources;
 
+mod builds;
 mod clients;
 mod command;
 mod session;
@@ -28,6 +29,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+pub use builds::ResolvedSources;
 pub use clients::{ClientCredentials, Clients, ClientsError};
 pub use command::{Command, HostCommand, OUTPUT_LIMIT, Output};
 pub use git::GitError;
@@ -35,7 +37,7 @@ pub use http::HttpError;
 pub use image::ImageError;
 pub use local::LocalError;
 pub use named::{NamedImage, NamedImages, NoNamedImages};
-pub use session::{AgentSocket, ByteStream, Session};
-pub use source::{Context, Fetched, Metadata, Pin, SourceError};
+pub use session::{AgentSocket, ByteStream, Origin, Session};
+pub use source::{Context, Fetched, GitObjects, Metadata, Pin, SourceError};
 pub use sources::{OpenError, Sources};
 pub use state::StateError;

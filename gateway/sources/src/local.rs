@@ -4,6 +4,8 @@
 //! of the client's directory. The working copy stays for next time, so that only changes travel.
 //! Nothing can be known about the content beforehand, so the key is good for one session only.
 
+mod origins;
+
 use std::sync::Arc;
 
 use kiln_graph::LocalSource;
@@ -11,12 +13,14 @@ use kiln_oci::Digest;
 use kiln_store::{DirectoryError, Kind, Ref, Sharing, Store};
 use serde::Serialize;
 
+use crate::local::origins::Origins;
 use crate::progress::Part;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
 
 /// The source of the client's directories.
 pub(crate) struct Local {
     store: Store,
+    origins: Origins,
 }
 
 /// What fetching needs to know from pinning: nothing.
@@ -46,7 +50,7 @@ pub enum LocalError {
 
 impl Local {
     pub(crate) fn new(store: &Store) -> Self {
-        Self { store: store.clone() }
+        Self { store: store.clone(), origins: Origins::new(store.root().join("origins")) }
     }
 
     pub(crate) fn pin(source: &LocalSource, context: &Context) -> Pin {
@@ -67,7 +71,7 @@ impl Local {
     ) -> Result<Ref, LocalError> {
         let source = addressed(source);
         let name = source.name.clone();
-        let shared = context.session.shared_key();
+        let shared = context.session.shared_key(&source.session).await;
         let key = format!("local {name}:{}:{shared}", source.shared_key_hint);
         // Private: the same directory with another filter in the same build must not wait for the
         // first view to be given free, which is at the end of the build.
@@ -76,14 +80,18 @@ impl Local {
             directory.map_err(|source| LocalError::Directory { name: name.clone(), source })?;
         let part = Part::begin(context, format!("transferring {name}:"), 0);
         let received = Arc::new(move |bytes| part.set(bytes));
-        let transfer = context.session.receive(&source, &directory.path(), received).await;
-        if let Err(cause) = transfer {
-            drop(directory);
-            // What is in it now is nobody's state.
-            if let Err(error) = self.store.forget_directory(&key).await {
-                tracing::warn!(%error, name, "a half-transferred directory stays");
+        let before = self.origins.take(directory.id()).await;
+        let path = directory.path();
+        match context.session.receive(&source, &path, &before, received).await {
+            Ok(origin) => self.origins.put(directory.id(), &origin).await,
+            Err(cause) => {
+                drop(directory);
+                // What is in it now is no state that anything has.
+                if let Err(error) = self.store.forget_directory(&key).await {
+                    tracing::warn!(%error, name, "a half-transferred directory stays");
+                }
+                return Err(LocalError::Transfer { name, source: cause });
             }
-            return Err(LocalError::Transfer { name, source: cause });
         }
         Ok(directory.as_ref())
     }

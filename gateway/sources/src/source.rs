@@ -89,6 +89,17 @@ pub enum Metadata {
     Local,
 }
 
+/// A commit and the tag that names it, as git stores them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GitObjects {
+    /// The commit that the tag names; `None` without a tag.
+    pub commit_checksum: Option<String>,
+    /// The commit.
+    pub commit: Bytes,
+    /// The annotated tag, if there is one.
+    pub tag: Option<Bytes>,
+}
+
 /// What fetching needs to know from pinning.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {

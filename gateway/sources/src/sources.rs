@@ -7,13 +7,14 @@ use kiln_oci::Platform;
 use kiln_registry::Registry;
 use kiln_store::Store;
 
+use crate::builds::{Builds, ResolvedSources};
 use crate::command::HostCommand;
 use crate::git::Git;
 use crate::http::Http;
 use crate::image::Image;
 use crate::local::Local;
 use crate::named::NamedImages;
-use crate::source::{Content, Context, Fetched, Pin, SourceError};
+use crate::source::{Content, Context, Fetched, GitObjects, Pin, SourceError};
 use crate::state::{StateError, StateFile};
 
 /// All sources of one worker.
@@ -22,6 +23,7 @@ pub struct Sources {
     http: Http,
     git: Git,
     local: Local,
+    builds: Builds,
 }
 
 /// Why the sources of a worker could not be opened.
@@ -45,12 +47,20 @@ impl Sources {
         named: Arc<dyn NamedImages>,
     ) -> Result<Self, OpenError> {
         let state = StateFile::open(store.root())?;
+        let builds = Builds::default();
         Ok(Self {
             image: Image::new(registry, store, &state, named),
-            http: Http::new(store, &state),
-            git: Git::new(store, &state, commands),
+            http: Http::new(store, &state, &builds),
+            git: Git::new(store, &state, &builds, commands),
             local: Local::new(store),
+            builds,
         })
+    }
+
+    /// Begins a build of a session: what its URLs and references are resolved to stays the same
+    /// until the handle is dropped.
+    pub fn begin_build(&self, session: &str) -> ResolvedSources {
+        self.builds.begin(session)
     }
 
     /// Finds out what the content of a source will be.
@@ -80,6 +90,26 @@ impl Sources {
             Identifier::Git(source) => self.git.pin(source, context).await?,
             Identifier::Local(source) => Local::pin(source, context),
         })
+    }
+
+    /// The objects of a git source that was pinned, fetched if they are not here; `None` for other
+    /// sources.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`] if they cannot be fetched.
+    pub async fn git_objects(
+        &self,
+        identifier: &Identifier,
+        pin: &Pin,
+        context: &Context,
+    ) -> Result<Option<GitObjects>, SourceError> {
+        match (identifier, &pin.content) {
+            (Identifier::Git(source), Content::Git(pin)) => {
+                Ok(Some(self.git.objects(source, pin, context).await?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Gets the content that was pinned. `None` is an image without layers.

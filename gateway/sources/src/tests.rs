@@ -28,8 +28,8 @@ use tempfile::TempDir;
 
 use crate::source::Cause;
 use crate::{
-    AgentSocket, ByteStream, Command, Context, HostCommand, NamedImage, NamedImages, Output, Pin,
-    Session, SourceError, Sources,
+    AgentSocket, ByteStream, Command, Context, HostCommand, NamedImage, NamedImages, Origin,
+    Output, Pin, Session, SourceError, Sources,
 };
 
 /// A worker's sources over a store of their own.
@@ -157,6 +157,7 @@ struct Client {
     layout: BTreeMap<Digest, Bytes>,
     files: Mutex<BTreeMap<String, String>>,
     fails: Mutex<bool>,
+    uploads: Mutex<BTreeMap<String, Bytes>>,
 }
 
 impl Client {
@@ -176,8 +177,8 @@ impl Session for Client {
         "session-1"
     }
 
-    fn shared_key(&self) -> &'static str {
-        "this machine"
+    async fn shared_key(&self, _: &str) -> String {
+        "this machine".to_owned()
     }
 
     async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Cause> {
@@ -202,12 +203,20 @@ impl Session for Client {
         Box::pin(stream::iter([blob]))
     }
 
+    fn upload(&self, host: &str, path: &str) -> ByteStream {
+        self.asked.lock().unwrap().push(format!("{host}{path}"));
+        let upload = self.uploads.lock().unwrap().remove(path);
+        let upload = upload.ok_or_else(|| format!("nothing is uploaded at {path}").into());
+        Box::pin(stream::iter([upload]))
+    }
+
     async fn receive(
         &self,
         source: &LocalSource,
         destination: &Path,
+        _: &Origin,
         received: Arc<dyn Fn(u64) + Send + Sync>,
-    ) -> Result<(), Cause> {
+    ) -> Result<Origin, Cause> {
         let files = self.files.lock().unwrap().clone();
         let mut bytes = 0;
         for (name, text) in files {
@@ -216,7 +225,10 @@ impl Session for Client {
             bytes += text.len() as u64;
             received(bytes);
         }
-        if *self.fails.lock().unwrap() { Err("the client is gone".into()) } else { Ok(()) }
+        match *self.fails.lock().unwrap() {
+            true => Err("the client is gone".into()),
+            false => Ok(Origin::default()),
+        }
     }
 }
 

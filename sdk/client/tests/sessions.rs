@@ -61,13 +61,13 @@ async fn a_local_directory_crosses_filtered_and_only_once() {
                 ..Filter::default()
             };
             let request = DirRequest { name: "context".into(), filter };
-            let receive = || caller.receive_dir(&request, destination.clone(), ours());
+            let receive = || caller.receive_dir(&request, destination.clone(), |_| ours());
             let (first, second) =
                 (receive().await.map_err(status)?, receive().await.map_err(status)?);
             let answer = format!("{} {} {}", first.changed, first.bytes, second.bytes);
             assert_eq!(caller.shared_key(), "key");
             let missing = DirRequest { name: "other".into(), ..DirRequest::default() };
-            let error = caller.receive_dir(&missing, destination, ours()).await.unwrap_err();
+            let error = caller.receive_dir(&missing, destination, |_| ours()).await.unwrap_err();
             let error = status(error);
             assert!(error.message().contains("no local directory is named \"other\""), "{error}");
             Ok(Answers::from([("answer".into(), answer)]))
@@ -387,8 +387,8 @@ async fn a_client_with_nothing_attached_offers_nothing() {
     let client = daemon(script(|caller, _| async move {
         let place = TempDir::new()?;
         let request = DirRequest { name: "context".into(), ..DirRequest::default() };
-        let local = caller.receive_dir(&request, place.path().to_owned(), ours()).await;
-        assert!(matches!(local, Err(CallError::Unsupported("local directories"))));
+        let local = caller.receive_dir(&request, place.path().to_owned(), |_| ours()).await;
+        assert!(matches!(local, Err(CallError::Unsupported(_))));
         assert_eq!(caller.secret("any").await.map_err(status)?, None);
         assert!(matches!(caller.credentials("x").await, Err(CallError::Unsupported(_))));
         let mut agent = caller.ssh_forward("").map_err(status)?;
@@ -409,7 +409,7 @@ async fn a_large_file_crosses_whole() {
         async move {
             let request = DirRequest { name: "context".into(), ..DirRequest::default() };
             let received =
-                caller.receive_dir(&request, destination, ours()).await.map_err(status)?;
+                caller.receive_dir(&request, destination, |_| ours()).await.map_err(status)?;
             Ok(Answers::from([("bytes".into(), received.bytes.to_string())]))
         }
     }))

@@ -310,6 +310,7 @@ impl Place {
         if there
             .as_ref()
             .is_some_and(|there| mode::is_regular(there.mode) && self.is_same(there, &stat))
+            && !self.options.diff.doubts(stat.mod_time)
         {
             return Ok(None);
         }
@@ -402,7 +403,7 @@ impl Place {
         let dated = there.size == wanted.size && there.mod_time == wanted.mod_time;
         let owned = self.owner(wanted).is_none_or(|owner| owner == (there.uid, there.gid));
         let directory = mode::is_directory(wanted.mode);
-        (self.options.diff == Diff::Metadata || directory)
+        (self.options.diff != Diff::None || directory)
             && there.mode == wanted.mode
             && (dated || directory)
             && owned

@@ -23,14 +23,36 @@ const MAX_PACKET_BYTES: usize = 1 << 20;
 /// Packets waiting for the blocking job.
 const QUEUE: usize = 64;
 
+/// In nanoseconds.
+const MILLISECOND: i64 = 1_000_000;
+
 /// What counts as unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Diff {
     /// A file with the same mode, owner, size, modification time, link and device is not asked for.
     #[default]
     Metadata,
+    /// The same, but a regular file is asked for all the same if its time says little: if it was
+    /// modified at this moment (in nanoseconds since 1970) or later, or at a whole millisecond, as
+    /// archives and programs set times and clocks do not. For a destination that may have been
+    /// filled from another directory, whose files of the same size and time are others.
+    Doubt {
+        /// Files that are older are known well enough.
+        since: i64,
+    },
     /// Every file is asked for.
     None,
+}
+
+impl Diff {
+    /// Whether a file has to be asked for although its metadata is the same.
+    pub(crate) fn doubts(self, modified: i64) -> bool {
+        match self {
+            Self::Metadata => false,
+            Self::Doubt { since } => modified >= since || modified % MILLISECOND == 0,
+            Self::None => true,
+        }
+    }
 }
 
 /// Whose the received files are.

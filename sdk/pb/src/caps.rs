@@ -28,6 +28,7 @@ pub const LLB: &[&str] = &[
     "source.git.subdir",
     "source.git.checksum",
     "source.git.skipsubmodules",
+    "source.git.mtime",
     "source.http",
     "source.http.auth",
     "source.http.checksum",

@@ -4,6 +4,7 @@
 //! text of each is kept to strike it out of what git says.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use tempfile::NamedTempFile;
 use url::Url;
 
 use crate::git::GitError;
-use crate::session::AgentSocket;
+use crate::session::{AgentSocket, Session};
 use crate::source::Context;
 
 /// What git is given to be let in.
@@ -71,19 +72,49 @@ async fn header(
     shown: &str,
     context: &Context,
 ) -> Result<(), GitError> {
-    let host = match (url.host_str().unwrap_or_default(), url.port()) {
+    if of_host(auth, source, url, shown, &context.session).await? {
+        return Ok(());
+    }
+    let (header, token) = (&source.auth_header_secret, &source.auth_token_secret);
+    let names = [(header.clone(), false), (token.clone(), true)];
+    first(auth, &names, url, shown, &context.session).await.map(drop)
+}
+
+/// Finds the first secret there is for a host, and says whether there is one.
+pub(crate) async fn of_host(
+    auth: &mut Auth,
+    source: &GitSource,
+    url: &Url,
+    shown: &str,
+    session: &Arc<dyn Session>,
+) -> Result<bool, GitError> {
+    let host = host(url);
+    let named = |base: &str| match base {
+        "" => String::new(),
+        base => format!("{base}.{host}"),
+    };
+    let header = (named(&source.auth_header_secret), false);
+    first(auth, &[header, (named(&source.auth_token_secret), true)], url, shown, session).await
+}
+
+/// Host and port, as they stand in names of secrets.
+fn host(url: &Url) -> String {
+    match (url.host_str().unwrap_or_default(), url.port()) {
         (host, Some(port)) => format!("{host}:{port}"),
         (host, None) => host.to_owned(),
-    };
-    let (header, token) = (&source.auth_header_secret, &source.auth_token_secret);
-    let names = [
-        (header, format!("{header}.{host}"), false),
-        (token, format!("{token}.{host}"), true),
-        (header, header.clone(), false),
-        (token, token.clone(), true),
-    ];
-    for (_, id, is_token) in names.iter().filter(|(base, _, _)| !base.is_empty()) {
-        let secret = context.session.secret(id).await.map_err(|error| GitError::Secret {
+    }
+}
+
+/// Takes the first of these secrets that there is; each is a header or a token.
+async fn first(
+    auth: &mut Auth,
+    names: &[(String, bool)],
+    url: &Url,
+    shown: &str,
+    session: &Arc<dyn Session>,
+) -> Result<bool, GitError> {
+    for (id, is_token) in names.iter().filter(|(id, _)| !id.is_empty()) {
+        let secret = session.secret(id).await.map_err(|error| GitError::Secret {
             remote: shown.to_owned(),
             id: id.clone(),
             source: error,
@@ -96,10 +127,10 @@ async fn header(
             secret.clone()
         };
         // Bound to the host, so that neither redirects nor submodules elsewhere see it.
-        let key = format!("http.{}://{host}/.extraheader", url.scheme());
+        let key = format!("http.{}://{}/.extraheader", url.scheme(), host(url));
         auth.config.push((key, format!("Authorization: {value}")));
         auth.secrets.extend([secret, value]);
-        return Ok(());
+        return Ok(true);
     }
-    Ok(())
+    Ok(false)
 }

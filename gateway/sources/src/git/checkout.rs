@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::git::resolve::Resolved;
-use crate::git::{GitError, Wanted};
+use crate::git::{GitError, Wanted, submodules};
 
 /// What is begun in the shared repository's directory has this in front of its name.
 pub(crate) const SCRATCH: &str = "kiln-checkout-";
@@ -106,8 +106,7 @@ async fn repository(
     git.run(tree, &["checkout", "--quiet", "--force", "--detach", commit]).await?;
     git.run(tree, &["remote", "add", "origin", "--", &wanted.source.remote]).await?;
     if submodules {
-        let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
-        git.run(tree, &update).await?;
+        submodules::update(wanted, tree).await?;
     }
     git.run(tree, &["remote", "set-url", "origin", "--", &wanted.shown]).await?;
     git.run(tree, &["reflog", "expire", "--all", "--expire=now"]).await?;

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kiln_graph::GitSource;
+
 use crate::command::{Command, HostCommand, Output};
 use crate::git::GitError;
 use crate::git::auth::Auth;
+use crate::git::hint::Hints;
 
 /// Git's configuration for every call: nothing of the machine's or the user's.
 const CONFIG: &[(&str, &str)] = &[
@@ -22,15 +25,23 @@ const CONFIG: &[(&str, &str)] = &[
 const SHOWN: usize = 1500;
 
 /// Calls git with what one source needs.
+#[derive(Clone)]
 pub(crate) struct Git {
     commands: Arc<dyn HostCommand>,
     shown: String,
     env: Vec<(String, String)>,
+    config: Vec<(String, String)>,
     secrets: Vec<String>,
+    hints: Hints,
 }
 
 impl Git {
-    pub(crate) fn new(commands: Arc<dyn HostCommand>, shown: String, auth: &Auth) -> Self {
+    pub(crate) fn new(
+        commands: Arc<dyn HostCommand>,
+        source: &GitSource,
+        shown: String,
+        auth: &Auth,
+    ) -> Self {
         let mut env: Vec<(String, String)> = [
             ("GIT_TERMINAL_PROMPT", "0"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -46,14 +57,17 @@ impl Git {
             env.push(("SSH_AUTH_SOCK".into(), agent.path.display().to_string()));
         }
         let fixed = CONFIG.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let config: Vec<_> = fixed.chain(auth.config.iter().cloned()).collect();
-        env.push(("GIT_CONFIG_COUNT".into(), config.len().to_string()));
-        for (index, (key, value)) in config.into_iter().enumerate() {
-            env.push((format!("GIT_CONFIG_KEY_{index}"), key));
-            env.push((format!("GIT_CONFIG_VALUE_{index}"), value));
-        }
+        let config = fixed.chain(auth.config.iter().cloned()).collect();
         let secrets = auth.secrets.iter().filter(|secret| !secret.is_empty()).cloned().collect();
-        Self { commands, shown, env, secrets }
+        Self { commands, shown, env, config, secrets, hints: Hints::new(source) }
+    }
+
+    /// The same with more to be let in by.
+    pub(crate) fn with(&self, auth: &Auth) -> Self {
+        let mut git = self.clone();
+        git.config.extend(auth.config.iter().cloned());
+        git.secrets.extend(auth.secrets.iter().filter(|secret| !secret.is_empty()).cloned());
+        git
     }
 
     /// Runs git in a directory and gives what it wrote to standard output.
@@ -68,18 +82,46 @@ impl Git {
         env: &[(&str, &str)],
         args: &[&str],
     ) -> Result<String, GitError> {
+        let bytes = self.run_bytes_with(cwd, env, args).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Runs git in a directory and gives the bytes it wrote to standard output.
+    pub(crate) async fn run_bytes(&self, cwd: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
+        self.run_bytes_with(cwd, &[], args).await
+    }
+
+    async fn run_bytes_with(
+        &self,
+        cwd: &Path,
+        env: &[(&str, &str)],
+        args: &[&str],
+    ) -> Result<Vec<u8>, GitError> {
         let own = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let rest = self.env.iter().filter(|(name, _)| env.iter().all(|(own, _)| own != name));
         let command = Command {
             argv: std::iter::once("git").chain(args.iter().copied()).map(str::to_owned).collect(),
-            env: own.chain(rest.cloned()).collect(),
+            env: own.chain(rest.cloned()).chain(self.config_variables()).collect(),
             cwd: cwd.to_owned(),
         };
-        let output = self.commands.run(command).await.map_err(GitError::Start)?;
+        let output = self.commands.run(command).await;
+        let output =
+            output.map_err(|source| GitError::Start { remote: self.shown.clone(), source })?;
         if output.status == Some(0) {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+            return Ok(output.stdout);
         }
         Err(self.failed(args, &output))
+    }
+
+    fn config_variables(&self) -> impl Iterator<Item = (String, String)> {
+        let count = ("GIT_CONFIG_COUNT".to_owned(), self.config.len().to_string());
+        let entries = self.config.iter().enumerate().flat_map(|(index, (key, value))| {
+            [
+                (format!("GIT_CONFIG_KEY_{index}"), key.clone()),
+                (format!("GIT_CONFIG_VALUE_{index}"), value.clone()),
+            ]
+        });
+        std::iter::once(count).chain(entries)
     }
 
     fn failed(&self, args: &[&str], output: &Output) -> GitError {
@@ -90,7 +132,9 @@ impl Git {
         let lines = said.lines().map(|line| line.rsplit('\r').next().unwrap_or_default().trim());
         let said: String = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
         let said: Vec<char> = said.chars().filter(|c| !c.is_control()).collect();
+        let hint = self.hints.of(&said.iter().collect::<String>());
         GitError::Failed {
+            hint,
             verb: args.iter().find(|arg| !arg.starts_with('-')).unwrap_or(&"").to_string(),
             remote: self.shown.clone(),
             status: match output.status {

@@ -67,11 +67,20 @@ pub(crate) async fn fetch(
     resolved: &Resolved,
 ) -> Result<String, GitError> {
     prepare(wanted, mirror, resolved).await?;
-    let object = resolved.object.as_str();
-    // Kept under a name, so that later fetches can say that it is here.
-    let name = format!("refs/kiln/{object}");
-    if !has(wanted, mirror, object).await {
-        fetch_object(wanted, mirror, resolved, &name).await?;
+    // Under a name, so that later fetches can say that it is here.
+    let name = format!("refs/kiln/{}", resolved.object);
+    let mut object = resolved.object.as_str();
+    if !has(wanted, mirror, object).await
+        && let Err(error) = fetch_object(wanted, mirror, resolved, &name).await
+    {
+        // A tag that was moved meanwhile cannot be had any more; its commit is all that matters
+        // without `.git`.
+        match &resolved.commit {
+            Some(commit) if !wanted.source.keep_git_dir && has(wanted, mirror, commit).await => {
+                object = commit;
+            }
+            _ => return Err(error),
+        }
     }
     wanted.git.run(mirror, &["update-ref", &name, object]).await?;
     let commit = format!("{object}^{{commit}}");

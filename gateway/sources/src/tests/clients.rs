@@ -35,7 +35,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::chain;
-use crate::{Clients, Session};
+use crate::{Clients, Origin, Session};
 
 /// A client with one secret, one login, one directory and an agent that says everything twice.
 #[derive(Clone)]
@@ -201,7 +201,7 @@ async fn a_secret_may_be_in_any_session() {
     let _one = open(&manager, "one", person("first")).await;
     let _two = open(&manager, "two", person("second")).await;
     let clients = clients(&manager);
-    assert_eq!((clients.id(), clients.shared_key()), ("one", "key"));
+    assert_eq!((clients.id(), clients.shared_key("").await.as_str()), ("one", "key"));
     for id in ["first", "second"] {
         assert_eq!(clients.secret(id).await.unwrap().as_deref(), Some(id.as_bytes()));
     }
@@ -250,7 +250,9 @@ async fn a_directory_crosses_and_its_bytes_are_counted() {
     let bytes = Arc::new(AtomicU64::new(0));
     let counted = bytes.clone();
     let received = Arc::new(move |now| counted.store(now, Ordering::SeqCst));
-    clients(&manager).receive(&source, ours.path(), received).await.unwrap();
+    let before = Origin::default();
+    let origin = clients(&manager).receive(&source, ours.path(), &before, received).await;
+    assert_eq!(origin.unwrap().session, "one");
     assert_eq!(fs::read_to_string(ours.path().join("a.txt")).unwrap(), "hello");
     assert!(!ours.path().join("b.log").exists());
     assert_eq!(bytes.load(Ordering::SeqCst), 5);
@@ -272,4 +274,73 @@ async fn an_agent_is_reached_by_a_socket_while_the_handle_lives() {
     assert!(!path.exists());
     let error = clients.ssh_agent("other").await.unwrap_err();
     assert!(chain(&*error).contains("unset ssh forward key other"), "{}", chain(&*error));
+}
+
+/// A directory with one file of two bytes that was modified at this time, in nanoseconds.
+fn directory_with(text: &str, modified: u64) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let file = fs::File::create(directory.path().join("f")).unwrap();
+    fs::write(directory.path().join("f"), text).unwrap();
+    let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(modified);
+    file.set_modified(time).unwrap();
+    directory
+}
+
+#[tokio::test]
+async fn directories_of_two_sessions_are_not_taken_for_each_other() {
+    let source = LocalSource { name: "context".into(), ..LocalSource::default() };
+    let manager = SessionManager::default();
+    // A whole second, and a moment ago as a clock has it.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    for modified in [1_700_000_000_000_000_000, u64::try_from(now.as_nanos()).unwrap() | 1] {
+        let (first, second) = (directory_with("11", modified), directory_with("22", modified));
+        let ours = tempfile::tempdir().unwrap();
+        let mut origin = Origin::default();
+        for (id, directory, text) in
+            [("one", &first, "11"), ("two", &second, "22"), ("three", &first, "11")]
+        {
+            let id = format!("{id}-{modified}");
+            let directory = directory.path().to_owned();
+            let _session = open(&manager, &id, Person { directory, ..person("") }).await;
+            let clients = Clients::new(&manager, [id]);
+            let received = clients.receive(&source, ours.path(), &origin, Arc::new(|_| {})).await;
+            origin = received.unwrap();
+            assert_eq!(fs::read_to_string(ours.path().join("f")).unwrap(), text, "{modified}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_has_sent_before_is_not_sent_again() {
+    let source = LocalSource { name: "context".into(), ..LocalSource::default() };
+    let manager = SessionManager::default();
+    let old = 1_700_000_000_123_456_789;
+    let theirs = directory_with("11", old);
+    let ours = tempfile::tempdir().unwrap();
+    let mut origin = Origin::default();
+    let mut sent = Vec::new();
+    let person = Person { directory: theirs.path().to_owned(), ..person("") };
+    let _one = open(&manager, "one", person.clone()).await;
+    let _two = open(&manager, "two", person).await;
+    for id in ["one", "one", "two"] {
+        let clients = Clients::new(&manager, [id.to_owned()]);
+        let bytes = Arc::new(AtomicU64::new(0));
+        let counted = bytes.clone();
+        let received = Arc::new(move |now| counted.store(now, Ordering::SeqCst));
+        origin = clients.receive(&source, ours.path(), &origin, received).await.unwrap();
+        sent.push(bytes.load(Ordering::SeqCst));
+    }
+    assert_eq!(sent, [2, 0, 0], "an old file with a clock's time is known to later sessions, too");
+}
+
+#[tokio::test]
+async fn a_secret_is_waited_for_until_its_session_is_open() {
+    let manager = SessionManager::default();
+    let waiting = tokio::spawn({
+        let clients = clients(&manager);
+        async move { clients.secret("first").await.unwrap() }
+    });
+    tokio::task::yield_now().await;
+    let _one = open(&manager, "one", person("first")).await;
+    assert_eq!(waiting.await.unwrap().as_deref(), Some(&b"first"[..]));
 }

@@ -306,3 +306,124 @@ async fn a_repository_that_asks_for_a_password_fails_at_once() {
     assert!(matches!(error, SourceError::Git(_)));
     assert!(error.to_string().contains("terminal prompts disabled"), "{error}");
 }
+
+/// Serves the files of a directory, as any web server does.
+fn files_server(root: &Path) -> ScriptedServer {
+    let root = root.to_owned();
+    ScriptedServer::start(move |request| {
+        let path = request.target.split('?').next().unwrap_or_default().trim_start_matches('/');
+        match fs::read(root.join(path)) {
+            Ok(bytes) => ScriptedAnswer::new(200, bytes),
+            Err(_) => ScriptedAnswer::new(404, ""),
+        }
+    })
+    .unwrap()
+}
+
+/// A repository with one commit and a tag with a note, for servers of files.
+fn plain_repository(root: &Path, name: &str) -> std::path::PathBuf {
+    let work = root.join(name);
+    fs::create_dir(&work).unwrap();
+    git(&work, "init --quiet --initial-branch=main .");
+    fs::write(work.join("a.txt"), name).unwrap();
+    git(&work, "add .");
+    git(&work, "commit --quiet -m one");
+    git(&work, "tag -a -m note v1");
+    git(&work, "update-server-info");
+    work
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_is_followed_by_the_next_build_only() {
+    let root = tempfile::tempdir().unwrap();
+    let work = plain_repository(root.path(), "repo");
+    let server = files_server(root.path());
+    let url = format!("http://{}/repo/.git", server.host());
+    let source = super::identifier("git://x/repo#v1", &[("git.fullurl", &url)]);
+    let room = Room::new();
+    let build = room.sources.begin_build("session-1");
+    let first = room.pin(&source).await.unwrap();
+    fs::write(work.join("a.txt"), "moved").unwrap();
+    git(&work, "commit --quiet -a -m two");
+    git(&work, "tag -f -a -m note v1");
+    git(&work, "update-server-info");
+    let second = room.pin(&source).await.unwrap();
+    assert_eq!((&first.key, &first.metadata), (&second.key, &second.metadata));
+    // The tag is gone from the server, its commit is not.
+    assert_eq!(tree(&room.fetch(&source, &second).await.unwrap()).await["a.txt"], "644 repo");
+    drop(build);
+    assert_eq!(tree(&room.get(&source).await.unwrap()).await["a.txt"], "644 moved");
+}
+
+#[tokio::test]
+async fn submodules_come_from_servers_of_files_too() {
+    let Some(daemon) = Server::start() else { return };
+    let root = daemon.directory.path();
+    plain_repository(root, "inner");
+    let server = files_server(root);
+    let outer = root.join("outer");
+    fs::create_dir(&outer).unwrap();
+    git(&outer, "init --quiet --initial-branch=main .");
+    git(&outer, &format!("submodule --quiet add http://{}/inner/.git sub", server.host()));
+    git(&outer, "commit --quiet -m one");
+    let url = format!("git://127.0.0.1:{}/outer/.git", daemon.port);
+    let source = super::identifier("git://x/y", &[("git.fullurl", &url)]);
+    assert_eq!(tree(&Room::new().get(&source).await.unwrap()).await["sub/a.txt"], "644 inner");
+}
+
+#[tokio::test]
+async fn a_private_submodule_is_named_with_the_secret_that_opens_it() {
+    let Some(daemon) = Server::start() else { return };
+    let root = daemon.directory.path().to_owned();
+    plain_repository(&root, "inner");
+    let files = root.clone();
+    let server = ScriptedServer::start(move |request| {
+        // x-access-token:s3cret
+        if request.header("authorization") != "basic eC1hY2Nlc3MtdG9rZW46czNjcmV0" {
+            return ScriptedAnswer::new(401, "").with("WWW-Authenticate", "Basic realm=x");
+        }
+        let path = request.target.split('?').next().unwrap_or_default().trim_start_matches('/');
+        fs::read(files.join(path))
+            .map_or(ScriptedAnswer::new(404, ""), |bytes| ScriptedAnswer::new(200, bytes))
+    })
+    .unwrap();
+    let outer = root.join("outer");
+    fs::create_dir(&outer).unwrap();
+    git(&outer, "init --quiet --initial-branch=main .");
+    git(&outer, &format!("submodule --quiet add {} sub", daemon.url()));
+    let inner = format!("http://{}/inner/.git", server.host());
+    git(&outer, &format!("config --file .gitmodules submodule.sub.url {inner}"));
+    git(&outer, "add .");
+    git(&outer.join("sub"), "fetch --quiet ../../inner main");
+    git(&outer.join("sub"), "checkout --quiet FETCH_HEAD");
+    git(&outer, "add sub");
+    git(&outer, "commit --quiet -m one");
+    let url = format!("git://127.0.0.1:{}/outer/.git", daemon.port);
+    let attrs = [("git.fullurl", url.as_str()), ("git.authtokensecret", "GIT_AUTH_TOKEN")];
+    let source = super::identifier("git://x/y", &attrs);
+    let secret = format!("GIT_AUTH_TOKEN.{}", server.host());
+    let text = Room::new().get(&source).await.unwrap_err().to_string();
+    assert!(text.contains(&inner) && text.contains(&secret), "{text}");
+    let room = Room::with(Client::with_secrets(&[(&secret, "s3cret"), ("GIT_AUTH_TOKEN", "no")]));
+    assert_eq!(tree(&room.get(&source).await.unwrap()).await["sub/a.txt"], "644 inner");
+}
+
+#[tokio::test]
+async fn objects_are_given_as_git_stores_them() {
+    let Some(server) = Server::start() else { return };
+    let room = Room::new();
+    let objects = async |fragment: &str| {
+        let source = server.source(fragment, &[]);
+        let pin = room.pin(&source).await.unwrap();
+        room.sources.git_objects(&source, &pin, &room.context).await.unwrap().unwrap()
+    };
+    let raw = |kind: &str, id: &str| git(&server.work(), &format!("cat-file {kind} {id}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let main = objects("#main").await;
+    assert_eq!((main.commit_checksum, main.tag), (None, None));
+    assert_eq!(text(&main.commit), raw("commit", "main"));
+    let tagged = objects("#v1").await;
+    assert_eq!(tagged.commit_checksum, Some(git(&server.work(), "rev-parse v1^{commit}")));
+    assert_eq!(text(&tagged.commit), raw("commit", "v1^{commit}"));
+    assert_eq!(text(&tagged.tag.unwrap()), raw("tag", "v1"));
+}

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use flate2::write::GzEncoder;
 use kiln_oci::Digest;
 use kiln_registry::testing::{ScriptedAnswer, ScriptedServer};
 
@@ -182,4 +183,98 @@ async fn the_key_is_buildkits() {
     let json =
         format!(r#"{{"Filename":"a\u0026b","Perm":420,"UID":0,"GID":0,"Checksum":"{digest}"}}"#);
     assert_eq!(pin.key, Digest::sha256(json).to_string());
+}
+
+#[tokio::test]
+async fn content_that_was_compressed_on_the_way_is_the_content() {
+    let server = ScriptedServer::start(|request| {
+        assert_eq!(request.header("accept-encoding"), "gzip", "{}", request.method);
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, b"content").unwrap();
+        let answer = ScriptedAnswer::new(200, encoder.finish().unwrap());
+        answer.with("Content-Encoding", "gzip").with("ETag", "\"z\"")
+    })
+    .unwrap();
+    let source = identifier(&format!("http://{}/f", server.host()), &[]);
+    let room = Room::new();
+    let pin = room.pin(&source).await.unwrap();
+    let Metadata::Http { digest, .. } = &pin.metadata else { panic!("{pin:?}") };
+    assert_eq!(*digest, Digest::sha256("content"));
+    assert_eq!(tree(&room.fetch(&source, &pin).await.unwrap()).await["f"], "600 content");
+    room.pin(&source).await.unwrap();
+    assert_eq!(server.asked(), ["GET /f", "HEAD /f"]);
+}
+
+#[tokio::test]
+async fn an_answer_about_an_entity_tag_that_was_not_offered_is_not_believed() {
+    let count = AtomicUsize::new(0);
+    let server = ScriptedServer::start(move |request| match request.header("if-none-match") {
+        "" => match count.fetch_add(1, Ordering::SeqCst) {
+            0 => ScriptedAnswer::new(200, "old").with("ETag", "\"one\""),
+            _ => ScriptedAnswer::new(200, "new").with("ETag", "\"two\""),
+        },
+        _ => ScriptedAnswer::new(304, "").with("ETag", "\"two\""),
+    })
+    .unwrap();
+    let source = identifier(&format!("http://{}/f", server.host()), &[]);
+    let room = Room::new();
+    assert_eq!(tree(&room.get(&source).await.unwrap()).await["f"], "600 old");
+    assert_eq!(tree(&room.get(&source).await.unwrap()).await["f"], "600 new");
+    assert_eq!(server.asked(), ["GET /f", "HEAD /f", "GET /f", "GET /f"]);
+}
+
+#[tokio::test]
+async fn a_build_sees_one_state_of_a_file_whatever_happens_meanwhile() {
+    let count = AtomicUsize::new(0);
+    let server = ScriptedServer::start(move |_| {
+        let round = count.fetch_add(1, Ordering::SeqCst);
+        ScriptedAnswer::new(200, format!("content {round}"))
+    })
+    .unwrap();
+    let source = identifier(&format!("http://{}/f", server.host()), &[]);
+    let room = Room::new();
+    let build = room.sources.begin_build("session-1");
+    let asked = room.pin(&source).await.unwrap();
+    let key = asked.key.clone();
+    drop(asked);
+    let all = kiln_store::PruneOptions { all: true, ..kiln_store::PruneOptions::default() };
+    room.store.prune(all, &mut |_| {}).await.unwrap();
+    let pin = room.pin(&source).await.unwrap();
+    assert_eq!(pin.key, key);
+    assert_eq!(tree(&room.fetch(&source, &pin).await.unwrap()).await["f"], "600 content 0");
+    let checksum = Digest::sha256("content 0").to_string();
+    let checked =
+        identifier(&format!("http://{}/f", server.host()), &[("http.checksum", &checksum)]);
+    assert_eq!(tree(&room.get(&checked).await.unwrap()).await["f"], "600 content 0");
+    assert_eq!(server.asked(), ["GET /f"]);
+    drop(build);
+    assert_ne!(room.pin(&source).await.unwrap().key, key, "the next build asks again");
+}
+
+#[tokio::test]
+async fn what_the_client_uploads_is_had_once_for_a_build() {
+    let room = Room::new();
+    let upload = ("/id".to_owned(), "a tar".into());
+    room.session.uploads.lock().unwrap().extend([upload]);
+    let _build = room.sources.begin_build("session-1");
+    let source = identifier("http://buildkit-session/id", &[]);
+    for _ in 0..2 {
+        assert_eq!(tree(&room.get(&source).await.unwrap()).await["id"], "600 a tar");
+    }
+    assert_eq!(room.session.asked(), ["buildkit-session/id"]);
+    let missing = room.get(&identifier("http://buildkit-session/other", &[])).await.unwrap_err();
+    let text = chain(&missing);
+    assert!(text.contains("http://buildkit-session/other from the client"), "{text}");
+    assert!(text.contains("nothing is uploaded at /other"), "{text}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_the_server_said_and_what_to_do() {
+    let server =
+        ScriptedServer::start(|_| ScriptedAnswer::new(403, "quota\n exceeded for team x")).unwrap();
+    let source = identifier(&format!("http://{}/f", server.host()), &[]);
+    let text = Room::new().get(&source).await.unwrap_err().to_string();
+    assert!(text.contains("invalid response status 403"), "{text}");
+    assert!(text.contains("quota exceeded for team x"), "{text}");
+    assert!(text.contains("HTTP_AUTH_TOKEN_127.0.0.1"), "{text}");
 }

@@ -1,21 +1,27 @@
 //! Local directories the daemon may read, by name.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use kiln_filesync::send::MapStat;
 use kiln_filesync::{Filter, OnProgress, Root, SendOptions};
+use kiln_oci::Digest;
 use kiln_wire::proto::filetree::Packet;
 use kiln_wire::proto::session_files::file_sync_server::FileSync;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::attach::export::with_work;
 use crate::attach::header;
 
+/// In the answer: which directory this is, so that the daemon need not doubt what it has of it.
+const DIRECTORY_ID: &str = "kiln-directory-id";
 /// Packets waiting for the connection.
 const QUEUE: usize = 128;
 
@@ -67,14 +73,32 @@ impl FileSync for LocalDirsService {
         let options = SendOptions { filter, reset_owner: true, map, progress };
         let (packets, outgoing) = mpsc::channel(QUEUE);
         let incoming = request.into_inner();
+        let directory = directory_id(&directory.path);
         let send = async move {
             kiln_filesync::send(root, options, incoming, packets)
                 .await
                 .map(drop)
                 .map_err(|error| Status::aborted(with_cause(&error)))
         };
-        Ok(Response::new(with_work(ReceiverStream::new(outgoing), send)))
+        let mut response = Response::new(with_work(ReceiverStream::new(outgoing), send));
+        if let Some(id) = directory.and_then(|id| MetadataValue::try_from(id).ok()) {
+            response.metadata_mut().insert(DIRECTORY_ID, id);
+        }
+        Ok(response)
     }
+}
+
+/// Tells a directory from all others, on this machine and elsewhere: two that have files of the same
+/// names, sizes and times are not the same. `None` where the system does not say enough.
+fn directory_id(path: &Path) -> Option<String> {
+    // Made by the kernel when the machine started; it is no file that says anything about its user.
+    let machine = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let metadata = std::fs::metadata(path).ok()?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    // Some file systems do not note it; those that use numbers of inodes again do.
+    let born = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let text = format!("{machine} {device} {inode} {}", born.unwrap_or_default().as_nanos());
+    Some(Digest::sha256(text).hex().to_owned())
 }
 
 /// An error and what is beneath it, in one line.
