@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,8 +17,10 @@ use url::Url;
 use crate::challenge::{Challenge, Scopes};
 use crate::error::{RegistryError, ServerSaid};
 use crate::host::Endpoint;
-use crate::transport::read_bounded;
-use crate::{Credential, Credentials, Token, TokenRequest};
+use crate::pace::TooSlow;
+use crate::retry::{Failure, is_passing, retry_after};
+use crate::transport::{exchange_failed, read_bounded};
+use crate::{Credential, Credentials, CredentialsError, Token, TokenRequest};
 
 /// An answer of an authorization server is not longer than this.
 const TOKEN_LIMIT: u64 = 1 << 20;
@@ -40,7 +42,15 @@ type Remembered = (Instant, Arc<AsyncMutex<Memory>>);
 #[derive(Default)]
 struct Memory {
     challenge: Option<Challenge>,
-    headers: BTreeMap<Scopes, (HeaderValue, Instant)>,
+    grants: BTreeMap<Scopes, (Grant, Instant)>,
+}
+
+/// What a request is let in by.
+#[derive(Clone)]
+pub(crate) struct Grant {
+    pub(crate) header: HeaderValue,
+    /// It was given without a login: anyone is let in by the like.
+    pub(crate) is_public: bool,
 }
 
 /// A request that needs a header.
@@ -54,7 +64,7 @@ pub(crate) struct Ask<'a> {
 
 impl Authorizer {
     /// The header for a request, if the host is known to want one.
-    pub(crate) async fn header(&self, ask: &Ask<'_>) -> Result<Option<HeaderValue>, RegistryError> {
+    pub(crate) async fn header(&self, ask: &Ask<'_>) -> Result<Option<Grant>, Failure> {
         let memory = self.memory(ask);
         let mut memory = memory.lock().await;
         match memory.challenge.clone() {
@@ -68,19 +78,20 @@ impl Authorizer {
     pub(crate) async fn answer(
         &self,
         challenge: Challenge,
-        refused: Option<&HeaderValue>,
+        refused: Option<&Grant>,
         ask: &Ask<'_>,
-    ) -> Result<HeaderValue, RegistryError> {
+    ) -> Result<Grant, Failure> {
         let memory = self.memory(ask);
         let mut memory = memory.lock().await;
-        memory.headers.retain(|_, (header, _)| Some(&*header) != refused);
+        let refused = refused.map(|grant| &grant.header);
+        memory.grants.retain(|_, (grant, _)| Some(&grant.header) != refused);
         let mut scopes = ask.scopes.clone();
         if let Challenge::Bearer { scopes: missing, .. } = &challenge {
             scopes.merge(missing);
         }
-        let header = memory.answer(&challenge, scopes, ask).await?;
+        let grant = memory.answer(&challenge, scopes, ask).await?;
         memory.challenge = Some(challenge);
-        Ok(header)
+        Ok(grant)
     }
 
     fn memory(&self, ask: &Ask<'_>) -> Arc<AsyncMutex<Memory>> {
@@ -100,24 +111,26 @@ impl Memory {
         challenge: &Challenge,
         scopes: Scopes,
         ask: &Ask<'_>,
-    ) -> Result<HeaderValue, RegistryError> {
+    ) -> Result<Grant, Failure> {
         let now = Instant::now();
-        self.headers.retain(|_, (_, until)| *until > now);
-        if let Some((header, _)) = self.headers.get(&scopes) {
-            return Ok(header.clone());
+        self.grants.retain(|_, (_, until)| *until > now);
+        if let Some((grant, _)) = self.grants.get(&scopes) {
+            return Ok(grant.clone());
         }
-        let (header, lifetime) = match challenge {
-            Challenge::Basic => (basic(ask).await?, IDLE),
+        let (header, is_public, lifetime) = match challenge {
+            Challenge::Basic => (basic(ask).await?, false, IDLE),
             Challenge::Bearer { realm, service, .. } => {
-                let token = token(realm, service, &scopes, ask).await?;
+                let (token, is_public) = token(realm, service, &scopes, ask).await?;
                 let lifetime = token.expires_in.unwrap_or(DEFAULT_EXPIRY).max(DEFAULT_EXPIRY);
-                (sensitive(format!("Bearer {}", token.token), ask)?, lifetime / 10 * 9)
+                let header = sensitive(format!("Bearer {}", token.token), ask)?;
+                (header, is_public, lifetime / 10 * 9)
             }
         };
+        let grant = Grant { header, is_public };
         let until = now.checked_add(lifetime).unwrap_or(now);
-        self.headers.insert(ask.scopes.clone(), (header.clone(), until));
-        self.headers.insert(scopes, (header.clone(), until));
-        Ok(header)
+        self.grants.insert(ask.scopes.clone(), (grant.clone(), until));
+        self.grants.insert(scopes, (grant.clone(), until));
+        Ok(grant)
     }
 }
 
@@ -156,13 +169,14 @@ async fn login(ask: &Ask<'_>) -> Result<Option<Credential>, RegistryError> {
     Ok(login.filter(|login| !login.secret.is_empty() || !login.username.is_empty()))
 }
 
-/// Gets a token: from the client, else with its login, else without one.
+/// Gets a token: from the client, else with its login, else without one. Says whether it is the
+/// latter.
 async fn token(
     realm: &str,
     service: &str,
     scopes: &Scopes,
     ask: &Ask<'_>,
-) -> Result<Token, RegistryError> {
+) -> Result<(Token, bool), Failure> {
     let host = &ask.endpoint.host;
     let request = TokenRequest {
         client_id: ask.client_id.to_owned(),
@@ -172,31 +186,54 @@ async fn token(
         scopes: scopes.list(),
     };
     let offered = ask.credentials.fetch_token(&request).await;
-    let offered =
-        offered.map_err(|source| RegistryError::Credentials { host: host.clone(), source })?;
-    if let Some(token) = offered {
-        return Ok(token);
+    if let Some(token) = offered.map_err(|source| client_failed(host, source))? {
+        return Ok((token, false));
     }
     let login = login(ask).await?;
     let realm = realm_url(realm, login.is_some(), ask)?;
-    match &login {
+    let token = token_of(&realm, &request, login.as_ref(), ask).await?;
+    Ok((token, login.is_none()))
+}
+
+/// A client that fetches tokens itself may meet a server that is busy; it says so in words only.
+fn client_failed(host: &str, source: CredentialsError) -> Failure {
+    let text = source.to_string();
+    let passes = ["429", "500", "502", "503", "504", "connection reset", "EOF"];
+    let passes = passes.iter().any(|words| text.contains(words));
+    let error = RegistryError::Credentials { host: host.to_owned(), source };
+    if passes { Failure::Passing(error, None) } else { Failure::Final(error) }
+}
+
+/// Gets a token from an authorization server.
+async fn token_of(
+    realm: &Url,
+    request: &TokenRequest,
+    login: Option<&Credential>,
+    ask: &Ask<'_>,
+) -> Result<Token, Failure> {
+    match login {
         // An identity token can only be exchanged by OAuth.
-        Some(login) if login.username.is_empty() => oauth(&realm, &request, login, ask).await,
-        Some(login) => match get_token(&realm, &request, Some(login), ask).await? {
+        Some(login) if login.username.is_empty() => oauth(realm, request, login, ask).await,
+        Some(login) => match get_token(realm, request, Some(login), ask).await? {
             Ok(token) => Ok(token),
             Err((StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND, _)) => {
-                oauth(&realm, &request, login, ask).await
+                oauth(realm, request, login, ask).await
             }
             // Some servers refuse GET with a login and answer POST, so the first refusal stands
             // only if the second way fails too.
-            Err((StatusCode::UNAUTHORIZED, said)) => oauth(&realm, &request, login, ask)
-                .await
-                .map_err(|_| refused(StatusCode::UNAUTHORIZED, said, ask)),
-            Err((status, said)) => Err(refused(status, said, ask)),
+            Err((StatusCode::UNAUTHORIZED, said)) => {
+                match oauth(realm, request, login, ask).await {
+                    Err(Failure::Final(_)) => {
+                        Err(refused(StatusCode::UNAUTHORIZED, said, ask).into())
+                    }
+                    other => other,
+                }
+            }
+            Err((status, said)) => Err(refused(status, said, ask).into()),
         },
-        None => match get_token(&realm, &request, None, ask).await? {
+        None => match get_token(realm, request, None, ask).await? {
             Ok(token) => Ok(token),
-            Err((status, said)) => Err(refused(status, said, ask)),
+            Err((status, said)) => Err(refused(status, said, ask).into()),
         },
     }
 }
@@ -229,7 +266,7 @@ async fn get_token(
     request: &TokenRequest,
     login: Option<&Credential>,
     ask: &Ask<'_>,
-) -> Result<Result<Token, Refusal>, RegistryError> {
+) -> Result<Result<Token, Refusal>, Failure> {
     let mut url = realm.clone();
     {
         let mut query = url.query_pairs_mut();
@@ -254,7 +291,7 @@ async fn oauth(
     request: &TokenRequest,
     login: &Credential,
     ask: &Ask<'_>,
-) -> Result<Token, RegistryError> {
+) -> Result<Token, Failure> {
     let scope = request.scopes.join(" ");
     let mut form = vec![
         ("client_id", request.client_id.as_str()),
@@ -273,7 +310,7 @@ async fn oauth(
     let builder = ask.endpoint.client().post(realm.clone()).form(&form);
     match exchange(builder, realm, ask).await? {
         Ok(token) => Ok(token),
-        Err((status, said)) => Err(refused(status, said, ask)),
+        Err((status, said)) => Err(refused(status, said, ask).into()),
     }
 }
 
@@ -281,7 +318,7 @@ async fn exchange(
     builder: reqwest::RequestBuilder,
     realm: &Url,
     ask: &Ask<'_>,
-) -> Result<Result<Token, Refusal>, RegistryError> {
+) -> Result<Result<Token, Refusal>, Failure> {
     #[derive(Deserialize)]
     struct Answer {
         #[serde(default)]
@@ -292,22 +329,26 @@ async fn exchange(
         expires_in: u64,
     }
     let host = realm.host_str().unwrap_or_default();
+    let subject = format!("token for {}", ask.subject);
     let response = tokio::time::timeout(ask.endpoint.timeout(), builder.send()).await;
     let response = response
-        .map_err(|_| ask.endpoint.silent(host))?
-        .map_err(|error| RegistryError::network(host, error))?;
-    let status = response.status();
-    let subject = format!("token for {}", ask.subject);
+        .map_err(|_| ask.endpoint.stalled(host, &subject, TooSlow::Silent))?
+        .map_err(|error| exchange_failed(host, &subject, error))?;
+    let (status, wait) = (response.status(), retry_after(response.headers(), SystemTime::now()));
     let body = read_bounded(response, TOKEN_LIMIT, ask.endpoint, &subject).await?;
     if !status.is_success() {
-        return Ok(Err((status, ServerSaid::of(&body))));
+        let said = ServerSaid::of(&body);
+        return match is_passing(status) {
+            true => Err(Failure::Passing(refused(status, said, ask), wait)),
+            false => Ok(Err((status, said))),
+        };
     }
     let bad = |what| RegistryError::protocol(&subject, host, what);
     let answer: Answer =
         serde_json::from_slice(&body).map_err(|_| bad("the token document does not decode"))?;
     let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
     if token.is_empty() {
-        return Err(bad("the token document has no token"));
+        return Err(bad("the token document has no token").into());
     }
     let expires_in = (answer.expires_in > 0).then(|| Duration::from_secs(answer.expires_in));
     Ok(Ok(Token { token, expires_in }))

@@ -6,7 +6,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -17,6 +16,7 @@ use kiln_oci::{Descriptor, Reference};
 use crate::challenge::Scopes;
 use crate::document::no_endpoint;
 use crate::host::{Endpoint, Slot};
+use crate::retry::{Failure, Retry};
 use crate::transport::{Call, Payload, Reply, Target};
 use crate::{Credentials, Registry, RegistryError};
 
@@ -46,8 +46,8 @@ impl Registry {
             position: offset,
             reply: None,
             skip: 0,
-            attempt: 0,
             mark: offset,
+            retry: self.retry(),
         };
         Box::pin(stream::try_unfold(download, |mut download| async move {
             let chunk = download.next().await?;
@@ -125,8 +125,8 @@ struct Download {
     reply: Option<Reply>,
     /// Bytes to throw away, if the server started before `position`.
     skip: u64,
-    attempt: usize,
-    /// Where the last attempt was counted.
+    retry: Retry,
+    /// Where the last failure was.
     mark: u64,
 }
 
@@ -136,42 +136,34 @@ impl Download {
             if self.position == self.descriptor.size && self.reply.is_none() {
                 return Ok(None);
             }
-            let error = match self.step().await {
+            let failure = match self.step().await {
                 Ok(Some(chunk)) => return Ok(Some(chunk)),
                 Ok(None) if self.position == self.descriptor.size => return Ok(None),
                 Ok(None) => {
                     let (got, size) = (self.position, self.descriptor.size);
                     let what = format!("the blob ended after {got} of {size} bytes");
-                    RegistryError::protocol(&self.subject, self.reference.domain(), what)
+                    let host = self.reference.domain();
+                    Failure::Passing(RegistryError::protocol(&self.subject, host, what), None)
                 }
-                Err(error @ RegistryError::Unreachable { .. }) => error,
-                Err(error) => return Err(error),
+                Err(failure) => failure,
             };
+            // What is begun anew goes on where this one stopped.
             self.reply = None;
-            match self.delay() {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(error),
+            if self.position - self.mark >= PROGRESS {
+                self.mark = self.position;
+                self.retry.progressed();
             }
+            self.registry.wait(&mut self.retry, failure).await?;
         }
     }
 
-    /// How long to wait before the next attempt, if there is one.
-    fn delay(&mut self) -> Option<Duration> {
-        if self.position - self.mark >= PROGRESS {
-            (self.attempt, self.mark) = (0, self.position);
-        }
-        let delay = self.registry.retry_delays().get(self.attempt).copied();
-        self.attempt += 1;
-        delay
-    }
-
-    async fn step(&mut self) -> Result<Option<Bytes>, RegistryError> {
+    async fn step(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let Some(reply) = &mut self.reply else {
                 self.reply = Some(self.open().await?);
                 continue;
             };
-            let Some(mut chunk) = reply.chunk().await? else {
+            let Some(mut chunk) = reply.chunk(&self.subject).await? else {
                 self.reply = None;
                 return Ok(None);
             };
@@ -185,7 +177,7 @@ impl Download {
             let size = self.descriptor.size;
             if chunk.len() as u64 > size - self.position {
                 let subject = self.subject.clone();
-                return Err(RegistryError::TooLarge { subject, limit: size });
+                return Err(RegistryError::TooLarge { subject, limit: size }.into());
             }
             self.position += chunk.len() as u64;
             return Ok(Some(chunk));
@@ -193,10 +185,11 @@ impl Download {
     }
 
     /// Opens the blob at the first place that has it.
-    async fn open(&mut self) -> Result<Reply, RegistryError> {
+    async fn open(&mut self) -> Result<Reply, Failure> {
         if self.position > self.descriptor.size {
             let what = format!("offset {} is behind the end of the blob", self.position);
-            return Err(RegistryError::protocol(&self.subject, self.reference.domain(), what));
+            let host = self.reference.domain();
+            return Err(RegistryError::protocol(&self.subject, host, what).into());
         }
         let mut failed = None;
         for endpoint in self.registry.pull_endpoints(&self.reference)? {
@@ -208,18 +201,18 @@ impl Download {
                 Err(error) => failed = Some(error),
             }
         }
-        Err(failed.unwrap_or_else(|| no_endpoint(&self.reference)))
+        Err(failed.unwrap_or_else(|| no_endpoint(&self.reference).into()))
     }
 
     /// Opens the blob, and says how many bytes the server starts too early.
-    async fn open_at(&self, endpoint: &Endpoint) -> Result<(Reply, u64), RegistryError> {
+    async fn open_at(&self, endpoint: &Endpoint) -> Result<(Reply, u64), Failure> {
         let mut call = blob_call(&self.subject, &self.reference, &self.descriptor, Method::GET);
         if self.position > 0 {
             let range = HeaderValue::try_from(format!("bytes={}-", self.position));
             let range = range.map_err(|_| no_endpoint(&self.reference))?;
             call.headers.insert(RANGE, range);
         }
-        let reply = self.registry.send(endpoint, &call, &*self.credentials).await?;
+        let reply = self.registry.send_once(endpoint, &call, &*self.credentials).await?;
         match reply.status() {
             StatusCode::OK => Ok((reply, self.position)),
             StatusCode::PARTIAL_CONTENT => {
@@ -228,11 +221,11 @@ impl Download {
                     Some(early) => Ok((reply, early)),
                     None => {
                         let what = format!("asked for bytes from {}, got {start}", self.position);
-                        Err(RegistryError::protocol(&self.subject, &endpoint.host, what))
+                        Err(RegistryError::protocol(&self.subject, &endpoint.host, what).into())
                     }
                 }
             }
-            _ => Err(reply.into_error(&self.subject).await),
+            _ => Err(reply.into_error(&self.subject).await.into()),
         }
     }
 }

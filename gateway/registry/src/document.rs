@@ -11,6 +11,7 @@ use sha2::Digest as _;
 
 use crate::challenge::Scopes;
 use crate::host::{Endpoint, Slot};
+use crate::retry::Failure;
 use crate::transport::{Call, Payload, Target};
 use crate::{Credentials, Registry, RegistryError};
 
@@ -53,6 +54,8 @@ pub fn verify(bytes: &[u8], wanted: &Digest, subject: &str) -> Result<(), Regist
 pub(crate) struct Fetched {
     pub(crate) media_type: String,
     pub(crate) bytes: Bytes,
+    /// Nothing of the caller's was shown for it.
+    pub(crate) is_public: bool,
 }
 
 impl Registry {
@@ -112,23 +115,29 @@ impl Registry {
         credentials: &dyn Credentials,
     ) -> Result<Fetched, RegistryError> {
         let call = document_call(subject, reference, Method::GET, tail);
-        let mut delays = self.retry_delays().iter();
+        let mut retry = self.retry();
         loop {
-            let reply = self.send(endpoint, &call, credentials).await?;
-            if !reply.status().is_success() {
-                return Err(reply.into_error(subject).await);
-            }
-            let media_type = reply.header(CONTENT_TYPE).unwrap_or_default().to_owned();
-            match reply.bytes(DOCUMENT_LIMIT, subject).await {
-                Ok(bytes) => return Ok(Fetched { media_type, bytes }),
-                // The connection broke in the middle.
-                Err(error @ RegistryError::Unreachable { .. }) => match delays.next() {
-                    Some(delay) => tokio::time::sleep(*delay).await,
-                    None => return Err(error),
-                },
-                Err(error) => return Err(error),
+            match self.fetch_once(endpoint, &call, credentials).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failure) => self.wait(&mut retry, failure).await?,
             }
         }
+    }
+
+    async fn fetch_once(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        credentials: &dyn Credentials,
+    ) -> Result<Fetched, Failure> {
+        let reply = self.send_once(endpoint, call, credentials).await?;
+        if !reply.status().is_success() {
+            return Err(reply.into_error(call.subject).await.into());
+        }
+        let media_type = reply.header(CONTENT_TYPE).unwrap_or_default().to_owned();
+        let is_public = reply.is_public;
+        let bytes = reply.bytes(DOCUMENT_LIMIT, call.subject).await?;
+        Ok(Fetched { media_type, bytes, is_public })
     }
 }
 

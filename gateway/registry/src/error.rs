@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use kiln_oci::Digest;
 
@@ -75,6 +76,20 @@ pub enum RegistryError {
         host: String,
         /// The server's own words.
         said: ServerSaid,
+    },
+    /// It answers too slowly or not at all, and went on to do so.
+    #[error("{subject}: registry {host} {what}{}", given_up(*attempts, *took))]
+    Stalled {
+        /// What was asked for.
+        subject: String,
+        /// Host and port.
+        host: String,
+        /// What it did, and for how long.
+        what: String,
+        /// How often it was asked.
+        attempts: usize,
+        /// How long all that took.
+        took: Duration,
     },
     /// Any other answer that is not success.
     #[error("{subject}: registry {host} answered {status}{said}")]
@@ -170,6 +185,7 @@ impl RegistryError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Tls { .. } | Self::RateLimited { .. } => true,
+            Self::Stalled { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }
@@ -178,6 +194,14 @@ impl RegistryError {
     /// True if the registry said that there is no such thing.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoPlatform { .. })
+    }
+
+    /// The same, after so many attempts that took so long.
+    pub(crate) fn after(mut self, all_attempts: usize, all_took: Duration) -> Self {
+        if let Self::Stalled { attempts, took, .. } = &mut self {
+            (*attempts, *took) = (all_attempts, all_took);
+        }
+        self
     }
 
     pub(crate) fn protocol(subject: &str, host: &str, what: impl Into<String>) -> Self {
@@ -213,6 +237,13 @@ impl RegistryError {
             _ => last,
         };
         Self::Unreachable { host, cause, source: Some(Box::new(error)) }
+    }
+}
+
+fn given_up(attempts: usize, took: Duration) -> String {
+    match attempts {
+        0 | 1 => String::new(),
+        _ => format!(" (given up after {attempts} attempts and {} s)", took.as_secs()),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::hosts::{HostConfig, Route, Scheme, is_this_machine};
+use crate::pace::{Pace, TooSlow};
 use crate::{Options, RegistryError};
 
 /// What is shared by all requests to one host.
@@ -29,6 +30,7 @@ pub(crate) struct HostState {
     /// Slots for manifests and configs, so that they overtake blobs.
     documents: Arc<Semaphore>,
     timeout: Duration,
+    pace: Pace,
 }
 
 impl HostState {
@@ -46,6 +48,10 @@ impl HostState {
             pushes: slots(),
             documents: Arc::new(Semaphore::new(options.max_per_host.max(1) + 1)),
             timeout: options.idle_timeout,
+            pace: Pace {
+                window: options.idle_timeout,
+                bytes_per_second: options.min_bytes_per_second,
+            },
         })
     }
 }
@@ -139,10 +145,19 @@ impl Endpoint {
         }
     }
 
-    /// The error for a host that accepted a request and then said nothing.
-    pub(crate) fn silent(&self, host: &str) -> RegistryError {
-        let cause = format!("no answer for {} s (is the network up?)", self.timeout().as_secs());
-        RegistryError::Unreachable { host: host.to_owned(), cause, source: None }
+    pub(crate) fn pace(&self) -> Pace {
+        self.state.pace
+    }
+
+    /// The error for a host that accepted a request and then said nothing, or too little.
+    pub(crate) fn stalled(&self, host: &str, subject: &str, fault: TooSlow) -> RegistryError {
+        RegistryError::Stalled {
+            subject: subject.to_owned(),
+            host: host.to_owned(),
+            what: self.state.pace.describe(fault),
+            attempts: 1,
+            took: self.state.pace.window,
+        }
     }
 
     /// The address of `path` below the registry's API.

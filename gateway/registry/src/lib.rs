@@ -12,10 +12,12 @@ mod document;
 mod error;
 mod host;
 mod hosts;
+mod pace;
 mod plan;
 mod push;
 mod registry;
 mod resolve;
+mod retry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -33,5 +35,5 @@ pub use host::install_crypto;
 pub use hosts::{HostConfig, Hosts, KeyPair};
 pub use plan::{Documents, ImagePlan};
 pub use push::{BodySource, Pushed};
-pub use registry::{Options, Registry};
+pub use registry::{Notice, Options, Registry};
 pub use resolve::{Resolved, media_type_of};

@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::challenge::Scopes;
 use crate::host::{Endpoint, Slot};
+use crate::retry::Failure;
 use crate::transport::{Call, Payload, Target};
 use crate::{Credentials, Registry, RegistryError};
 
@@ -89,9 +90,12 @@ impl Registry {
         let mut location = None;
         for origin in origins.iter().filter(|origin| *origin != reference.repository()).take(3) {
             // A mount that is refused opens an upload, which is used below.
-            match upload.mount(&subject, origin).await? {
-                Some(opened) => location = Some(opened),
-                None => return Ok(Pushed::Mounted),
+            match upload.mount(&subject, origin).await {
+                Ok(Some(opened)) => location = Some(opened),
+                Ok(None) => return Ok(Pushed::Mounted),
+                Err(error) if error.is_unreachable() => return Err(error),
+                // Who may write here need not be allowed to read there.
+                Err(error) => tracing::debug!(%error, origin, "a blob is sent, not taken over"),
             }
         }
         upload.send(&subject, location, source).await?;
@@ -201,7 +205,7 @@ impl Upload<'_> {
         mut location: Option<Url>,
         source: Arc<dyn BodySource>,
     ) -> Result<(), RegistryError> {
-        let mut delays = self.registry.retry_delays().iter();
+        let mut retry = self.registry.retry();
         loop {
             let scopes = Scopes::push(self.reference.repository());
             let url = match location.take() {
@@ -211,14 +215,9 @@ impl Upload<'_> {
                     None => return Ok(()),
                 },
             };
-            let error = match self.put(subject, url, scopes, Arc::clone(&source)).await {
+            match self.put(subject, url, scopes, Arc::clone(&source)).await {
                 Ok(()) => return Ok(()),
-                Err(error) if starts_over(&error) => error,
-                Err(error) => return Err(error),
-            };
-            match delays.next() {
-                Some(delay) => tokio::time::sleep(*delay).await,
-                None => return Err(error),
+                Err(failure) => self.registry.wait(&mut retry, failure).await?,
             }
         }
     }
@@ -229,7 +228,7 @@ impl Upload<'_> {
         mut url: Url,
         scopes: Scopes,
         source: Arc<dyn BodySource>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<(), Failure> {
         url.query_pairs_mut().append_pair("digest", self.descriptor.digest.as_str());
         let octets = HeaderValue::from_static("application/octet-stream");
         let call = Call {
@@ -244,16 +243,9 @@ impl Upload<'_> {
         let reply = self.registry.send_once(&self.endpoint, &call, self.credentials).await?;
         match reply.status().as_u16() {
             200 | 201 | 204 => Ok(()),
-            _ => Err(reply.into_error(subject).await),
+            // An upload that broke may be gone on the server; another one may not be.
+            404 | 416 => Err(Failure::Passing(reply.into_error(subject).await, None)),
+            _ => Err(reply.into_error(subject).await.into()),
         }
-    }
-}
-
-/// An upload that broke may be gone on the server, so it is not gone on with.
-fn starts_over(error: &RegistryError) -> bool {
-    match error {
-        RegistryError::Unreachable { .. } | RegistryError::NotFound { .. } => true,
-        RegistryError::Status { status, .. } => *status >= 500 || *status == 416,
-        _ => false,
     }
 }

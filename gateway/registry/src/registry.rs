@@ -12,6 +12,7 @@ use kiln_oci::Reference;
 use crate::auth::Authorizer;
 use crate::host::{Endpoint, HostState};
 use crate::hosts::Hosts;
+use crate::retry::{Again, Failure, Retry};
 use crate::transport::{Call, Reply, Transport};
 use crate::{Credentials, RegistryError};
 
@@ -31,8 +32,10 @@ pub struct Options {
     pub retry_delays: Vec<Duration>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
-    /// How long a server may be silent in the middle of an answer.
+    /// How long a server may be silent, before an answer and in the middle of it.
     pub idle_timeout: Duration,
+    /// How many bytes of an answer have to come in a second, on average over `idle_timeout`.
+    pub min_bytes_per_second: u64,
 }
 
 impl Default for Options {
@@ -43,15 +46,20 @@ impl Default for Options {
             max_per_host: 4,
             retry_delays: [1, 2, 4].map(Duration::from_secs).into(),
             connect_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
+            min_bytes_per_second: 512,
         }
     }
 }
+
+/// Hears, in a sentence, why something takes longer.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A client of the OCI distribution protocol.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
+    notice: Option<Notice>,
 }
 
 struct Inner {
@@ -70,7 +78,14 @@ impl Registry {
     /// A client that reaches registries as `hosts` says. Nothing is connected yet.
     pub fn new(hosts: Hosts, options: Options) -> Self {
         let transport = Transport { options, authorizer: Authorizer::default() };
-        Self { inner: Arc::new(Inner { hosts, transport, states: Mutex::default() }) }
+        let inner = Arc::new(Inner { hosts, transport, states: Mutex::default() });
+        Self { inner, notice: None }
+    }
+
+    /// The same client, which says to `notice` when a request has to be sent again, and why.
+    #[must_use]
+    pub fn with_notice(&self, notice: Notice) -> Self {
+        Self { inner: Arc::clone(&self.inner), notice: Some(notice) }
     }
 
     /// The places to ask for an image, mirrors first.
@@ -116,25 +131,51 @@ impl Registry {
         Ok(endpoints)
     }
 
+    /// Sends a call until there is a final answer: one that is neither a challenge that can be met,
+    /// nor a redirect, nor a failure that is known to pass.
     pub(crate) async fn send(
         &self,
         endpoint: &Endpoint,
         call: &Call<'_>,
         credentials: &dyn Credentials,
     ) -> Result<Reply, RegistryError> {
-        self.inner.transport.send(endpoint, call, credentials).await
+        let mut retry = self.retry();
+        loop {
+            match self.send_once(endpoint, call, credentials).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => self.wait(&mut retry, failure).await?,
+            }
+        }
     }
 
+    /// Sends a call once, for callers that know better how to start over. An answer that says that
+    /// the server is busy or broken for the moment is a failure.
     pub(crate) async fn send_once(
         &self,
         endpoint: &Endpoint,
         call: &Call<'_>,
         credentials: &dyn Credentials,
-    ) -> Result<Reply, RegistryError> {
-        self.inner.transport.send_once(endpoint, call, credentials).await
+    ) -> Result<Reply, Failure> {
+        self.inner.transport.send(endpoint, call, credentials).await
     }
 
-    pub(crate) fn retry_delays(&self) -> &[Duration] {
-        &self.inner.transport.options.retry_delays
+    /// The attempts at one thing.
+    pub(crate) fn retry(&self) -> Retry {
+        Retry::new(&self.inner.transport.options.retry_delays)
+    }
+
+    /// Waits until the next attempt, or gives the error if there is none.
+    pub(crate) async fn wait(
+        &self,
+        retry: &mut Retry,
+        failure: Failure,
+    ) -> Result<(), RegistryError> {
+        let Again { wait, because } = retry.after(failure)?;
+        tracing::info!(error = %because, ?wait, "request to a registry is sent again");
+        if let Some(notice) = &self.notice {
+            notice(&format!("{because}; trying again in {} s", wait.as_secs_f32()));
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 }

@@ -23,6 +23,8 @@ pub struct Resolved {
     pub descriptor: Descriptor,
     /// Its bytes, if they had to be fetched to find out.
     pub bytes: Option<Bytes>,
+    /// Whoever asks is told the same: nothing of the caller's was shown for it.
+    pub is_public: bool,
 }
 
 impl Registry {
@@ -44,9 +46,9 @@ impl Registry {
         let mut failed = None;
         for endpoint in self.pull_endpoints(reference)? {
             match self.resolve_at(&endpoint, reference, &subject, &tail, credentials).await {
-                Ok(Some(descriptor)) => {
+                Ok(Some((descriptor, is_public))) => {
                     let reference = reference.with_digest(descriptor.digest.clone());
-                    return Ok(Resolved { reference, descriptor, bytes: None });
+                    return Ok(Resolved { reference, descriptor, bytes: None, is_public });
                 }
                 Ok(None) => {
                     let check = |fetched: &Fetched| match reference.digest() {
@@ -71,13 +73,22 @@ impl Registry {
         subject: &str,
         tail: &str,
         credentials: &dyn Credentials,
-    ) -> Result<Option<Descriptor>, RegistryError> {
+    ) -> Result<Option<(Descriptor, bool)>, RegistryError> {
         let call = document_call(subject, reference, Method::HEAD, tail);
-        let reply = self.send(endpoint, &call, credentials).await?;
-        match reply.status().as_u16() {
-            200 => head_descriptor(&reply, reference, subject, &endpoint.host),
-            404 => Err(reply.into_error(subject).await),
+        let reply = match self.send(endpoint, &call, credentials).await {
             // An answer to HEAD has no body, so it says why only when asked with GET.
+            Err(RegistryError::RateLimited { .. } | RegistryError::Status { .. }) => {
+                return Ok(None);
+            }
+            reply => reply?,
+        };
+        match reply.status().as_u16() {
+            200 => {
+                let described = head_descriptor(&reply, reference, subject, &endpoint.host)?;
+                Ok(described.map(|descriptor| (descriptor, reply.is_public)))
+            }
+            404 => Err(reply.into_error(subject).await),
+            // The same.
             _ => Ok(None),
         }
     }
@@ -107,7 +118,7 @@ fn head_descriptor(
 }
 
 fn resolved_by_bytes(reference: &Reference, fetched: Fetched) -> Resolved {
-    let Fetched { media_type, bytes } = fetched;
+    let Fetched { media_type, bytes, is_public } = fetched;
     let digest = reference.digest().cloned().unwrap_or_else(|| Digest::sha256(&bytes));
     let media_type = match MediaKind::of(&media_type) {
         MediaKind::Other => media_type_of(&bytes),
@@ -115,7 +126,7 @@ fn resolved_by_bytes(reference: &Reference, fetched: Fetched) -> Resolved {
     };
     let descriptor = Descriptor::new(&media_type, digest.clone(), bytes.len() as u64);
     let reference = reference.with_digest(digest);
-    Resolved { reference, descriptor, bytes: Some(bytes) }
+    Resolved { reference, descriptor, bytes: Some(bytes), is_public }
 }
 
 /// The media type that a manifest or index gives itself, for those who were not told.

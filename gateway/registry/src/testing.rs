@@ -131,9 +131,40 @@ pub struct ScriptedAnswer {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     length: Option<u64>,
+    manner: Manner,
+}
+
+/// How an answer is sent.
+#[derive(Clone, Copy, Debug, Default)]
+enum Manner {
+    #[default]
+    Whole,
+    /// Not at all: the connection is closed.
+    Cut,
+    /// So many bytes of the body, then silence until the client hangs up.
+    Stall(usize),
+    /// A byte of the body after each pause.
+    Drip(Duration),
 }
 
 impl ScriptedAnswer {
+    /// No answer: the connection is cut.
+    pub fn cut() -> Self {
+        Self { manner: Manner::Cut, ..Self::default() }
+    }
+
+    /// Falls silent after so many bytes of the body.
+    #[must_use]
+    pub fn stalling_after(self, bytes: usize) -> Self {
+        Self { manner: Manner::Stall(bytes), ..self }
+    }
+
+    /// Sends one byte of the body at a time, with a pause before each.
+    #[must_use]
+    pub fn dripping(self, pause: Duration) -> Self {
+        Self { manner: Manner::Drip(pause), ..self }
+    }
+
     /// A status and a body.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, body: body.into(), ..Self::default() }
@@ -237,6 +268,9 @@ fn serve(
     let request = ScriptedRequest { method, target, headers, body };
     requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
     let answer = script(&request);
+    if matches!(answer.manner, Manner::Cut) {
+        return Ok(());
+    }
     let length = answer.length.unwrap_or(answer.body.len() as u64);
     let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
@@ -248,7 +282,22 @@ fn serve(
     let mut stream = reader.into_inner();
     stream.write_all((head + "\r\n").as_bytes())?;
     if request.method != "HEAD" {
-        stream.write_all(&answer.body)?;
+        send(&mut stream, &answer)?;
     }
     stream.flush()
+}
+
+fn send(stream: &mut TcpStream, answer: &ScriptedAnswer) -> io::Result<()> {
+    match answer.manner {
+        Manner::Stall(bytes) => {
+            stream.write_all(&answer.body[..bytes.min(answer.body.len())])?;
+            // Nothing comes from the client any more, but its end.
+            stream.read(&mut [0]).map(drop)
+        }
+        Manner::Drip(pause) => answer.body.chunks(1).try_for_each(|byte| {
+            thread::sleep(pause);
+            stream.write_all(byte)
+        }),
+        Manner::Whole | Manner::Cut => stream.write_all(&answer.body),
+    }
 }

@@ -302,6 +302,165 @@ async fn a_busy_authorization_server_is_waited_for() {
     resolve_guarded(&client(), &server, &NoCredentials).await.unwrap();
 }
 
+#[tokio::test]
+async fn an_authorization_server_that_fails_once_is_asked_again() {
+    let failures = [
+        ScriptedAnswer::cut(),
+        ScriptedAnswer::new(429, "").with("Retry-After", "0"),
+        ScriptedAnswer::new(500, ""),
+        ScriptedAnswer::new(502, ""),
+        ScriptedAnswer::new(503, ""),
+        ScriptedAnswer::new(504, ""),
+    ];
+    for failure in failures {
+        let count = AtomicUsize::new(0);
+        let first = failure.clone();
+        let server = ScriptedServer::start(move |request| {
+            let realm = format!("Bearer realm=\"http://{}/token\"", request.header("host"));
+            match (request.target.as_str(), request.header("authorization")) {
+                (target, _) if target.starts_with("/token") => {
+                    match count.fetch_add(1, Ordering::SeqCst) {
+                        0 => first.clone(),
+                        _ => ScriptedAnswer::new(200, r#"{"token":"t"}"#),
+                    }
+                }
+                (_, "Bearer t") => {
+                    ScriptedAnswer::new(200, "{}").with("Content-Type", media_type::OCI_MANIFEST)
+                }
+                _ => ScriptedAnswer::new(401, "").with("WWW-Authenticate", &realm),
+            }
+        })
+        .unwrap();
+        let resolved = resolve_guarded(&client(), &server, &NoCredentials).await;
+        resolved.unwrap_or_else(|error| panic!("{failure:?}: {error}"));
+        let credentials = StaticCredentials::new(&server.host(), "user", "pass");
+        resolve_guarded(&client(), &server, &credentials).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_pass_is_asked_for_once() {
+    for status in [400, 403, 404, 408, 410, 418] {
+        let server = ScriptedServer::start(move |_| ScriptedAnswer::new(status, "no")).unwrap();
+        let reference: Reference = format!("{}/x:1", server.host()).parse().unwrap();
+        let blob = descriptor(media_type::OCI_LAYER, b"content");
+        let error = collect(&client(), &reference, &blob, 0).await.unwrap_err();
+        assert!(!error.is_unreachable(), "{error}");
+        assert_eq!(server.asked().len(), 1, "{status}");
+    }
+}
+
+/// A client that gives up soon, and what it says meanwhile.
+fn impatient() -> (Registry, Arc<std::sync::Mutex<Vec<String>>>) {
+    let options = Options {
+        retry_delays: [10, 10].map(Duration::from_millis).into(),
+        idle_timeout: Duration::from_millis(300),
+        min_bytes_per_second: 100_000,
+        ..Options::default()
+    };
+    let said = Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let heard = Arc::clone(&said);
+    let notice = Arc::new(move |text: &str| heard.lock().unwrap().push(text.to_owned()));
+    (Registry::new(Hosts::default(), options).with_notice(notice), said)
+}
+
+#[tokio::test]
+async fn a_registry_that_falls_silent_is_named_with_what_was_asked_for_and_for_how_long() {
+    let server = ScriptedServer::start(|request| match request.target.contains("/manifests/") {
+        true => ScriptedAnswer::new(200, "{}")
+            .with("Content-Type", media_type::OCI_MANIFEST)
+            .stalling_after(1),
+        false => ScriptedAnswer::new(200, "content").stalling_after(0),
+    })
+    .unwrap();
+    let (client, said) = impatient();
+    let error = resolve_guarded(&client, &server, &NoCredentials).await.unwrap_err();
+    let text = error.to_string();
+    let begin = format!("{host}/x:1: registry {host} sent nothing for 0.3 s", host = server.host());
+    assert!(text.starts_with(&begin) && text.contains("after 3 attempts"), "{text}");
+    assert_eq!(said.lock().unwrap().len(), 2, "{said:?}");
+
+    let reference: Reference = format!("{}/x:1", server.host()).parse().unwrap();
+    let blob = descriptor(media_type::OCI_LAYER, b"content");
+    let text = collect(&client, &reference, &blob, 0).await.unwrap_err().to_string();
+    assert!(text.contains(blob.digest.as_str()) && text.contains(&server.host()), "{text}");
+    assert!(text.contains("sent nothing for 0.3 s (given up after 3 attempts"), "{text}");
+}
+
+#[tokio::test]
+async fn a_registry_that_drips_is_too_slow() {
+    let server = ScriptedServer::start(|_| {
+        ScriptedAnswer::new(200, vec![0; 1000]).dripping(Duration::from_millis(20))
+    })
+    .unwrap();
+    let (client, _) = impatient();
+    let reference: Reference = format!("{}/x:1", server.host()).parse().unwrap();
+    let blob = descriptor(media_type::OCI_LAYER, &[0; 1000]);
+    let text = collect(&client, &reference, &blob, 0).await.unwrap_err().to_string();
+    assert!(text.contains("sent less than 100000 bytes a second for 0.3 s"), "{text}");
+    let mut ranges = server.requests().into_iter().skip(1).map(|r| r.header("range").to_owned());
+    assert!(ranges.all(|range| range.starts_with("bytes=")), "it goes on where it stopped");
+}
+
+#[tokio::test]
+async fn a_download_that_stalls_goes_on_where_it_stopped() {
+    let content: Vec<u8> = (0..100_u8).collect();
+    let served = content.clone();
+    let server = ScriptedServer::start(move |request| {
+        let start = request.header("range").trim_start_matches("bytes=").trim_end_matches('-');
+        let start: usize = start.parse().unwrap_or(0);
+        let answer = ScriptedAnswer::new(if start == 0 { 200 } else { 206 }, &served[start..]);
+        answer.with("Content-Range", &format!("bytes {start}-99/100")).stalling_after(60)
+    })
+    .unwrap();
+    let reference: Reference = format!("{}/x:1", server.host()).parse().unwrap();
+    let blob = descriptor(media_type::OCI_LAYER, &content);
+    let (client, said) = impatient();
+    assert_eq!(collect(&client, &reference, &blob, 0).await.unwrap(), content);
+    assert!(said.lock().unwrap()[0].contains("trying again in 0.01 s"), "{said:?}");
+    let ranges: Vec<_> =
+        server.requests().iter().map(|request| request.header("range").to_owned()).collect();
+    assert_eq!(ranges, ["", "bytes=60-"]);
+}
+
+#[tokio::test]
+async fn what_needs_a_login_is_not_public() {
+    for (accepts, login, is_public) in [
+        ("", None, true),
+        ("Basic dXNlcjpwYXNz", Some(("user", "pass")), false),
+        ("Bearer by-get", Some(("user", "pass")), false),
+    ] {
+        let server = guarded_server(accepts);
+        let reference: Reference = format!("{}/x:1", server.host()).parse().unwrap();
+        let resolved = match login {
+            None => client().resolve(&reference, &NoCredentials).await,
+            Some((user, secret)) => {
+                let credentials = StaticCredentials::new(&server.host(), user, secret);
+                client().resolve(&reference, &credentials).await
+            }
+        };
+        assert_eq!(resolved.unwrap().is_public, is_public, "{accepts}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_may_not_be_taken_over_is_sent() {
+    let server = ScriptedServer::start(move |request| match request.method.as_str() {
+        "HEAD" => ScriptedAnswer::new(404, ""),
+        "POST" if request.target.contains("mount=") => ScriptedAnswer::new(403, "not yours"),
+        "POST" => ScriptedAnswer::new(202, "").with("Location", "/v2/x/blobs/uploads/1"),
+        _ => ScriptedAnswer::new(201, ""),
+    })
+    .unwrap();
+    let reference: Reference = format!("{}/x:1", server.host()).parse().unwrap();
+    let bytes = Bytes::from_static(b"content");
+    let blob = descriptor(media_type::OCI_LAYER, &bytes);
+    let origins = ["private".to_owned()];
+    let pushed =
+        client().push_blob(&reference, &blob, Arc::new(bytes), &origins, &NoCredentials).await;
+    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+}
+
 /// A session that fetches tokens itself.
 struct TokenSession;
 

@@ -6,27 +6,27 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt as _;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
-use crate::auth::{Ask, Authorizer};
+use crate::auth::{Ask, Authorizer, Grant};
 use crate::challenge::{Challenge, Scopes};
 use crate::error::{RegistryError, ServerSaid};
 use crate::host::{Endpoint, Slot};
+use crate::pace::{TooSlow, Watch};
 use crate::push::{BodyError, BodySource};
+use crate::retry::{Failure, is_passing, retry_after};
 use crate::{Credentials, Options};
 
 /// More redirects than this are a loop.
 const MOST_REDIRECTS: usize = 10;
-/// A server is not obeyed if it wants us to wait longer than this.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Of an error document, this much is read.
 const ERROR_LIMIT: u64 = 64 << 10;
 
@@ -64,6 +64,9 @@ pub(crate) struct Reply {
     pub(crate) response: Response,
     /// The URL that answered.
     pub(crate) url: Url,
+    /// Whoever had asked would have had this answer: nothing of the caller's was shown for it.
+    pub(crate) is_public: bool,
+    watch: Watch,
     endpoint: Endpoint,
     _permit: OwnedSemaphorePermit,
 }
@@ -78,13 +81,13 @@ impl Reply {
     }
 
     /// Reads the whole answer, but not more than `limit` bytes.
-    pub(crate) async fn bytes(self, limit: u64, subject: &str) -> Result<Bytes, RegistryError> {
+    pub(crate) async fn bytes(self, limit: u64, subject: &str) -> Result<Bytes, Failure> {
         read_bounded(self.response, limit, &self.endpoint, subject).await
     }
 
     /// The next piece of the body; `None` at its end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        next_chunk(&mut self.response, &self.endpoint).await
+    pub(crate) async fn chunk(&mut self, subject: &str) -> Result<Option<Bytes>, Failure> {
+        next_chunk(&mut self.response, &mut self.watch, &self.endpoint, subject).await
     }
 
     /// What this answer means as a failure.
@@ -111,13 +114,15 @@ pub(crate) async fn read_bounded(
     limit: u64,
     endpoint: &Endpoint,
     subject: &str,
-) -> Result<Bytes, RegistryError> {
-    let too_large = || RegistryError::TooLarge { subject: subject.to_owned(), limit };
+) -> Result<Bytes, Failure> {
+    let mut watch = Watch::new(endpoint.pace());
+    let too_large =
+        || Failure::Final(RegistryError::TooLarge { subject: subject.to_owned(), limit });
     if response.content_length().is_some_and(|announced| announced > limit) {
         return Err(too_large());
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = next_chunk(&mut response, endpoint).await? {
+    while let Some(chunk) = next_chunk(&mut response, &mut watch, endpoint, subject).await? {
         if body.len() as u64 + chunk.len() as u64 > limit {
             return Err(too_large());
         }
@@ -128,12 +133,19 @@ pub(crate) async fn read_bounded(
 
 async fn next_chunk(
     response: &mut Response,
+    watch: &mut Watch,
     endpoint: &Endpoint,
-) -> Result<Option<Bytes>, RegistryError> {
-    tokio::time::timeout(endpoint.timeout(), response.chunk())
-        .await
-        .map_err(|_| endpoint.silent(&endpoint.host))?
-        .map_err(|error| RegistryError::network(&endpoint.host, error))
+    subject: &str,
+) -> Result<Option<Bytes>, Failure> {
+    let host = &endpoint.host;
+    let len = |piece: &reqwest::Result<Option<Bytes>>| match piece {
+        Ok(Some(bytes)) => bytes.len(),
+        // The end of the answer is not late.
+        _ => usize::MAX >> 1,
+    };
+    let piece = watch.next(response.chunk(), len).await;
+    let piece = piece.map_err(|fault| endpoint.stalled(host, subject, fault))?;
+    piece.map_err(|error| Failure::Passing(RegistryError::network(host, error), None))
 }
 
 /// Sends calls.
@@ -143,43 +155,24 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Sends a call until there is a final answer: one that is neither a challenge that can be
-    /// met, nor a redirect, nor a failure that is known to pass.
+    /// Sends a call once: challenges that can be met and redirects are followed. An answer that says
+    /// that the server is busy or broken for the moment is a failure.
     pub(crate) async fn send(
         &self,
         endpoint: &Endpoint,
         call: &Call<'_>,
         credentials: &dyn Credentials,
-    ) -> Result<Reply, RegistryError> {
-        let mut delays = self.options.retry_delays.iter().copied();
-        loop {
-            let outcome = self.authorized(endpoint, call, credentials).await;
-            let wait = match &outcome {
-                Ok(reply) if is_passing(reply.status()) => retry_after(reply),
-                Err(Failure::Passing(_)) => None,
-                _ => return outcome.map_err(Failure::into_error),
-            };
-            let Some(delay) = delays.next() else {
-                return outcome.map_err(Failure::into_error);
-            };
-            let delay = wait.unwrap_or(delay);
-            if delay > LONGEST_WAIT {
-                return outcome.map_err(Failure::into_error);
-            }
-            tracing::debug!(host = endpoint.host, ?delay, "request is sent again");
-            drop(outcome); // frees the slot while waiting
-            tokio::time::sleep(delay).await;
+    ) -> Result<Reply, Failure> {
+        let reply = match self.authorized(endpoint, call, credentials).await {
+            Err(Failure::NoTls(error)) if was_cut(&error) => Err(Failure::Passing(error, None)),
+            reply => reply,
+        }?;
+        if !is_passing(reply.status()) {
+            return Ok(reply);
         }
-    }
-
-    /// Sends a call once, for callers that know better how to start over.
-    pub(crate) async fn send_once(
-        &self,
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        credentials: &dyn Credentials,
-    ) -> Result<Reply, RegistryError> {
-        self.authorized(endpoint, call, credentials).await.map_err(Failure::into_error)
+        let wait = retry_after(reply.response.headers(), SystemTime::now());
+        // The slot is free while we wait.
+        Err(Failure::Passing(reply.into_error(call.subject).await, wait))
     }
 
     async fn authorized(
@@ -195,9 +188,9 @@ impl Transport {
             credentials,
             client_id: &self.options.client_id,
         };
-        let mut header = self.authorizer.header(&ask).await.map_err(Failure::of_authorization)?;
+        let mut grant = self.authorizer.header(&ask).await?;
         for _ in 0..2 {
-            let reply = self.redirected(endpoint, call, header.as_ref()).await?;
+            let reply = self.redirected(endpoint, call, grant.as_ref()).await?;
             if reply.status() != StatusCode::UNAUTHORIZED {
                 return Ok(reply);
             }
@@ -205,17 +198,16 @@ impl Transport {
                 return Ok(reply);
             };
             drop(reply);
-            let answer = self.authorizer.answer(challenge, header.as_ref(), &ask).await;
-            header = Some(answer.map_err(Failure::of_authorization)?);
+            grant = Some(self.authorizer.answer(challenge, grant.as_ref(), &ask).await?);
         }
-        self.redirected(endpoint, call, header.as_ref()).await
+        self.redirected(endpoint, call, grant.as_ref()).await
     }
 
     async fn redirected(
         &self,
         endpoint: &Endpoint,
         call: &Call<'_>,
-        header: Option<&HeaderValue>,
+        grant: Option<&Grant>,
     ) -> Result<Reply, Failure> {
         let (own, mut url) = match &call.target {
             Target::Path(path) => {
@@ -230,7 +222,7 @@ impl Transport {
         let permit = endpoint.slot(call.slot).await;
         for _ in 0..=MOST_REDIRECTS {
             let at_home = url.origin() == own.origin();
-            let header = header.filter(|_| at_home);
+            let header = grant.filter(|_| at_home).map(|grant| &grant.header);
             let response = match self.once(endpoint, call, url.clone(), header).await {
                 Err(Failure::NoTls(error))
                     if at_home
@@ -247,7 +239,14 @@ impl Transport {
             let again = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let reading = matches!(call.method, Method::GET | Method::HEAD);
             if !(again && reading) {
-                return Ok(Reply { response, url, endpoint: endpoint.clone(), _permit: permit });
+                return Ok(Reply {
+                    response,
+                    url,
+                    is_public: grant.is_none_or(|grant| grant.is_public),
+                    watch: Watch::new(endpoint.pace()),
+                    endpoint: endpoint.clone(),
+                    _permit: permit,
+                });
             }
             url =
                 endpoint.follow(&url, response.headers(), call.subject).map_err(Failure::Final)?;
@@ -288,51 +287,33 @@ impl Transport {
             Payload::Stream { .. } => sending.await,
             _ => match tokio::time::timeout(endpoint.timeout(), sending).await {
                 Ok(outcome) => outcome,
-                Err(_) => return Err(Failure::Passing(endpoint.silent(&host))),
+                Err(_) => {
+                    return Err(endpoint.stalled(&host, call.subject, TooSlow::Silent).into());
+                }
             },
         };
-        outcome.map_err(|error| Failure::of(&host, call.subject, error))
+        outcome.map_err(|error| exchange_failed(&host, call.subject, error))
     }
 }
 
-/// How a request failed.
-pub(crate) enum Failure {
-    /// Trying again may help.
-    Passing(RegistryError),
-    /// There was no TLS.
-    NoTls(RegistryError),
-    /// Trying again does not help.
-    Final(RegistryError),
+/// Whether a connection was ended while it was made, unlike one that was refused.
+fn was_cut(error: &RegistryError) -> bool {
+    let RegistryError::Unreachable { cause, .. } = error else { return false };
+    ["reset", "eof", "closed"].iter().any(|word| cause.contains(word))
 }
 
-impl Failure {
-    fn of(host: &str, subject: &str, error: reqwest::Error) -> Self {
-        if let Some(source) = body_error(&error) {
-            return Self::Final(RegistryError::Body { subject: subject.to_owned(), source });
-        }
-        let (connecting, slow) = (error.is_connect(), error.is_timeout());
-        match RegistryError::network(host, error) {
-            tls @ RegistryError::Tls { .. } => Self::NoTls(tls),
-            // Refused and unknown hosts stay refused and unknown; a plain server that is spoken
-            // to in TLS may also just hang up.
-            other if connecting && !slow => Self::NoTls(other),
-            other => Self::Passing(other),
-        }
+/// What a failed exchange with a host means.
+pub(crate) fn exchange_failed(host: &str, subject: &str, error: reqwest::Error) -> Failure {
+    if let Some(source) = body_error(&error) {
+        return Failure::Final(RegistryError::Body { subject: subject.to_owned(), source });
     }
-
-    /// An authorization server can be busy too.
-    fn of_authorization(error: RegistryError) -> Self {
-        match error {
-            RegistryError::Tls { .. } => Self::Final(error),
-            error if error.is_unreachable() => Self::Passing(error),
-            error => Self::Final(error),
-        }
-    }
-
-    fn into_error(self) -> RegistryError {
-        match self {
-            Self::Passing(error) | Self::NoTls(error) | Self::Final(error) => error,
-        }
+    let (connecting, slow) = (error.is_connect(), error.is_timeout());
+    match RegistryError::network(host, error) {
+        tls @ RegistryError::Tls { .. } => Failure::NoTls(tls),
+        // Refused and unknown hosts stay refused and unknown; a plain server that is spoken to in
+        // TLS may also just hang up.
+        other if connecting && !slow => Failure::NoTls(other),
+        other => Failure::Passing(other, None),
     }
 }
 
@@ -346,14 +327,4 @@ fn body_error(error: &reqwest::Error) -> Option<io::Error> {
         cause = here.source();
     }
     None
-}
-
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// How long the server wants us to wait, if it says so in seconds.
-fn retry_after(reply: &Reply) -> Option<Duration> {
-    let seconds: u64 = reply.header(RETRY_AFTER)?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
