@@ -22,6 +22,7 @@ impl NamedImages for StoreImages {
         let files =
             manifests.zip(refs).filter_map(|(manifest, (_, files))| Some((manifest, files?)));
         let (root, files) = (image.descriptor.clone(), files.collect());
-        Some(NamedImage { root, documents: Arc::new(image), files })
+        let since = image.since();
+        Some(NamedImage { root, since, documents: Arc::new(image), files })
     }
 }

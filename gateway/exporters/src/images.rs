@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,6 +38,9 @@ pub struct NamedImage {
     pub platforms: Vec<NamedPlatform>,
     /// Indexes, manifests and configs, which are JSON, by digest.
     documents: BTreeMap<String, String>,
+    /// When the name was given to it last, in milliseconds since 1970.
+    #[serde(default)]
+    since: u64,
 }
 
 /// The image of one platform.
@@ -129,6 +133,8 @@ impl Images {
             && before.descriptor.digest == image.root.digest
             && before.refs(&self.store).is_some()
         {
+            // It has the name already, but now it has it as the latest that has.
+            self.write(&path, &NamedImage { since: now(), ..before.clone() })?;
             return Ok(());
         }
         let mut platforms = Vec::new();
@@ -144,7 +150,8 @@ impl Images {
             .documents()
             .map(|document| (document.descriptor.digest.to_string(), text(&document.bytes)));
         let documents = documents.collect();
-        let entry = NamedImage { name, descriptor: image.root.clone(), platforms, documents };
+        let (descriptor, since) = (image.root.clone(), now());
+        let entry = NamedImage { name, descriptor, platforms, documents, since };
         self.write(&path, &entry)?;
         self.forget(before).await;
         Ok(())
@@ -216,7 +223,17 @@ fn read(path: &PathBuf) -> io::Result<NamedImage> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl NamedImage {
+    /// When it was given its name last.
+    pub fn since(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.since)
+    }
+
     /// A manifest, index or config of the image.
     pub fn document_bytes(&self, digest: &Digest) -> Option<Bytes> {
         self.documents.get(digest.as_str()).map(|text| Bytes::from(text.clone()))

@@ -5,33 +5,35 @@
 //! second time. Layers are fetched side by side and applied as they come; one that is here already
 //! is not fetched. An image that has its name in the store is used where the registry cannot help.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod documents;
+mod resolve;
 
-use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
 use futures::TryStreamExt as _;
-use kiln_graph::{ImageSource, OciLayoutSource, ResolveMode};
+use kiln_graph::{ImageSource, OciLayoutSource};
 use kiln_oci::{Descriptor, Digest, Platform, Reference, chain_ids};
-use kiln_registry::{
-    DOCUMENT_LIMIT, Documents, ImagePlan, Registry, RegistryError, media_type_of, verify,
-};
+use kiln_progress::Stream;
+use kiln_registry::{ImagePlan, Registry, RegistryError};
 use kiln_store::{ApplyError, Blob, BlobError, Kind, LayerBlob, RecordInfo, Ref, Store};
 use serde::Serialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::image::documents::OriginDocuments;
+use crate::image::resolve::Reached;
 use crate::named::{NamedImage, NamedImages};
 use crate::progress::Part;
 use crate::session::ByteStream;
 use crate::source::{Cause, Content, Context, Fetched, Metadata, Pin};
-use crate::state::{DOCUMENTS, IMAGES, REFS, StateFile};
+use crate::state::{REFS, StateFile};
 use crate::turns::Turns;
 
-/// Documents that are larger are read from their origin each time.
-const LARGEST_REMEMBERED: usize = 512 << 10;
-/// How long a registry may take to say what a name means, if the store has an image of that name.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Names, in the annotations of a layer, the repository that it was pulled from; the host stands behind
+/// it. Who pushes the layer to the same host asks to have it taken over from there.
+const SOURCE: &str = "containerd.io/distribution.source.";
 
 /// The source of images. A cheap handle.
 #[derive(Clone)]
@@ -40,6 +42,7 @@ pub(crate) struct Image {
     store: Store,
     state: StateFile,
     named: Arc<dyn NamedImages>,
+    reached: Arc<Reached>,
     turns: Arc<Turns>,
 }
 
@@ -125,7 +128,7 @@ impl Image {
         named: Arc<dyn NamedImages>,
     ) -> Self {
         let (registry, store, state) = (registry.clone(), store.clone(), state.clone());
-        Self { registry, store, state, named, turns: Arc::default() }
+        Self { registry, store, state, named, reached: Arc::default(), turns: Arc::default() }
     }
 
     pub(crate) async fn pin(
@@ -136,7 +139,7 @@ impl Image {
     ) -> Result<Pin, ImageError> {
         let reference = &source.reference;
         let _part = Part::begin(context, format!("resolve {reference}"), 0);
-        let (origin, root) = self.resolve(source, context).await?;
+        let (origin, root) = self.resolve(source, platform, context).await?;
         let wanted = source.checksum.as_ref();
         let kind = if source.frontend { Kind::Frontend } else { Kind::Regular };
         let plan = self.plan(&origin, root, platform, wanted, context).await?;
@@ -163,9 +166,7 @@ impl Image {
             store => store.to_owned(),
         };
         let origin = Origin::Layout { session: source.session.clone(), store, name };
-        let unknown = Descriptor::new("", digest.clone(), 0);
-        let bytes = self.document(&origin, &unknown, context).await?;
-        let root = describe(digest, &bytes);
+        let root = self.root_of_layout(&origin, digest, context).await?;
         let wanted = source.checksum.as_ref();
         let plan = self.plan(&origin, root, platform, wanted, context).await?;
         let named = source.reference.clone();
@@ -267,11 +268,21 @@ impl Image {
         stored.map_err(|error: BlobError| failed(error.into()))
     }
 
+    /// The registries, which say in the log of a vertex why it takes longer.
+    fn registry_of(&self, context: &Context) -> Registry {
+        let (progress, vertex) = (context.progress.clone(), context.vertex.clone());
+        self.registry.with_notice(Arc::new(move |text| {
+            let line = Bytes::from(format!("{text}\n"));
+            progress.log(&vertex, Stream::Stderr, SystemTime::now(), line);
+        }))
+    }
+
     fn stream(&self, origin: &Origin, descriptor: &Descriptor, context: &Context) -> ByteStream {
         match origin {
             Origin::Registry(reference) => {
                 let credentials = context.session.credentials();
-                let stream = self.registry.blob_stream(reference, descriptor, 0, credentials);
+                let registry = self.registry_of(context);
+                let stream = registry.blob_stream(reference, descriptor, 0, credentials);
                 Box::pin(stream.map_err(Into::into))
             }
             // Whoever asks has looked into the store already.
@@ -285,63 +296,6 @@ impl Image {
         }
     }
 
-    /// What the name means, and where the image is.
-    async fn resolve(
-        &self,
-        source: &ImageSource,
-        context: &Context,
-    ) -> Result<(Origin, Descriptor), ImageError> {
-        let reference = &source.reference;
-        let named = match source.resolve_mode {
-            ResolveMode::Pull => None,
-            ResolveMode::Default | ResolveMode::Local => self.named.find(reference),
-        };
-        let ask = self.resolve_elsewhere(source, context);
-        let Some(image) = named else {
-            return Ok((Origin::Registry(reference.clone()), ask.await?));
-        };
-        // A digest means the same image everywhere, a tag what its registry says it means.
-        if reference.digest().is_none() && source.resolve_mode == ResolveMode::Default {
-            let reason = match tokio::time::timeout(PATIENCE, ask).await {
-                Ok(Ok(root)) => return Ok((Origin::Registry(reference.clone()), root)),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {} second", PATIENCE.as_secs()),
-            };
-            tracing::info!(%reference, reason, "an image of the store stands in for its registry");
-            drop(Part::begin(context, format!("use {reference} from the store"), 0));
-        }
-        let root = image.root.clone();
-        Ok((Origin::Store { name: reference.to_string(), image }, root))
-    }
-
-    /// What the name means: as remembered if that is allowed, else as the registry says.
-    async fn resolve_elsewhere(
-        &self,
-        source: &ImageSource,
-        context: &Context,
-    ) -> Result<Descriptor, ImageError> {
-        let reference = &source.reference;
-        if let Some(digest) = reference.digest()
-            && let Some(bytes) = self.remembered(digest).await
-        {
-            return Ok(describe(digest, &bytes));
-        }
-        let name = reference.to_string();
-        if source.resolve_mode == ResolveMode::Local
-            && let Some(known) = self.state.get::<Descriptor>(&IMAGES, &name).await
-            && self.remembered(&known.digest).await.is_some()
-        {
-            return Ok(known);
-        }
-        let credentials = context.session.credentials();
-        let resolved = self.registry.resolve(reference, &*credentials).await?;
-        if let Some(bytes) = &resolved.bytes {
-            self.remember(&resolved.descriptor.digest, bytes).await;
-        }
-        self.state.put(&IMAGES, &name, &resolved.descriptor).await;
-        Ok(resolved.descriptor)
-    }
-
     async fn plan(
         &self,
         origin: &Origin,
@@ -350,7 +304,7 @@ impl Image {
         wanted: Option<&Digest>,
         context: &Context,
     ) -> Result<ImagePlan, ImageError> {
-        let documents = PinDocuments { image: self, origin, context };
+        let documents = OriginDocuments { image: self, origin, context };
         let plan = ImagePlan::read(&origin.to_string(), root, platform, &documents).await?;
         match wanted {
             Some(wanted) if *wanted != plan.root.digest && *wanted != plan.descriptor.digest => {
@@ -363,63 +317,6 @@ impl Image {
             _ => Ok(plan),
         }
     }
-
-    /// A manifest, index or config: as remembered, else from its origin.
-    async fn document(
-        &self,
-        origin: &Origin,
-        descriptor: &Descriptor,
-        context: &Context,
-    ) -> Result<Bytes, RegistryError> {
-        let digest = &descriptor.digest;
-        if let Some(bytes) = self.remembered(digest).await {
-            return Ok(bytes);
-        }
-        let bytes = match origin {
-            Origin::Store { image, .. } => {
-                let bytes = image.documents.document(descriptor).await?;
-                verify(&bytes, digest, &format!("{origin}: {digest}"))?;
-                return Ok(bytes);
-            }
-            Origin::Registry(reference) => {
-                let credentials = context.session.credentials();
-                self.registry.document(reference, descriptor, &*credentials).await?
-            }
-            Origin::Layout { store, .. } => {
-                let subject = format!("{origin}: {digest}");
-                let mut stream = self.stream(origin, descriptor, context);
-                let mut bytes = BytesMut::new();
-                let failed = |source| {
-                    let (store, subject) = (store.clone(), subject.clone());
-                    let failed = ImageError::Layout { store, subject, source };
-                    RegistryError::Elsewhere(Box::new(failed))
-                };
-                while let Some(chunk) = stream.try_next().await.map_err(failed)? {
-                    if (bytes.len() + chunk.len()) as u64 > DOCUMENT_LIMIT {
-                        let limit = DOCUMENT_LIMIT;
-                        return Err(RegistryError::TooLarge { subject, limit });
-                    }
-                    bytes.extend_from_slice(&chunk);
-                }
-                verify(&bytes, digest, &subject)?;
-                bytes.freeze()
-            }
-        };
-        self.remember(digest, &bytes).await;
-        Ok(bytes)
-    }
-
-    async fn remember(&self, digest: &Digest, bytes: &[u8]) {
-        if bytes.len() <= LARGEST_REMEMBERED {
-            self.state.put_bytes(&DOCUMENTS, digest.as_str(), bytes).await;
-        }
-    }
-
-    /// A document that was read before. What does not have the digest any more is not used.
-    async fn remembered(&self, digest: &Digest) -> Option<Bytes> {
-        let bytes = self.state.get_bytes(&DOCUMENTS, digest.as_str()).await?;
-        verify(&bytes, digest, "").ok().map(|()| bytes.into())
-    }
 }
 
 async fn keep(result: &Ref, pin: &ImagePin) -> Result<(), ImageError> {
@@ -428,21 +325,16 @@ async fn keep(result: &Ref, pin: &ImagePin) -> Result<(), ImageError> {
     kept.map_err(|error| pin.origin.store_error(error))
 }
 
-/// Documents of one image, on their way to a plan.
-struct PinDocuments<'a> {
-    image: &'a Image,
-    origin: &'a Origin,
-    context: &'a Context,
-}
-
-#[async_trait]
-impl Documents for PinDocuments<'_> {
-    async fn document(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
-        self.image.document(self.origin, descriptor, self.context).await
-    }
-}
-
 impl Origin {
+    /// Says in the annotations of a layer where it comes from.
+    fn mark(&self, mut layer: Descriptor) -> Descriptor {
+        if let Self::Registry(reference) = self {
+            let key = format!("{SOURCE}{}", reference.domain());
+            layer.annotations.insert(key, reference.repository().to_owned());
+        }
+        layer
+    }
+
     fn apply_error(&self, source: ApplyError) -> ImageError {
         ImageError::Apply { image: self.to_string(), source }
     }
@@ -462,10 +354,6 @@ impl std::fmt::Display for Origin {
     }
 }
 
-fn describe(digest: &Digest, bytes: &[u8]) -> Descriptor {
-    Descriptor::new(&media_type_of(bytes), digest.clone(), bytes.len() as u64)
-}
-
 fn pinned(
     plan: ImagePlan,
     reference: Reference,
@@ -478,7 +366,7 @@ fn pinned(
     let blobs = plan.layers().iter().cloned().zip(plan.config.rootfs.diff_ids.iter().cloned());
     let layers: Vec<LayerBlob> = blobs
         .take(limit.unwrap_or(usize::MAX))
-        .map(|(descriptor, diff_id)| LayerBlob { descriptor, diff_id })
+        .map(|(descriptor, diff_id)| LayerBlob { descriptor: origin.mark(descriptor), diff_id })
         .collect();
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let slow_key = chain_ids(&diff_ids).pop().map(|id| id.to_string());

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_registry::Documents;
@@ -33,6 +34,8 @@ impl NamedImages for NoNamedImages {
 pub struct NamedImage {
     /// The index or manifest that the name points to.
     pub root: Descriptor,
+    /// Since when.
+    pub since: SystemTime,
     /// What reads the index, its manifests and their configs.
     pub documents: Arc<dyn Documents>,
     /// The files of each platform's image by the digest of its manifest; one without layers has

@@ -27,6 +27,8 @@ pub(crate) struct Shelf {
 pub(crate) const HTTP: Shelf = Shelf { table: Table::new("http"), most_entries: 4096 };
 /// What image names were resolved to last.
 pub(crate) const IMAGES: Shelf = Shelf { table: Table::new("images"), most_entries: 4096 };
+/// Which repositories have which digests, for anyone.
+pub(crate) const REACHED: Shelf = Shelf { table: Table::new("reached"), most_entries: 16384 };
 /// Kept refs of git checkouts and images, by key.
 pub(crate) const REFS: Shelf = Shelf { table: Table::new("refs"), most_entries: 16384 };
 /// Manifests and configs, by digest.

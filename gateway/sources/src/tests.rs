@@ -22,7 +22,7 @@ use futures::stream;
 use kiln_graph::{Identifier, LocalSource};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_progress::Progress;
-use kiln_registry::{Credentials, Hosts, NoCredentials, Options, Registry};
+use kiln_registry::{Credentials, Hosts, NoCredentials, Options, Registry, StaticCredentials};
 use kiln_store::{Ref, Store, StoreOptions};
 use tempfile::TempDir;
 
@@ -108,8 +108,11 @@ struct Shelf(Mutex<BTreeMap<Reference, NamedImage>>);
 impl NamedImages for Shelf {
     fn find(&self, reference: &Reference) -> Option<NamedImage> {
         let images = self.0.lock().unwrap();
-        let same = |image: &&NamedImage| reference.digest() == Some(&image.root.digest);
-        images.get(reference).or_else(|| images.values().find(same)).cloned()
+        let same = |(name, image): &(&Reference, &NamedImage)| {
+            name.name() == reference.name() && reference.digest() == Some(&image.root.digest)
+        };
+        let found = images.get(reference);
+        found.or_else(|| images.iter().find(same).map(|(_, image)| image)).cloned()
     }
 }
 
@@ -158,6 +161,7 @@ struct Client {
     files: Mutex<BTreeMap<String, String>>,
     fails: Mutex<bool>,
     uploads: Mutex<BTreeMap<String, Bytes>>,
+    login: Mutex<Option<StaticCredentials>>,
 }
 
 impl Client {
@@ -187,7 +191,10 @@ impl Session for Client {
     }
 
     fn credentials(&self) -> Arc<dyn Credentials> {
-        Arc::new(NoCredentials)
+        match self.login.lock().unwrap().clone() {
+            Some(login) => Arc::new(login),
+            None => Arc::new(NoCredentials),
+        }
     }
 
     async fn ssh_agent(&self, id: &str) -> Result<AgentSocket, Cause> {

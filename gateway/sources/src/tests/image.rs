@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kiln_graph::Identifier;
 use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Reference, media_type};
-use kiln_registry::testing::LocalRegistry;
-use kiln_registry::{Hosts, NoCredentials, Options, Registry};
+use kiln_registry::testing::{LocalRegistry, ScriptedAnswer, ScriptedServer};
+use kiln_registry::{Hosts, NoCredentials, Options, Registry, StaticCredentials};
 
 use super::{Client, Room, chain, identifier, platform, skipped, tree};
 use crate::Metadata;
@@ -297,4 +297,128 @@ async fn two_builds_share_one_pull() {
     let parts = room.parts();
     let bottom = built.diff_ids[0].to_string();
     assert_eq!(parts.iter().filter(|id| **id == bottom).count(), 1, "{parts:?}");
+}
+
+/// Forgets everything that can be had again.
+async fn prune(room: &Room) {
+    let all = kiln_store::PruneOptions { all: true, ..kiln_store::PruneOptions::default() };
+    room.store.prune(all, &mut |_| {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_digest_is_given_out_only_under_names_that_have_it() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    push(&build(&[tar("x", "x")]), &format!("{}/other:1", server.host())).await;
+    let digest = &built.manifest.0.digest;
+    let room = Room::new();
+    room.get(&image(&name, &[])).await.unwrap();
+    for elsewhere in [server.host() + "/other", "example.invalid/x".to_owned()] {
+        for mode in ["default", "local", "pull"] {
+            let source = image(&format!("{elsewhere}@{digest}"), &[("image.resolvemode", mode)]);
+            let text = chain(&room.get(&source).await.unwrap_err());
+            assert!(text.contains(&elsewhere) || text.contains("example.invalid"), "{text}");
+        }
+    }
+    room.get(&image(&format!("{}/app@{digest}", server.host()), &[])).await.unwrap();
+}
+
+/// A registry with one image, for those who have the login.
+fn private_registry(built: &Built) -> ScriptedServer {
+    let contents: BTreeMap<String, (String, Bytes)> = built
+        .blobs
+        .iter()
+        .chain([&built.manifest])
+        .map(|(descriptor, bytes)| {
+            (descriptor.digest.to_string(), (descriptor.media_type.clone(), bytes.clone()))
+        })
+        .collect();
+    let digest = built.manifest.0.digest.to_string();
+    ScriptedServer::start(move |request| {
+        // user:pass
+        if request.header("authorization") != "Basic dXNlcjpwYXNz" {
+            return ScriptedAnswer::new(401, "").with("WWW-Authenticate", "Basic realm=x");
+        }
+        let last = request.target.rsplit('/').next().unwrap_or_default();
+        let name = if last == "1" { &digest } else { last };
+        match contents.get(name) {
+            Some((media_type, bytes)) => ScriptedAnswer::new(200, bytes.to_vec())
+                .with("Content-Type", media_type)
+                .with("Docker-Content-Digest", name),
+            None => ScriptedAnswer::new(404, ""),
+        }
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn what_one_client_may_pull_is_not_given_to_another_because_it_is_here() {
+    let built = example();
+    let server = private_registry(&built);
+    let names = ["app:1".to_owned(), format!("app@{}", built.manifest.0.digest)];
+    let sources = names.map(|name| image(&format!("{}/{name}", server.host()), &[]));
+    let local = image(&format!("{}/app:1", server.host()), &[("image.resolvemode", "local")]);
+    let room = Room::new();
+    let login = |secret: &str| StaticCredentials::new(&server.host(), "user", secret);
+    *room.session.login.lock().unwrap() = Some(login("pass"));
+    for source in sources.iter().chain([&local]) {
+        room.get(source).await.unwrap();
+    }
+    let asked = server.asked().len();
+    room.get(&sources[1]).await.unwrap();
+    room.get(&local).await.unwrap();
+    assert_eq!(server.asked().len(), asked, "the same client need not ask again");
+    for other in [None, Some(login("guess"))] {
+        *room.session.login.lock().unwrap() = other;
+        for source in sources.iter().chain([&local]) {
+            let text = chain(&room.get(source).await.unwrap_err());
+            assert!(text.contains("requires authorization"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_was_pruned_is_asked_for_even_by_who_prefers_what_is_here() {
+    let Some(server) = start() else { return };
+    let name = format!("{}/app:1", server.host());
+    let local = image(&name, &[("image.resolvemode", "local")]);
+    let (first, second) = (build(&[tar("a", "1")]), build(&[tar("a", "2")]));
+    push(&first, &name).await;
+    let room = Room::new();
+    room.get(&local).await.unwrap();
+    push(&second, &name).await;
+    let here = room.get(&local).await.unwrap();
+    assert_eq!(here.diff_ids(), Some(first.diff_ids.clone()), "it is here");
+    drop(here);
+    prune(&room).await;
+    assert_eq!(room.get(&local).await.unwrap().diff_ids(), Some(second.diff_ids.clone()));
+}
+
+#[tokio::test]
+async fn layers_say_from_which_repository_they_were_pulled() {
+    let Some(server) = start() else { return };
+    let built = build(&[tar("a", "1")]);
+    let name = format!("{}/team/app:1", server.host());
+    push(&built, &name).await;
+    let room = Room::new();
+    let content = room.get(&image(&name, &[])).await.unwrap();
+    let blobs = content.layers()[0].blobs();
+    let key = format!("containerd.io/distribution.source.{}", server.host());
+    assert_eq!(blobs[0].annotations.get(&key).map(String::as_str), Some("team/app"));
+}
+
+#[tokio::test]
+async fn a_client_gets_of_a_layout_only_what_it_has() {
+    let built = example();
+    let digest = built.manifest.0.digest.clone();
+    let blobs = built.blobs.iter().cloned().chain([built.manifest.clone()]);
+    let layout = blobs.map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
+    let source = identifier(&format!("oci-layout://x@{digest}"), &[("oci.store", "my-layout")]);
+    let room = Room::with(Client { layout, ..Client::default() });
+    room.get(&source).await.unwrap();
+    let room = room.restarted(Client::default());
+    let text = chain(&room.get(&source).await.unwrap_err());
+    assert!(text.contains("not found"), "{text}");
 }

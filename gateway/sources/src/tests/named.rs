@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,6 +40,7 @@ async fn shelve(room: &Room, built: &Built, name: &str) -> Ref {
     let papers = papers.map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
     let named = NamedImage {
         root: root.clone(),
+        since: SystemTime::now(),
         documents: Arc::new(Papers(papers)),
         files: [(root.digest, files.clone())].into(),
     };
@@ -104,8 +105,10 @@ async fn where_a_registry_answers_it_says_what_a_tag_means() {
     push(&theirs, &name).await;
     let pulled = room.get(&image(&name, &[])).await.unwrap();
     assert_eq!(pulled.diff_ids(), Some(theirs.diff_ids.clone()));
-    // Unless the user wants the image that is here.
+    // What has the name latest has it, for who wants the image that is here.
     let local = image(&name, &[("image.resolvemode", "local")]);
+    assert_eq!(room.get(&local).await.unwrap().id(), pulled.id());
+    let files = shelve(&room, &mine, &name).await;
     assert_eq!(room.get(&local).await.unwrap().id(), files.id());
 }
 
