@@ -145,11 +145,25 @@ impl Inner {
 impl Layer {
     /// Notes that a blob holds this layer.
     pub(crate) fn add_blob(&self, descriptor: &Descriptor, blob: Blob) {
-        if !self.blobs().iter().any(|known| known.digest == descriptor.digest) {
-            let descriptor = Descriptor { platform: None, ..descriptor.clone() };
-            self.note(|row| row.blobs.push(descriptor));
+        let known = self.blobs().into_iter().find(|known| known.digest == descriptor.digest);
+        match known {
+            None => {
+                let descriptor = Descriptor { platform: None, ..descriptor.clone() };
+                self.note(|row| row.blobs.push(descriptor));
+            }
+            Some(known) => self.annotate(&known, descriptor),
         }
         self.pin(blob);
+    }
+
+    /// Adds what is said now about a blob that is known, such as from where it was pulled, too.
+    fn annotate(&self, known: &Descriptor, now: &Descriptor) {
+        if now.annotations.keys().any(|key| !known.annotations.contains_key(key)) {
+            self.note(|row| {
+                let same = row.blobs.iter_mut().filter(|blob| blob.digest == now.digest);
+                same.for_each(|blob| blob.annotations.extend(now.annotations.clone()));
+            });
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use kiln_store::Ref;
 
 use crate::content::{self, Selector};
 use crate::exec_mounts::{prepare, secret};
+use crate::foreign;
 use crate::logs;
 use crate::scope;
 use crate::worker::{Inner, blocking, failed, path_of, view};
@@ -171,7 +172,8 @@ impl Operator<Ref> for ExecOperator {
         };
         let (status, _) = tokio::join!(ended, output);
         let status = status.map_err(|error| {
-            error.context(format!("process \"{}\" could not be run", exec.args.join(" ")))
+            let native = &self.worker.info.platforms;
+            foreign::could_not_run(&exec.args, &self.vertex.platform, native, error)
         })?;
         let code = i32::try_from(status.code).unwrap_or(i32::MAX);
         let fine = match &exec.valid_exit_codes[..] {

@@ -10,6 +10,7 @@ mod exec_mounts;
 mod exec_op;
 mod file_op;
 mod files;
+mod foreign;
 mod host_command;
 mod logs;
 pub mod read;

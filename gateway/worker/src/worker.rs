@@ -61,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) sources: Sources,
     pub(crate) sessions: SessionManager,
     pub(crate) secrets: SecretFiles,
-    info: WorkerInfo,
+    pub(crate) info: WorkerInfo,
 }
 
 impl std::fmt::Debug for Worker {
