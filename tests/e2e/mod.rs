@@ -4,6 +4,7 @@
 mod article;
 mod cache;
 mod conform;
+mod contexts;
 mod crashes;
 mod daemon;
 mod docker;

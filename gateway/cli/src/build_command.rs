@@ -30,6 +30,8 @@ const URL_SCHEMES: &[&str] = &["http://", "https://", "git://", "ssh://", "git@"
 pub(crate) struct BuildCommand {
     /// What is built.
     pub input: Input,
+    /// The context, an archive or a build file, is on standard input.
+    pub context_on_stdin: bool,
     /// Directories the build may read.
     pub locals: BTreeMap<String, PathBuf>,
     /// OCI layouts the build may take images from.
@@ -157,6 +159,7 @@ impl BuildCommand {
                 Some(name) => Input::Frontend { name, options },
                 None => Input::Definition,
             },
+            context_on_stdin: matches!(place, Place::Stdin { .. }),
             locals,
             oci_layouts: named_paths("--oci-layout", &args.oci_layout)?,
             no_cache: args.no_cache,
@@ -186,6 +189,8 @@ enum Place {
     Nowhere,
     /// In a local directory, perhaps with a certain build file.
     Directory { context: PathBuf, file: Option<PathBuf> },
+    /// On standard input: an archive, perhaps with a certain build file in it, or a build file alone.
+    Stdin { file: Option<PathBuf> },
     /// Somewhere the daemon fetches it from.
     Url { url: String, file: Option<PathBuf> },
 }
@@ -194,6 +199,7 @@ impl Place {
     fn of(args: &BuildArgs) -> Self {
         let file = args.file.clone();
         match (&args.context, &file) {
+            (Some(context), _) if context == "-" => Self::Stdin { file },
             (Some(url), _) if URL_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
                 Self::Url { url: url.clone(), file }
             }
@@ -212,6 +218,7 @@ impl Place {
     ) {
         let (file, context) = match self {
             Self::Nowhere => return,
+            Self::Stdin { file } => (file, None),
             Self::Url { url, file } => {
                 options.entry("context".to_owned()).or_insert_with(|| url.clone());
                 (file, None)
@@ -362,6 +369,13 @@ mod tests {
             expect!["no frontend is known for build.toml: choose one with --frontend"],
         );
         check(
+            "kiln build - -f ci/Dockerfile",
+            &[],
+            expect![[
+                r#"Frontend { name: "dockerfile.v0", options: {"filename": "ci/Dockerfile"} } {}"#
+            ]],
+        );
+        check(
             "kiln build https://host/repo.git#main -f ci/Dockerfile",
             &[],
             expect![[
@@ -420,6 +434,7 @@ mod tests {
                     name: "f",
                     options: {},
                 },
+                context_on_stdin: false,
                 locals: {},
                 oci_layouts: {
                     "l": "p",

@@ -151,13 +151,20 @@ impl Endpoint {
 
     /// The error for a host that accepted a request and then said nothing, or too little.
     pub(crate) fn stalled(&self, host: &str, subject: &str, fault: TooSlow) -> RegistryError {
-        RegistryError::Stalled {
-            subject: subject.to_owned(),
-            host: host.to_owned(),
-            what: self.state.pace.describe(fault),
-            attempts: 1,
-            took: self.state.pace.window,
-        }
+        let pace = self.state.pace;
+        self.stalled_at(host, subject, pace.describe(fault), pace.window)
+    }
+
+    /// The error for a host that did not go on, in words and for so long.
+    pub(crate) fn stalled_at(
+        &self,
+        host: &str,
+        subject: &str,
+        what: String,
+        took: Duration,
+    ) -> RegistryError {
+        let (subject, host) = (subject.to_owned(), host.to_owned());
+        RegistryError::Stalled { subject, host, what, attempts: 1, took }
     }
 
     /// The address of `path` below the registry's API.

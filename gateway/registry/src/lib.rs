@@ -23,6 +23,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upload;
 
 pub use blob::BlobStream;
 pub use credentials::{

@@ -423,6 +423,49 @@ async fn a_download_that_stalls_goes_on_where_it_stopped() {
     assert_eq!(ranges, ["", "bytes=60-"]);
 }
 
+/// Answers questions about blobs and reads none that is sent.
+fn server_that_takes_nothing() -> String {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming().flatten() {
+            let mut lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            let answer = match first.split(' ').next() {
+                Some("HEAD") => "404 No",
+                Some("POST") => "202 Go\r\nLocation: /v2/x/blobs/uploads/1",
+                _ => {
+                    open.push(stream);
+                    continue;
+                }
+            };
+            let rest = "Connection: close\r\nContent-Length: 0";
+            write!(&stream, "HTTP/1.1 {answer}\r\n{rest}\r\n\r\n").ok();
+        }
+    });
+    host
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_nothing_of_a_push_is_named() {
+    let host = server_that_takes_nothing();
+    let reference: Reference = format!("{host}/x:1").parse().unwrap();
+    let bytes = Bytes::from(vec![0; 64 << 20]);
+    let blob = descriptor(media_type::OCI_LAYER, &bytes);
+    let options = Options {
+        retry_delays: vec![Duration::from_millis(1)],
+        idle_timeout: Duration::from_millis(100),
+        ..Options::default()
+    };
+    let client = Registry::new(Hosts::default(), options);
+    let pushed = client.push_blob(&reference, &blob, Arc::new(bytes), &[], &NoCredentials).await;
+    let text = pushed.unwrap_err().to_string();
+    assert!(text.contains("took nothing of what is pushed for 400ms"), "{text}");
+    assert!(text.contains(&host) && text.contains(blob.digest.as_str()), "{text}");
+}
+
 #[tokio::test]
 async fn what_needs_a_login_is_not_public() {
     for (accepts, login, is_public) in [

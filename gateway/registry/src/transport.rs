@@ -23,6 +23,7 @@ use crate::host::{Endpoint, Slot};
 use crate::pace::{TooSlow, Watch};
 use crate::push::{BodyError, BodySource};
 use crate::retry::{Failure, is_passing, retry_after};
+use crate::upload::Sent;
 use crate::{Credentials, Options};
 
 /// More redirects than this are a loop.
@@ -272,6 +273,7 @@ impl Transport {
         if let Some(header) = header {
             builder = builder.header(AUTHORIZATION, header);
         }
+        let sent = Sent::default();
         builder = match &call.payload {
             // Some servers insist on a length for every request that might have a body.
             Payload::Empty if call.method == Method::POST => builder.header(CONTENT_LENGTH, 0),
@@ -279,12 +281,17 @@ impl Transport {
             Payload::Bytes(bytes) => builder.body(bytes.clone()),
             Payload::Stream { len, source } => builder
                 .header(CONTENT_LENGTH, *len)
-                .body(reqwest::Body::wrap_stream(source.open().map_err(BodyError))),
+                .body(reqwest::Body::wrap_stream(sent.count(source.open().map_err(BodyError)))),
         };
-        let sending = builder.send();
-        // How long an upload takes is not known.
+        let (sending, window) = (builder.send(), endpoint.timeout());
         let outcome = match &call.payload {
-            Payload::Stream { .. } => sending.await,
+            Payload::Stream { len, .. } => match sent.watch(*len, window, sending).await {
+                Ok(outcome) => outcome,
+                Err(time) => {
+                    let what = format!("took nothing of what is pushed for {time:?}");
+                    return Err(endpoint.stalled_at(&host, call.subject, what, time).into());
+                }
+            },
             _ => match tokio::time::timeout(endpoint.timeout(), sending).await {
                 Ok(outcome) => outcome,
                 Err(_) => {

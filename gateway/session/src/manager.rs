@@ -87,24 +87,26 @@ impl SessionManager {
         let incoming = incoming.take_until(async move { ended.ended().await });
         let (io, outgoing) = tunnel::join::<BytesMessage, _>(Box::pin(incoming));
         let manager = self.clone();
-        tokio::spawn(async move {
-            match channel::connect(io).await {
-                Ok(channel) => manager.run(session, channel).await,
-                Err(error) => session.end(&format!("the client speaks no gRPC in it: {error}")),
-            }
-        });
+        // Nothing is said before somebody asks: a client whose build was refused hangs up at once.
+        let channel = channel::connect_lazy(io);
+        self.enter(&session, channel.clone());
+        tokio::spawn(async move { manager.watch(session, channel).await });
         Ok(outgoing.take_until(async move { over.ended().await }).boxed())
     }
 
-    async fn run(&self, session: Arc<Session>, channel: Channel) {
-        session.connect(channel.clone());
+    /// Makes a session one that is found, in the place of an earlier one.
+    fn enter(&self, session: &Arc<Session>, channel: Channel) {
+        session.connect(channel);
         tracing::debug!(session = session.hello.id, name = session.hello.name, "session opened");
-        if let Some(earlier) =
-            self.sessions().insert(session.hello.id.clone(), Arc::clone(&session))
-        {
+        let id = session.hello.id.clone();
+        if let Some(earlier) = self.sessions().insert(id, Arc::clone(session)) {
             earlier.end("the client opened it again");
         }
         self.shared.opened.send_modify(|count| *count += 1);
+    }
+
+    /// Watches over a session until it is over.
+    async fn watch(&self, session: Arc<Session>, channel: Channel) {
         let health = self.shared.health.wanted(session.hello.health_timeout);
         tokio::select! {
             cause = health.watch(channel, &session.traffic) => session.end(&cause),

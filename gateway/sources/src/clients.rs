@@ -59,7 +59,9 @@ impl Clients {
     /// The sessions with these ids, the one to be asked first at the front. They need not be open
     /// yet.
     pub fn new(manager: &SessionManager, ids: impl IntoIterator<Item = String>) -> Self {
-        Self { manager: manager.clone(), ids: ids.into_iter().collect() }
+        // A request without a session names it like that.
+        let ids = ids.into_iter().filter(|id| !id.is_empty()).collect();
+        Self { manager: manager.clone(), ids }
     }
 
     /// Logins of these clients, for registries.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 use futures::StreamExt;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::{Connected, Router};
 use tonic::transport::{Channel, Endpoint};
@@ -32,19 +33,32 @@ const HEADER_BYTES: u32 = 4 << 20;
 ///
 /// If the far side does not speak HTTP/2.
 pub async fn connect(io: impl Io) -> Result<Channel, tonic::transport::Error> {
-    let once = Arc::new(Mutex::new(Some(io)));
-    let connector = tower::service_fn(move |_| {
-        let io = once.lock().ok().and_then(|mut slot| slot.take());
-        async move {
-            io.map(hyper_util::rt::TokioIo::new)
-                .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
-        }
-    });
+    endpoint().connect_with_connector(once(io)).await
+}
+
+/// A channel over a byte stream, on which nothing is said before the first call.
+pub fn connect_lazy(io: impl Io) -> Channel {
+    endpoint().connect_with_connector_lazy(once(io))
+}
+
+fn endpoint() -> Endpoint {
     Endpoint::from_static("http://localhost")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .connect_with_connector(connector)
-        .await
+}
+
+/// Connects once, to what is there already.
+fn once<T: Io>(
+    io: T,
+) -> impl tower::Service<http::Uri, Response = TokioIo<T>, Error = io::Error, Future: Send>
++ Send
++ 'static {
+    let once = Arc::new(Mutex::new(Some(io)));
+    tower::service_fn(move |_| {
+        let io = once.lock().ok().and_then(|mut slot| slot.take());
+        let io = io.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        async move { io.map(TokioIo::new) }
+    })
 }
 
 /// A server with the same windows as [`connect`].

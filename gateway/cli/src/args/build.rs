@@ -7,7 +7,7 @@ use clap::Args;
 /// What to build, with what, and where the result goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct BuildArgs {
-    /// Directory (or URL) to build; becomes the local directories context and dockerfile
+    /// Directory, URL, or - for an archive on standard input; what is built
     #[arg(value_name = "CONTEXT")]
     pub context: Option<String>,
     /// Build file; its name also chooses the frontend if none is given

@@ -34,8 +34,12 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
             "the daemon fetches tokens itself; its configuration holds the TLS of registries"
         );
     }
-    let options = prepare(&command).await?;
+    let mut options = prepare(&command).await?;
     let session = session(&command, &context.environment)?;
+    if command.context_on_stdin {
+        let address = session.uploads.add(tokio::io::stdin());
+        options.frontend_attrs.entry("context".to_owned()).or_insert(address);
+    }
     if let Some(path) = &command.files.build_id {
         write_file(path, options.id.as_bytes())?;
     }
