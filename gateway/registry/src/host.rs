@@ -90,8 +90,8 @@ fn build_client(
         let mut builder = Client::builder()
             .user_agent(&options.user_agent)
             .connect_timeout(options.connect_timeout)
-            // Ends an upload to a host that has gone; how long one takes otherwise is not known.
-            .tcp_user_timeout(options.idle_timeout)
+            // Ends an upload to a host that has gone, if who watches over it does not.
+            .tcp_user_timeout(options.idle_timeout * 10)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .tls_danger_accept_invalid_certs(config.insecure);

@@ -448,19 +448,29 @@ fn server_that_takes_nothing() -> String {
     host
 }
 
+/// Zeros, in pieces as files are read.
+struct Zeros(usize);
+
+impl crate::BodySource for Zeros {
+    fn open(&self) -> futures::stream::BoxStream<'static, std::io::Result<Bytes>> {
+        let piece = Bytes::from(vec![0; 256 << 10]);
+        Box::pin(futures::stream::iter(std::iter::repeat_n(piece, self.0).map(Ok)))
+    }
+}
+
 #[tokio::test]
 async fn a_registry_that_takes_nothing_of_a_push_is_named() {
     let host = server_that_takes_nothing();
     let reference: Reference = format!("{host}/x:1").parse().unwrap();
-    let bytes = Bytes::from(vec![0; 64 << 20]);
-    let blob = descriptor(media_type::OCI_LAYER, &bytes);
+    let blob = Descriptor::new(media_type::OCI_LAYER, Digest::sha256("zeros"), 64 << 20);
     let options = Options {
         retry_delays: vec![Duration::from_millis(1)],
         idle_timeout: Duration::from_millis(100),
         ..Options::default()
     };
     let client = Registry::new(Hosts::default(), options);
-    let pushed = client.push_blob(&reference, &blob, Arc::new(bytes), &[], &NoCredentials).await;
+    let source = Arc::new(Zeros(256));
+    let pushed = client.push_blob(&reference, &blob, source, &[], &NoCredentials).await;
     let text = pushed.unwrap_err().to_string();
     assert!(text.contains("took nothing of what is pushed for 400ms"), "{text}");
     assert!(text.contains(&host) && text.contains(blob.digest.as_str()), "{text}");

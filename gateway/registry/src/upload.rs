@@ -22,10 +22,10 @@ pub(crate) struct Sent(Arc<AtomicU64>);
 
 impl Sent {
     /// The body, counted while it is read.
-    pub(crate) fn count<E>(
+    pub(crate) fn count<E, S: Stream<Item = Result<Bytes, E>>>(
         &self,
-        body: impl Stream<Item = Result<Bytes, E>>,
-    ) -> impl Stream<Item = Result<Bytes, E>> {
+        body: S,
+    ) -> impl Stream<Item = Result<Bytes, E>> + use<E, S> {
         let sent = Arc::clone(&self.0);
         body.inspect_ok(move |bytes| {
             sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);

@@ -85,7 +85,7 @@ pub enum GitError {
         hint: String,
     },
     /// There is no such branch, tag or commit.
-    #[error("repository {remote} does not contain ref {reference}")]
+    #[error("repository does not contain ref {reference}: {remote}")]
     NoReference {
         /// The remote, without login.
         remote: String,

@@ -260,7 +260,7 @@ async fn every_entry_can_have_the_time_of_the_commit() {
 async fn what_does_not_exist_is_named() {
     let Some(server) = Server::start() else { return };
     let error = Room::new().get(&server.source("#nowhere", &[])).await.unwrap_err();
-    let want = format!("repository {} does not contain ref nowhere", server.url());
+    let want = format!("repository does not contain ref nowhere: {}", server.url());
     assert_eq!(error.to_string(), want);
 }
 
