@@ -1,9 +1,9 @@
 //! Images by name: in the store, and pushed to a real registry.
 
 use kiln_oci::Reference;
-use kiln_registry::testing::LocalRegistry;
+use kiln_registry::testing::{LocalRegistry, ScriptedAnswer, ScriptedServer};
 use kiln_registry::{Documents as _, ImagePlan};
-use kiln_store::PruneOptions;
+use kiln_store::{Compression, PruneOptions};
 
 use super::*;
 use crate::Images;
@@ -226,4 +226,36 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
     let (_, files) = &images.find(&name).unwrap().refs(store).unwrap()[0];
     let mounted = files.as_ref().unwrap().mount().await.unwrap();
     assert_eq!(fs::read_to_string(mounted.path().join("frontend")).unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn layers_of_a_pulled_base_are_taken_over_from_where_they_were_pulled() {
+    if !is_root() {
+        return;
+    }
+    let server = ScriptedServer::start(|request| match request.method.as_str() {
+        "HEAD" => ScriptedAnswer::new(404, ""),
+        "POST" if request.target.contains("mount=") => ScriptedAnswer::new(201, ""),
+        "POST" => ScriptedAnswer::new(202, "").with("Location", "/v2/upload"),
+        _ => ScriptedAnswer::new(201, ""),
+    })
+    .unwrap();
+    let fixture = Fixture::new();
+    let base = fixture.layer(None, &[("base", "1")]).await;
+    let store = &fixture.context.store;
+    let mut layers = store.layer_blobs(&base, Compression::default(), &|_| {}).await.unwrap();
+    let mut pulled = layers.remove(0);
+    let key = format!("containerd.io/distribution.source.{}", server.host());
+    pulled.descriptor.annotations.insert(key, "library/base".into());
+    let base = store.apply(None, &pulled).await.unwrap();
+    let files = fixture.layer(Some(&base), &[("own", "2")]).await;
+    let name = format!("{}/team/app:1", server.host());
+    let attributes = [("name", name.as_str()), ("push", "true")];
+    fixture.export(&BuildResult::single(Some(files)), "image", &attributes).await.unwrap();
+    let digest = pulled.descriptor.digest.as_str().replace(':', "%3A");
+    let mount = format!("POST /v2/team/app/blobs/uploads/?mount={digest}&from=library%2Fbase");
+    let asked = server.asked();
+    assert!(asked.contains(&mount), "{asked:?}");
+    let put = |line: &&String| line.starts_with("PUT") && line.contains(&digest);
+    assert_eq!(asked.iter().filter(put).count(), 0, "{asked:?}");
 }
