@@ -40,6 +40,11 @@ pub enum ClientsError {
     Call(#[from] CallError),
 }
 
+/// Whether a question was not answered because no client was there.
+pub(crate) fn is_unanswered(error: &Cause) -> bool {
+    error.downcast_ref::<ClientsError>().is_some_and(ClientsError::is_absent)
+}
+
 impl ClientsError {
     /// Whether another client may do better.
     fn is_absent(&self) -> bool {
@@ -124,15 +129,26 @@ impl Session for Clients {
     }
 
     async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Cause> {
+        let (mut asked, mut absent) = (false, None);
         for session in self.order("") {
             // A build may come before its session.
-            let Ok(caller) = self.manager.get(session, APPEARS).await else { continue };
+            let caller = match self.manager.get(session, APPEARS).await {
+                Ok(caller) => caller,
+                Err(error) => {
+                    absent.get_or_insert(error);
+                    continue;
+                }
+            };
+            asked = true;
             match caller.secret(id).await {
                 Ok(None) | Err(CallError::Ended(_)) => {}
                 answer => return Ok(answer?),
             }
         }
-        Ok(None)
+        match absent {
+            Some(error) if !asked => Err(ClientsError::Session(error).into()),
+            _ => Ok(None),
+        }
     }
 
     fn credentials(&self) -> Arc<dyn Credentials> {

@@ -59,7 +59,8 @@ pub trait Session: Send + Sync {
     /// does not. `preferred` is the session that is asked first; it may not be open yet.
     async fn shared_key(&self, preferred: &str) -> String;
 
-    /// A secret by id, `None` if the client has none of that name or serves no secrets.
+    /// A secret by id, `None` if the client has none of that name or serves no secrets. It is an error
+    /// if there is no client.
     async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Cause>;
 
     /// Logins for registries.

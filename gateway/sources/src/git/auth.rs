@@ -12,6 +12,7 @@ use kiln_graph::GitSource;
 use tempfile::NamedTempFile;
 use url::Url;
 
+use crate::clients::is_unanswered;
 use crate::git::GitError;
 use crate::session::{AgentSocket, Session};
 use crate::source::Context;
@@ -114,12 +115,15 @@ async fn first(
     session: &Arc<dyn Session>,
 ) -> Result<bool, GitError> {
     for (id, is_token) in names.iter().filter(|(id, _)| !id.is_empty()) {
-        let secret = session.secret(id).await.map_err(|error| GitError::Secret {
-            remote: shown.to_owned(),
-            id: id.clone(),
-            source: error,
-        })?;
-        let Some(secret) = secret else { continue };
+        let secret = match session.secret(id).await {
+            Ok(Some(secret)) => secret,
+            Ok(None) => continue,
+            // What is public needs no client.
+            Err(error) if is_unanswered(&error) => continue,
+            Err(source) => {
+                return Err(GitError::Secret { remote: shown.to_owned(), id: id.clone(), source });
+            }
+        };
         let secret = String::from_utf8_lossy(&secret).trim().to_owned();
         let value = if *is_token {
             format!("basic {}", STANDARD.encode(format!("x-access-token:{secret}")))

@@ -344,3 +344,12 @@ async fn a_secret_is_waited_for_until_its_session_is_open() {
     let _one = open(&manager, "one", person("first")).await;
     assert_eq!(waiting.await.unwrap().as_deref(), Some(&b"first"[..]));
 }
+
+#[tokio::test]
+async fn a_secret_whose_session_never_comes_is_named_with_it() {
+    let clients = Clients::new(&SessionManager::default(), ["missing".to_owned()]);
+    let error = clients.secret("mine").await.unwrap_err();
+    assert!(error.to_string().contains("no active session for missing"), "{error}");
+    let none = Clients::new(&SessionManager::default(), [String::new()]);
+    assert_eq!(none.secret("mine").await.unwrap(), None, "a request without a session");
+}
