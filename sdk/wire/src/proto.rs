@@ -1,7 +1,6 @@
 //! The messages of `kiln-pb` with the gRPC services that carry them, one module per package.
 
 #![expect(
-    clippy::all,
     clippy::allow_attributes,
     unused_qualifications,
     reason = "generated code; the schemas carry the comments"
