@@ -1,0 +1,189 @@
+//! Stories of policies: rules and a source in, a verdict out.
+
+use expect_test::{Expect, expect};
+use kiln_pb::sourcepolicy::{
+    self as wire, AttrConstraint, AttrMatch, MatchType, PolicyAction, Selector, Update,
+};
+
+use crate::{Policies, Policy, Source};
+
+/// A rule as `ACTION KIND IDENTIFIER [=> TARGET] [if KEY==VALUE] [set KEY=VALUE]`, where KIND is
+/// `=` (exact), `*` (wildcard) or `~` (regular expression).
+fn rule(text: &str) -> wire::Rule {
+    let mut words = text.split_whitespace();
+    let action = match words.next().unwrap() {
+        "allow" => PolicyAction::Allow,
+        "deny" => PolicyAction::Deny,
+        "convert" => PolicyAction::Convert,
+        other => panic!("{other}"),
+    };
+    let kind = match words.next().unwrap() {
+        "=" => MatchType::Exact,
+        "*" => MatchType::Wildcard,
+        "~" => MatchType::Regex,
+        other => panic!("{other}"),
+    };
+    let identifier = words.next().unwrap().to_owned();
+    let mut selector = Selector { identifier, match_type: kind.into(), ..Default::default() };
+    let mut updates = Update::default();
+    while let (Some(word), Some(argument)) = (words.next(), words.next()) {
+        match word {
+            "=>" => updates.identifier = argument.to_owned(),
+            "if" => selector.constraints.push(constraint(argument)),
+            "set" => {
+                let (key, value) = argument.split_once('=').unwrap();
+                updates.attrs.insert(key.to_owned(), value.to_owned());
+            }
+            other => panic!("{other}"),
+        }
+    }
+    let updates = (action == PolicyAction::Convert).then_some(updates);
+    wire::Rule { action: action.into(), selector: Some(selector), updates }
+}
+
+fn constraint(text: &str) -> AttrConstraint {
+    let operators =
+        [("!=", AttrMatch::Notequal), ("==", AttrMatch::Equal), ("~=", AttrMatch::Matches)];
+    let (key, value, condition) = operators
+        .iter()
+        .find_map(|(sign, condition)| text.split_once(sign).map(|(k, v)| (k, v, *condition)))
+        .unwrap();
+    AttrConstraint { key: key.into(), value: value.into(), condition: condition.into() }
+}
+
+fn policy(rules: &[&str]) -> Policy {
+    let rules = rules.iter().map(|text| rule(text)).collect();
+    Policy::compile(&wire::Policy { version: 1, rules }).unwrap()
+}
+
+/// `IDENTIFIER [KEY=VALUE …]` judged by policies.
+fn verdict(policies: &Policies, source: &str) -> String {
+    let mut words = source.split_whitespace();
+    let mut asked = Source::new(words.next().unwrap());
+    asked.attrs = words
+        .map(|word| word.split_once('=').unwrap())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    match policies.evaluate(asked) {
+        Err(error) => error.to_string(),
+        Ok(evaluated) => {
+            let attrs = evaluated.source.attrs.iter().map(|(key, value)| format!(" {key}={value}"));
+            let how = if evaluated.converted { "converted to" } else { "allowed" };
+            format!("{how} {}{}", evaluated.source.identifier, attrs.collect::<String>())
+        }
+    }
+}
+
+fn check(rules: &[&str], source: &str, expected: Expect) {
+    expected.assert_eq(&verdict(&Policies::new(vec![policy(rules)]), source));
+}
+
+const ALPINE: &str = "docker-image://docker.io/library/alpine:latest";
+
+#[test]
+fn without_rules_everything_is_allowed() {
+    let expected = expect!["allowed docker-image://docker.io/library/alpine:latest"];
+    check(&[], ALPINE, expected);
+    assert!(Policies::new(vec![policy(&[])]).is_empty());
+}
+
+#[test]
+fn of_allow_and_deny_the_last_that_matches_counts() {
+    let denied = expect![[
+        r#"source "docker-image://docker.io/library/alpine:latest" denied by policy: source denied by policy"#
+    ]];
+    check(&["allow * *", "deny * docker-image://*"], ALPINE, denied);
+    let allowed = expect!["allowed docker-image://docker.io/library/alpine:latest"];
+    check(&["deny * *", "allow * docker-image://docker.io/library/alpine:*"], ALPINE, allowed);
+}
+
+#[test]
+fn a_conversion_is_judged_anew_by_all_rules() {
+    let golang = "docker-image://docker.io/library/golang:1.19";
+    check(
+        &["convert * docker-image://docker.io/library/golang:* => docker-image://mirror/go:${1}-x"],
+        golang,
+        expect!["converted to docker-image://mirror/go:1.19-x"],
+    );
+    check(
+        &[
+            "convert = docker-image://docker.io/library/golang:1.19 => https://example.com/go",
+            "deny ~ ^https://",
+        ],
+        golang,
+        expect![[r#"source "https://example.com/go" denied by policy: source denied by policy"#]],
+    );
+}
+
+#[test]
+fn a_conversion_can_change_only_attributes() {
+    check(
+        &["convert = https://example.com/a set http.checksum=sha256:aa"],
+        "https://example.com/a http.perm=0600",
+        expect!["converted to https://example.com/a http.checksum=sha256:aa http.perm=0600"],
+    );
+}
+
+#[test]
+fn regular_expressions_replace_what_they_match() {
+    check(
+        &["convert ~ ^https?://example.com/(.*)$ => https://mirror.example/$1"],
+        "http://example.com/x/y",
+        expect!["converted to https://mirror.example/x/y"],
+    );
+}
+
+#[test]
+fn attributes_decide_too() {
+    let rules = &["deny * https://* if http.checksum=="];
+    check(
+        rules,
+        "https://example.com/a",
+        expect![[r#"source "https://example.com/a" denied by policy: source denied by policy"#]],
+    );
+    let summed = "https://example.com/a http.checksum=sha256:aa";
+    check(rules, summed, expect!["allowed https://example.com/a http.checksum=sha256:aa"]);
+    let rules = &["deny * https://* if http.checksum!=sha256:bb", "allow * * if x~=^y"];
+    check(rules, "https://example.com/a x=yes", expect!["allowed https://example.com/a x=yes"]);
+}
+
+#[test]
+fn a_circle_of_conversions_is_an_error() {
+    check(
+        &["convert = local://a => local://b", "convert = local://b => local://a"],
+        "local://a",
+        expect![[
+            r#"too many mutations on a single source: "local://b" is still converted after 20 times"#
+        ]],
+    );
+}
+
+#[test]
+fn the_policies_of_a_frontend_come_first() {
+    let of_build = Policies::new(vec![policy(&["deny = local://b"])]);
+    let of_frontend = Policies::new(vec![policy(&["convert = local://a => local://b"])]);
+    expect![[r#"source "local://b" denied by policy: source denied by policy"#]]
+        .assert_eq(&verdict(&of_build.after(&of_frontend), "local://a"));
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused_with_its_rule() {
+    let error = |rules: Vec<wire::Rule>| {
+        Policy::compile(&wire::Policy { version: 0, rules }).unwrap_err().to_string()
+    };
+    expect!["source policy rule 1 has no selector"]
+        .assert_eq(&error(vec![rule("allow * *"), wire::Rule::default()]));
+    expect![[r#"source policy rule 0: invalid regular expression "(""#]]
+        .assert_eq(&error(vec![rule("deny ~ (")]));
+    expect![[
+        r#"source policy rule 0: invalid wildcard "a**": `**` means nothing here, write `*`"#
+    ]]
+    .assert_eq(&error(vec![rule("deny * a**")]));
+    let unknown = wire::Rule { action: 9, ..rule("deny * a") };
+    expect!["source policy rule 0: unknown action 9"].assert_eq(&error(vec![unknown]));
+    let nothing = wire::Rule { updates: None, ..rule("convert * a => b") };
+    expect!["source policy rule 0 converts, but has no `updates`"].assert_eq(&error(vec![nothing]));
+    let future = Policy::compile(&wire::Policy { version: 7, rules: Vec::new() });
+    expect!["source policy of version 7 is not supported, only version 1 is"]
+        .assert_eq(&future.unwrap_err().to_string());
+}
