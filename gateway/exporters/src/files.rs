@@ -97,7 +97,7 @@ impl Views {
         let split = options.platform_split.unwrap_or(targets.multi);
         let (mut trees, mut mounts) = (Vec::new(), Vec::new());
         for target in &targets.list {
-            let mounted = files(context, target)?.mount().await?;
+            let mounted = files(context, target).await?.mount().await?;
             let epoch = epoch(options, metadata, &target.id)?;
             trees.push(Tree {
                 root: mounted.path().to_owned(),
@@ -123,9 +123,9 @@ impl Views {
 }
 
 /// The files of a target; of none, an empty directory.
-fn files(context: &ExportContext, target: &Target<'_, Ref>) -> Result<Ref, ExportError> {
+async fn files(context: &ExportContext, target: &Target<'_, Ref>) -> Result<Ref, ExportError> {
     match target.files {
         Some(files) => Ok(files.clone()),
-        None => Ok(context.store.merge(&[])?),
+        None => Ok(context.store.merge(&[]).await?),
     }
 }

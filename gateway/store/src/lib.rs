@@ -29,6 +29,7 @@ mod pack;
 mod compose;
 mod difference;
 mod directory;
+mod rebase;
 
 mod collect;
 mod filter;

@@ -288,10 +288,12 @@ impl MutableRef {
                 self.store.trash.discard(&self.store.snapshot(self.number).join(name));
             }
             let whiteouts = written && self.parent.is_some();
-            let implied = match self.parent {
-                None => std::mem::take(&mut self.implied),
-                Some(_) => BTreeSet::new(),
-            };
+            let mut implied = BTreeSet::new();
+            if self.parent.is_none() {
+                implied = std::mem::take(&mut self.implied);
+                // Nothing is said about the root of something empty.
+                implied.insert(PathBuf::new());
+            }
             let implied = implied.into_iter().filter_map(|path| path.to_str().map(Into::into));
             let implied = implied.collect();
             let row = LayerRow { whiteouts, implied, ..LayerRow::default() };
