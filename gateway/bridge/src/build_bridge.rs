@@ -1,6 +1,6 @@
 //! The bridge of one build, inside the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -19,8 +19,8 @@ use kiln_sources::{Clients, Context, Metadata, Pin};
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::status::RichStatus;
-use kiln_worker::Worker;
 use kiln_worker::read::{self, FileStat};
+use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
 use crate::error::{op_status, solve_status};
@@ -63,6 +63,8 @@ struct Shared {
     seats: Arc<Seats>,
     progress: Sender,
     refs: Mutex<BTreeMap<String, Lazy>>,
+    /// Cache mounts that were made to begin empty.
+    fresh_caches: tokio::sync::Mutex<BTreeSet<String>>,
     next: AtomicU64,
 }
 
@@ -84,6 +86,7 @@ impl BuildBridge {
             seats: parts.seats,
             progress: parts.progress,
             refs: Mutex::default(),
+            fresh_caches: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
         };
         Self { shared: Arc::new(shared), info: parts.info, inputs: parts.inputs, depth: 0 }
@@ -101,7 +104,25 @@ impl BuildBridge {
     /// If there is no such ref, or the operation that failed.
     pub async fn result(&self, of: &Ref) -> Result<Option<kiln_worker::Ref>, RichStatus> {
         let lazy = self.lazy(of)?;
+        self.forget_caches(&lazy.graph).await?;
         self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| solve_status(&error))
+    }
+
+    /// Makes the cache mounts begin empty that processes have which are not to be taken from the
+    /// cache: once in a build, because these processes share what they leave with each other.
+    async fn forget_caches(&self, graph: &Graph) -> Result<(), RichStatus> {
+        for id in fresh_caches(graph) {
+            let mut fresh = self.shared.fresh_caches.lock().await;
+            if fresh.contains(&id) {
+                continue;
+            }
+            let forgotten = self.shared.worker.forget_cache(&id).await;
+            forgotten.map_err(|error| {
+                op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+            })?;
+            fresh.insert(id);
+        }
+        Ok(())
     }
 
     fn lazy(&self, of: &Ref) -> Result<Lazy, RichStatus> {
