@@ -2,19 +2,38 @@
 //!
 //! The same directory always gives the same bytes: entries in order of their names, ustar headers
 //! with PAX records only where ustar cannot say it, numeric owners, whole seconds. Whiteouts become
-//! `.wh.` files and opaque directories get a `.wh..wh..opq`.
+//! `.wh.` files and opaque directories get a `.wh..wh..opq`; so a file whose own name begins so cannot
+//! be packed. Holes become zeros, because many readers of layers know no sparse files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::attributes::{is_opaque, is_whiteout, xattrs};
 use crate::error::StoreError;
 use crate::owner;
+use crate::sparse::Extents;
+
+/// Zeros to write in place of holes.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
+/// Why a layer was not packed.
+#[derive(Debug)]
+pub(crate) enum PackerError {
+    /// A file that would delete another where the layer is unpacked.
+    Whiteout(PathBuf),
+    Store(StoreError),
+}
+
+impl From<StoreError> for PackerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
 
 /// The largest number that seven octal digits hold, for owners and devices.
 const SMALL_LIMIT: u64 = 0o7777777;
@@ -50,10 +69,13 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     /// Writes everything, and gives the stream back.
-    pub(crate) fn pack(mut self) -> Result<W, StoreError> {
+    pub(crate) fn pack(mut self) -> Result<W, PackerError> {
         // Depth first without recursion: a layer may be nested deeper than a stack is.
         let mut pending = self.children(Path::new(""))?;
         while let Some((name, metadata)) = pending.pop() {
+            if name.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh.")) {
+                return Err(PackerError::Whiteout(name));
+            }
             self.entry(&name, &metadata)?;
             if metadata.is_dir() {
                 pending.extend(self.children(&name)?);
@@ -170,22 +192,37 @@ impl<'a, W: Write> Packer<'a, W> {
 
     fn content(&mut self, path: &Path, size: u64) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("read", path, error);
-        let mut file = File::open(path).map_err(failed)?.take(size);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(256 << 10)];
-        let mut written = 0;
-        loop {
-            let read = file.read(&mut buffer).map_err(failed)?;
-            if read == 0 {
-                break;
+        let mut at = 0;
+        for extent in Extents::of(&file, &metadata) {
+            let (offset, len) = extent.map_err(failed)?;
+            self.zeros(offset.min(size) - at)?;
+            at = offset.min(size);
+            let end = (offset + len).min(size);
+            while at < end {
+                let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+                let read = file.read_at(&mut buffer[..most], at).map_err(failed)?;
+                if read == 0 {
+                    let error = io::Error::other("it became shorter while it was read");
+                    return Err(failed(error));
+                }
+                self.write(&buffer[..read])?;
+                at += read as u64;
             }
-            self.write(&buffer[..read])?;
-            written += read as u64;
         }
-        if written != size {
-            let error = io::Error::other("it became shorter while it was read");
-            return Err(StoreError::io("read", path, error));
-        }
+        self.zeros(size - at)?;
         self.pad(size)
+    }
+
+    fn zeros(&mut self, mut len: u64) -> Result<(), StoreError> {
+        while len > 0 {
+            let next = len.min(ZEROS.len() as u64);
+            self.write(&ZEROS[..next as usize])?;
+            len -= next;
+        }
+        Ok(())
     }
 
     fn header(

@@ -138,3 +138,42 @@ async fn other_tools_read_our_blobs() {
     assert!(names.contains(&"zlink".to_owned()) && names.contains(&"far".to_owned()));
     drop(root);
 }
+
+#[tokio::test]
+async fn a_file_whose_name_would_delete_another_is_refused() {
+    let (_root, store) = store();
+    for name in ["d/.wh.x", ".wh.d/x", ".wh..wh..opq"] {
+        let step = store.prepare(None).await.unwrap();
+        put(&step.overlay().upper, "d/x", "stays");
+        put(&step.overlay().upper, name, "w");
+        let r = step.commit().await.unwrap();
+        let error = store.layer_blobs(&r, Compression::default(), &|_| {}).await.unwrap_err();
+        let named = name.split('/').position(|part| part.starts_with(".wh.")).unwrap();
+        let path = name.split('/').take(named + 1).collect::<Vec<_>>().join("/");
+        assert!(error.to_string().starts_with(&format!("`/{path}` cannot be stored")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn holes_are_packed_as_zeros_and_come_out_as_holes() {
+    let (_root, store) = store();
+    let step = store.prepare(None).await.unwrap();
+    let large = fs::File::create(step.overlay().upper.join("large")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&large, b"middle", 20 << 20).unwrap();
+    large.set_len(64 << 20).unwrap();
+    let r = step.commit().await.unwrap();
+    let mut diff_ids = Vec::new();
+    for kind in [CompressionKind::Gzip, CompressionKind::Zstd] {
+        let compression = Compression { kind, force: true, level: None };
+        let made = blobs(&store, &r, compression).await;
+        assert!(made[0].descriptor.size < 1 << 20, "{} bytes", made[0].descriptor.size);
+        diff_ids.push(made[0].diff_id.clone());
+        let copy = store.apply(None, &made[0]).await.unwrap();
+        let path = copy.layers()[0].path().join("large");
+        let metadata = fs::metadata(&path).unwrap();
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&metadata);
+        assert!(metadata.len() == 64 << 20 && blocks <= 16, "{blocks} blocks");
+        assert!(fs::read(path).unwrap()[20 << 20..].starts_with(b"middle"));
+    }
+    assert_eq!(diff_ids[0], diff_ids[1]);
+}
