@@ -213,10 +213,15 @@ impl BuildBridge {
         pinned
     }
 
-    async fn looked_into(&self, of: &Ref, path: &str) -> Result<kiln_worker::Ref, RichStatus> {
-        let missing =
-            || RichStatus::new(Code::NotFound, format!("{path}: no such file or directory"));
-        self.result(of).await?.ok_or_else(missing)
+    /// The files of a ref. An image without layers is an empty directory.
+    async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Ref, RichStatus> {
+        if let Some(files) = self.result(of).await? {
+            return Ok(files);
+        }
+        let empty = self.shared.worker.store().merge(&[]).await;
+        empty.map_err(|error| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+        })
     }
 }
 
@@ -331,7 +336,7 @@ impl Bridge for BuildBridge {
         path: &str,
         range: Option<FileRange>,
     ) -> Result<Bytes, RichStatus> {
-        let found = self.looked_into(of, path).await?;
+        let found = self.looked_into(of).await?;
         let range = range.map(|range| (range.offset, range.length));
         read::read_file(&found, path, range)
             .await
@@ -345,7 +350,7 @@ impl Bridge for BuildBridge {
         path: &str,
         include_pattern: &str,
     ) -> Result<Vec<Stat>, RichStatus> {
-        let found = self.looked_into(of, path).await?;
+        let found = self.looked_into(of).await?;
         let list = read::read_dir(&found, path, include_pattern)
             .await
             .map_err(|error| op_status(&error))?;
@@ -353,7 +358,7 @@ impl Bridge for BuildBridge {
     }
 
     async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
-        let found = self.looked_into(of, path).await?;
+        let found = self.looked_into(of).await?;
         read::stat_file(&found, path).await.map(stat).map_err(|error| op_status(&error))
     }
 

@@ -128,7 +128,8 @@ impl Copy<'_> {
         if fs::symlink_metadata(target).is_ok() {
             return Ok(());
         }
-        let mode = self.action.mode.map_or(0o755, |mode| mode & 0o777);
+        let words = !self.action.mode_text.is_empty();
+        let mode = self.action.mode.filter(|_| !words).map_or(0o755, |mode| mode & 0o777);
         let made = make_parents(self.to, target, mode, self.owner, self.action.timestamp)?;
         imply(self.implied, self.to, &made);
         Ok(())
@@ -442,7 +443,11 @@ mod tests {
         let implied = copied(&from, &to, &mode).unwrap();
         assert_eq!(implied, ["p".into(), "p/q".into()].into());
         assert_eq!((stat("p").0, stat("p/q").0, stat("p/q/a.c").0), (0o750, 0o750, 0o4750));
-        let words = CopyAction { mode_text: "a=rwx".into(), ..action("/src/a.c", "/w/a.c") };
+        let words = CopyAction {
+            mode: Some(0),
+            mode_text: "a=rwx".into(),
+            ..action("/src/a.c", "/w/a.c")
+        };
         copied(&from, &to, &words).unwrap();
         assert_eq!((stat("w").0, stat("w/a.c").0), (0o755, 0o777));
         let whole = action("/src", "/whole");
