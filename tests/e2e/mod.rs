@@ -8,6 +8,7 @@ mod crashes;
 mod daemon;
 mod docker;
 mod dockerfile;
+mod files;
 mod frontends;
 mod images;
 mod llb;

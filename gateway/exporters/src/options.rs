@@ -2,7 +2,7 @@
 //!
 //! A map of texts comes in, [`ExportOptions`] go out. Names and meaning are BuildKit's; an attribute
 //! that this exporter has no use for is refused, because whoever set it expects something of it.
-//! Keys of metadata, which have a dot or a slash, stay in [`ExportOptions::metadata`] and are treated
+//! Keys of metadata, which have a dot, a slash or a colon, stay in [`ExportOptions::metadata`] and are treated
 //! as if the frontend had said them, which is how clients override the image config.
 
 use std::collections::BTreeMap;
@@ -383,7 +383,7 @@ fn check_name(kind: Kind, attribute: &str) -> Result<(), OptionError> {
     }
     let own = ATTRIBUTES.iter().filter(|(_, kinds)| kinds.contains(&kind));
     // A key with a dot is one of metadata, unless it is next to the one attribute that has one.
-    let metadata = attribute.contains(['.', '/']);
+    let metadata = attribute.contains(['.', '/', ':']);
     let candidates = own.map(|(name, _)| *name).filter(|name| !metadata || name.contains('.'));
     match (did_you_mean(attribute, candidates), metadata) {
         (None, true) => Ok(()),
@@ -537,6 +537,7 @@ mod tests {
             ("oci", "refs.platforms"),
             ("image", "annotation-index.org.example"),
             ("local", "frontend.caps/x"),
+            ("image", "attest:provenance"),
         ] {
             parse(kind, &[(attribute, "")]).unwrap();
         }
