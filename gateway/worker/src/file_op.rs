@@ -213,6 +213,8 @@ impl Run<'_> {
         let mut target = self.writable(step.input).await?;
         let mounted = target.mount().await.map_err(|error| failed(&error))?;
         let mut implied = target.implied().clone();
+        // An image without layers is an empty directory.
+        let empty = self.worker.store.root().join("empty");
         let implied = blocking(move || {
             let list = |input: FileInput| {
                 let other = lists.iter().find(|(known, _)| *known == input);
@@ -222,8 +224,8 @@ impl Run<'_> {
                     (_, None) => Some(mounted.path().to_owned()),
                 }
             };
-            let changed =
-                change(&step, path_of(from.as_ref()), mounted.path(), &list, &mut implied);
+            let from = path_of(from.as_ref()).unwrap_or(&empty);
+            let changed = change(&step, from, mounted.path(), &list, &mut implied);
             changed.map(|()| implied).map_err(|error| operator_error(&error))
         })
         .await?;
@@ -259,7 +261,7 @@ fn operator_error(error: &FileError) -> OpError {
 /// Does one action. Directories that it makes on its way are added to `implied`.
 fn change(
     step: &FileStep,
-    from: Option<&std::path::Path>,
+    from: &std::path::Path,
     root: &std::path::Path,
     list: &dyn Fn(FileInput) -> Option<std::path::PathBuf>,
     implied: &mut Implied,

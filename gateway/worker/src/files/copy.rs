@@ -21,23 +21,16 @@ use super::{FileError, Ids, Implied, chmod, imply};
 use crate::content::Filter;
 use crate::{scope, sys};
 
-/// Copies from `from` (an absent one is empty) to `to`. Directories that are made on the way to the
+/// Copies from `from` to `to`. Directories that are made on the way to the
 /// copies are added to `implied`.
 pub(crate) fn copy(
-    from: Option<&Path>,
+    from: &Path,
     to: &Path,
     action: &CopyAction,
     owner: Option<Ids>,
     implied: &mut Implied,
 ) -> Result<(), FileError> {
     let nothing = || FileError::Missing(scope::clean(&action.src));
-    let Some(from) = from else {
-        return if action.allow_wildcard && action.allow_empty_wildcard {
-            Ok(())
-        } else {
-            Err(nothing())
-        };
-    };
     for path in &action.required_paths {
         let found = scope::resolve(from, path, true).map_err(FileError::io("resolve", path))?;
         fs::symlink_metadata(&found).map_err(FileError::io("find", path))?;
@@ -354,7 +347,7 @@ mod tests {
 
     fn copied(from: &TempDir, to: &TempDir, action: &CopyAction) -> Result<Implied, FileError> {
         let mut implied = Implied::new();
-        copy(Some(from.path()), to.path(), action, None, &mut implied)?;
+        copy(from.path(), to.path(), action, None, &mut implied)?;
         Ok(implied)
     }
 
@@ -371,6 +364,16 @@ mod tests {
         let names = |path: &str| fs::metadata(to.path().join(path)).unwrap().ino();
         assert_eq!(names("all/a.c"), names("all/same.c"));
         assert_eq!(fs::read_link(to.path().join("all/link")).unwrap(), Path::new("a.c"));
+    }
+
+    #[test]
+    fn nothing_can_be_copied_as_a_whole_and_has_no_parts() {
+        let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        copied(&from, &to, &action("/", "/")).unwrap();
+        copied(&from, &to, &action("/", "/d")).unwrap();
+        assert!(to.path().join("d").is_dir());
+        let missing = copied(&from, &to, &action("/foo", "/")).unwrap_err();
+        assert_eq!(missing.to_string(), "/foo: no such file or directory");
     }
 
     #[test]
@@ -443,11 +446,8 @@ mod tests {
         let implied = copied(&from, &to, &mode).unwrap();
         assert_eq!(implied, ["p".into(), "p/q".into()].into());
         assert_eq!((stat("p").0, stat("p/q").0, stat("p/q/a.c").0), (0o750, 0o750, 0o4750));
-        let words = CopyAction {
-            mode: Some(0),
-            mode_text: "a=rwx".into(),
-            ..action("/src/a.c", "/w/a.c")
-        };
+        let words =
+            CopyAction { mode: Some(0), mode_text: "a=rwx".into(), ..action("/src/a.c", "/w/a.c") };
         copied(&from, &to, &words).unwrap();
         assert_eq!((stat("w").0, stat("w/a.c").0), (0o755, 0o777));
         let whole = action("/src", "/whole");
