@@ -183,8 +183,13 @@ impl SparseWriter {
     }
 
     /// Gives the file its length.
-    pub(crate) fn finish(self, size: u64) -> io::Result<()> {
+    pub(crate) fn finish(&self, size: u64) -> io::Result<()> {
         if self.end < size { self.file.set_len(size) } else { Ok(()) }
+    }
+
+    /// Puts what was written on disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }
 
