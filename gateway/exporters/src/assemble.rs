@@ -216,7 +216,11 @@ impl Assembly<'_> {
         if let Some(epoch) = clamp {
             let seconds = epoch.unix_timestamp();
             let new = store.clamped_layer_blobs(files, compression, seconds, &|_| {}).await?;
-            blobs.extend(new.into_iter().skip(kept));
+            blobs.extend(new.into_iter().skip(kept).map(|mut blob| {
+                let annotations = &mut blob.descriptor.annotations;
+                annotations.insert(REWRITTEN.to_owned(), seconds.to_string());
+                blob
+            }));
         }
         blobs.into_iter().map(|blob| self.layer(blob)).collect()
     }
@@ -330,6 +334,9 @@ fn layer_type(own: &str, oci: bool, keep_nondistributable: bool) -> String {
     let pair = FAMILIES.iter().find(|(oci, docker)| own == *oci || own == *docker);
     pair.map_or(own, |(as_oci, as_docker)| if oci { as_oci } else { as_docker }).to_owned()
 }
+
+/// What a layer says whose files were made not to be later than a time.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
 const ORIGIN: &str = "containerd.io/distribution.source.";
 

@@ -179,3 +179,40 @@ async fn holes_are_packed_as_zeros_and_come_out_as_holes() {
     }
     assert_eq!(diff_ids[0], diff_ids[1]);
 }
+
+/// The digest is that of the layer that BuildKit 0.32 makes of the same files.
+#[tokio::test]
+async fn a_layer_has_the_bytes_that_buildkit_gives_it() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let long = "e".repeat(98);
+    let many = |kind, name, device| Item { device, ..item(kind, name) };
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let items = [
+        directory("d/"),
+        Item { mode: 0o4755, owner: (1000, 1000), ..file("d/f", "f") },
+        hard_link("d/g", "d/f"),
+        file(&format!("d/{}", "n".repeat(120)), "long"),
+        directory(&format!("{long}/")),
+        directory(&format!("{long}/{}/", "s".repeat(60))),
+        file("ümlaut", "u"),
+        Item { records: vec![("linkpath".into(), vec![b'x'; 150])], ..symlink("far", "") },
+        symlink("über", "ü"),
+        Item { owner: (3_000_000, 5), ..file("many", "") },
+        many(b'3', "null", (1, 3)),
+        many(b'4', "loop", (7, 300)),
+        item(b'6', "pipe"),
+        xattr(file("capable", "c"), "security.capability", &capability),
+    ];
+    let step = store.prepare(None).await.unwrap();
+    let root = std::path::Path::new("");
+    let mut unpacking = kiln_store::Unpacking::begin(&step.overlay().upper, root, None).unwrap();
+    unpacking.tar(&archive(&items)[..]).unwrap();
+    unpacking.finish().unwrap();
+    let r = step.commit().await.unwrap();
+    let plain = Compression { kind: CompressionKind::Uncompressed, ..Compression::default() };
+    let digest = blobs(&store, &r, plain).await[0].diff_id.to_string();
+    assert_eq!(digest, "sha256:d48ce9c2885a26ac81e425d53ce2f949577fac20642fe1f40d65950db11eb638");
+}
