@@ -20,6 +20,8 @@ ONBUILD RUN echo inherited > /onbuild
 FROM base AS work
 ARG NAME=world
 ENV GREETING="hello $NAME" EMPTY=
+# A directory that COPY makes gets the permissions of --chmod from newer ones only.
+WORKDIR /work/src
 WORKDIR /work
 COPY --chmod=0750 src/ ./src/
 COPY src/*.txt src/deep /globbed/

@@ -9,6 +9,7 @@ mod crashes;
 mod daemon;
 mod docker;
 mod dockerfile;
+mod files;
 mod frontends;
 mod images;
 mod llb;

@@ -19,6 +19,7 @@ mod project;
 mod registry;
 mod steps;
 mod terminal;
+pub mod tree;
 mod web;
 
 pub use binaries::{Binaries, binaries};

@@ -27,8 +27,8 @@
 //! Absent here: any package manager but Debian's, and any copying between images other than
 //! starting from one.
 //!
-//! Archives are unpacked by the file op that copies them. Peers that do not know zip files there
-//! copy a `.zip` as it is.
+//! Archives are unpacked by the file op that copies them. Zip files are unpacked only by daemons that
+//! know the filter which asks for it; others copy a `.zip` as it is.
 
 mod actions;
 mod check;

@@ -233,6 +233,26 @@ fn lowering_twice_gives_equal_bytes() {
 }
 
 #[test]
+fn only_zip_files_ask_for_a_daemon_that_unpacks_them() {
+    for (src, expected) in [
+        ("vendor.zip", &["kiln.unpack==zip"][..]),
+        ("https://example.com/a/VENDOR.ZIP?x=1", &["kiln.unpack==zip"]),
+        ("vendor.tar.gz", &[]),
+        ("vendor.jar", &[]),
+    ] {
+        let text = format!(
+            "apiVersion: v1alpha1\nimages:\n- name: a\n  from: b\n  external:\n  - {{src: '{src}', dst: /d}}\n"
+        );
+        let definition = definition(&made(&text, &[]));
+        let filters: Vec<String> = definition
+            .ops()
+            .flat_map(|op| op.unwrap().1.constraints.unwrap_or_default().filter)
+            .collect();
+        assert_eq!(filters, expected, "{src}");
+    }
+}
+
+#[test]
 fn a_shell_block_and_local_files_run_in_the_working_directory() {
     let text = "apiVersion: v1alpha1
 images:

@@ -3,7 +3,7 @@
 use kiln_sdk::document::Span;
 use kiln_sdk::llb::{
     Action, Constraints, Copy, Exec, FileActions, Http, Mkdir, Mkfile, Mount, Proxy, Sharing,
-    SourceMap, SourcePosition, SourceRange, State,
+    SourceMap, SourcePosition, SourceRange, State, UNPACK_ZIP,
 };
 
 use crate::actions::{Work, install_script};
@@ -136,7 +136,10 @@ impl Place<'_> {
         self.run(made, exec, constraints)
     }
 
-    fn external(&self, state: &State, external: &External, constraints: Constraints) -> State {
+    fn external(&self, state: &State, external: &External, mut constraints: Constraints) -> State {
+        if external.is_zip() {
+            constraints.require.push(UNPACK_ZIP.to_owned());
+        }
         let options = Copy { attempt_unpack: external.unpack, ..self.copy() };
         let copy = match &external.from {
             Origin::Url { url, checksum, file_name } => {

@@ -76,6 +76,17 @@ pub(crate) struct External {
     pub(crate) span: Span,
 }
 
+impl External {
+    /// Whether what is unpacked is called a zip file.
+    pub(crate) fn is_zip(&self) -> bool {
+        let name = match &self.from {
+            Origin::Url { file_name, .. } => file_name,
+            Origin::Context(path) => path,
+        };
+        self.unpack && name.to_ascii_lowercase().ends_with(".zip")
+    }
+}
+
 /// Where a file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {

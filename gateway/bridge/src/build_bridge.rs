@@ -1,6 +1,6 @@
 //! The bridge of one build, inside the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -19,8 +19,8 @@ use kiln_sources::{Clients, Context, GitObjects, Metadata, Pin, ResolvedSources}
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::status::RichStatus;
-use kiln_worker::Worker;
 use kiln_worker::read::{self, FileStat};
+use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
 use crate::error::{op_status, solve_status};
@@ -63,6 +63,8 @@ struct Shared {
     seats: Arc<Seats>,
     progress: Sender,
     refs: Mutex<BTreeMap<String, Lazy>>,
+    /// Cache mounts that were made to begin empty.
+    fresh_caches: tokio::sync::Mutex<BTreeSet<String>>,
     next: AtomicU64,
     /// What the build's sources were resolved to stays the same while it runs.
     _resolved: ResolvedSources,
@@ -88,6 +90,7 @@ impl BuildBridge {
             seats: parts.seats,
             progress: parts.progress,
             refs: Mutex::default(),
+            fresh_caches: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
         };
         Self { shared: Arc::new(shared), info: parts.info, inputs: parts.inputs, depth: 0 }
@@ -105,7 +108,25 @@ impl BuildBridge {
     /// If there is no such ref, or the operation that failed.
     pub async fn result(&self, of: &Ref) -> Result<Option<kiln_worker::Ref>, RichStatus> {
         let lazy = self.lazy(of)?;
+        self.forget_caches(&lazy.graph).await?;
         self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| solve_status(&error))
+    }
+
+    /// Makes the cache mounts begin empty that processes have which are not to be taken from the
+    /// cache: once in a build, because these processes share what they leave with each other.
+    async fn forget_caches(&self, graph: &Graph) -> Result<(), RichStatus> {
+        for id in fresh_caches(graph) {
+            let mut fresh = self.shared.fresh_caches.lock().await;
+            if fresh.contains(&id) {
+                continue;
+            }
+            let forgotten = self.shared.worker.forget_cache(&id).await;
+            forgotten.map_err(|error| {
+                op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+            })?;
+            fresh.insert(id);
+        }
+        Ok(())
     }
 
     fn lazy(&self, of: &Ref) -> Result<Lazy, RichStatus> {
@@ -208,10 +229,15 @@ impl BuildBridge {
         Ok(objects.unwrap_or_default())
     }
 
-    async fn looked_into(&self, of: &Ref, path: &str) -> Result<kiln_worker::Ref, RichStatus> {
-        let missing =
-            || RichStatus::new(Code::NotFound, format!("{path}: no such file or directory"));
-        self.result(of).await?.ok_or_else(missing)
+    /// The files of a ref. An image without layers is an empty directory.
+    async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Ref, RichStatus> {
+        if let Some(files) = self.result(of).await? {
+            return Ok(files);
+        }
+        let empty = self.shared.worker.store().merge(&[]).await;
+        empty.map_err(|error| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+        })
     }
 }
 
@@ -337,7 +363,7 @@ impl Bridge for BuildBridge {
         path: &str,
         range: Option<FileRange>,
     ) -> Result<Bytes, RichStatus> {
-        let found = self.looked_into(of, path).await?;
+        let found = self.looked_into(of).await?;
         let range = range.map(|range| (range.offset, range.length));
         read::read_file(&found, path, range)
             .await
@@ -351,7 +377,7 @@ impl Bridge for BuildBridge {
         path: &str,
         include_pattern: &str,
     ) -> Result<Vec<Stat>, RichStatus> {
-        let found = self.looked_into(of, path).await?;
+        let found = self.looked_into(of).await?;
         let list = read::read_dir(&found, path, include_pattern)
             .await
             .map_err(|error| op_status(&error))?;
@@ -359,7 +385,7 @@ impl Bridge for BuildBridge {
     }
 
     async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
-        let found = self.looked_into(of, path).await?;
+        let found = self.looked_into(of).await?;
         read::stat_file(&found, path).await.map(stat).map_err(|error| op_status(&error))
     }
 

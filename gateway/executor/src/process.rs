@@ -169,6 +169,9 @@ pub struct Mount {
     pub nodev: bool,
     /// Whether nothing can be executed from it.
     pub noexec: bool,
+    /// Whether other processes may have the same files mounted now. Mount points that are made in it
+    /// stay, because theirs may be the same.
+    pub shared: bool,
 }
 
 impl Mount {
@@ -182,6 +185,7 @@ impl Mount {
             nosuid: false,
             nodev: false,
             noexec: false,
+            shared: false,
         }
     }
 

@@ -53,6 +53,7 @@ pub fn executor_suite() -> &'static [Case] {
         mounts_show_their_sources,
         a_selector_cannot_leave_its_source,
         overlays_can_be_mounted_anywhere,
+        mount_points_in_a_shared_directory_are_everybodys,
         stubs_of_mounts_are_removed,
         a_stub_that_was_used_stays,
         times_of_directories_with_stubs_are_restored,
@@ -378,6 +379,29 @@ async fn overlays_can_be_mounted_anywhere(lab: &Lab<'_>) {
     };
     assert_eq!(lab.print(process).await, "low\ntop\nlow\nrefused\nrefused\n");
     assert_eq!(listing(&upper), ["n"]);
+}
+
+/// Two processes at once, each with a mount in the directory they share.
+async fn mount_points_in_a_shared_directory_are_everybodys(lab: &Lab<'_>) {
+    let (shared, own) = (lab.fresh(), lab.fresh());
+    fs::write(own.join("own"), "own\n").expect("write");
+    let run = async |script: &str| {
+        let mut mounts = vec![
+            Mount::new("/shared", MountSource::Bind(shared.clone())),
+            Mount::new("/shared/deep/own", MountSource::Bind(own.clone())),
+        ];
+        mounts[0].shared = true;
+        lab.print(Process { mounts, remove_mount_stubs: true, ..lab.shell(script) }).await
+    };
+    let wait = "until [ -e /shared/done ]; do sleep 0.01; done; cat /shared/deep/own/own";
+    let others = async {
+        let both = tokio::join!(run("cat /shared/deep/own/own"), run("cat /shared/deep/own/own"));
+        assert_eq!(both, ("own\n".to_owned(), "own\n".to_owned()));
+        run("touch /shared/done").await
+    };
+    let (late, _) = tokio::join!(run(wait), others);
+    assert_eq!(late, "own\n", "others have left meanwhile");
+    assert_eq!(listing(&shared.join("deep")), ["own"]);
 }
 
 async fn stubs_of_mounts_are_removed(lab: &Lab<'_>) {

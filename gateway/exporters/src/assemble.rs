@@ -55,6 +55,13 @@ pub(crate) struct ImageLayer {
     pub(crate) origins: Vec<String>,
 }
 
+impl ImageLayer {
+    /// Whether it says of itself that it may not be passed on.
+    pub(crate) fn is_nondistributable(&self) -> bool {
+        NONDISTRIBUTABLE.iter().any(|(kept, _)| *kept == self.descriptor.media_type)
+    }
+}
+
 /// The image of one platform.
 #[derive(Clone, Debug)]
 pub(crate) struct PlatformImage {
@@ -209,7 +216,11 @@ impl Assembly<'_> {
         if let Some(epoch) = clamp {
             let seconds = epoch.unix_timestamp();
             let new = store.clamped_layer_blobs(files, compression, seconds, &|_| {}).await?;
-            blobs.extend(new.into_iter().skip(kept));
+            blobs.extend(new.into_iter().skip(kept).map(|mut blob| {
+                let annotations = &mut blob.descriptor.annotations;
+                annotations.insert(REWRITTEN.to_owned(), seconds.to_string());
+                blob
+            }));
         }
         blobs.into_iter().map(|blob| self.layer(blob)).collect()
     }
@@ -218,7 +229,11 @@ impl Assembly<'_> {
         let LayerBlob { mut descriptor, diff_id } = layer;
         let blob = stored(&self.context.store, &descriptor.digest)?;
         let origins = origins(&descriptor);
-        descriptor.media_type = layer_type(&descriptor.media_type, self.options.oci_types);
+        let keep = self.options.prefer_nondistributable && !descriptor.urls.is_empty();
+        if !keep {
+            descriptor.urls.clear();
+        }
+        descriptor.media_type = layer_type(&descriptor.media_type, self.options.oci_types, keep);
         descriptor.platform = None;
         if self.options.oci_types {
             descriptor.annotations.retain(|key, _| !is_internal(key));
@@ -294,16 +309,34 @@ fn stored(store: &Store, digest: &Digest) -> Result<Blob, ExportError> {
     store.blob(digest).ok_or_else(|| ExportError::Lost(digest.clone()))
 }
 
-/// The same layer in the other family of media types; foreign types stay.
-fn layer_type(own: &str, oci: bool) -> String {
-    const PAIRS: &[(&str, &str)] = &[
-        (media_type::OCI_LAYER, media_type::DOCKER_LAYER),
-        (media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
-        (media_type::OCI_LAYER_ZSTD, media_type::DOCKER_LAYER_ZSTD),
-    ];
-    let pair = PAIRS.iter().find(|(oci, docker)| own == *oci || own == *docker);
+/// Layers by family of media types: OCI's and Docker's.
+const FAMILIES: &[(&str, &str)] = &[
+    (media_type::OCI_LAYER, media_type::DOCKER_LAYER),
+    (media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
+    (media_type::OCI_LAYER_ZSTD, media_type::DOCKER_LAYER_ZSTD),
+    (media_type::OCI_NONDISTRIBUTABLE, media_type::DOCKER_FOREIGN),
+    (media_type::OCI_NONDISTRIBUTABLE_GZIP, media_type::DOCKER_FOREIGN_GZIP),
+];
+
+/// Layers that may not be passed on, and the same without that reservation.
+const NONDISTRIBUTABLE: &[(&str, &str)] = &[
+    (media_type::OCI_NONDISTRIBUTABLE, media_type::OCI_LAYER),
+    (media_type::OCI_NONDISTRIBUTABLE_GZIP, media_type::OCI_LAYER_GZIP),
+    (media_type::OCI_NONDISTRIBUTABLE_ZSTD, media_type::OCI_LAYER_ZSTD),
+    (media_type::DOCKER_FOREIGN, media_type::DOCKER_LAYER),
+    (media_type::DOCKER_FOREIGN_GZIP, media_type::DOCKER_LAYER_GZIP),
+];
+
+/// The same layer in the other family of media types; ones that are not known stay.
+fn layer_type(own: &str, oci: bool, keep_nondistributable: bool) -> String {
+    let plain = NONDISTRIBUTABLE.iter().find(|(kept, _)| own == *kept && !keep_nondistributable);
+    let own = plain.map_or(own, |(_, plain)| plain);
+    let pair = FAMILIES.iter().find(|(oci, docker)| own == *oci || own == *docker);
     pair.map_or(own, |(as_oci, as_docker)| if oci { as_oci } else { as_docker }).to_owned()
 }
+
+/// What a layer says whose files were made not to be later than a time.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
 const ORIGIN: &str = "containerd.io/distribution.source.";
 
@@ -326,8 +359,7 @@ fn origins(descriptor: &Descriptor) -> Vec<String> {
 pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
     let newest = target.files?.layers().last()?.path();
     let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+    (time > SystemTime::UNIX_EPOCH).then_some(time)
 }
 
 #[cfg(test)]
@@ -336,10 +368,13 @@ mod tests {
 
     #[test]
     fn layers_change_family_and_back() {
-        let docker = layer_type(media_type::OCI_LAYER_GZIP, false);
+        let docker = layer_type(media_type::OCI_LAYER_GZIP, false, false);
         assert_eq!(docker, media_type::DOCKER_LAYER_GZIP);
-        assert_eq!(layer_type(&docker, true), media_type::OCI_LAYER_GZIP);
-        assert_eq!(layer_type("application/x-foreign", false), "application/x-foreign");
+        assert_eq!(layer_type(&docker, true, false), media_type::OCI_LAYER_GZIP);
+        assert_eq!(layer_type("application/x-unknown", false, false), "application/x-unknown");
+        let foreign = media_type::DOCKER_FOREIGN_GZIP;
+        assert_eq!(layer_type(foreign, true, true), media_type::OCI_NONDISTRIBUTABLE_GZIP);
+        assert_eq!(layer_type(foreign, true, false), media_type::OCI_LAYER_GZIP);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What exporters need of the client: to take a stream of bytes, and to take a directory.
+//! What exporters need of the client: to take a stream of bytes, a directory, or a blob.
 //!
 //! The seam that tests put a double into; in builds it is the session's [`Caller`]. A client that
 //! has no use for an export says so, and that is no error.
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use kiln_filesync::send::MapStat;
 use kiln_filesync::{OnProgress, Root, SendOptions};
+use kiln_oci::Descriptor;
 use kiln_session::{CallError, Caller, FileWriter, SendTarget};
 use tokio::io::AsyncWriteExt as _;
 
@@ -28,8 +29,8 @@ pub struct DirectoryToSend {
     pub path: PathBuf,
     /// No time of a file is later than this, in seconds since 1970.
     pub epoch_seconds: Option<i64>,
-    /// Other directories are sent to the same target, and what is theirs must stay.
-    pub one_of_several: bool,
+    /// There is nothing else in the target, and the client may delete what is not sent.
+    pub whole: bool,
 }
 
 /// The client's end of an export.
@@ -58,7 +59,21 @@ pub trait Client: Send + Sync {
         directory: DirectoryToSend,
         progress: Box<dyn Fn(u64) + Send + Sync>,
     ) -> Result<(), ClientError>;
+
+    /// Puts a blob into the content store that takes exports, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client and of the stream.
+    async fn store_blob(
+        &self,
+        descriptor: &Descriptor,
+        body: BodyStream,
+    ) -> Result<(), ClientError>;
 }
+
+/// The content store of a client that takes exports.
+const EXPORT_STORE: &str = "export";
 
 #[async_trait]
 impl Client for Caller {
@@ -97,7 +112,7 @@ impl Client for Caller {
         let target = SendTarget {
             exporter: export.to_owned(),
             metadata: BTreeMap::new(),
-            multi_platform: directory.one_of_several,
+            multi_platform: directory.whole,
         };
         let root = Root::open(&directory.path)?;
         let options = SendOptions {
@@ -107,6 +122,16 @@ impl Client for Caller {
         };
         Self::send_dir(self, &target, root, options).await?;
         Ok(())
+    }
+
+    async fn store_blob(
+        &self,
+        descriptor: &Descriptor,
+        body: BodyStream,
+    ) -> Result<(), ClientError> {
+        let store = self.content(EXPORT_STORE);
+        let Descriptor { digest, size, .. } = descriptor;
+        Ok(store.write(digest, *size, BTreeMap::new(), body).await?)
     }
 }
 

@@ -33,9 +33,6 @@ pub enum ExportError {
     /// Annotations that only an index can carry.
     #[error("index annotations not supported for single platform export")]
     IndexAnnotations,
-    /// An archive that should not be one.
-    #[error("tar=false is not supported by the {0} exporter, leave it out to get a tar archive")]
-    NoTar(&'static str),
     /// A push without a name.
     #[error("an image without a name cannot be pushed, give it one with name=<reference>")]
     Unnamed,

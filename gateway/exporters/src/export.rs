@@ -22,7 +22,7 @@ use crate::error::ExportError;
 use crate::options::{Export, Kind, Name, Names};
 use crate::target::{Targets, epoch};
 use crate::vertex::{Clock, Reporter};
-use crate::{files, image, pipe};
+use crate::{files, image, layout, pipe};
 
 /// What exporters may use.
 #[derive(Clone)]
@@ -112,9 +112,6 @@ struct Run<'a> {
 impl Run<'_> {
     async fn run(&self) -> Result<BTreeMap<String, String>, ExportError> {
         let (context, export, reporter) = (self.context, self.export, self.reporter);
-        for attribute in export.options.unknown() {
-            reporter.warn(format!("attribute `{attribute}` means nothing to exporters"));
-        }
         let metadata = self.metadata();
         let targets = Targets::of(&self.result.refs, &metadata, &context.platform)?;
         match export.kind {
@@ -163,14 +160,15 @@ impl Run<'_> {
         if kind == Kind::Docker && targets.multi {
             return Err(ExportError::DockerIndex);
         }
-        if !self.export.options.tar {
-            return Err(ExportError::NoTar(kind.as_str()));
-        }
         let client = self.context.client()?;
         let (image, names, mut response) = self.assemble(targets, metadata).await?;
         if !names.is_empty() {
             let texts: Vec<String> = names.iter().map(|name| name.reference.to_string()).collect();
             response.insert(keys::IMAGE_NAME.into(), texts.join(","));
+        }
+        if !self.export.options.tar {
+            layout::store(client, &image, self.reporter).await?;
+            return Ok(response);
         }
         let archive = match kind {
             Kind::Docker => Archive::docker(&image, &names),

@@ -39,6 +39,9 @@ pub(crate) async fn export_tar(
 }
 
 /// Sends the files into a directory.
+///
+/// A client that deletes what is not sent must be sent everything at once; otherwise each platform
+/// is sent by itself, so that they do not wait for each other.
 pub(crate) async fn export_local(
     context: &ExportContext,
     export: &Export,
@@ -49,20 +52,22 @@ pub(crate) async fn export_local(
     let client = context.client()?;
     let views = Views::mount(context, &export.options, targets, metadata).await?;
     views.check().await?;
-    let several = views.trees.len() > 1;
-    let sends = views.trees.iter().map(|tree| {
-        let label = match &tree.below {
-            Some(_) => format!("copying files {}", tree.platform),
-            None => "copying files".to_owned(),
+    let whole = export.options.delete;
+    let groups: Vec<&[Tree]> =
+        if whole { vec![&views.trees[..]] } else { views.trees.chunks(1).collect() };
+    let sends = groups.into_iter().map(|trees| {
+        let label = match trees {
+            [tree] if tree.below.is_some() => format!("copying files {}", tree.platform),
+            _ => "copying files".to_owned(),
         };
         let status = reporter.status(label);
         async move {
-            let stage = tree.below.as_ref().map(|below| Stage::new(&tree.root, below));
-            let stage = stage.transpose().map_err(ExportError::Read)?;
+            let stage = Stage::of(trees).map_err(ExportError::Read)?;
             let directory = DirectoryToSend {
-                path: stage.as_ref().map_or(&*tree.root, Stage::path).to_owned(),
-                epoch_seconds: tree.epoch,
-                one_of_several: several,
+                path: stage.path().to_owned(),
+                // Of several trees the earliest; a time that is too early does not hurt.
+                epoch_seconds: trees.iter().filter_map(|tree| tree.epoch).min(),
+                whole,
             };
             let shared = Arc::new(Mutex::new(status));
             let heard = Arc::clone(&shared);
@@ -97,7 +102,7 @@ impl Views {
         let split = options.platform_split.unwrap_or(targets.multi);
         let (mut trees, mut mounts) = (Vec::new(), Vec::new());
         for target in &targets.list {
-            let mounted = files(context, target)?.mount().await?;
+            let mounted = files(context, target).await?.mount().await?;
             let epoch = epoch(options, metadata, &target.id)?;
             trees.push(Tree {
                 root: mounted.path().to_owned(),
@@ -123,9 +128,9 @@ impl Views {
 }
 
 /// The files of a target; of none, an empty directory.
-fn files(context: &ExportContext, target: &Target<'_, Ref>) -> Result<Ref, ExportError> {
+async fn files(context: &ExportContext, target: &Target<'_, Ref>) -> Result<Ref, ExportError> {
     match target.files {
         Some(files) => Ok(files.clone()),
-        None => Ok(context.store.merge(&[])?),
+        None => Ok(context.store.merge(&[]).await?),
     }
 }

@@ -113,8 +113,8 @@ impl<'a> Push<'a> {
     async fn image(&self, image: &Image, reporter: &Reporter) -> Result<(), ExportError> {
         let status = reporter.status("pushing layers");
         let layers = image.layers();
-        let mut pushes = Vec::with_capacity(layers.len());
-        for layer in layers {
+        let mut pushes = Vec::new();
+        for layer in layers.into_iter().filter(|layer| !layer.is_nondistributable()) {
             let source = Arc::new(BlobBody(layer.blob.clone()));
             pushes.push(self.blob(&layer.descriptor, source, &layer.origins));
         }
@@ -187,7 +187,7 @@ fn insecure(domain: &str) -> Registry {
 }
 
 /// A blob of the store, read as often as the registry wants it.
-struct BlobBody(Blob);
+pub(crate) struct BlobBody(pub(crate) Blob);
 
 impl BodySource for BlobBody {
     fn open(&self) -> BoxStream<'static, io::Result<Bytes>> {

@@ -166,7 +166,7 @@ impl Images {
             layer.blobs().iter().any(|descriptor| descriptor.digest == **blob)
         };
         let kept = match files.layers().iter().zip(&own).all(noted) {
-            true => self.store.merge(std::slice::from_ref(files))?,
+            true => self.store.merge(std::slice::from_ref(files)).await?,
             // Blobs with other times than the files have: they need layers of their own.
             false => self.unpack(image).await?,
         };
@@ -176,7 +176,7 @@ impl Images {
     }
 
     async fn unpack(&self, image: &PlatformImage) -> Result<Ref, NameError> {
-        let mut files = self.store.merge(&[])?;
+        let mut files = self.store.merge(&[]).await?;
         for layer in &image.layers {
             let blob =
                 LayerBlob { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };

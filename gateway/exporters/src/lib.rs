@@ -21,6 +21,7 @@ mod files;
 mod foreign;
 mod image;
 mod images;
+mod layout;
 
 mod client;
 mod pipe;

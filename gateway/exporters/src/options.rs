@@ -1,13 +1,15 @@
 //! What a client asked to be exported, and how: the door at which attributes become types.
 //!
-//! A map of texts comes in, [`ExportOptions`] go out. Names and meaning are BuildKit's. What is no
-//! option of exporters stays in [`ExportOptions::metadata`] and is treated as if the frontend had
-//! said it, which is how clients override the image config.
+//! A map of texts comes in, [`ExportOptions`] go out. Names and meaning are BuildKit's; an attribute
+//! that this exporter has no use for is refused, because whoever set it expects something of it.
+//! Keys of metadata, which have a dot, a slash or a colon, stay in [`ExportOptions::metadata`] and are treated
+//! as if the frontend had said them, which is how clients override the image config.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use kiln_document::did_you_mean;
 use kiln_oci::{Reference, ReferenceError};
 use kiln_store::{Compression, CompressionKind};
 
@@ -144,6 +146,32 @@ pub enum OptionError {
         /// What is wrong with it.
         problem: String,
     },
+    /// An attribute that no exporter has.
+    #[error("the {kind} exporter has no attribute `{attribute}`{}", meant.map_or_else(String::new, |name| format!(", did you mean `{name}`?")))]
+    Unknown {
+        /// The exporter.
+        kind: Kind,
+        /// The attribute.
+        attribute: String,
+        /// What it may have been meant to be.
+        meant: Option<&'static str>,
+    },
+    /// An attribute of another exporter.
+    #[error("the {kind} exporter has no attribute `{attribute}`, it is one of {owners}")]
+    Elsewhere {
+        /// The exporter.
+        kind: Kind,
+        /// The attribute.
+        attribute: &'static str,
+        /// The exporters that have it.
+        owners: String,
+    },
+    /// Two attributes that exclude each other.
+    #[error("exporter option \"{0}\" conflicts with \"{1}\"")]
+    Conflict(&'static str, &'static str),
+    /// A mode of the local exporter that there is not.
+    #[error("invalid local exporter mode \"{0}\", expected copy or delete")]
+    Mode(String),
     /// A push by digest of something that has a tag.
     #[error("can't push tagged ref {0} by digest, leave the tag out")]
     TaggedDigestPush(String),
@@ -233,24 +261,53 @@ pub struct ExportOptions {
     pub rewrite_timestamp: bool,
     /// `tar`: one stream, rather than blobs into a content store of the client.
     pub tar: bool,
+    /// `prefer-nondist-layers`: layers that may not be passed on keep saying so, with the addresses
+    /// where they can be had, and are not pushed.
+    pub prefer_nondistributable: bool,
     /// `platform-split`: a directory per platform; by default if there are several results.
     pub platform_split: Option<bool>,
+    /// `mode=delete`: the client deletes what the export does not have, so it is sent as a whole.
+    pub delete: bool,
     /// Everything else; overrides the frontend's metadata.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Attributes of BuildKit that change nothing here: `dest` and `mode` are the client's business,
-/// `unpack` concerns containerd's snapshots, the others attestations and blobs that were not
-/// fetched, of which there are none yet.
-const WITHOUT_EFFECT: &[&str] = &[
-    "unpack",
-    "oci-artifact",
-    "attestation-inline",
-    "attestation-prefix",
-    "prefer-nondist-layers",
-    "unsafe-internal-store-allow-incomplete",
-    "dest",
-    "mode",
+const IMAGES: &[Kind] = &[Kind::Image, Kind::Oci, Kind::Docker];
+const FILES: &[Kind] = &[Kind::Local, Kind::Tar];
+const ALL: &[Kind] = &[Kind::Docker, Kind::Image, Kind::Local, Kind::Oci, Kind::Tar];
+
+/// All attributes, and the exporters that have them.
+///
+/// Some change nothing here. `dest` and `context` are the client's business, and clients send them
+/// on. The layers of images in the store are unpacked and complete anyway (`unpack`,
+/// `unsafe-internal-store-allow-incomplete`). The others are about attestations, of which none are
+/// written yet.
+const ATTRIBUTES: &[(&str, &[Kind])] = &[
+    ("attestation-inline", IMAGES),
+    ("attestation-prefix", FILES),
+    ("compression", IMAGES),
+    ("compression-level", IMAGES),
+    ("context", &[Kind::Docker]),
+    ("danging-name-empty-only", &[Kind::Image]),
+    ("dangling-name-prefix", &[Kind::Image]),
+    ("dest", ALL),
+    ("force-compression", IMAGES),
+    ("mode", &[Kind::Local]),
+    ("name", IMAGES),
+    ("name-canonical", &[Kind::Image]),
+    ("oci-artifact", IMAGES),
+    ("oci-mediatypes", IMAGES),
+    ("platform-split", FILES),
+    ("prefer-nondist-layers", IMAGES),
+    ("push", &[Kind::Image]),
+    ("push-by-digest", &[Kind::Image]),
+    ("registry.insecure", &[Kind::Image]),
+    ("rewrite-timestamp", IMAGES),
+    ("source-date-epoch", ALL),
+    ("store", &[Kind::Image]),
+    ("tar", &[Kind::Oci, Kind::Docker]),
+    ("unpack", &[Kind::Image]),
+    ("unsafe-internal-store-allow-incomplete", &[Kind::Image]),
 ];
 
 impl ExportOptions {
@@ -260,10 +317,18 @@ impl ExportOptions {
     ///
     /// [`OptionError`] names the attribute and what it should be.
     pub fn parse(kind: Kind, attributes: &BTreeMap<String, String>) -> Result<Self, OptionError> {
-        let mut attributes = Attributes(attributes.clone());
-        for name in WITHOUT_EFFECT {
-            attributes.0.remove(*name);
+        for attribute in attributes.keys() {
+            check_name(kind, attribute)?;
         }
+        let mut attributes = Attributes(attributes.clone());
+        for ignored in ["attestation-prefix", "context", "dest"] {
+            attributes.text(ignored);
+        }
+        for ignored in ["oci-artifact", "attestation-inline"] {
+            attributes.strict_flag(ignored)?;
+        }
+        attributes.flag("unsafe-internal-store-allow-incomplete", false, true)?;
+        let unpack = attributes.flag("unpack", false, true)?;
         let names = match attributes.text("name").as_deref() {
             None | Some("") => Names::None,
             Some("*") => Names::FromResult,
@@ -278,22 +343,22 @@ impl ExportOptions {
             dangling_name_prefix: attributes.text("dangling-name-prefix"),
             dangling_only_if_unnamed: attributes.flag("danging-name-empty-only", false, true)?,
             name_canonical: attributes.flag("name-canonical", false, true)?,
-            oci_types: attributes.flag("oci-mediatypes", kind != Kind::Docker, true)?,
+            oci_types: attributes.flag("oci-mediatypes", true, true)?,
             compression: attributes.compression()?,
             epoch: attributes.epoch()?,
             rewrite_timestamp: attributes.strict_flag("rewrite-timestamp")?,
             tar: attributes.flag("tar", true, true)?,
+            prefer_nondistributable: attributes.strict_flag("prefer-nondist-layers")?,
             platform_split: attributes.optional_flag("platform-split")?,
+            delete: attributes.delete()?,
             annotations: attributes.annotations()?,
             metadata: attributes.0,
         };
+        if unpack && options.rewrite_timestamp {
+            return Err(OptionError::Conflict("rewrite-timestamp", "unpack"));
+        }
         options.check()?;
         Ok(options)
-    }
-
-    /// Attributes that are most likely mistakes: keys of metadata have a dot or a slash.
-    pub(crate) fn unknown(&self) -> impl Iterator<Item = String> {
-        self.metadata.keys().filter(|key| !key.contains(['.', '/'])).map(|key| shown(key))
     }
 
     fn check(&self) -> Result<(), OptionError> {
@@ -306,7 +371,27 @@ impl ExportOptions {
     }
 }
 
-/// The attributes that nobody has read yet.
+/// Whether an exporter has an attribute, or it is one of metadata.
+fn check_name(kind: Kind, attribute: &str) -> Result<(), OptionError> {
+    let known = ATTRIBUTES.iter().find(|(name, _)| *name == attribute);
+    if let Some((name, kinds)) = known {
+        if kinds.contains(&kind) {
+            return Ok(());
+        }
+        let owners: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+        return Err(OptionError::Elsewhere { kind, attribute: name, owners: owners.join(", ") });
+    }
+    let own = ATTRIBUTES.iter().filter(|(_, kinds)| kinds.contains(&kind));
+    // A key with a dot is one of metadata, unless it is next to the one attribute that has one.
+    let metadata = attribute.contains(['.', '/', ':']);
+    let candidates = own.map(|(name, _)| *name).filter(|name| !metadata || name.contains('.'));
+    match (did_you_mean(attribute, candidates), metadata) {
+        (None, true) => Ok(()),
+        (meant, _) => Err(OptionError::Unknown { kind, attribute: shown(attribute), meant }),
+    }
+}
+
+/// The attributes that have not been read yet.
 struct Attributes(BTreeMap<String, String>);
 
 impl Attributes {
@@ -365,6 +450,14 @@ impl Attributes {
         }
     }
 
+    fn delete(&mut self) -> Result<bool, OptionError> {
+        match self.text("mode").as_deref() {
+            None | Some("" | "copy") => Ok(false),
+            Some("delete") => Ok(true),
+            Some(other) => Err(OptionError::Mode(shown(other))),
+        }
+    }
+
     fn annotations(&mut self) -> Result<Annotations, OptionError> {
         let mut annotations = Annotations::default();
         let mut rest = BTreeMap::new();
@@ -415,12 +508,56 @@ mod tests {
     }
 
     #[test]
-    fn media_types_are_dockers_only_in_a_docker_archive() {
-        for (kind, oci_types) in [("image", true), ("oci", true), ("docker", false)] {
-            assert_eq!(parse(kind, &[]).unwrap().options.oci_types, oci_types, "{kind}");
+    fn media_types_are_ocis_unless_dockers_are_wanted() {
+        for kind in ["image", "oci", "docker"] {
+            assert!(parse(kind, &[]).unwrap().options.oci_types, "{kind}");
+            let docker = parse(kind, &[("oci-mediatypes", "false")]).unwrap();
+            assert!(!docker.options.oci_types, "{kind}");
+            assert!(parse(kind, &[("oci-mediatypes", "")]).unwrap().options.oci_types, "{kind}");
         }
-        assert!(!parse("image", &[("oci-mediatypes", "false")]).unwrap().options.oci_types);
-        assert!(parse("docker", &[("oci-mediatypes", "")]).unwrap().options.oci_types);
+    }
+
+    #[test]
+    fn what_an_exporter_has_no_use_for_is_refused_by_name() {
+        for (kind, attribute, problem) in [
+            ("image", "pusch", "the image exporter has no attribute `pusch`, did you mean `push`?"),
+            ("oci", "push", "the oci exporter has no attribute `push`, it is one of image"),
+            ("local", "name", "has no attribute `name`, it is one of image, oci, docker"),
+            ("image", "registry.insecur", "did you mean `registry.insecure`?"),
+            ("tar", "nothing-like-it", "the tar exporter has no attribute `nothing-like-it`"),
+            ("tar", "mode", "it is one of local"),
+        ] {
+            assert!(message(kind, &[(attribute, "true")]).contains(problem), "{kind} {attribute}");
+        }
+        for (kind, attribute) in [
+            ("docker", "context"),
+            ("docker", "dest"),
+            ("local", "dest"),
+            ("image", "containerimage.config"),
+            ("oci", "refs.platforms"),
+            ("image", "annotation-index.org.example"),
+            ("local", "frontend.caps/x"),
+            ("image", "attest:provenance"),
+        ] {
+            parse(kind, &[(attribute, "")]).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_attribute_is_read() {
+        for (attribute, kinds) in ATTRIBUTES {
+            let value = match *attribute {
+                "compression" => "zstd",
+                "compression-level" | "source-date-epoch" => "1",
+                "mode" => "delete",
+                "name" => "example.com/a",
+                _ => "true",
+            };
+            for kind in *kinds {
+                let export = parse(kind.as_str(), &[(attribute, value)]).unwrap();
+                assert!(export.options.metadata.is_empty(), "{kind} {attribute}");
+            }
+        }
     }
 
     #[test]
@@ -442,6 +579,14 @@ mod tests {
         assert_eq!(
             message("oci", &[("source-date-epoch", "soon")]),
             "invalid source-date-epoch: `soon` is not a number of seconds since 1970"
+        );
+        assert_eq!(
+            message("local", &[("mode", "move")]),
+            "invalid local exporter mode \"move\", expected copy or delete"
+        );
+        assert!(
+            message("image", &[("unpack", ""), ("rewrite-timestamp", "true")])
+                .contains("\"rewrite-timestamp\" conflicts with \"unpack\"")
         );
         assert!(message("oci", &[("compression", "lz4")]).contains("lz4"));
         assert!(message("oci", &[("compression-level", "99")]).contains("from 0 to 12"));

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use kiln_frontend::{BuildResult, Refs, keys};
-use kiln_oci::Platform;
+use kiln_oci::{Descriptor, Platform};
 use kiln_progress::{Progress, Receiver};
 use kiln_registry::{Hosts, NoCredentials, Registry};
 use kiln_store::{Ref, Store, StoreOptions};
@@ -39,6 +39,8 @@ fn clock() -> SystemTime {
 struct Double {
     streams: Mutex<Vec<(String, Vec<u8>)>>,
     directories: Mutex<Vec<(DirectoryToSend, Vec<String>)>>,
+    /// The digests of blobs, in order, and their bytes.
+    blobs: Mutex<Vec<(Descriptor, Vec<u8>)>>,
     /// Refuses every stream.
     refuses: bool,
     /// Never takes a stream to its end.
@@ -74,6 +76,16 @@ impl Client for Double {
         list(&directory.path, Path::new(""), &mut found);
         progress(found.len() as u64);
         self.directories.lock().unwrap().push((directory, found));
+        Ok(())
+    }
+
+    async fn store_blob(
+        &self,
+        descriptor: &Descriptor,
+        body: BodyStream,
+    ) -> Result<(), ClientError> {
+        let bytes = body.try_collect::<Vec<Bytes>>().await?.concat();
+        self.blobs.lock().unwrap().push((descriptor.clone(), bytes));
         Ok(())
     }
 }

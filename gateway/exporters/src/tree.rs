@@ -149,7 +149,11 @@ impl Walk<'_> {
     /// Visits one path, and tells whether it is a directory.
     fn visit(&mut self, path: &Path, visit: Visit<'_>) -> io::Result<bool> {
         let full = self.tree.root.join(path);
-        let metadata = fs::symlink_metadata(&full)?;
+        let metadata = match fs::symlink_metadata(&full) {
+            // A whiteout of nothing, which overlayfs lists all the same.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            metadata => metadata?,
+        };
         let bytes = path.as_os_str().as_bytes();
         if self.seen.note(bytes, &self.tree.platform, metadata.is_dir())?
             && let Some(entry) = self.entry(path, &full, &metadata)?

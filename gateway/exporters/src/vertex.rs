@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use kiln_oci::Digest;
-use kiln_progress::{Progress, Sender, Vertex, VertexStatus, Warning};
+use kiln_progress::{Sender, Vertex, VertexStatus};
 
 /// The clock that progress and configs are dated with.
 pub type Clock = fn() -> SystemTime;
@@ -38,19 +38,6 @@ impl Reporter {
         self.vertex.completed = Some((self.clock)());
         self.vertex.error = error;
         self.sender.vertex(self.vertex.clone());
-    }
-
-    /// Tells of something the user may have meant otherwise.
-    pub(crate) fn warn(&self, short: String) {
-        self.sender.send(Progress::Warning(Warning {
-            vertex: self.vertex.digest.clone(),
-            level: 1,
-            short,
-            detail: Vec::new(),
-            url: String::new(),
-            info: None,
-            ranges: Vec::new(),
-        }));
     }
 
     /// Begins something that is shown by this text.

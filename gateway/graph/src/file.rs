@@ -2,11 +2,27 @@
 
 use serde::Serialize;
 
+/// The worker filter of a file operation that wants zip files to be unpacked, where it wants archives
+/// unpacked at all. A filter is part of the operation and its digest, and daemons that do not know
+/// this one copy zip files as they are.
+pub const UNPACK_ZIP: &str = "kiln.unpack==zip";
+
 /// A list of actions; each starts from an input or from what an earlier action made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileOp {
     /// In order.
     pub steps: Vec<FileStep>,
+}
+
+impl FileOp {
+    /// Makes every copy that unpacks archives unpack zip files too.
+    pub(crate) fn unpack_zips(&mut self) {
+        for step in &mut self.steps {
+            if let FileAction::Copy(copy) = &mut step.action {
+                copy.unpack_zip = copy.unpack;
+            }
+        }
+    }
 }
 
 /// One action with what it starts from and where it leads.
@@ -103,8 +119,12 @@ pub struct CopyAction {
     pub follow_symlink: bool,
     /// Copy what is in the directory rather than the directory.
     pub dir_contents: bool,
-    /// Unpack `src` if it is an archive.
+    /// Unpack `src` if it is a tar archive, however compressed.
     pub unpack: bool,
+    /// Unpack it if it is a zip file, too. Only who asks for [`UNPACK_ZIP`] gets this: jars, wheels
+    /// and documents are zip files, and `ADD` copies them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unpack_zip: bool,
     /// Make missing parents of `dest`.
     pub create_dest_path: bool,
     /// `src` is a pattern.

@@ -16,7 +16,9 @@ pub use exec::{
     CacheSharing, ContentCache, Exec, ExecMount, HostEntry, MountKind, NetworkMode, ProxyEnv,
     Resources, SecretEnv, SecurityMode, Ulimit,
 };
-pub use file::{CopyAction, FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser};
+pub use file::{
+    CopyAction, FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, UNPACK_ZIP,
+};
 pub use graph::Graph;
 pub use identifier::{
     GitSource, HttpSource, Identifier, IdentifierError, ImageSource, LocalSource, OciLayoutSource,

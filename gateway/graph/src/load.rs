@@ -8,6 +8,7 @@ use kiln_oci::{Digest, Platform};
 use kiln_pb::pb;
 use prost::Message;
 
+use crate::file::UNPACK_ZIP;
 use crate::{
     BuildOp, CacheSharing, ContentCache, CopyAction, Edge, Exec, ExecMount, FileAction, FileInput,
     FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier, IdentifierError, Location,
@@ -186,7 +187,13 @@ impl Loader<'_> {
         check_caps(&digest, &metadata)?;
         let platform =
             op.platform.as_ref().map_or_else(|| self.context.default_platform.clone(), platform);
-        let typed = self.op(&digest, op.op, inputs.len())?;
+        let mut typed = self.op(&digest, op.op, inputs.len())?;
+        let filters = op.constraints.as_ref().map_or(&[][..], |constraints| &constraints.filter);
+        if let Op::File(file) = &mut typed
+            && filters.iter().any(|filter| filter == UNPACK_ZIP)
+        {
+            file.unpack_zips();
+        }
         let name = metadata
             .description
             .get("llb.customname")
@@ -518,6 +525,7 @@ fn file_action(
             follow_symlink: copy.follow_symlink,
             dir_contents: copy.dir_copy_contents,
             unpack: copy.attempt_unpack_docker_compatibility,
+            unpack_zip: false,
             create_dest_path: copy.create_dest_path,
             allow_wildcard: copy.allow_wildcard,
             allow_empty_wildcard: copy.allow_empty_wildcard,
@@ -730,6 +738,37 @@ mod tests {
         let garbage =
             pb::Definition { def: vec![vec![0xff; 9].into(), vec![].into()], ..Default::default() };
         assert!(matches!(Graph::load(&garbage, &context()), Err(LoadError::Decode { .. })));
+    }
+
+    #[test]
+    fn zip_files_are_unpacked_for_who_asks() {
+        let image = source("docker-image://alpine");
+        let copy = pb::FileActionCopy {
+            src: "/a.zip".into(),
+            dest: "/".into(),
+            attempt_unpack_docker_compatibility: true,
+            ..Default::default()
+        };
+        let action = pb::FileAction {
+            action: Some(pb::file_action::Action::Copy(copy)),
+            secondary_input: 0,
+            ..Default::default()
+        };
+        let unpacks = |filter: Vec<String>| {
+            let mut op = reading(&image);
+            op.op = Some(pb::op::Op::File(pb::FileOp { actions: vec![action.clone()] }));
+            op.constraints = Some(pb::WorkerConstraints { filter });
+            let graph =
+                Graph::load(&definition(&[image.clone(), op.clone(), reading(&op)]), &context());
+            let graph = graph.unwrap();
+            let found = graph.vertices().find_map(|vertex| match &vertex.op {
+                Op::File(file) => Some(file.steps[0].action.clone()),
+                _ => None,
+            });
+            matches!(found, Some(FileAction::Copy(copy)) if copy.unpack && copy.unpack_zip)
+        };
+        assert!(unpacks(vec![UNPACK_ZIP.into()]));
+        assert!(!unpacks(Vec::new()) && !unpacks(vec!["platform==linux/amd64".into()]));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct SendTarget {
     pub exporter: String,
     /// Further words for the client, such as the platform; sent with the prefix `exporter-md-`.
     pub metadata: BTreeMap<String, String>,
-    /// Whether several platforms are exported.
+    /// Whether all platforms are sent at once, so that the client may delete what is not sent.
     pub multi_platform: bool,
 }
 

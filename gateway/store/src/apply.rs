@@ -213,19 +213,20 @@ impl Apply {
         let root = self.store.layer_files(number);
         let file = self.blob.open()?;
         let bad = |source| ApplyError::Decompress { blob: self.blob.digest().clone(), source };
-        let reader = compression::reader(file).map_err(bad)?;
+        let reader =
+            compression::Bounded::new(compression::reader(file).map_err(bad)?, self.blob.size());
         let (sender, receiver) = sync_channel(8);
         std::thread::scope(|scope| {
             let hashing = scope.spawn(move || pump(reader, &sender));
             let pipe = Pipe { receiver, piece: Vec::new(), at: 0, stop: &self.stop };
-            let mut extraction = Extraction::begin(&root, &self.below, self.store.user_namespace)
+            let mut extraction = Extraction::layer(&root, &self.below, self.store.user_namespace)
                 .map_err(|error| self.error(error))?;
             let mut archive = Archive::new(pipe);
             while let Some(entry) = archive.next().map_err(|error| self.archive_error(error))? {
                 extraction.entry(&entry, &mut archive).map_err(|error| self.error(error))?;
             }
             archive.finish().map_err(bad)?;
-            let whiteouts = extraction.finish().map_err(|error| self.error(error))?;
+            let whiteouts = extraction.finish().map_err(|error| self.error(error))?.hides;
             let actual = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             if actual == self.diff_id {
                 return Ok(whiteouts);

@@ -1,12 +1,17 @@
 //! Reads tar archives entry by entry, from a stream, trusting nothing in them.
 //!
-//! Understands ustar, GNU long names, base-256 numbers and old sparse files, and PAX records with
-//! extended attributes and sparse files 0.1 and 1.0. Memory is bounded whatever an archive says.
-//! What the entries mean is the business of [`crate::apply`].
+//! Understands ustar and what came before it, GNU long names, base-256 numbers and old sparse files,
+//! and PAX records with extended attributes (of star and of libarchive) and sparse files 0.0, 0.1
+//! and 1.0. Memory is bounded whatever an archive says. What the entries mean is the business of
+//! [`crate::extract`], for layers and for archives that a build step unpacks alike.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use tar::{EntryType, Header};
 
 /// The most bytes that extra headers of one entry may take.
@@ -14,28 +19,35 @@ const EXTRA_LIMIT: u64 = 1 << 20;
 /// The most entries an archive may have.
 const ENTRY_LIMIT: u64 = 4_000_000;
 /// The most data pieces of a sparse file.
-const PIECE_LIMIT: usize = 1 << 16;
+const PIECE_LIMIT: usize = 1 << 20;
 /// The longest path the kernel takes.
 const PATH_LIMIT: usize = 4096;
 
 /// An entry of an archive, its headers put together.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) kind: EntryType,
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryType,
+    /// Its name as the archive has it, which may lead anywhere.
+    pub path: Vec<u8>,
+    /// Where a link points.
+    pub link: Vec<u8>,
+    /// Permissions with the set-id and sticky bits, without the type.
+    pub mode: u32,
+    /// Its user; never the one number that means "no user".
+    pub uid: u32,
+    /// Its group, likewise.
+    pub gid: u32,
     /// Seconds and nanoseconds since 1970.
-    pub(crate) mtime: (i64, i64),
-    pub(crate) device: (u32, u32),
-    /// By name, without the prefix of the record.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub mtime: (i64, i64),
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// Extended attributes by name, without the prefix of the record.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// The length of the file.
-    pub(crate) size: u64,
+    pub size: u64,
     /// For a sparse file: offset and length of each piece that the archive stores.
-    pub(crate) pieces: Option<Vec<(u64, u64)>>,
+    pub pieces: Option<Vec<(u64, u64)>>,
 }
 
 /// Why an archive cannot be read on.
@@ -133,8 +145,8 @@ impl<R: Read> Archive<R> {
             },
         };
         let id = |field: &[u8], record: Option<u64>| {
-            let value = record.or_else(|| u64::try_from(number(field)?).ok());
-            value.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| bad("its owner is no number"))
+            let value = record.map(i128::from).or_else(|| number(field).map(i128::from));
+            owner(value).map_err(|problem| bad(&problem))
         };
         let uid = id(&old.uid, decimal(b"uid")?)?;
         let gid = id(&old.gid, decimal(b"gid")?)?;
@@ -151,16 +163,16 @@ impl<R: Read> Archive<R> {
             None => (number(&old.mtime).ok_or_else(|| bad("its time is not a number"))?, 0),
         };
         let mode = number(&old.mode).ok_or_else(|| bad("its mode is not a number"))?;
-        let device = |value: Result<Option<u32>, io::Error>| value.ok().flatten().unwrap_or(0);
         let mut entry = Entry {
-            kind: header.entry_type(),
+            kind: kind_of(header, &path),
             link,
             mode: (mode & 0o7777) as u32,
             uid,
             gid,
             mtime,
-            device: (device(header.device_major()), device(header.device_minor())),
-            xattrs: xattrs_of(records),
+            device: device(header).ok_or_else(|| bad("its device number does not fit"))?,
+            xattrs: xattrs_of(records)
+                .ok_or_else(|| bad("an extended attribute of it is malformed"))?,
             size: stored,
             pieces: None,
             path: path.clone(),
@@ -202,7 +214,7 @@ impl<R: Read> Archive<R> {
         self.set_pieces(entry, real, pieces)
     }
 
-    /// The map of a PAX sparse file: in a record (0.1), or in front of the data (1.0).
+    /// The map of a PAX sparse file: in a record (0.0 and 0.1), or in front of the data (1.0).
     fn pax_sparse(
         &mut self,
         records: &BTreeMap<Vec<u8>, Vec<u8>>,
@@ -241,7 +253,7 @@ impl<R: Read> Archive<R> {
             }
             let mut rest = vec![0; (read.next_multiple_of(512) - read) as usize];
             self.read_exact(&mut rest)?;
-        } else {
+        } else if record("GNU.sparse.numblocks").is_none_or(|blocks| blocks != b"0") {
             return Err(bad());
         }
         if numbers.len() % 2 != 0 || numbers.len() > PIECE_LIMIT * 2 {
@@ -354,6 +366,39 @@ fn malformed(entry: &[u8], problem: &str) -> ArchiveError {
     ArchiveError::Malformed { entry: entry.to_owned(), problem: problem.to_owned() }
 }
 
+/// What an entry is. Before ustar there were no directories: they were files whose names end so.
+fn kind_of(header: &Header, path: &[u8]) -> EntryType {
+    match header.as_old().linkflag[0] {
+        0 if path.ends_with(b"/") => EntryType::Directory,
+        _ => header.entry_type(),
+    }
+}
+
+/// A user or group. All ones is no owner but the kernel's word for leaving things as they are, so
+/// that a file of that owner would become the builder's.
+fn owner(value: Option<i128>) -> Result<u32, String> {
+    let value = value.ok_or("its owner is no number")?;
+    let id = u32::try_from(value).ok().filter(|id| *id != u32::MAX);
+    id.ok_or_else(|| format!("its owner {value} is not between 0 and {}", u32::MAX - 1))
+}
+
+/// Major and minor number; `None` if one does not fit.
+fn device(header: &Header) -> Option<(u32, u32)> {
+    if !matches!(header.entry_type(), EntryType::Char | EntryType::Block) {
+        return Some((0, 0));
+    }
+    let Some(ustar) = header.as_ustar().map(|ustar| (&ustar.dev_major, &ustar.dev_minor)) else {
+        let gnu = header.as_gnu()?;
+        return numbers(&gnu.dev_major, &gnu.dev_minor);
+    };
+    numbers(ustar.0, ustar.1)
+}
+
+fn numbers(major: &[u8], minor: &[u8]) -> Option<(u32, u32)> {
+    let small = |field| u32::try_from(number(field)?).ok();
+    Some((small(major)?, small(minor)?))
+}
+
 /// Kinds that have no data, whatever their size field says.
 fn header_only(kind: EntryType) -> bool {
     matches!(
@@ -407,8 +452,12 @@ fn number(field: &[u8]) -> Option<i64> {
 }
 
 /// Records `length key=value\n`; later ones replace earlier ones.
+///
+/// Sparse files 0.0 repeat two keys for each of their pieces. They become the one record that 0.1
+/// has.
 fn records_of(mut bytes: &[u8]) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut records = BTreeMap::new();
+    let mut pieces: Vec<&[u8]> = Vec::new();
     while !bytes.is_empty() {
         let blank = bytes.iter().take(20).position(|byte| *byte == b' ')?;
         let len: usize = std::str::from_utf8(&bytes[..blank]).ok()?.parse().ok()?;
@@ -417,26 +466,74 @@ fn records_of(mut bytes: &[u8]) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
         }
         let record = &bytes[blank + 1..len - 1];
         let equals = record.iter().position(|byte| *byte == b'=')?;
-        let (key, value) = (record[..equals].to_vec(), record[equals + 1..].to_vec());
-        // An empty value takes back an earlier record.
-        if value.is_empty() && !key.starts_with(XATTR) {
-            records.remove(&key);
-        } else {
-            records.insert(key, value);
-        }
+        let (key, value) = (&record[..equals], &record[equals + 1..]);
         bytes = &bytes[len..];
+        if key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes" {
+            let is_offset = key == b"GNU.sparse.offset";
+            if is_offset != pieces.len().is_multiple_of(2) || value.contains(&b',') {
+                return None;
+            }
+            pieces.push(value);
+        } else if value.is_empty() && !is_xattr(key) {
+            // An empty value takes back an earlier record.
+            records.remove(key);
+        } else {
+            records.insert(key.to_vec(), value.to_vec());
+        }
+    }
+    if !pieces.is_empty() {
+        records.insert(b"GNU.sparse.map".to_vec(), pieces.join(&b','));
     }
     Some(records)
 }
 
+/// The prefix of extended attributes as star, GNU tar and Go write them: as they are.
 const XATTR: &[u8] = b"SCHILY.xattr.";
+/// The same as bsdtar writes them: names percent-encoded, values in base 64 without padding.
+const ENCODED_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 
-fn xattrs_of(records: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    records
-        .iter()
-        .filter_map(|(key, value)| Some((key.strip_prefix(XATTR)?.to_vec(), value.clone())))
-        .filter(|(name, _)| !name.is_empty() && !name.contains(&0))
-        .collect()
+fn is_xattr(key: &[u8]) -> bool {
+    key.starts_with(XATTR) || key.starts_with(ENCODED_XATTR)
+}
+
+/// The extended attributes; `None` if one is malformed. One that is there in both ways is taken as
+/// it is.
+fn xattrs_of(records: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut found = BTreeMap::new();
+    for (key, value) in records {
+        if let Some(name) = key.strip_prefix(ENCODED_XATTR) {
+            found.insert(percent_decoded(name)?, base64_decoded(value)?);
+        }
+    }
+    for (key, value) in records {
+        if let Some(name) = key.strip_prefix(XATTR) {
+            found.insert(name.to_vec(), value.clone());
+        }
+    }
+    let named = |name: &[u8]| !name.is_empty() && !name.contains(&0);
+    Some(found.into_iter().filter(|(name, _)| named(name)).collect())
+}
+
+fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+        decoded.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &rest[2..];
+    }
+    Some(decoded)
+}
+
+fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&STANDARD, config).decode(text).ok()
 }
 
 /// A decimal number of seconds, possibly negative, possibly with a fraction.

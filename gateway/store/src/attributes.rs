@@ -88,6 +88,25 @@ pub(crate) fn set_xattr(path: &Path, name: &OsStr, value: &[u8]) -> io::Result<(
     }
 }
 
+/// Gives `to` the extended attributes of `from` that a copy has: those that programs set, access
+/// lists and file capabilities, but no labels of this machine. What cannot be set is left out.
+///
+/// # Errors
+///
+/// If those of `from` cannot be read.
+pub fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
+    for (name, value) in xattrs(from)? {
+        let bytes = name.as_bytes();
+        if bytes.starts_with(b"security.") && bytes != b"security.capability" {
+            continue;
+        }
+        if let Err(error) = set_xattr(to, &name, &value) {
+            tracing::debug!(path = %to.display(), ?name, %error, "extended attribute not copied");
+        }
+    }
+    Ok(())
+}
+
 /// Sets the time of the last change; the time of the last access becomes the same.
 pub(crate) fn set_times(path: &Path, seconds: i64, nanoseconds: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };

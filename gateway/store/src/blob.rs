@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::Store;
 use crate::error::{StoreError, blocking};
+use crate::sparse::SparseWriter;
 use crate::store::Inner;
 
 /// How much is gathered before it is hashed and written on another thread.
@@ -117,6 +118,7 @@ impl Store {
             .open(&path)
             .map_err(|error| StoreError::io("create", &path, error))?;
         let hasher = Hasher::default();
+        let file = SparseWriter::new(file);
         Ok(BlobSink { file, path, hasher, size: 0, store: self.inner.clone(), renamed: false })
     }
 
@@ -169,7 +171,8 @@ fn hash(blob: &Blob) -> Result<Digest, StoreError> {
 
 /// A blob being written by a thread that may block.
 pub struct BlobSink {
-    file: File,
+    /// Layers that are not compressed may be large and empty.
+    file: SparseWriter,
     path: PathBuf,
     hasher: Hasher,
     size: u64,
@@ -210,7 +213,8 @@ impl BlobSink {
         let path = self.store.blob_file(actual.hex());
         if !path.metadata().is_ok_and(|metadata| metadata.len() == self.size) {
             self.file
-                .sync_data()
+                .finish(self.size)
+                .and_then(|()| self.file.sync())
                 .map_err(|error| StoreError::io("flush blob", &self.path, error))?;
             std::fs::rename(&self.path, &path)
                 .map_err(|error| StoreError::io("name blob", &path, error))?;
@@ -222,10 +226,10 @@ impl BlobSink {
 
 impl Write for BlobSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
+        self.file.write(bytes)?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

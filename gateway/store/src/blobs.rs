@@ -15,7 +15,7 @@ use crate::compression::{self, Compression, CompressionKind};
 use crate::compressor::{Compressor, threads};
 use crate::error::{StoreError, blocking};
 use crate::layer::Layer;
-use crate::pack::{Packer, is_later};
+use crate::pack::{Packer, PackerError, is_later};
 use crate::refs::Ref;
 
 /// How far the making of layer blobs has come.
@@ -42,9 +42,27 @@ pub enum PackError {
         /// What the decompressor said.
         source: io::Error,
     },
+    /// A file that would delete another one where the layer is unpacked.
+    #[error(
+        "`{path}` cannot be stored in an image: in layers a name that begins with `.wh.` deletes \
+         the file without the prefix, so rename it, remove it, or export files instead of an image"
+    )]
+    Whiteout {
+        /// The file.
+        path: String,
+    },
     /// The machine beneath failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<PackerError> for PackError {
+    fn from(error: PackerError) -> Self {
+        match error {
+            PackerError::Whiteout(path) => Self::Whiteout { path: format!("/{}", path.display()) },
+            PackerError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl Store {

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::Store;
-use crate::difference;
+use crate::difference::{self, Written};
 use crate::error::{StoreError, blocking};
 use crate::index::LayerRow;
 use crate::layer::Layer;
+use crate::rebase;
 use crate::refs::Ref;
 
 /// Why a difference could not be made.
@@ -19,14 +20,25 @@ pub enum DiffError {
 }
 
 impl Store {
-    /// Stacks refs on top of each other, the first at the bottom. Costs nothing: the layers are
-    /// shared.
+    /// Stacks refs on top of each other, the first at the bottom. The layers are shared, which costs
+    /// nothing, but for those that would say too much in their new place.
     ///
     /// A layer that occurs several times is kept where it occurs last, which shows the same files;
     /// so a base that all have in common is applied again over what the earlier ones changed in
     /// it, as BuildKit does. Merge differences ([`Store::diff`]) to avoid that. No refs at all
     /// give an empty one.
-    pub fn merge(&self, refs: &[Ref]) -> Result<Ref, StoreError> {
+    ///
+    /// A directory that a layer has only because something was put below it
+    /// ([`MutableRef::set_implied`](crate::MutableRef::set_implied)) does not change one of its name
+    /// that is below: such a layer is replaced by one that shares its files and has the directories
+    /// of what is below it. Exported, that layer has the directory with the attributes it had, rather
+    /// than no entry for it, because there are programs that unpack a layer apart from the others and
+    /// give missing directories attributes of their own.
+    ///
+    /// # Errors
+    ///
+    /// If a layer that has to be replaced cannot be read or written.
+    pub async fn merge(&self, refs: &[Ref]) -> Result<Ref, StoreError> {
         let mut seen = BTreeSet::new();
         let mut layers: Vec<Arc<Layer>> = refs
             .iter()
@@ -36,7 +48,21 @@ impl Store {
             .cloned()
             .collect();
         layers.reverse();
-        Ok(Ref::new(&self.inner, layers))
+        let moved = moved(refs, &layers);
+        if moved.is_empty() {
+            return Ok(Ref::new(&self.inner, layers));
+        }
+        let store = self.inner.clone();
+        blocking(move || {
+            for at in moved {
+                let (below, rest) = layers.split_at_mut(at);
+                if let Some(replaced) = rebase::onto(&store, below, &rest[0])? {
+                    rest[0] = replaced;
+                }
+            }
+            Ok(Ref::new(&store, layers))
+        })
+        .await
     }
 
     /// What has to be put on top of `lower` to get `upper`; `None` if that is nothing.
@@ -62,8 +88,8 @@ impl Store {
             let number = store.new_snapshot()?;
             let root = store.layer_files(number);
             match difference::write(&lower, &upper, &root, store.user_namespace) {
-                Ok(Some(whiteouts)) => {
-                    let row = LayerRow { whiteouts, ..LayerRow::default() };
+                Ok(Some(Written { hides, implied })) => {
+                    let row = LayerRow { whiteouts: hides, implied, ..LayerRow::default() };
                     let layer = Layer::register(&store, number, row);
                     Ok(Some(Ref::new(&store, vec![layer])))
                 }
@@ -79,4 +105,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// The places of layers that have others below them than they were made for.
+fn moved(refs: &[Ref], layers: &[Arc<Layer>]) -> Vec<usize> {
+    let number = |layer: &Arc<Layer>| layer.number();
+    let numbers: Vec<u64> = layers.iter().map(number).collect();
+    let at_home = |at: usize| {
+        let own =
+            |r: &Ref| r.layers().iter().map(number).take(at + 1).eq(numbers[..=at].iter().copied());
+        refs.iter().any(own)
+    };
+    (1..layers.len()).filter(|at| !at_home(*at)).collect()
 }

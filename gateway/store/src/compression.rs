@@ -52,6 +52,37 @@ impl CompressionKind {
     }
 }
 
+/// How much any archive may unpack to, in bytes.
+const UNPACKED: u64 = 100 << 30;
+/// How many times its own size a larger archive may unpack to; more is no content but a trap.
+const RATIO: u64 = 200;
+
+/// What a decompressor gives, up to a bound that no archive which means well reaches: 100 GiB, and
+/// 200 times its size for archives that are larger than half a gigabyte.
+pub struct Bounded<R> {
+    inner: R,
+    most: u64,
+    left: u64,
+}
+
+impl<R> Bounded<R> {
+    /// Bounds what comes out of an archive of so many bytes.
+    pub fn new(inner: R, size: u64) -> Self {
+        let most = size.saturating_mul(RATIO).max(UNPACKED);
+        Self { inner, most, left: most }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::other(format!("it unpacks to more than {} GiB", self.most >> 30))
+        })?;
+        Ok(read)
+    }
+}
+
 /// Reads a layer blob, decompressing what is compressed.
 pub(crate) fn reader(file: File) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(256 << 10, file);
@@ -62,4 +93,17 @@ pub(crate) fn reader(file: File) -> io::Result<Box<dyn Read + Send>> {
         }
         _ => Box::new(file),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_unpacks_to_absurd_sizes_is_named() {
+        let mut bounded = Bounded { left: 10, ..Bounded::new(io::repeat(0), 1) };
+        let error = io::copy(&mut bounded, &mut io::sink()).unwrap_err();
+        assert_eq!(error.to_string(), "it unpacks to more than 100 GiB");
+        assert_eq!(Bounded::new(io::empty(), 1 << 30).most, 200 << 30);
+    }
 }

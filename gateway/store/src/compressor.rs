@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use libdeflater::{CompressionLvl, Compressor as Deflate};
 
 use crate::compression::{Compression, CompressionKind};
+use crate::sparse::is_zero;
 
 const BLOCK: usize = 1 << 20;
 
@@ -78,6 +79,8 @@ pub(crate) struct Gzip<W: Write> {
     pending: VecDeque<Receiver<io::Result<Vec<u8>>>>,
     /// Started when there is a second block.
     workers: Option<Workers>,
+    /// The member that a whole block of zeros makes, once there was one.
+    zeros: Option<Vec<u8>>,
 }
 
 struct Workers {
@@ -87,8 +90,9 @@ struct Workers {
 
 impl<W: Write> Gzip<W> {
     fn new(level: i32, out: W) -> Self {
-        let (pending, workers) = (VecDeque::new(), None);
-        Self { out, level: level.clamp(0, 12), block: Vec::new(), members: 0, pending, workers }
+        let (pending, workers, zeros) = (VecDeque::new(), None, None);
+        let level = level.clamp(0, 12);
+        Self { out, level, block: Vec::new(), members: 0, pending, workers, zeros }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -104,8 +108,21 @@ impl<W: Write> Gzip<W> {
         let level = self.level;
         let workers = self.workers.get_or_insert_with(|| Workers::start(level));
         let (done, member) = sync_channel(1);
-        let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
-        workers.send((block, done))?;
+        if is_zero(&self.block) {
+            // Files with holes are made of them.
+            let known = match self.zeros.take() {
+                Some(known) => known,
+                None => {
+                    deflate(level).and_then(|mut deflate| compress(&mut deflate, &self.block))?
+                }
+            };
+            done.send(Ok(known.clone())).ok();
+            self.zeros = Some(known);
+            self.block.clear();
+        } else {
+            let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
+            workers.send((block, done))?;
+        }
         self.pending.push_back(member);
         self.members += 1;
         while self.pending.len() > 2 * threads() {
@@ -127,7 +144,7 @@ impl<W: Write> Gzip<W> {
         }
         // An empty stream is one empty member.
         if !last.is_empty() || self.members == 0 {
-            let member = member(&mut deflate(self.level)?, &last)?;
+            let member = compress(&mut deflate(self.level)?, &last)?;
             self.out.write_all(&member)?;
         }
         Ok(self.out)
@@ -144,7 +161,7 @@ impl Workers {
                 let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok((block, done)) = next else { return };
                 let result = match &mut compressor {
-                    Ok(compressor) => member(compressor, &block),
+                    Ok(compressor) => compress(compressor, &block),
                     Err(error) => Err(io::Error::other(error.to_string())),
                 };
                 // Nobody waits for it when the whole stream was given up.
@@ -183,7 +200,8 @@ fn deflate(level: i32) -> io::Result<Deflate> {
     Ok(Deflate::new(level))
 }
 
-fn member(compressor: &mut Deflate, block: &[u8]) -> io::Result<Vec<u8>> {
+/// A block as a member.
+fn compress(compressor: &mut Deflate, block: &[u8]) -> io::Result<Vec<u8>> {
     let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
     let len = compressor.gzip_compress(block, &mut member).map_err(io::Error::other)?;
     member.truncate(len);

@@ -1,5 +1,6 @@
 //! Compares two stacks of layers, and writes what differs as a layer.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -16,13 +17,13 @@ use crate::owner;
 use crate::view::{Found, View};
 
 /// Writes into the empty directory `root` what turns `lower` into `upper` (bottom first each).
-/// `None` if nothing does; otherwise whether something is hidden.
+/// `None` if nothing does.
 pub(crate) fn write(
     lower: &[Arc<Layer>],
     upper: &[Arc<Layer>],
     root: &Path,
     user_namespace: bool,
-) -> Result<Option<bool>, StoreError> {
+) -> Result<Option<Written>, StoreError> {
     let mut difference = Difference {
         lower: View::new(lower, user_namespace),
         upper: View::new(upper, user_namespace),
@@ -30,12 +31,23 @@ pub(crate) fn write(
         link: !upper.iter().any(|layer| layer.is_view()),
         root,
         made: vec![(PathBuf::new(), upper.last().map(|layer| layer.path()))],
+        implied: BTreeSet::from([PathBuf::new()]),
         written: false,
         whiteouts: false,
     };
     difference.compare()?;
     difference.finish()?;
-    Ok(difference.written.then_some(difference.whiteouts))
+    let implied = difference.implied.iter().filter_map(|path| path.to_str().map(Into::into));
+    let written = Written { hides: difference.whiteouts, implied: implied.collect() };
+    Ok(difference.written.then_some(written))
+}
+
+/// What a difference says.
+pub(crate) struct Written {
+    /// Something is hidden by it.
+    pub(crate) hides: bool,
+    /// Directories that do not differ, but what is below them does.
+    pub(crate) implied: Vec<String>,
 }
 
 struct Difference<'a> {
@@ -45,6 +57,8 @@ struct Difference<'a> {
     root: &'a Path,
     /// Directories made so far, and whose attributes they get.
     made: Vec<(PathBuf, Option<PathBuf>)>,
+    /// Those of them that do not differ themselves.
+    implied: BTreeSet<PathBuf>,
     written: bool,
     whiteouts: bool,
 }
@@ -106,6 +120,7 @@ impl Difference<'_> {
         self.make_parents(path)?;
         self.written = true;
         if found.metadata.is_dir() {
+            self.implied.remove(path);
             return self.make_directory(path, &found.path);
         }
         let to = self.root.join(path);
@@ -129,7 +144,10 @@ impl Difference<'_> {
                 .look(&parent)
                 .map_err(|error| StoreError::io("inspect", &parent, error))?;
             match found {
-                Some(found) => self.make_directory(&parent, &found.path)?,
+                Some(found) => {
+                    self.make_directory(&parent, &found.path)?;
+                    self.implied.insert(parent);
+                }
                 None => return Err(gone(&parent)),
             }
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
@@ -58,6 +58,8 @@ pub(crate) struct Held {
     base: Vec<Arc<Layer>>,
     mask: Option<PathBuf>,
     store: Arc<Inner>,
+    /// Where it is mounted for all who share it.
+    mounted: Mutex<Weak<Mounted>>,
 }
 
 /// Why a directory could not be had.
@@ -192,6 +194,7 @@ impl Inner {
             base: base.to_vec(),
             mask,
             store: self.clone(),
+            mounted: Mutex::default(),
         });
         let held_by = Use { held: Arc::downgrade(&held), sharing, number: row.number };
         self.live().directories.held.insert(id, held_by);
@@ -257,8 +260,7 @@ impl Directory {
 
     /// How to mount it, for who mounts in a namespace of their own.
     pub fn overlay(&self) -> Overlay {
-        let held = &self.held;
-        overlay(&held.store, held.number, &held.base, held.mask.as_deref())
+        self.held.overlay()
     }
 
     /// The directory that is written. Without a base this is the whole content.
@@ -268,10 +270,12 @@ impl Directory {
 
     /// Shows it for writing, in the mount namespace of this process. Without a base this is the
     /// directory itself.
-    pub async fn mount(&self) -> Result<Mounted, MountError> {
-        let this = self.clone();
-        blocking(move || Mounted::writable(&this.held.store, &this.overlay(), &this.held.base))
-            .await
+    ///
+    /// All who share it get the same mount: overlayfs does not allow another on the same files, and
+    /// would not show one what was written through the other.
+    pub async fn mount(&self) -> Result<Arc<Mounted>, MountError> {
+        let held = self.held.clone();
+        blocking(move || held.mount()).await
     }
 
     /// A ref that shows it as it is, and keeps it reserved while the ref lives. It cannot be kept.
@@ -280,6 +284,24 @@ impl Directory {
         let mut layers = self.held.base.clone();
         layers.push(Layer::view(store, self.held.number, self.clone()));
         Ref::new(store, layers)
+    }
+}
+
+impl Held {
+    fn overlay(&self) -> Overlay {
+        overlay(&self.store, self.number, &self.base, self.mask.as_deref())
+    }
+
+    fn mount(&self) -> Result<Arc<Mounted>, MountError> {
+        // Held while mounting, so that two at once do not both.
+        let mut known = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mounted) = known.upgrade() {
+            return Ok(mounted);
+        }
+        let mounted = Mounted::writable(&self.store, &self.overlay(), &self.base)?;
+        let mounted = Arc::new(mounted);
+        *known = Arc::downgrade(&mounted);
+        Ok(mounted)
     }
 }
 

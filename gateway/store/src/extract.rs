@@ -1,14 +1,15 @@
-//! Writes the entries of a layer's archive into a layer directory.
+//! Writes the entries of an archive into a directory: a layer's into a layer directory, one that a
+//! build step unpacks into a mounted file system.
 //!
-//! Names in an archive are paths in the *merged* file system: a parent may be a directory or a
-//! symbolic link of a layer below. They are resolved here step by step, links relative to the root
-//! of the layer, so that what is opened in the end is a path of real directories beneath it; the
+//! Names in a layer are paths in the *merged* file system: a parent may be a directory or a symbolic
+//! link of a layer below. They are resolved here step by step, links relative to the root and `..`
+//! stopping at it, so that what is opened in the end is a path of real directories beneath it; the
 //! kernel is asked to insist on that (`RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -18,17 +19,22 @@ use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, ResolveFlags, XattrF
 use rustix::io::Errno;
 use tar::EntryType;
 
-use crate::archive::{Archive, ArchiveError, Entry};
+use crate::archive::{ArchiveError, Entry};
 use crate::attributes::{
     copy_attributes, is_content, is_whiteout, opaque_name, set_times, set_xattr,
 };
 use crate::error::StoreError;
 use crate::layer::Layer;
 use crate::owner;
+use crate::sparse::SparseWriter;
 use crate::view::View;
 
 /// How many symbolic links one name may go through, as in the kernel.
 const LINK_LIMIT: usize = 40;
+/// How many bytes the names of directories may have together, because they are remembered.
+const NAMES_LIMIT: usize = 256 << 20;
+/// How many implied directories are noted; beyond that they count as any other.
+const IMPLIED_LIMIT: usize = 10_000;
 
 /// Why an entry was not written.
 #[derive(Debug)]
@@ -49,17 +55,46 @@ impl From<StoreError> for ExtractError {
     }
 }
 
-/// A layer directory while an archive is written into it.
+/// A directory while an archive is written into it.
 pub(crate) struct Extraction {
     root: PathBuf,
     root_fd: OwnedFd,
+    /// Where names begin, relative to the root.
+    base: PathBuf,
     below: View,
     user_namespace: bool,
-    /// Every directory of the new layer, relative to its root.
+    meaning: Meaning,
+    /// Whose everything becomes, whatever the archive says.
+    owner: Option<(u32, u32)>,
+    /// The directories that were made or set, relative to the root.
     directories: BTreeMap<PathBuf, DirectoryState>,
+    /// How many bytes their names have.
+    names: usize,
+    /// Those that were made because something below them was named.
+    implied: BTreeSet<PathBuf>,
     /// The parent of the last entry, kept open.
     parent: Option<(PathBuf, OwnedFd)>,
-    whiteouts: bool,
+    /// The whiteouts that were made.
+    whiteouts: BTreeSet<PathBuf>,
+    /// Whether anything was made opaque.
+    opaque: bool,
+}
+
+/// What an archive is, and so what its entries mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// A layer: entries of some names hide what is below, and the root is an entry like any other.
+    Layer,
+    /// Files: every name is only a name, and what is unpacked into stays as it is.
+    Files,
+}
+
+/// What was extracted.
+pub(crate) struct Extracted {
+    /// Whether something below is hidden by it.
+    pub(crate) hides: bool,
+    /// The directories that no entry is about, relative to the root.
+    pub(crate) implied: BTreeSet<PathBuf>,
 }
 
 struct DirectoryState {
@@ -83,14 +118,13 @@ impl At<'_> {
 
 impl Extraction {
     /// Begins in an empty directory, for a layer on top of `below` (bottom first).
-    pub(crate) fn begin(
+    pub(crate) fn layer(
         root: &Path,
         below: &[Arc<Layer>],
         user_namespace: bool,
     ) -> Result<Self, ExtractError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root_fd = rustix::fs::openat(CWD, root, flags, Mode::empty())
-            .map_err(|error| StoreError::io("open", root, error))?;
+        let mut extraction = Self::begin(root, Meaning::Layer, View::new(below, user_namespace))?;
+        extraction.user_namespace = user_namespace;
         let mut mtime = (0, 0);
         if let Some(top) = below.last() {
             copy_attributes(&top.path(), root)
@@ -98,14 +132,41 @@ impl Extraction {
             mtime = modified(&top.path()).unwrap_or(mtime);
         }
         let state = DirectoryState { opaque: false, mtime };
+        extraction.directories.insert(PathBuf::new(), state);
+        Ok(extraction)
+    }
+
+    /// Begins in a file system that is there, at the directory `base` of it, whose path is one of
+    /// real directories.
+    pub(crate) fn files(
+        root: &Path,
+        base: &Path,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Self, ExtractError> {
+        let mut extraction = Self::begin(root, Meaning::Files, View::new(&[], false))?;
+        extraction.base = base.to_owned();
+        extraction.owner = owner;
+        Ok(extraction)
+    }
+
+    fn begin(root: &Path, meaning: Meaning, below: View) -> Result<Self, ExtractError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root_fd = rustix::fs::openat(CWD, root, flags, Mode::empty())
+            .map_err(|error| StoreError::io("open", root, error))?;
         Ok(Self {
             root: root.to_owned(),
             root_fd,
-            below: View::new(below, user_namespace),
-            user_namespace,
-            directories: BTreeMap::from([(PathBuf::new(), state)]),
+            base: PathBuf::new(),
+            below,
+            user_namespace: false,
+            meaning,
+            owner: None,
+            directories: BTreeMap::new(),
+            names: 0,
+            implied: BTreeSet::new(),
             parent: None,
-            whiteouts: false,
+            whiteouts: BTreeSet::new(),
+            opaque: false,
         })
     }
 
@@ -113,32 +174,49 @@ impl Extraction {
     pub(crate) fn entry(
         &mut self,
         entry: &Entry,
-        data: &mut Archive<impl Read>,
+        data: &mut impl Read,
     ) -> Result<(), ExtractError> {
         let at = At { name: &entry.path, mtime: entry.mtime };
-        let mut names = components(&at, &entry.path)?;
+        let mut names = components(&entry.path);
         let Some(name) = names.pop_back() else {
-            // The root itself.
-            if entry.kind == EntryType::Directory {
-                self.attributes(entry, Path::new(""))?;
-            }
-            return Ok(());
+            return self.root_entry(&at, entry);
         };
-        if let Some(hidden) = name.as_bytes().strip_prefix(b".wh.") {
+        if self.meaning == Meaning::Layer
+            && let Some(hidden) = name.as_bytes().strip_prefix(b".wh.")
+        {
             return self.whiteout(&at, names, hidden);
         }
         let parent = self.resolve(&at, names)?;
         self.write(&at, entry, &parent.join(name), data)
     }
 
-    /// Sets the times of directories. Says whether the layer hides anything.
-    pub(crate) fn finish(self) -> Result<bool, ExtractError> {
+    /// The entry of the directory that everything is in.
+    fn root_entry(&mut self, at: &At<'_>, entry: &Entry) -> Result<(), ExtractError> {
+        match (entry.kind, self.meaning) {
+            (EntryType::Directory, Meaning::Layer) => self.attributes(entry, Path::new("")),
+            (EntryType::Directory, Meaning::Files) => Ok(()),
+            _ => Err(at.refuse("it has no name")),
+        }
+    }
+
+    /// Sets the times of directories, and takes away whiteouts of what nothing shows.
+    pub(crate) fn finish(mut self) -> Result<Extracted, ExtractError> {
+        for path in std::mem::take(&mut self.whiteouts) {
+            if self.is_hidden(&path) {
+                let full = self.root.join(&path);
+                fs::remove_file(&full)
+                    .map_err(|error| StoreError::io("remove whiteout", &full, error))?;
+            } else {
+                self.whiteouts.insert(path);
+            }
+        }
         for (path, state) in &self.directories {
             let path = self.root.join(path);
             set_times(&path, state.mtime.0, state.mtime.1)
                 .map_err(|error| StoreError::io("set times of", &path, error))?;
         }
-        Ok(self.whiteouts)
+        let hides = self.opaque || !self.whiteouts.is_empty();
+        Ok(Extracted { hides, implied: self.implied })
     }
 
     fn whiteout(
@@ -163,11 +241,14 @@ impl Extraction {
             // What the layer itself brings stays; only what is below is hidden.
             Some(metadata) if metadata.is_dir() => self.make_opaque(&path),
             Some(_) => Ok(()),
+            // Overlayfs shows the whiteout of nothing as an entry that no one can open. Only a
+            // layer without any below it may get others later.
+            None if !self.below.is_empty() && self.look_below(&path)?.is_none() => Ok(()),
             None => {
                 let (parent, name) = self.open_parent(&path)?;
                 rustix::fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)
                     .map_err(|error| self.failed("create whiteout", &path, error))?;
-                self.whiteouts = true;
+                self.whiteouts.insert(path);
                 Ok(())
             }
         }
@@ -178,7 +259,7 @@ impl Extraction {
         at: &At<'_>,
         entry: &Entry,
         path: &Path,
-        data: &mut Archive<impl Read>,
+        data: &mut impl Read,
     ) -> Result<(), ExtractError> {
         match entry.kind {
             EntryType::Regular | EntryType::Continuous => {
@@ -186,12 +267,9 @@ impl Extraction {
                 self.file(entry, path, data)?;
             }
             EntryType::Directory => {
+                self.implied.remove(path);
                 if !self.directories.contains_key(path) {
-                    let hid = self.make_room(path)?;
-                    self.make_directory(path, entry.mtime)?;
-                    if hid {
-                        self.make_opaque(path)?;
-                    }
+                    self.directory(at, path)?;
                 }
             }
             EntryType::Symlink => {
@@ -211,19 +289,26 @@ impl Extraction {
                     return Ok(());
                 }
             }
-            other => {
-                let kind = char::from(other.as_byte());
-                return Err(at.refuse(format!("entries of type {kind:?} are not supported")));
-            }
+            other => return Err(at.refuse(unsupported(other))),
         }
         self.attributes(entry, path)
+    }
+
+    /// Makes a directory of an entry, unless one is there.
+    fn directory(&mut self, at: &At<'_>, path: &Path) -> Result<(), ExtractError> {
+        if self.own(path)?.is_some_and(|metadata| metadata.is_dir()) {
+            return self.remember(at, path, at.mtime);
+        }
+        let hid = self.make_room(path)?;
+        self.make_directory(at, path, at.mtime)?;
+        if hid { self.make_opaque(path) } else { Ok(()) }
     }
 
     fn file(
         &mut self,
         entry: &Entry,
         path: &Path,
-        data: &mut Archive<impl Read>,
+        data: &mut impl Read,
     ) -> Result<(), ExtractError> {
         let full = self.root.join(path);
         let (parent, name) = self.open_parent(path)?;
@@ -231,18 +316,14 @@ impl Extraction {
         let mode = Mode::from_raw_mode(0o600);
         let file = rustix::fs::openat(parent, name, flags | OFlags::CLOEXEC, mode)
             .map_err(|error| StoreError::io("create", &full, error))?;
-        let mut file = File::from(file);
         let failed = |error| StoreError::io("writing", &full, error);
+        let mut file = SparseWriter::new(File::from(file));
         let whole = [(0, entry.size)];
         for &(offset, len) in entry.pieces.as_deref().unwrap_or(&whole) {
-            if entry.pieces.is_some() {
-                file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-            }
+            file.seek(offset);
             copy(data, &mut file, len, failed)?;
         }
-        if entry.pieces.is_some() {
-            file.set_len(entry.size).map_err(failed)?;
-        }
+        file.finish(entry.size).map_err(failed)?;
         Ok(())
     }
 
@@ -271,7 +352,7 @@ impl Extraction {
     }
 
     fn hard_link(&mut self, at: &At<'_>, link: &[u8], path: &Path) -> Result<(), ExtractError> {
-        let mut names = components(at, link)?;
+        let mut names = components(link);
         let name = names.pop_back().ok_or_else(|| at.refuse("it is a hard link to the root"))?;
         let target = self.resolve(at, names)?.join(name);
         if target == path {
@@ -317,7 +398,8 @@ impl Extraction {
             None => self.root.clone(),
         };
         let failed = |error: io::Error| StoreError::io("set attributes of", &full, error);
-        owner::set_owner(&full, entry.uid, entry.gid).map_err(failed)?;
+        let (uid, gid) = self.owner.unwrap_or((entry.uid, entry.gid));
+        owner::set_owner(&full, uid, gid).map_err(failed)?;
         if entry.kind != EntryType::Symlink {
             let mode = Mode::from_raw_mode(entry.mode);
             rustix::fs::chmod(&full, mode).map_err(|error| failed(error.into()))?;
@@ -342,24 +424,45 @@ impl Extraction {
         let Some(metadata) = self.own(path)? else { return Ok(false) };
         let full = self.root.join(path);
         let removed = if metadata.is_dir() {
-            self.parent = None;
-            self.directories.retain(|directory, _| !directory.starts_with(path));
+            self.forget_below(path);
             crate::trash::remove_tree(&full)
         } else {
+            self.whiteouts.remove(path);
             fs::remove_file(&full)
         };
         removed.map_err(|error| StoreError::io("replace", &full, error))?;
         Ok(is_whiteout(&metadata))
     }
 
-    /// Turns the names of a directory into a path of real directories of this layer, making those
-    /// it lacks: with the attributes they have below, or plain ones.
+    /// Forgets what is known of a path and all below it.
+    fn forget_below(&mut self, path: &Path) {
+        self.parent = None;
+        // Paths are in the order of their names, so those below a path follow it at once.
+        while let Some(next) = self.directories.range(path.to_owned()..).next()
+            && next.0.starts_with(path)
+        {
+            let next = next.0.clone();
+            self.names -= next.as_os_str().len();
+            self.directories.remove(&next);
+        }
+        for set in [&mut self.implied, &mut self.whiteouts] {
+            while let Some(next) = set.range(path.to_owned()..).next()
+                && next.starts_with(path)
+            {
+                let next = next.clone();
+                set.remove(&next);
+            }
+        }
+    }
+
+    /// Turns the names of a directory into a path of real directories beneath the root, making
+    /// those that are missing: with the attributes they have below, or plain ones.
     fn resolve(
         &mut self,
         at: &At<'_>,
         mut names: VecDeque<OsString>,
     ) -> Result<PathBuf, ExtractError> {
-        let (mut path, mut links) = (PathBuf::new(), 0);
+        let (mut path, mut links) = (self.base.clone(), 0);
         while let Some(name) = names.pop_front() {
             if name == ".." {
                 path.pop();
@@ -403,10 +506,11 @@ impl Extraction {
             Some(metadata) if metadata.is_symlink() => return read(&self.root.join(path)),
             Some(metadata) if is_whiteout(&metadata) => {
                 self.make_room(path)?;
-                self.make_directory(path, at.mtime)?;
+                self.make_directory(at, path, at.mtime)?;
                 self.make_opaque(path)?;
                 return Ok(None);
             }
+            Some(metadata) if metadata.is_dir() => return Ok(None),
             Some(_) => return Err(at.refuse("one of its parents is not a directory")),
             None => {}
         }
@@ -414,18 +518,28 @@ impl Extraction {
             Some(found) if found.metadata.is_symlink() => read(&found.path),
             Some(found) if found.metadata.is_dir() => {
                 let mtime = modified(&found.path).unwrap_or(at.mtime);
-                self.make_directory(path, mtime)?;
+                self.make_directory(at, path, mtime)?;
                 let full = self.root.join(path);
                 copy_attributes(&found.path, &full)
                     .map_err(|error| StoreError::io("set attributes of", &full, error))?;
                 Ok(None)
             }
             Some(_) => Err(at.refuse("one of its parents is not a directory")),
-            None => self.make_directory(path, at.mtime).map(|()| None),
+            None => {
+                if self.implied.len() < IMPLIED_LIMIT {
+                    self.implied.insert(path.to_owned());
+                }
+                self.make_directory(at, path, at.mtime).map(|()| None)
+            }
         }
     }
 
-    fn make_directory(&mut self, path: &Path, mtime: (i64, i64)) -> Result<(), ExtractError> {
+    fn make_directory(
+        &mut self,
+        at: &At<'_>,
+        path: &Path,
+        mtime: (i64, i64),
+    ) -> Result<(), ExtractError> {
         let (parent, name) = self.open_parent(path)?;
         rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
             .map_err(|error| self.failed("create directory", path, error))?;
@@ -433,6 +547,19 @@ impl Extraction {
         let (parent, name) = self.open_parent(path)?;
         rustix::fs::chmodat(parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())
             .map_err(|error| self.failed("create directory", path, error))?;
+        self.remember(at, path, mtime)
+    }
+
+    fn remember(
+        &mut self,
+        at: &At<'_>,
+        path: &Path,
+        mtime: (i64, i64),
+    ) -> Result<(), ExtractError> {
+        self.names += path.as_os_str().len();
+        if self.names > NAMES_LIMIT {
+            return Err(at.refuse("the names of all directories have more than 256 MiB"));
+        }
         self.directories.insert(path.to_owned(), DirectoryState { opaque: false, mtime });
         Ok(())
     }
@@ -445,8 +572,14 @@ impl Extraction {
         if let Some(state) = self.directories.get_mut(path) {
             state.opaque = true;
         }
-        self.whiteouts = true;
+        self.opaque = true;
         Ok(())
+    }
+
+    /// Whether a directory above hides all that is below the layer.
+    fn is_hidden(&self, path: &Path) -> bool {
+        let opaque = |parent| self.directories.get(parent).is_some_and(|state| state.opaque);
+        path.ancestors().skip(1).any(opaque)
     }
 
     /// What this layer has at `path`, whose parents are real directories of it.
@@ -461,11 +594,7 @@ impl Extraction {
 
     /// What the layers below show at `path`, unless an opaque directory of this one hides it.
     fn look_below(&mut self, path: &Path) -> Result<Option<crate::view::Found>, ExtractError> {
-        let hidden = path
-            .ancestors()
-            .skip(1)
-            .any(|parent| self.directories.get(parent).is_some_and(|state| state.opaque));
-        if hidden {
+        if self.is_hidden(path) {
             return Ok(None);
         }
         self.below.look(path).map_err(|error| StoreError::io("inspect", path, error).into())
@@ -511,14 +640,31 @@ fn modified(path: &Path) -> Option<(i64, i64)> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.mtime(), metadata.mtime_nsec()))
 }
 
-/// The names of a path. Absolute paths begin at the root of the layer; `..` is refused, because no
-/// tool that means well writes it.
-fn components(at: &At<'_>, path: &[u8]) -> Result<VecDeque<OsString>, ExtractError> {
-    let names: VecDeque<OsString> = split(path).collect();
-    if names.iter().any(|name| name == "..") {
-        return Err(at.refuse("its name or target contains `..`"));
+/// The names of a path as other builders read it: absolute paths begin where the archive is unpacked,
+/// `..` is folded away by text alone and stops there.
+fn components(path: &[u8]) -> VecDeque<OsString> {
+    let mut names = VecDeque::new();
+    for name in split(path) {
+        if name == ".." {
+            names.pop_back();
+        } else {
+            names.push_back(name);
+        }
     }
-    Ok(names)
+    names
+}
+
+/// Why entries of a kind are not written, by the name of the kind.
+fn unsupported(kind: EntryType) -> String {
+    let name = match kind.as_byte() {
+        b'D' => " (a GNU directory listing)",
+        b'M' => " (the rest of a file of another volume)",
+        b'N' => " (old GNU long names)",
+        b'V' => " (a GNU volume label)",
+        b'X' => " (a Solaris extended header)",
+        _ => "",
+    };
+    format!("entries of type {:?}{name} are not supported", char::from(kind.as_byte()))
 }
 
 fn split(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> {
@@ -530,7 +676,7 @@ fn split(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> {
 /// Copies so many bytes, telling failures of the archive from failures of the disk.
 fn copy(
     from: &mut impl Read,
-    to: &mut File,
+    to: &mut SparseWriter,
     mut len: u64,
     failed: impl Fn(io::Error) -> StoreError,
 ) -> Result<(), ExtractError> {
@@ -542,7 +688,7 @@ fn copy(
             Ok(read) => read,
             Err(error) => return Err(ArchiveError::Read(error).into()),
         };
-        to.write_all(&buffer[..read]).map_err(&failed)?;
+        to.write(&buffer[..read]).map_err(&failed)?;
         len -= read as u64;
     }
     Ok(())
@@ -555,7 +701,7 @@ pub(crate) fn copy_entry(from: &Path, metadata: &Metadata, to: &Path) -> Result<
     let failed = |error: io::Error| StoreError::io("copying to", to, error);
     let kind = metadata.file_type();
     if kind.is_file() {
-        fs::copy(from, to).map_err(failed)?;
+        crate::sparse::copy_file(from, to).map_err(failed)?;
     } else if kind.is_symlink() {
         let target = fs::read_link(from).map_err(failed)?;
         std::os::unix::fs::symlink(target, to).map_err(failed)?;

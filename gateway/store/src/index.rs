@@ -56,6 +56,9 @@ pub(crate) struct LayerRow {
     pub(crate) size: Option<u64>,
     /// There may be whiteouts or opaque directories inside.
     pub(crate) whiteouts: bool,
+    /// Directories that were only made so that something could be put below them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) implied: Vec<String>,
     /// Where [`crate::Store::apply`] finds it again.
     pub(crate) chain: Option<String>,
     /// Which transaction wrote it first; see [`Index::open`].

@@ -1,20 +1,40 @@
 //! Packing: a layer directory becomes a tar stream.
 //!
-//! The same directory always gives the same bytes: entries in order of their names, ustar headers
-//! with PAX records only where ustar cannot say it, numeric owners, whole seconds. Whiteouts become
-//! `.wh.` files and opaque directories get a `.wh..wh..opq`.
+//! The same directory always gives the same bytes, and those that BuildKit gives (its layers are
+//! written by containerd with Go's `archive/tar`): entries in order of their names, ustar headers with
+//! PAX records only where a field cannot say it, numeric owners, whole seconds. Whiteouts become
+//! `.wh.` files and opaque directories get a `.wh..wh..opq`; so a file whose own name begins so cannot
+//! be packed. Holes become zeros, because many readers of layers know no sparse files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::attributes::{is_opaque, is_whiteout, xattrs};
 use crate::error::StoreError;
 use crate::owner;
+use crate::sparse::Extents;
+
+/// Zeros to write in place of holes.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
+/// Why a layer was not packed.
+#[derive(Debug)]
+pub(crate) enum PackerError {
+    /// A file that would delete another where the layer is unpacked.
+    Whiteout(PathBuf),
+    Store(StoreError),
+}
+
+impl From<StoreError> for PackerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
 
 /// The largest number that seven octal digits hold, for owners and devices.
 const SMALL_LIMIT: u64 = 0o7777777;
@@ -50,10 +70,13 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     /// Writes everything, and gives the stream back.
-    pub(crate) fn pack(mut self) -> Result<W, StoreError> {
+    pub(crate) fn pack(mut self) -> Result<W, PackerError> {
         // Depth first without recursion: a layer may be nested deeper than a stack is.
         let mut pending = self.children(Path::new(""))?;
         while let Some((name, metadata)) = pending.pop() {
+            if name.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh.")) {
+                return Err(PackerError::Whiteout(name));
+            }
             self.entry(&name, &metadata)?;
             if metadata.is_dir() {
                 pending.extend(self.children(&name)?);
@@ -87,8 +110,7 @@ impl<'a, W: Write> Packer<'a, W> {
             let mut hidden = OsString::from(".wh.");
             hidden.push(name.file_name().unwrap_or_default());
             let name = name.with_file_name(hidden);
-            let fields = Fields { kind: b'0', mode: 0o600, ..self.fields(&path, metadata) };
-            return self.header(name.as_os_str().as_bytes(), b"", &fields, &[]);
+            return self.whiteout(name.as_os_str().as_bytes());
         }
         let kind = metadata.file_type();
         if kind.is_socket() {
@@ -118,24 +140,30 @@ impl<'a, W: Write> Packer<'a, W> {
                 () => b'6',
             };
         }
-        let extended = if fields.kind == b'1' {
-            Vec::new()
-        } else {
-            let found = xattrs(&path);
-            found.map_err(|error| StoreError::io("read attributes of", &path, error))?
-        };
-        let extended: Vec<(OsString, Vec<u8>)> =
-            extended.into_iter().filter(|(name, _)| is_portable(name.as_bytes())).collect();
+        let extended = xattrs(&path);
+        let mut extended =
+            extended.map_err(|error| StoreError::io("read attributes of", &path, error))?;
+        // Another name has the attributes of the first, but capabilities are written again.
+        let is_link = fields.kind == b'1';
+        extended.retain(|(name, _)| is_portable(name.as_bytes(), is_link));
         self.header(&bytes, &link, &fields, &extended)?;
         if fields.kind == b'0' {
             self.content(&path, fields.size)?;
         }
         if kind.is_dir() && is_opaque(&path, self.user_namespace) {
             bytes.extend_from_slice(b".wh..wh..opq");
-            let fields = Fields { kind: b'0', mode: 0o600, ..fields };
-            self.header(&bytes, b"", &fields, &[])?;
+            self.whiteout(&bytes)?;
         }
         Ok(())
+    }
+
+    /// A file that says that something is hidden. It has no attributes, and is from 1970.
+    fn whiteout(&mut self, name: &[u8]) -> Result<(), StoreError> {
+        let fields = Fields { kind: b'0', ..Fields::default() };
+        match split_name(name) {
+            Some((prefix, short)) => self.block(prefix, short, b"", &fields),
+            None => self.header(name, b"", &fields, &[]),
+        }
     }
 
     fn fields(&self, path: &Path, metadata: &Metadata) -> Fields {
@@ -170,22 +198,37 @@ impl<'a, W: Write> Packer<'a, W> {
 
     fn content(&mut self, path: &Path, size: u64) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("read", path, error);
-        let mut file = File::open(path).map_err(failed)?.take(size);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(256 << 10)];
-        let mut written = 0;
-        loop {
-            let read = file.read(&mut buffer).map_err(failed)?;
-            if read == 0 {
-                break;
+        let mut at = 0;
+        for extent in Extents::of(&file, &metadata) {
+            let (offset, len) = extent.map_err(failed)?;
+            self.zeros(offset.min(size) - at)?;
+            at = offset.min(size);
+            let end = (offset + len).min(size);
+            while at < end {
+                let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+                let read = file.read_at(&mut buffer[..most], at).map_err(failed)?;
+                if read == 0 {
+                    let error = io::Error::other("it became shorter while it was read");
+                    return Err(failed(error));
+                }
+                self.write(&buffer[..read])?;
+                at += read as u64;
             }
-            self.write(&buffer[..read])?;
-            written += read as u64;
         }
-        if written != size {
-            let error = io::Error::other("it became shorter while it was read");
-            return Err(StoreError::io("read", path, error));
-        }
+        self.zeros(size - at)?;
         self.pad(size)
+    }
+
+    fn zeros(&mut self, mut len: u64) -> Result<(), StoreError> {
+        while len > 0 {
+            let next = len.min(ZEROS.len() as u64);
+            self.write(&ZEROS[..next as usize])?;
+            len -= next;
+        }
+        Ok(())
     }
 
     fn header(
@@ -197,12 +240,10 @@ impl<'a, W: Write> Packer<'a, W> {
     ) -> Result<(), StoreError> {
         let mut records: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut record = |key: &[u8], value: Vec<u8>| records.insert(key.to_vec(), value);
-        let split = split_name(name);
-        if split.is_none() {
-            record(b"path", name.to_vec());
-        }
-        if link.len() > 100 || !link.is_ascii() {
-            record(b"linkpath", link.to_vec());
+        for (key, text) in [(&b"path"[..], name), (b"linkpath", link)] {
+            if text.len() > 100 || !text.is_ascii() {
+                record(key, text.to_vec());
+            }
         }
         let too_large = [
             (&b"uid"[..], u64::from(fields.uid), SMALL_LIMIT),
@@ -221,8 +262,7 @@ impl<'a, W: Write> Packer<'a, W> {
         if !records.is_empty() {
             self.records(name, &records)?;
         }
-        let (prefix, short) = split.unwrap_or((b"", &name[..name.len().min(100)]));
-        self.block(prefix, short, link, fields)
+        self.block(b"", &short_of(name), &short_of(link), fields)
     }
 
     /// An entry of PAX records, in front of the one they belong to.
@@ -242,12 +282,16 @@ impl<'a, W: Write> Packer<'a, W> {
             bytes.extend_from_slice(format!("{len} ").as_bytes());
             bytes.extend_from_slice(&[key, &b"="[..], value, b"\n"].concat());
         }
-        let last = name.strip_suffix(b"/").unwrap_or(name);
-        let last = last.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let own = [b"PaxHeaders.0/", last].concat();
-        let fields =
-            Fields { kind: b'x', mode: 0o644, size: bytes.len() as u64, ..Fields::default() };
-        self.block(b"", &own[..own.len().min(100)], b"", &fields)?;
+        let at = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        let (directory, file) = name.split_at(at);
+        let own = [directory, b"PaxHeaders.0/", file].concat();
+        let own = own.strip_suffix(b"/").unwrap_or(&own);
+        let mut ascii: Vec<u8> = own.iter().copied().filter(u8::is_ascii).take(100).collect();
+        while ascii.last() == Some(&b'/') {
+            ascii.pop();
+        }
+        let fields = Fields { kind: b'x', size: bytes.len() as u64, ..Fields::default() };
+        self.block(b"", &ascii, b"", &fields)?;
         self.write(&bytes)?;
         self.pad(fields.size)
     }
@@ -273,7 +317,7 @@ impl<'a, W: Write> Packer<'a, W> {
         put(156, &[fields.kind]);
         put(157, &link[..link.len().min(100)]);
         put(257, b"ustar\x0000");
-        if matches!(fields.kind, b'3' | b'4') {
+        if fields.kind != b'x' {
             put(329, small(u64::from(fields.device.0)).as_bytes());
             put(337, small(u64::from(fields.device.1)).as_bytes());
         }
@@ -294,8 +338,21 @@ impl<'a, W: Write> Packer<'a, W> {
 }
 
 /// Labels belong to the machine, and ACLs name its users; neither travels.
-fn is_portable(name: &[u8]) -> bool {
-    name == b"security.capability" || name.starts_with(b"user.")
+fn is_portable(name: &[u8], is_link: bool) -> bool {
+    name == b"security.capability" || (name.starts_with(b"user.") && !is_link)
+}
+
+/// What a field for 100 bytes has of a text: what is ASCII, as much as fits, and not ending in a
+/// slash where it was cut, because the slash would make it a directory for some readers.
+fn short_of(text: &[u8]) -> Vec<u8> {
+    let mut short: Vec<u8> = text.iter().copied().filter(u8::is_ascii).collect();
+    if short.len() > 100 {
+        short.truncate(100);
+        while short.last() == Some(&b'/') {
+            short.pop();
+        }
+    }
+    short
 }
 
 /// A name as prefix and rest, if the fields of ustar can hold it.

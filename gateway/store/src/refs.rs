@@ -4,6 +4,7 @@
 //! [`Ref::keep`] makes that outlive the process; [`Store::load`] finds it again. Everything else is
 //! deleted with its last handle.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -87,7 +88,8 @@ impl Store {
             let parent = parent.filter(|parent| !parent.layers().is_empty());
             let layers = parent.as_ref().map(Ref::layers).unwrap_or_default();
             let (number, mask) = new_directory(&store, layers)?;
-            Ok(MutableRef { number, parent, mask, store, committed: false })
+            let implied = BTreeSet::new();
+            Ok(MutableRef { number, parent, mask, implied, store, committed: false })
         })
         .await
     }
@@ -234,6 +236,7 @@ pub struct MutableRef {
     number: u64,
     parent: Option<Ref>,
     mask: Option<PathBuf>,
+    implied: BTreeSet<PathBuf>,
     store: Arc<Inner>,
     committed: bool,
 }
@@ -258,6 +261,18 @@ impl MutableRef {
         blocking(move || Mounted::writable(&store, &overlay, &layers)).await
     }
 
+    /// The directories in it that were only made so that something could be put below them,
+    /// relative to the root.
+    pub fn implied(&self) -> &BTreeSet<PathBuf> {
+        &self.implied
+    }
+
+    /// Replaces what [`MutableRef::implied`] says. If there is no parent, the layer remembers it: in
+    /// [`Store::merge`] such a directory does not change one of its name that is below it.
+    pub fn set_implied(&mut self, implied: BTreeSet<PathBuf>) {
+        self.implied = implied;
+    }
+
     /// Makes what was written a layer, on top of the parent's. The ref is temporary until kept.
     ///
     /// Nothing may have it mounted any more. A directory into which nothing was written makes a
@@ -273,7 +288,15 @@ impl MutableRef {
                 self.store.trash.discard(&self.store.snapshot(self.number).join(name));
             }
             let whiteouts = written && self.parent.is_some();
-            let row = LayerRow { whiteouts, ..LayerRow::default() };
+            let mut implied = BTreeSet::new();
+            if self.parent.is_none() {
+                implied = std::mem::take(&mut self.implied);
+                // Nothing is said about the root of something empty.
+                implied.insert(PathBuf::new());
+            }
+            let implied = implied.into_iter().filter_map(|path| path.to_str().map(Into::into));
+            let implied = implied.collect();
+            let row = LayerRow { whiteouts, implied, ..LayerRow::default() };
             let layer = Layer::register(&self.store, self.number, row);
             self.committed = true;
             let mut layers = self.layers().to_vec();

@@ -39,6 +39,11 @@ impl View {
         Self { roots, user_namespace, directories: HashMap::from([(PathBuf::new(), all)]) }
     }
 
+    /// Whether there are no layers at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.roots.is_empty()
+    }
+
     /// The entry at a path relative to the root, whose parents must be real directories.
     pub(crate) fn look(&mut self, path: &Path) -> io::Result<Option<Found>> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

@@ -45,7 +45,8 @@ impl Operator<Ref> for ComposeOperator {
                 if refs.is_empty() {
                     return Ok(vec![None]);
                 }
-                store.merge(&refs).map(|merged| vec![Some(merged)]).map_err(|error| failed(&error))
+                let merged = store.merge(&refs).await;
+                merged.map(|merged| vec![Some(merged)]).map_err(|error| failed(&error))
             }
             Op::Diff { lower, upper } => {
                 let (lower, upper) = (input(lower), input(upper));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{Mount, MountSource, Rootfs};
@@ -10,6 +11,7 @@ use kiln_graph::{CacheSharing, Exec, ExecMount, MountKind};
 use kiln_sources::{AgentSocket, Session};
 use kiln_store::{Directory, Kind, Mounted, MutableRef, Ref, Sharing};
 
+use crate::caches;
 use crate::secrets::SecretFile;
 use crate::worker::{Inner, failed};
 
@@ -26,6 +28,7 @@ pub(crate) struct Prepared {
     /// Writable directories that nobody keeps.
     scratch: Vec<MutableRef>,
     views: Vec<Mounted>,
+    shared_views: Vec<Arc<Mounted>>,
     directories: BTreeMap<String, Directory>,
     secrets: Vec<SecretFile>,
     agents: Vec<AgentSocket>,
@@ -54,6 +57,7 @@ pub(crate) async fn prepare(
         outputs: BTreeMap::new(),
         scratch: Vec::new(),
         views: Vec::new(),
+        shared_views: Vec::new(),
         directories: BTreeMap::new(),
         secrets: Vec::new(),
         agents: Vec::new(),
@@ -65,6 +69,7 @@ pub(crate) async fn prepare(
         } else if let Some(source) = prepared.source(worker, job, mount, input).await? {
             let mut prepared_mount = Mount::new(exec.join_cwd(&mount.dest), source);
             prepared_mount.readonly = mount.readonly;
+            prepared_mount.shared = matches!(mount.kind, MountKind::Cache { .. });
             if !mount.selector.trim_matches('/').is_empty() {
                 prepared_mount.selector = Some(mount.selector.clone());
             }
@@ -203,14 +208,15 @@ impl Prepared {
             CacheSharing::Private => Sharing::Private,
             CacheSharing::Locked => Sharing::Locked,
         };
-        let key = format!("cache-mount:{id}");
+        let key = caches::key(id);
         // A process that mounts a cache twice must not wait for itself.
-        if !self.directories.contains_key(&key) {
+        let own = format!("{key} {:?}", input.as_ref().map(Ref::lowers));
+        if !self.directories.contains_key(&own) {
             let directory =
                 worker.store.directory(&key, Kind::ExecCacheMount, sharing, input.as_ref()).await;
-            self.directories.insert(key.clone(), directory.map_err(|error| failed(&error))?);
+            self.directories.insert(own.clone(), directory.map_err(|error| failed(&error))?);
         }
-        let overlay = self.directories[&key].overlay();
+        let overlay = self.directories[&own].overlay();
         if let Some(output) = mount.output {
             self.outputs.insert(output, Outcome::Same(input));
         }
@@ -218,16 +224,16 @@ impl Prepared {
             return Ok(MountSource::Bind(overlay.upper));
         }
         // Several processes may share it, so it is mounted once, here.
-        let view = self.directories[&key].mount().await.map_err(|error| failed(&error))?;
+        let view = self.directories[&own].mount().await.map_err(|error| failed(&error))?;
         let source = MountSource::Bind(view.path().to_owned());
-        self.views.push(view);
+        self.shared_views.push(view);
         Ok(source)
     }
 
     /// The results, once the process has ended.
     pub(crate) async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
-        let Self { outputs, scratch, views, .. } = self;
-        drop((scratch, views));
+        let Self { outputs, scratch, views, shared_views, .. } = self;
+        drop((scratch, views, shared_views));
         let count = outputs.keys().max().map_or(0, |last| last + 1);
         let mut results = vec![None; count];
         for (output, result) in outputs {

@@ -14,7 +14,7 @@ use kiln_oci::Digest;
 use kiln_store::{Mounted, MutableRef, Ref};
 
 use crate::content::{self, Selector};
-use crate::files::{self, FileError, Ids};
+use crate::files::{self, FileError, Ids, Implied};
 use crate::scope;
 use crate::worker::{Inner, blocking, failed, owned, path_of, view};
 
@@ -210,9 +210,12 @@ impl Run<'_> {
                 lists.push((*input, view(found.as_ref()).await?));
             }
         }
-        let target = self.writable(step.input).await?;
+        let mut target = self.writable(step.input).await?;
         let mounted = target.mount().await.map_err(|error| failed(&error))?;
-        blocking(move || {
+        let mut implied = target.implied().clone();
+        // An image without layers is an empty directory.
+        let empty = self.worker.store.root().join("empty");
+        let implied = blocking(move || {
             let list = |input: FileInput| {
                 let other = lists.iter().find(|(known, _)| *known == input);
                 match (input, other) {
@@ -221,10 +224,12 @@ impl Run<'_> {
                     (_, None) => Some(mounted.path().to_owned()),
                 }
             };
-            let changed = change(&step, path_of(from.as_ref()), mounted.path(), &list);
-            changed.map_err(|error| operator_error(&error))
+            let from = path_of(from.as_ref()).unwrap_or(&empty);
+            let changed = change(&step, from, mounted.path(), &list, &mut implied);
+            changed.map(|()| implied).map_err(|error| operator_error(&error))
         })
         .await?;
+        target.set_implied(implied);
         self.results.insert(number, Made::Open(target));
         Ok(())
     }
@@ -253,12 +258,13 @@ fn operator_error(error: &FileError) -> OpError {
     OpError::new(kind, error.to_string())
 }
 
-/// Does one action.
+/// Does one action. Directories that it makes on its way are added to `implied`.
 fn change(
     step: &FileStep,
-    from: Option<&std::path::Path>,
+    from: &std::path::Path,
     root: &std::path::Path,
     list: &dyn Fn(FileInput) -> Option<std::path::PathBuf>,
+    implied: &mut Implied,
 ) -> Result<(), FileError> {
     let ids = match owner(step) {
         None => None,
@@ -277,12 +283,12 @@ fn change(
     // What is made belongs to root unless it is said otherwise; copies keep their owner.
     let made = Some(ids.unwrap_or(Ids { uid: 0, gid: 0 }));
     match &step.action {
-        FileAction::Copy(copy) => files::copy(from, root, copy, ids),
+        FileAction::Copy(copy) => files::copy(from, root, copy, ids, implied),
         FileAction::MakeFile { path, mode, data, timestamp, .. } => {
             files::make_file(root, path, *mode, data, made, *timestamp)
         }
         FileAction::MakeDir { path, mode, make_parents, timestamp, .. } => {
-            files::make_dir(root, path, *mode, *make_parents, made, *timestamp)
+            files::make_dir(root, path, *mode, *make_parents, made, *timestamp, implied)
         }
         FileAction::Remove { path, allow_not_found, allow_wildcard } => {
             files::remove(root, path, *allow_not_found, *allow_wildcard)

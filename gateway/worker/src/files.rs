@@ -8,12 +8,23 @@ mod copy;
 mod edit;
 mod owner;
 mod unpack;
+mod zip;
 
 pub(crate) use copy::copy;
 pub(crate) use edit::{make_dir, make_file, make_symlink, remove};
 pub(crate) use owner::{Ids, find_owner};
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::{Path, PathBuf};
+
+/// The directories that were made only because something was put below them, relative to the root of
+/// what is changed. Whatever is said about one of them takes it out again.
+pub(crate) type Implied = BTreeSet<PathBuf>;
+
+fn imply(implied: &mut Implied, root: &Path, made: &[PathBuf]) {
+    implied.extend(made.iter().filter_map(|path| path.strip_prefix(root).ok()).map(Path::to_owned));
+}
 
 /// Why a change failed.
 #[derive(Debug, thiserror::Error)]

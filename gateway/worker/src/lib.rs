@@ -4,6 +4,7 @@
 //! them, and what it makes of them. Results are refs of the store. Nothing here decides what runs
 //! when. `BuildOp` has no operator here, because a nested build is a call of the bridge.
 
+mod caches;
 mod compose_op;
 mod content;
 mod exec_mounts;
@@ -20,5 +21,6 @@ mod source_op;
 mod sys;
 mod worker;
 
+pub use caches::fresh_caches;
 pub use kiln_store::Ref;
 pub use worker::{Worker, WorkerInfo, WorkerParts};

@@ -26,7 +26,7 @@ pub struct FileStat {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
-    /// Its length in bytes.
+    /// Its length in bytes; 0 for a directory.
     pub size: u64,
     /// When it was changed, in nanoseconds since 1970.
     pub modified: i64,
@@ -132,12 +132,14 @@ fn stat(path: &Path, name: String, metadata: &Metadata) -> io::Result<FileStat> 
     } else {
         String::new()
     };
+    // What a directory takes on disk is no property of it.
+    let size = if metadata.is_dir() { 0 } else { metadata.size() };
     Ok(FileStat {
         path: name,
         mode: metadata.mode(),
         uid,
         gid,
-        size: metadata.size(),
+        size,
         modified: metadata
             .mtime()
             .saturating_mul(1_000_000_000)

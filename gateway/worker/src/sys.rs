@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
 /// Extended attributes that count: all that user programs set, and file capabilities.
 ///
@@ -46,13 +46,6 @@ pub(crate) fn xattrs(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     }
     list.sort();
     Ok(list)
-}
-
-/// Sets an extended attribute; a file system without attributes, or one that refuses, loses it.
-pub(crate) fn set_xattr(path: &Path, name: &str, value: &[u8]) {
-    if let Err(error) = rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()) {
-        tracing::debug!(path = %path.display(), name, %error, "extended attribute not copied");
-    }
 }
 
 /// Sets the time of last modification, in nanoseconds since 1970, and of last access.

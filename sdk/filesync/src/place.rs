@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::iter::Peekable;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::vec::IntoIter;
 
@@ -75,6 +76,10 @@ struct Output {
     parent: OwnedFd,
     /// The name it has while it is being written.
     name: String,
+    /// How much of it is here, and where the last byte that was written ends: pieces of zeros are
+    /// left out, so that files with holes have them here too.
+    len: u64,
+    written: u64,
 }
 
 impl Place {
@@ -157,7 +162,7 @@ impl Place {
             self.open += 1;
         }
         if let Some(output) = &mut pending.output {
-            output.file.write_all(data).map_err(|source| failed(&pending.stat.path, source))?;
+            output.add(data).map_err(|source| failed(&pending.stat.path, source))?;
         }
         self.summary.bytes += data.len() as u64;
         if self.summary.bytes > self.options.limits.bytes {
@@ -390,7 +395,9 @@ impl Place {
         let Some(output) = pending.output.take() else { return Ok(()) };
         self.open -= 1;
         self.files_done += 1;
-        let set = set_attributes(output.file.as_fd(), &pending.stat, self.owner(&pending.stat));
+        let set = output.fill().and_then(|()| {
+            set_attributes(output.file.as_fd(), &pending.stat, self.owner(&pending.stat))
+        });
         let done = set.and_then(|()| output.publish(path::name(&pending.stat.path)));
         if done.is_err() {
             output.discard();
@@ -465,9 +472,26 @@ impl Output {
                 false => path::name(path).to_owned(),
             };
             let file = rustix::fs::openat(&parent, &name, sys::CREATE, Mode::RUSR | Mode::WUSR)?;
-            Ok(Self { file: file.into(), parent, name })
+            Ok(Self { file: file.into(), parent, name, len: 0, written: 0 })
         };
         create().map_err(|source| failed(path, source))
+    }
+
+    fn add(&mut self, data: &[u8]) -> io::Result<()> {
+        // In pieces, so that the sum needs no branch and the search ends early all the same.
+        let is_zero =
+            data.chunks(128).all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0);
+        if !is_zero {
+            self.file.write_all_at(data, self.len)?;
+            self.written = self.len + data.len() as u64;
+        }
+        self.len += data.len() as u64;
+        Ok(())
+    }
+
+    /// Gives the file its length, if it ends in a hole.
+    fn fill(&self) -> io::Result<()> {
+        if self.written < self.len { self.file.set_len(self.len) } else { Ok(()) }
     }
 
     fn publish(&self, name: &str) -> io::Result<()> {

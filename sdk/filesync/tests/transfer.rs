@@ -103,6 +103,21 @@ async fn a_tree_arrives_as_it_was() {
 }
 
 #[tokio::test]
+async fn holes_arrive_as_holes() {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = fs::File::create(from.path().join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 3 << 20).unwrap();
+    file.set_len(8 << 20).unwrap();
+    fs::File::create(from.path().join("hole")).unwrap().set_len(1 << 20).unwrap();
+    transfer(from.path(), to.path(), SendOptions::default(), ours()).await.1.unwrap();
+    assert_eq!(describe(to.path()), describe(from.path()));
+    let bytes = |root: &TempDir| fs::read(root.path().join("sparse")).unwrap();
+    assert!(bytes(&from) == bytes(&to));
+    let blocks = |name: &str| fs::metadata(to.path().join(name)).unwrap().blocks() * 512;
+    assert!(blocks("sparse") < 1 << 20 && blocks("hole") == 0, "{}", blocks("sparse"));
+}
+
+#[tokio::test]
 async fn only_what_changed_crosses_again() {
     let (from, to) = (varied(), TempDir::new().unwrap());
     transfer(from.path(), to.path(), SendOptions::default(), ours()).await.1.unwrap();

@@ -124,6 +124,10 @@ pub struct Symlink {
     pub created: Option<Nanos>,
 }
 
+/// A worker filter that makes copies which unpack archives unpack zip files too. It is Kiln's: other
+/// daemons do not look at it, and copy zip files as they are.
+pub const UNPACK_ZIP: &str = "kiln.unpack==zip";
+
 /// Options of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copy {
@@ -143,7 +147,8 @@ pub struct Copy {
     pub exclude_patterns: Vec<String>,
     /// Paths that must be there.
     pub required_paths: Vec<String>,
-    /// If the source is an archive, unpack it, as Docker's `ADD` does.
+    /// If the source is an archive, unpack it, as Docker's `ADD` does: a tar, however compressed. Zip
+    /// files are copied, unless the action's constraints require [`UNPACK_ZIP`].
     pub attempt_unpack: bool,
     /// Make missing parents of the destination.
     pub create_dest_path: bool,

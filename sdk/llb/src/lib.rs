@@ -50,7 +50,9 @@ pub use deferred::{BoxError, Deferral, ImageRequest, MetaResolver, ResolvedImage
 pub use definition::Definition;
 pub use embedded::DefinitionError;
 pub use exec::{Exec, Run};
-pub use file::{Action, Copy, CopyFrom, CopyMode, FileActions, Mkdir, Mkfile, Nanos, Rm, Symlink};
+pub use file::{
+    Action, Copy, CopyFrom, CopyMode, FileActions, Mkdir, Mkfile, Nanos, Rm, Symlink, UNPACK_ZIP,
+};
 pub use marshal::{Marshal, MarshalError};
 pub use mount::{ContentCache, Device, Mount, MountKind, Proxy, Secret, Sharing, Ssh};
 pub use owner::{Owner, OwnerId};

@@ -128,7 +128,8 @@ pub(crate) fn mount_one(
     let (tree, kind) = detached(mount, number, context).step(step)?;
     restrict(&tree, mount, nodev).step(step)?;
     let place = stubs.ensure(&mount.dest, kind)?;
-    attach(tree, place).step(step)
+    attach(&tree, place).step(step)?;
+    if mount.shared { stubs.share(&tree).step(step) } else { Ok(()) }
 }
 
 /// The mount's source as a detached tree, and what it must sit on.

@@ -2,7 +2,8 @@
 //!
 //! Paths are resolved by the kernel as if the root were `/`, so that no symbolic link of an image
 //! leads out. Every directory that gets a stub is kept open and handed to the spawner, which removes
-//! what is still empty once the process has ended, and puts modification times back.
+//! what is still empty once the process has ended, and puts modification times back. Stubs in mounts
+//! that others have too stay: the mount of another process may sit on the same one.
 
 use std::ffi::OsStr;
 use std::io;
@@ -58,6 +59,8 @@ pub(crate) struct Stubs<'a> {
     recursive: bool,
     made: u32,
     directories: Vec<Open>,
+    /// Ids of mounts that other processes may have too.
+    shared: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl<'a> Stubs<'a> {
             None
         };
         let recursive = process.remove_mount_stubs;
-        Ok(Self { root, writable, recursive, made: 0, directories: Vec::new() })
+        Ok(Self { root, writable, recursive, made: 0, directories: Vec::new(), shared: Vec::new() })
     }
 
     /// The root as the process will see it.
@@ -115,6 +118,12 @@ impl<'a> Stubs<'a> {
         self.reach(&normal(path), Kind::Directory, purpose, MAX_STEPS)
             .map(drop)
             .step(|| format!("make working directory {}", path.display()))
+    }
+
+    /// Notes that other processes may have what is mounted there, too.
+    pub(crate) fn share(&mut self, mounted: &OwnedFd) -> io::Result<()> {
+        self.shared.push(mount_of(mounted)?);
+        Ok(())
     }
 
     /// What was made, each directory with its descriptor.
@@ -170,12 +179,18 @@ impl<'a> Stubs<'a> {
     ) -> io::Result<OwnedFd> {
         let directory = self.open_directory(parent)?;
         let before = rustix::fs::fstat(&directory)?;
-        match kind {
-            Kind::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?,
+        let made = match kind {
+            Kind::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)),
             Kind::File => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                drop(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644))?);
+                rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
             }
+        };
+        match made {
+            Ok(()) => {}
+            // Another process, with which the directory is shared, was faster.
+            Err(Errno::EXIST) => return self.open_made(parent, name),
+            Err(error) => return Err(error.into()),
         }
         match purpose {
             Purpose::WorkingDirectory(identity) => {
@@ -184,8 +199,17 @@ impl<'a> Stubs<'a> {
                 rustix::fs::chownat(parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
             }
             Purpose::MountPoint { parent: true } if !self.recursive => {}
+            Purpose::MountPoint { .. } if self.is_shared(parent)? => {}
             Purpose::MountPoint { .. } => self.record(directory, &before, name, kind),
         }
+        self.open_made(parent, name)
+    }
+
+    fn is_shared(&self, directory: &OwnedFd) -> io::Result<bool> {
+        Ok(!self.shared.is_empty() && self.shared.contains(&mount_of(directory)?))
+    }
+
+    fn open_made(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
     }

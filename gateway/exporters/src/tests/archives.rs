@@ -105,7 +105,8 @@ async fn a_docker_archive_has_the_file_that_docker_load_reads() {
     }
     let fixture = Fixture::new();
     let result = BuildResult::single(Some(fixture.two_layers().await));
-    fixture.export(&result, "docker", &[("name", "app:1")]).await.unwrap();
+    let attributes = [("name", "app:1"), ("oci-mediatypes", "false")];
+    fixture.export(&result, "docker", &attributes).await.unwrap();
     let bytes = fixture.stream();
     let (_, files) = untar(&bytes);
     let entries: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
@@ -209,7 +210,7 @@ async fn what_cannot_be_exported_says_why() {
     let multi = by_platform(&[("linux/amd64", None)]);
     for (result, kind, attributes, want) in [
         (&multi, "docker", &[][..], "does not currently support exporting manifest lists"),
-        (&single, "oci", &[("tar", "false")][..], "tar=false is not supported"),
+        (&single, "image", &[("pussh", "true")][..], "no attribute `pussh`, did you mean `push`?"),
         (&single, "image", &[("push", "true")][..], "cannot be pushed"),
         (
             &single,
@@ -244,16 +245,41 @@ async fn a_client_that_refuses_fails_the_vertex() {
 }
 
 #[tokio::test]
-async fn an_attribute_nobody_knows_is_told_about() {
-    let mut fixture = Fixture::new();
-    fixture.export(&BuildResult::single(None), "image", &[("pussh", "true")]).await.unwrap();
-    let mut warnings = Vec::new();
-    while let Ok(progress) = fixture.progress.try_recv() {
-        if let Progress::Warning(warning) = progress {
-            warnings.push(warning.short);
-        }
+async fn without_an_archive_every_blob_goes_into_the_clients_store() {
+    let fixture = Fixture::new();
+    let files = fixture.layer(None, &[("a", "1")]).await;
+    let result = by_platform(&[("linux/amd64", Some(files)), ("linux/arm64", None)]);
+    let attributes = [EPOCH, ("tar", "false"), ("name", "app")];
+    let response = fixture.export(&result, "oci", &attributes).await.unwrap();
+    assert!(fixture.client.streams.lock().unwrap().is_empty());
+    let blobs = fixture.client.blobs.lock().unwrap();
+    let types: Vec<&str> = blobs.iter().map(|(blob, _)| blob.media_type.as_str()).collect();
+    let (manifest, config) = (media_type::OCI_MANIFEST, media_type::OCI_CONFIG);
+    let expected =
+        [media_type::OCI_LAYER_GZIP, config, manifest, config, manifest, media_type::OCI_INDEX];
+    assert_eq!(types, expected, "what is named comes before what names it");
+    for (blob, bytes) in &*blobs {
+        assert_eq!(kiln_oci::Digest::sha256(bytes), blob.digest);
     }
-    assert_eq!(warnings, ["attribute `pussh` means nothing to exporters"]);
+    assert_eq!(response["containerimage.digest"], blobs.last().unwrap().0.digest.as_str());
+    assert_eq!(response["image.name"], "docker.io/library/app:latest");
+}
+
+#[tokio::test]
+async fn configs_are_dated_to_the_nanosecond() {
+    let fixture = Fixture::new();
+    let config = async |result: &BuildResult<Ref>| {
+        fixture.export(result, "oci", &[]).await.unwrap();
+        let (_, files) = untar(&fixture.stream());
+        let manifest: Manifest =
+            serde_json::from_slice(blob(&files, &index(&files).manifests[0])).unwrap();
+        serde_json::from_slice::<ImageConfig>(blob(&files, &manifest.config)).unwrap()
+    };
+    let result = BuildResult::single(Some(fixture.layer(None, &[]).await));
+    let (first, again) = (config(&result).await, config(&result).await);
+    assert_eq!(first.created, again.created, "of the same result the same image");
+    assert_eq!(first.created, first.history[0].created);
+    assert!(first.created.unwrap().contains('.'));
 }
 
 #[tokio::test]
@@ -262,9 +288,9 @@ async fn the_first_failure_gives_up_the_other_exports() {
     let parse = |id: &str, kind: &str, key: &str, value: &str| {
         Export::parse(id, kind, &BTreeMap::from([(key.to_owned(), value.to_owned())])).unwrap()
     };
-    let exports = [parse("0", "oci", "a.b", ""), parse("1", "docker", "tar", "false")];
+    let exports = [parse("0", "oci", "a.b", ""), parse("1", "image", "push", "true")];
     let error = export(&exports, &BuildResult::single(None), &fixture.context).await.unwrap_err();
-    assert!(matches!(error, ExportError::NoTar("docker")), "{error}");
+    assert!(matches!(error, ExportError::Unnamed), "{error}");
     let errors = fixture.told().1;
     assert_eq!(errors.len(), 2);
     assert!(errors.contains(&"canceled".to_owned()), "{errors:?}");

@@ -74,8 +74,30 @@ async fn platforms_get_directories_of_their_own() {
     let sent = fixture.client.directories.lock().unwrap();
     assert_eq!(sent[0].1[..2], ["linux_amd64", "linux_amd64/app"]);
     assert_eq!(sent[1].1, ["linux_arm_v7"]);
-    assert!(sent.iter().all(|(directory, _)| directory.one_of_several));
+    assert!(sent.iter().all(|(directory, _)| !directory.whole));
     // Nothing of the mounts is left.
+    assert!(sent.iter().all(|(directory, _)| !directory.path.exists()));
+}
+
+#[tokio::test]
+async fn a_client_that_deletes_gets_all_platforms_at_once() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let files = fixture.two_layers().await;
+    let other = fixture.layer(None, &[("etc/other", "o")]).await;
+    let result = by_platform(&[("linux/amd64", Some(files)), ("linux/arm64", Some(other))]);
+    fixture.export(&result, "local", &[("mode", "delete")]).await.unwrap();
+    let unsplit = [("mode", "delete"), ("platform-split", "false")];
+    fixture.export(&result, "local", &unsplit).await.unwrap();
+    let sent = fixture.client.directories.lock().unwrap();
+    let names = |at: usize| sent[at].1.iter().map(String::as_str).collect::<Vec<_>>();
+    assert!(
+        names(0).contains(&"linux_amd64/app/run") && names(0).contains(&"linux_arm64/etc/other")
+    );
+    assert_eq!(names(1), ["app", "app/run", "etc", "etc/os-release", "etc/other", "old"]);
+    assert!(sent.len() == 2 && sent.iter().all(|(directory, _)| directory.whole));
     assert!(sent.iter().all(|(directory, _)| !directory.path.exists()));
 }
 
@@ -113,7 +135,7 @@ async fn a_single_result_is_the_clients_directory_itself() {
     let sent = fixture.client.directories.lock().unwrap();
     assert_eq!(sent[0].1, ["bin", "bin/a"]);
     assert_eq!(sent[0].0.epoch_seconds, Some(7));
-    assert!(!sent[0].0.one_of_several);
+    assert!(sent[0].0.whole, "the client deletes");
     assert!(sent[1].1.is_empty());
 }
 

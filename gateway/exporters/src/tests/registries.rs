@@ -114,7 +114,7 @@ async fn a_named_image_is_found_and_read_without_a_registry() {
     }
     let (_, files) = &image.refs(&fixture.context.store).unwrap()[0];
     assert_eq!(files.as_ref().unwrap().diff_ids().unwrap(), plan.config.rootfs.diff_ids);
-    let absent = kiln_oci::Descriptor::new("", kiln_oci::Digest::sha256("absent"), 1);
+    let absent = Descriptor::new("", kiln_oci::Digest::sha256("absent"), 1);
     assert!(image.document(&absent).await.is_err());
     assert!(images.find(&"app:2".parse().unwrap()).is_none());
     assert_eq!(images.list().len(), 1);
@@ -182,7 +182,7 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
     tar.append_data(&mut header, "frontend", &b"hello"[..]).unwrap();
     let bytes = tar.into_inner().unwrap();
     let diff_id = kiln_oci::Digest::sha256(&bytes);
-    let layer = kiln_oci::Descriptor::new(
+    let layer = Descriptor::new(
         "application/vnd.oci.image.layer.v1.tar",
         diff_id.clone(),
         bytes.len() as u64,
@@ -196,7 +196,7 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
     let manifest = kiln_oci::Manifest {
         schema_version: 2,
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
-        config: kiln_oci::Descriptor::new(config_type, digest, config.len() as u64),
+        config: Descriptor::new(config_type, digest, config.len() as u64),
         layers: vec![layer],
         annotations: BTreeMap::new(),
     };

@@ -156,21 +156,133 @@ async fn a_layer_that_is_not_what_it_claims_is_refused() {
 }
 
 #[tokio::test]
-async fn sparse_files_come_out_whole() {
+async fn a_whiteout_of_nothing_does_not_show() {
+    if !can_mount() {
+        return;
+    }
     let (_root, store) = store();
-    let map = "2\n0\n3\n1048576\n4\n";
-    let mut data = map.as_bytes().to_vec();
+    let base = apply(&store, None, &[file("old/x", ""), file("bare/y", "")]).await;
+    let top = [
+        directory("new/"),
+        item(b'0', "new/.wh.nothing"),
+        file("new/z", ""),
+        item(b'0', "old/.wh.x"),
+        item(b'0', "old/sub/.wh.nothing"),
+        // The whiteout comes first, and then everything below is hidden anyway.
+        item(b'0', "bare/.wh.y"),
+        item(b'0', "bare/.wh..wh..opq"),
+    ];
+    let top = apply(&store, Some(&base), &top).await;
+    let mounted = top.mount().await.unwrap();
+    assert_eq!(names(mounted.path()), ["bare", "new", "new/z", "old", "old/sub"]);
+    let alone = apply(&store, None, &[item(b'0', "d/.wh.nothing"), file("d/z", "")]).await;
+    assert_eq!(names(alone.mount().await.unwrap().path()), ["d", "d/z"]);
+}
+
+/// A file of two mebibytes with `abc` at the start and `wxyz` in the middle, as each version of
+/// sparse files says it.
+fn sparse() -> Vec<(&'static str, Item)> {
+    let record = |key: &str, value: &str| (format!("GNU.sparse.{key}"), value.into());
+    let whole = |name: &str, records| Item { records, ..file(name, "abcwxyz") };
+    let mut data = b"2\n0\n3\n1048576\n4\n".to_vec();
     data.resize(512, 0);
     data.extend(b"abcwxyz");
-    let mut sparse = Item { data, ..item(b'0', "GNUSparseFile.0/big") };
-    for (key, value) in [("major", "1"), ("minor", "0"), ("name", "big"), ("realsize", "2097152")] {
-        sparse.records.push((format!("GNU.sparse.{key}"), value.into()));
+    let newest = [("major", "1"), ("minor", "0"), ("name", "1.0"), ("realsize", "2097152")];
+    let newest = newest.map(|(key, value)| record(key, value)).to_vec();
+    vec![
+        (
+            "0.0",
+            whole(
+                "0.0",
+                vec![
+                    record("size", "2097152"),
+                    record("numblocks", "2"),
+                    record("offset", "0"),
+                    record("numbytes", "3"),
+                    record("offset", "1048576"),
+                    record("numbytes", "4"),
+                ],
+            ),
+        ),
+        (
+            "0.1",
+            whole(
+                "GNUSparseFile.1/0.1",
+                vec![
+                    record("size", "2097152"),
+                    record("numblocks", "2"),
+                    record("map", "0,3,1048576,4"),
+                    record("name", "0.1"),
+                ],
+            ),
+        ),
+        ("1.0", Item { data, records: newest, ..item(b'0', "GNUSparseFile.1/1.0") }),
+    ]
+}
+
+#[tokio::test]
+async fn sparse_files_come_out_whole() {
+    let (_root, store) = store();
+    for (version, sparse) in sparse() {
+        let r = apply(&store, None, &[sparse, file("next", "n")]).await;
+        let mounted = r.mount().await.unwrap();
+        let big = fs::read(mounted.path().join(version)).unwrap();
+        assert_eq!(big.len(), 2 << 20, "{version}");
+        let parts = (&big[..3], &big[1 << 20..][..4], big[2_000_000]);
+        assert_eq!(parts, (&b"abc"[..], &b"wxyz"[..], 0), "{version}");
+        let metadata = fs::metadata(mounted.path().join(version)).unwrap();
+        assert!(metadata.blocks() < 64, "{version} has holes");
+        assert_eq!(fs::read(mounted.path().join("next")).unwrap(), b"n", "{version}");
     }
-    let r = apply(&store, None, &[sparse, file("next", "n")]).await;
-    let mounted = r.mount().await.unwrap();
-    let big = fs::read(mounted.path().join("big")).unwrap();
-    assert_eq!(big.len(), 2 << 20);
-    assert_eq!((&big[..3], &big[1 << 20..][..4], big[2_000_000]), (&b"abc"[..], &b"wxyz"[..], 0));
-    assert!(fs::metadata(mounted.path().join("big")).unwrap().blocks() < 64, "has holes");
-    assert_eq!(fs::read(mounted.path().join("next")).unwrap(), b"n");
+}
+
+#[tokio::test]
+async fn zeros_take_no_space() {
+    let (_root, store) = store();
+    let zeros = file("zeros", &"\0".repeat(8 << 20));
+    let r = apply(&store, None, &[zeros]).await;
+    let metadata = fs::metadata(r.layers()[0].path().join("zeros")).unwrap();
+    assert_eq!((metadata.len(), metadata.blocks()), (8 << 20, 0));
+    let blobs = store.layer_blobs(&r, Default::default(), &|_| {}).await.unwrap();
+    assert_eq!(blobs[0].diff_id, r.diff_ids().unwrap()[0]);
+}
+
+#[tokio::test]
+async fn what_came_before_ustar_and_after_it_is_read() {
+    let (_root, store) = store();
+    let record = |key: &str, value: &str| (key.to_owned(), value.into());
+    let mut times = file("times", "");
+    times.records.push(record("mtime", "1700000000.123456789"));
+    let mut owner = file("owner", "");
+    owner.records.extend([record("uid", "4294967294"), record("gid", "3000000")]);
+    let mut noted = file("noted", "");
+    noted.records.extend([
+        record("LIBARCHIVE.xattr.user.a%20b", "aGVsbG8AdGhlcmU"),
+        record("LIBARCHIVE.xattr.user.both", "bm8="),
+        record("SCHILY.xattr.user.both", "yes"),
+    ]);
+    let global =
+        Item { data: b"20 comment=of commit\n".to_vec(), ..item(b'g', "pax_global_header") };
+    let items = [
+        global,
+        item(0, "old-directory/"),
+        Item { owner: (u64::from(u32::MAX - 1), 5_000_000), ..file("base-256", "") },
+        times,
+        owner,
+        noted,
+    ];
+    let r = apply(&store, None, &items).await;
+    let layer = r.layers()[0].path();
+    let stat = |name: &str| fs::metadata(layer.join(name)).unwrap();
+    assert!(stat("old-directory").is_dir());
+    assert_eq!(kiln_store::owner::owner(&layer.join("base-256")).unwrap(), (4294967294, 5_000_000));
+    assert_eq!(kiln_store::owner::owner(&layer.join("owner")).unwrap(), (4294967294, 3_000_000));
+    assert_eq!((stat("times").mtime(), stat("times").mtime_nsec()), (1_700_000_000, 123_456_789));
+    let xattr = |name: &str| {
+        let mut value = [0u8; 64];
+        let len = rustix::fs::getxattr(layer.join("noted"), name, &mut value[..]).unwrap();
+        String::from_utf8(value[..len].to_vec()).unwrap()
+    };
+    assert_eq!((xattr("user.a b"), xattr("user.both")), ("hello\0there".into(), "yes".into()));
+    assert_eq!(fs::read_dir(layer).unwrap().count(), 5, "a global header is no file");
 }

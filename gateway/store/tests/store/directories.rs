@@ -93,6 +93,29 @@ async fn a_base_shows_through_and_is_kept() {
 }
 
 #[tokio::test]
+async fn all_who_share_a_directory_with_a_base_share_its_mount() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let base = apply(&store, None, &[file("base", "b")]).await;
+    let get = || store.directory("k", Kind::ExecCacheMount, Sharing::Shared, Some(&base));
+    let (a, b) = tokio::join!(get(), get());
+    let (a, b) = (a.unwrap(), b.unwrap());
+    let (one, two) = tokio::join!(a.mount(), b.mount());
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.path(), two.path());
+    put(one.path(), "own", "o");
+    drop((one, a));
+    assert_eq!(names(two.path()), ["base", "own"], "one leaving does not end it for the other");
+    let point = two.path().to_owned();
+    drop((two, b));
+    assert!(!point.exists());
+    let again = get().await.unwrap();
+    assert_eq!(names(again.mount().await.unwrap().path()), ["base", "own"]);
+}
+
+#[tokio::test]
 async fn a_forgotten_directory_begins_empty() {
     let (_root, store) = store();
     let busy = get(&store, "k", Sharing::Shared).await;

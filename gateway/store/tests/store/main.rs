@@ -13,3 +13,4 @@ mod namespace;
 mod packing;
 mod pruning;
 mod stacking;
+mod unpacking;

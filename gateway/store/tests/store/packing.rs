@@ -138,3 +138,81 @@ async fn other_tools_read_our_blobs() {
     assert!(names.contains(&"zlink".to_owned()) && names.contains(&"far".to_owned()));
     drop(root);
 }
+
+#[tokio::test]
+async fn a_file_whose_name_would_delete_another_is_refused() {
+    let (_root, store) = store();
+    for name in ["d/.wh.x", ".wh.d/x", ".wh..wh..opq"] {
+        let step = store.prepare(None).await.unwrap();
+        put(&step.overlay().upper, "d/x", "stays");
+        put(&step.overlay().upper, name, "w");
+        let r = step.commit().await.unwrap();
+        let error = store.layer_blobs(&r, Compression::default(), &|_| {}).await.unwrap_err();
+        let named = name.split('/').position(|part| part.starts_with(".wh.")).unwrap();
+        let path = name.split('/').take(named + 1).collect::<Vec<_>>().join("/");
+        assert!(error.to_string().starts_with(&format!("`/{path}` cannot be stored")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn holes_are_packed_as_zeros_and_come_out_as_holes() {
+    let (_root, store) = store();
+    let step = store.prepare(None).await.unwrap();
+    let large = fs::File::create(step.overlay().upper.join("large")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&large, b"middle", 20 << 20).unwrap();
+    large.set_len(64 << 20).unwrap();
+    let r = step.commit().await.unwrap();
+    let mut diff_ids = Vec::new();
+    for kind in [CompressionKind::Gzip, CompressionKind::Zstd, CompressionKind::Uncompressed] {
+        let compression = Compression { kind, force: true, level: None };
+        let made = blobs(&store, &r, compression).await;
+        let blob = fs::metadata(store.blob(&made[0].descriptor.digest).unwrap().path()).unwrap();
+        let taken = std::os::unix::fs::MetadataExt::blocks(&blob) * 512;
+        assert!(taken < 1 << 20, "{taken} bytes");
+        diff_ids.push(made[0].diff_id.clone());
+        let copy = store.apply(None, &made[0]).await.unwrap();
+        let path = copy.layers()[0].path().join("large");
+        let metadata = fs::metadata(&path).unwrap();
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&metadata);
+        assert!(metadata.len() == 64 << 20 && blocks <= 16, "{blocks} blocks");
+        assert!(fs::read(path).unwrap()[20 << 20..].starts_with(b"middle"));
+    }
+    assert_eq!(diff_ids[0], diff_ids[1]);
+}
+
+/// The digest is that of the layer that BuildKit 0.32 makes of the same files.
+#[tokio::test]
+async fn a_layer_has_the_bytes_that_buildkit_gives_it() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let long = "e".repeat(98);
+    let many = |kind, name, device| Item { device, ..item(kind, name) };
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let items = [
+        directory("d/"),
+        Item { mode: 0o4755, owner: (1000, 1000), ..file("d/f", "f") },
+        hard_link("d/g", "d/f"),
+        file(&format!("d/{}", "n".repeat(120)), "long"),
+        directory(&format!("{long}/")),
+        directory(&format!("{long}/{}/", "s".repeat(60))),
+        file("ümlaut", "u"),
+        Item { records: vec![("linkpath".into(), vec![b'x'; 150])], ..symlink("far", "") },
+        symlink("über", "ü"),
+        Item { owner: (3_000_000, 5), ..file("many", "") },
+        many(b'3', "null", (1, 3)),
+        many(b'4', "loop", (7, 300)),
+        item(b'6', "pipe"),
+        xattr(file("capable", "c"), "security.capability", &capability),
+    ];
+    let step = store.prepare(None).await.unwrap();
+    let root = std::path::Path::new("");
+    let mut unpacking = kiln_store::Unpacking::begin(&step.overlay().upper, root, None).unwrap();
+    unpacking.tar(&archive(&items)[..]).unwrap();
+    unpacking.finish().unwrap();
+    let r = step.commit().await.unwrap();
+    let plain = Compression { kind: CompressionKind::Uncompressed, ..Compression::default() };
+    let digest = blobs(&store, &r, plain).await[0].diff_id.to_string();
+    assert_eq!(digest, "sha256:d48ce9c2885a26ac81e425d53ce2f949577fac20642fe1f40d65950db11eb638");
+}

@@ -29,7 +29,7 @@ async fn usage_agrees_with_du() {
     let top =
         apply(&store, Some(&base), &[file("big", &"y".repeat(3_000_000)), hard_link("l", "big")])
             .await;
-    let merged = store.merge(&[base.clone(), top.clone()]).unwrap();
+    let merged = store.merge(&[base.clone(), top.clone()]).await.unwrap();
     for r in [&base, &top, &merged] {
         keep(r, Kind::Regular).await;
     }

@@ -57,16 +57,16 @@ async fn a_merge_stacks_layers_and_shares_them() {
     let base = apply(&store, None, &[file("base", "0"), file("both", "0")]).await;
     let a = apply(&store, Some(&base), &[file("a", "a"), file("both", "a")]).await;
     let b = apply(&store, None, &[file("b", "b"), file("both", "b")]).await;
-    let merged = store.merge(&[a.clone(), b.clone()]).unwrap();
+    let merged = store.merge(&[a.clone(), b.clone()]).await.unwrap();
     assert_eq!(merged.layers().len(), 3);
     let mounted = merged.mount().await.unwrap();
     assert_eq!(names(mounted.path()), ["a", "b", "base", "both"]);
     assert_eq!(fs::read_to_string(mounted.path().join("both")).unwrap(), "b");
-    let twice = store.merge(&[a.clone(), b, a]).unwrap();
+    let twice = store.merge(&[a.clone(), b, a]).await.unwrap();
     assert_eq!(twice.layers().len(), 3);
     let mounted = twice.mount().await.unwrap();
     assert_eq!(fs::read_to_string(mounted.path().join("both")).unwrap(), "a");
-    let nothing = store.merge(&[]).unwrap();
+    let nothing = store.merge(&[]).await.unwrap();
     assert!(names(nothing.mount().await.unwrap().path()).is_empty());
 }
 
@@ -86,7 +86,7 @@ async fn a_difference_to_an_ancestor_is_the_layers_between() {
     let step = store.prepare(Some(&diff)).await.unwrap();
     assert_eq!(names(step.mount().await.unwrap().path()), ["d", "d/new"]);
     let other = apply(&store, None, &[file("d/gone", "")]).await;
-    let merged = store.merge(&[other, diff]).unwrap();
+    let merged = store.merge(&[other, diff]).await.unwrap();
     assert_eq!(names(merged.mount().await.unwrap().path()), ["d", "d/new"], "and still hide");
 }
 
@@ -117,15 +117,103 @@ async fn any_two_refs_have_a_difference() {
     let diff = store.diff(Some(&lower), Some(&upper)).await.unwrap().unwrap();
     let written = names(&diff.layers()[0].path());
     assert!(!written.contains(&"same".to_owned()), "{written:?}");
-    let merged = store.merge(&[lower.clone(), diff]).unwrap();
+    let merged = store.merge(&[lower.clone(), diff]).await.unwrap();
     let (merged, wanted) = (merged.mount().await.unwrap(), upper.mount().await.unwrap());
     assert_eq!(tree(merged.path()), tree(wanted.path()));
 
     let copy = [file("same", "s")];
     let (a, b) = (apply(&store, None, &copy).await, apply(&store, Some(&lower), &copy).await);
-    let none = store.merge(std::slice::from_ref(&a)).unwrap();
+    let none = store.merge(std::slice::from_ref(&a)).await.unwrap();
     assert!(store.diff(Some(&none), Some(&a)).await.unwrap().is_none());
     let emptied = store.diff(Some(&b), None).await.unwrap().unwrap();
-    let all = store.merge(&[b, emptied]).unwrap();
+    let all = store.merge(&[b, emptied]).await.unwrap();
     assert!(names(all.mount().await.unwrap().path()).is_empty());
+}
+
+/// A layer as a copy onto nothing makes it: files, and the directories on the way to them.
+async fn copied(store: &kiln_store::Store, name: &str) -> kiln_store::Ref {
+    let mut step = store.prepare(None).await.unwrap();
+    put(&step.overlay().upper, name, "copied");
+    let parents = std::path::Path::new(name).ancestors().skip(1).map(Into::into);
+    step.set_implied(parents.collect());
+    step.commit().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_merge_puts_into_a_directory_does_not_change_it() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let tmp = Item { mode: 0o1777, owner: (7, 8), mtime: 5, ..directory("tmp/") };
+    let home =
+        xattr(Item { mode: 0o700, owner: (1000, 1000), ..directory("home/me/") }, "user.x", b"y");
+    let base = [
+        Item { mode: 0o711, ..directory("./") },
+        tmp,
+        directory("bin/"),
+        home,
+        symlink("l", "bin"),
+    ];
+    let base = apply(&store, None, &base).await;
+    let merged = async |name: &str| {
+        let copied = copied(&store, name).await;
+        let merged = store.merge(&[base.clone(), copied.clone()]).await.unwrap();
+        (copied, merged)
+    };
+    let (copied, r) = merged("tmp/sub/f").await;
+    let mounted = r.mount().await.unwrap();
+    let seen = tree(mounted.path());
+    assert_eq!(seen["tmp"], "1777 7:8 5 dir");
+    assert!(seen["tmp/sub"].starts_with("755 0:0") && seen["tmp/sub/f"].ends_with("\"copied\""));
+    assert_eq!(mode(mounted.path()), 0o711, "not even the root");
+    let shared = std::os::unix::fs::MetadataExt::ino;
+    let ino = |r: &kiln_store::Ref, at: usize| {
+        shared(&fs::metadata(r.layers()[at].path().join("tmp/sub/f")).unwrap())
+    };
+    assert_eq!(ino(&copied, 0), ino(&r, 1), "files are shared");
+    let (_, r) = merged("home/me/f").await;
+    assert!(tree(r.mount().await.unwrap().path())["home/me"].starts_with("700 1000:1000"));
+    // Exported, the layer says what is so wherever it is unpacked.
+    let blobs = store.layer_blobs(&r, Default::default(), &|_| {}).await.unwrap();
+    let alone = store.apply(None, &blobs[1]).await.unwrap();
+    assert!(tree(&alone.layers()[0].path())["home/me"].starts_with("700 1000:1000"));
+    // Merged once more, it takes on what is below it then.
+    let other = apply(&store, None, &[Item { mode: 0o750, ..directory("home/me/") }]).await;
+    let moved = store.diff(Some(&base), Some(&r)).await.unwrap().unwrap();
+    let again = store.merge(&[other, moved]).await.unwrap();
+    assert!(tree(again.mount().await.unwrap().path())["home/me"].starts_with("750 0:0"));
+}
+
+#[tokio::test]
+async fn a_merge_that_changes_no_directory_shares_the_layer() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let base = apply(&store, None, &[directory("bin/"), symlink("lib", "bin")]).await;
+    for name in ["bin/f", "new/f", "lib/f"] {
+        let copied = copied(&store, name).await;
+        let merged = store.merge(&[base.clone(), copied.clone()]).await.unwrap();
+        assert_eq!(merged.layers()[1].number(), copied.layers()[0].number(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn whiteouts_of_nothing_do_not_show_where_a_layer_is_moved_to() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let base = apply(&store, None, &[file("d/gone", ""), file("e/gone", "")]).await;
+    let top = [item(b'0', "d/.wh.gone"), file("d/new", ""), item(b'0', "e/.wh.gone")];
+    let top = apply(&store, Some(&base), &top).await;
+    let diff = store.diff(Some(&base), Some(&top)).await.unwrap().unwrap();
+    let other = apply(&store, None, &[file("x", ""), file("e/gone", "")]).await;
+    let merged = store.merge(&[other, diff]).await.unwrap();
+    assert_eq!(names(merged.mount().await.unwrap().path()), ["d", "d/new", "e", "x"]);
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).unwrap()) & 0o7777
 }

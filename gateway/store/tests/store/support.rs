@@ -122,12 +122,12 @@ fn block(out: &mut Vec<u8>, item: &Item) {
     header.set_gid(item.owner.1);
     header.set_mtime(item.mtime);
     header.set_size(item.size.unwrap_or(item.data.len() as u64));
-    header.set_entry_type(tar::EntryType::new(item.kind));
     if item.device != (0, 0) {
         header.set_device_major(item.device.0).unwrap();
         header.set_device_minor(item.device.1).unwrap();
     }
     let old = header.as_old_mut();
+    old.linkflag = [item.kind];
     let name = &item.name[..item.name.len().min(100)];
     old.name[..name.len()].copy_from_slice(name);
     let link = &item.link[..item.link.len().min(100)];

@@ -1,37 +1,36 @@
 //! Copying between file systems, with the rules of BuildKit's copy (`solver/llbsolver/file`).
 //!
 //! A directory is merged into one that exists; anything else replaces what has its name. Owners,
-//! permissions, times, attributes, devices and hard links come along unless the action says
-//! otherwise.
+//! permissions, times, attributes, devices, holes and hard links come along unless the action says
+//! otherwise. A directory that is only made so that something can be put into it has nothing of the
+//! source: it is root's, or whose the copies are.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use kiln_filesync::Patterns;
 use kiln_graph::CopyAction;
 
 use super::edit::{finish, make_parents};
-use super::{FileError, Ids, chmod, unpack};
+use super::unpack::Archive;
+use super::{FileError, Ids, Implied, chmod, imply};
 use crate::content::Filter;
 use crate::{scope, sys};
 
-/// Copies from `from` (an absent one is empty) to `to`.
+/// Copies from `from` to `to`. Directories that are made on the way to the
+/// copies are added to `implied`.
 pub(crate) fn copy(
-    from: Option<&Path>,
+    from: &Path,
     to: &Path,
     action: &CopyAction,
     owner: Option<Ids>,
+    implied: &mut Implied,
 ) -> Result<(), FileError> {
     let nothing = || FileError::Missing(scope::clean(&action.src));
-    let Some(from) = from else {
-        return if action.allow_wildcard && action.allow_empty_wildcard {
-            Ok(())
-        } else {
-            Err(nothing())
-        };
-    };
     for path in &action.required_paths {
         let found = scope::resolve(from, path, true).map_err(FileError::io("resolve", path))?;
         fs::symlink_metadata(&found).map_err(FileError::io("find", path))?;
@@ -46,7 +45,8 @@ pub(crate) fn copy(
     let filter = Filter::of(&action.include_patterns, &action.exclude_patterns)
         .map_err(|pattern| FileError::Invalid(format!("invalid pattern: {pattern}")))?;
     for source in sources {
-        let copy = Copy { from, to, action, owner, filter: &filter, links: BTreeMap::new() };
+        let links = BTreeMap::new();
+        let mut copy = Copy { from, to, action, owner, filter: &filter, links, implied };
         copy.one(&source)?;
     }
     Ok(())
@@ -60,25 +60,26 @@ struct Copy<'a> {
     filter: &'a Filter,
     /// Where files with several names went first.
     links: BTreeMap<(u64, u64), PathBuf>,
+    implied: &'a mut Implied,
 }
 
 impl Copy<'_> {
-    fn one(mut self, source: &str) -> Result<(), FileError> {
+    fn one(&mut self, source: &str) -> Result<(), FileError> {
         let shown = scope::clean(source);
         let path = scope::resolve(self.from, source, self.action.follow_symlink);
         let path = path.map_err(FileError::io("resolve", &shown))?;
         let metadata = fs::symlink_metadata(&path).map_err(FileError::io("find", &shown))?;
+        if !metadata.is_dir() && is_excluded(&self.action.exclude_patterns, &shown)? {
+            return Ok(());
+        }
         let dest = scope::clean(&self.action.dest);
         let into = scope::is_directory_path(&self.action.dest);
         let target =
             scope::resolve(self.to, &dest, true).map_err(FileError::io("resolve", &dest))?;
-        self.prepare(&target, into)?;
-        if self.action.unpack
-            && metadata.is_file()
-            && unpack::unpack(&path, &shown, self.to, &dest, self.owner, self.action.timestamp)?
-        {
+        if self.action.unpack && metadata.is_file() && self.unpack(&path, &shown, &target)? {
             return Ok(());
         }
+        self.prepare(&target, into)?;
         let name = scope::base_name(&shown);
         let exists = target.is_dir();
         let target = match name {
@@ -88,19 +89,55 @@ impl Copy<'_> {
             Some(name) if !metadata.is_dir() && (exists || into) => target.join(name),
             _ => target,
         };
+        if metadata.is_dir() && self.action.dir_contents {
+            // It is made for what is copied into it, and has nothing of the source's own directory.
+            self.make_missing(&target)?;
+        }
         self.entry(&path, &target, "", &metadata, true)
     }
 
     /// Makes the directory that is copied to or into.
-    fn prepare(&self, target: &Path, into: bool) -> Result<(), FileError> {
+    fn prepare(&mut self, target: &Path, into: bool) -> Result<(), FileError> {
         let needed = if into { target } else { target.parent().unwrap_or(self.to) };
         if needed.is_dir() {
             return Ok(());
         }
-        if !self.action.create_dest_path {
-            return Err(FileError::Missing(scope::shown(self.to, needed)));
+        self.check_parent(target)?;
+        self.make_missing(needed)
+    }
+
+    /// What is copied to may be missing only together with its parent if the action says so.
+    fn check_parent(&self, target: &Path) -> Result<(), FileError> {
+        let parent = target.parent().filter(|_| target != self.to).unwrap_or(self.to);
+        if !self.action.create_dest_path && fs::symlink_metadata(parent).is_err() {
+            return Err(FileError::Missing(scope::shown(self.to, parent)));
         }
-        make_parents(self.to, needed, 0o755, self.owner, self.action.timestamp)
+        Ok(())
+    }
+
+    /// Makes a directory and those above it where there is nothing. A number for the permissions of
+    /// the copies is theirs too, words are not.
+    fn make_missing(&mut self, target: &Path) -> Result<(), FileError> {
+        if fs::symlink_metadata(target).is_ok() {
+            return Ok(());
+        }
+        let words = !self.action.mode_text.is_empty();
+        let mode = self.action.mode.filter(|_| !words).map_or(0o755, |mode| mode & 0o777);
+        let made = make_parents(self.to, target, mode, self.owner, self.action.timestamp)?;
+        imply(self.implied, self.to, &made);
+        Ok(())
+    }
+
+    /// Unpacks a file into `target` if it is an archive; says whether it was.
+    fn unpack(&mut self, file: &Path, shown: &str, target: &Path) -> Result<bool, FileError> {
+        let Some(archive) = Archive::open(file, shown, self.action.unpack_zip)? else {
+            return Ok(false);
+        };
+        self.check_parent(target)?;
+        let made = make_parents(self.to, target, 0o755, self.owner, self.action.timestamp)?;
+        imply(self.implied, self.to, &made);
+        self.implied.extend(archive.unpack(self.to, target, self.owner)?);
+        Ok(true)
     }
 
     fn entry(
@@ -127,7 +164,7 @@ impl Copy<'_> {
             fs::hard_link(first, target).map_err(FileError::io("link", &shown))?;
             return Ok(());
         } else if metadata.is_file() {
-            fs::copy(source, target).map_err(FileError::io("copy", &shown))?;
+            kiln_store::copy_file(source, target).map_err(FileError::io("copy", &shown))?;
         } else if let Some(kind) = sys::special(metadata.mode()) {
             let made = sys::make_node(target, kind, metadata.mode(), metadata.rdev());
             made.map_err(FileError::io("copy", &shown))?;
@@ -151,19 +188,13 @@ impl Copy<'_> {
     ) -> Result<(), FileError> {
         let existed = target.is_dir() && !target.is_symlink();
         let shown = scope::shown(self.from, source);
-        let mut children: Vec<_> = fs::read_dir(source)
-            .and_then(|entries| {
-                entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()
-            })
-            .map_err(FileError::io("list", &shown))?;
-        children.sort();
         let wanted = top || self.filter.passes_all() || self.filter.passes(name);
         let mut made = existed;
         if wanted && !made {
             self.make_directory(target, &shown)?;
             made = true;
         }
-        for child in children {
+        for child in children(source).map_err(FileError::io("list", &shown))? {
             let path = source.join(&child);
             let child_metadata =
                 fs::symlink_metadata(&path).map_err(FileError::io("find", &shown))?;
@@ -182,11 +213,13 @@ impl Copy<'_> {
                 self.entry(&path, &target.join(&child), &below, &child_metadata, false)?;
             }
         }
-        // The directory that contents are copied into keeps what it is.
-        if made && !(top && existed && self.action.dir_contents) {
-            self.attributes(source, target, metadata)?;
+        match existed {
+            // What is copied to stays what it is, but for its time.
+            true if top => self.set_time(target, metadata),
+            true if wanted => self.attributes(source, target, metadata),
+            false if made => self.attributes(source, target, metadata),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether anything at or below a path passes the filter.
@@ -228,7 +261,7 @@ impl Copy<'_> {
     }
 
     fn attributes(
-        &self,
+        &mut self,
         source: &Path,
         target: &Path,
         metadata: &Metadata,
@@ -244,12 +277,16 @@ impl Copy<'_> {
             Some(mode) => Some(mode),
             None => Some(metadata.permissions().mode() & 0o7777),
         };
-        let attributes =
-            sys::xattrs(source).map_err(FileError::io("read", scope::shown(self.from, source)))?;
         finish(self.to, target, mode, Some(owner), None)?;
-        for (name, value) in attributes {
-            sys::set_xattr(target, &name, &value);
+        kiln_store::copy_xattrs(source, target)
+            .map_err(FileError::io("read", scope::shown(self.from, source)))?;
+        if metadata.is_dir() {
+            self.implied.remove(target.strip_prefix(self.to).unwrap_or(target));
         }
+        self.set_time(target, metadata)
+    }
+
+    fn set_time(&self, target: &Path, metadata: &Metadata) -> Result<(), FileError> {
         let own = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
         let time = self.action.timestamp.map_or(own, i128::from);
         sys::set_time(target, time)
@@ -257,11 +294,39 @@ impl Copy<'_> {
     }
 }
 
+/// The names in a directory, sorted.
+fn children(directory: &Path) -> io::Result<Vec<OsString>> {
+    let names = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name()));
+    let mut names: Vec<OsString> = names.collect::<io::Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// Whether a file that is copied by its own name is excluded. Patterns are about what is below the
+/// directory that is copied; for a single file that is the one it is in, or the whole source.
+fn is_excluded(patterns: &[String], source: &str) -> Result<bool, FileError> {
+    let whole = source.trim_start_matches('/');
+    let name = whole.rsplit('/').next().unwrap_or(whole);
+    let mut excluded = false;
+    for pattern in patterns {
+        let pattern = pattern.trim();
+        let (negated, positive) =
+            pattern.strip_prefix('!').map_or((false, pattern), |positive| (true, positive));
+        let parsed = Patterns::parse(&[positive])
+            .map_err(|error| FileError::Invalid(format!("invalid pattern: {error}")))?;
+        if parsed.matches(name) || parsed.matches(whole) {
+            excluded = !negated;
+        }
+    }
+    Ok(excluded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tempfile::TempDir;
 
-    fn tree() -> (tempfile::TempDir, tempfile::TempDir) {
+    fn tree() -> (TempDir, TempDir) {
         let from = tempfile::tempdir().unwrap();
         fs::create_dir_all(from.path().join("src/deep")).unwrap();
         fs::write(from.path().join("src/a.c"), "a").unwrap();
@@ -280,35 +345,46 @@ mod tests {
         }
     }
 
+    fn copied(from: &TempDir, to: &TempDir, action: &CopyAction) -> Result<Implied, FileError> {
+        let mut implied = Implied::new();
+        copy(from.path(), to.path(), action, None, &mut implied)?;
+        Ok(implied)
+    }
+
     #[test]
     fn a_directory_becomes_its_name_or_its_contents() {
         let (from, to) = tree();
-        copy(Some(from.path()), to.path(), &action("/src", "/new"), None).unwrap();
+        copied(&from, &to, &action("/src", "/new")).unwrap();
         assert!(to.path().join("new/deep/b.o").is_file());
-        copy(Some(from.path()), to.path(), &action("/src", "/new"), None).unwrap();
+        copied(&from, &to, &action("/src", "/new")).unwrap();
         assert!(to.path().join("new/src/deep/b.o").is_file());
         let contents = CopyAction { dir_contents: true, ..action("/src", "/all") };
-        copy(Some(from.path()), to.path(), &contents, None).unwrap();
-        copy(Some(from.path()), to.path(), &contents, None).unwrap();
+        copied(&from, &to, &contents).unwrap();
+        copied(&from, &to, &contents).unwrap();
         let names = |path: &str| fs::metadata(to.path().join(path)).unwrap().ino();
         assert_eq!(names("all/a.c"), names("all/same.c"));
         assert_eq!(fs::read_link(to.path().join("all/link")).unwrap(), Path::new("a.c"));
     }
 
     #[test]
+    fn nothing_can_be_copied_as_a_whole_and_has_no_parts() {
+        let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        copied(&from, &to, &action("/", "/")).unwrap();
+        copied(&from, &to, &action("/", "/d")).unwrap();
+        assert!(to.path().join("d").is_dir());
+        let missing = copied(&from, &to, &action("/foo", "/")).unwrap_err();
+        assert_eq!(missing.to_string(), "/foo: no such file or directory");
+    }
+
+    #[test]
     fn a_file_goes_into_a_directory_or_takes_a_name() {
         let (from, to) = tree();
-        copy(Some(from.path()), to.path(), &action("/src/a.c", "/dir/"), None).unwrap();
-        copy(
-            Some(from.path()),
-            to.path(),
-            &CopyAction { mode: Some(0o755), ..action("/src/a.c", "/bin/tool") },
-            None,
-        )
-        .unwrap();
+        copied(&from, &to, &action("/src/a.c", "/dir/")).unwrap();
+        let tool = CopyAction { mode: Some(0o755), ..action("/src/a.c", "/bin/tool") };
+        copied(&from, &to, &tool).unwrap();
         assert!(to.path().join("dir/a.c").is_file());
         assert_eq!(fs::metadata(to.path().join("bin/tool")).unwrap().mode() & 0o777, 0o755);
-        let missing = copy(Some(from.path()), to.path(), &action("/none", "/x"), None).unwrap_err();
+        let missing = copied(&from, &to, &action("/none", "/x")).unwrap_err();
         assert_eq!(missing.to_string(), "/none: no such file or directory");
     }
 
@@ -320,17 +396,17 @@ mod tests {
             dir_contents: true,
             ..action("/src", "/o")
         };
-        copy(Some(from.path()), to.path(), &only, None).unwrap();
+        copied(&from, &to, &only).unwrap();
         assert!(to.path().join("o/deep/b.o").is_file() && !to.path().join("o/a.c").exists());
         let without = CopyAction {
             exclude_patterns: vec!["deep".into()],
             dir_contents: true,
             ..action("/src", "/c")
         };
-        copy(Some(from.path()), to.path(), &without, None).unwrap();
+        copied(&from, &to, &without).unwrap();
         assert!(to.path().join("c/a.c").is_file() && !to.path().join("c/deep").exists());
         let wildcard = CopyAction { allow_wildcard: true, ..action("/src/*.c", "/w/") };
-        copy(Some(from.path()), to.path(), &wildcard, None).unwrap();
+        copied(&from, &to, &wildcard).unwrap();
         assert!(to.path().join("w/a.c").is_file() && to.path().join("w/same.c").is_file());
     }
 
@@ -338,11 +414,85 @@ mod tests {
     fn what_is_in_the_way_is_named() {
         let (from, to) = tree();
         fs::create_dir_all(to.path().join("x/a.c")).unwrap();
-        let error =
-            copy(Some(from.path()), to.path(), &action("/src/a.c", "/x/"), None).unwrap_err();
+        let error = copied(&from, &to, &action("/src/a.c", "/x/")).unwrap_err();
         assert_eq!(error.to_string(), "cannot copy to /x/a.c: it is a directory");
         let replace = CopyAction { always_replace: true, ..action("/src/a.c", "/x/") };
-        copy(Some(from.path()), to.path(), &replace, None).unwrap();
+        copied(&from, &to, &replace).unwrap();
         assert!(to.path().join("x/a.c").is_file());
+    }
+
+    #[test]
+    fn what_is_made_for_the_copies_has_nothing_of_the_source() {
+        use std::os::unix::fs::chown;
+        let (from, to) = tree();
+        let root = rustix::process::geteuid().is_root();
+        fs::set_permissions(from.path().join("src"), fs::Permissions::from_mode(0o700)).unwrap();
+        if root {
+            chown(from.path().join("src"), Some(100), Some(200)).unwrap();
+        }
+        let stat = |path: &str| {
+            let metadata = fs::metadata(to.path().join(path)).unwrap();
+            (metadata.mode() & 0o7777, metadata.uid(), metadata.gid())
+        };
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let contents = CopyAction { dir_contents: true, ..action("/src", "/new/deep") };
+        let implied = copied(&from, &to, &contents).unwrap();
+        assert_eq!(implied, ["new".into(), "new/deep".into()].into());
+        assert_eq!(stat("new"), (0o755, own.0, own.1));
+        assert_eq!(stat("new/deep"), (0o755, own.0, own.1));
+        let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        assert_eq!(time(&to.path().join("new/deep")), time(&from.path().join("src")));
+        let mode = CopyAction { mode: Some(0o4750), ..action("/src/a.c", "/p/q/a.c") };
+        let implied = copied(&from, &to, &mode).unwrap();
+        assert_eq!(implied, ["p".into(), "p/q".into()].into());
+        assert_eq!((stat("p").0, stat("p/q").0, stat("p/q/a.c").0), (0o750, 0o750, 0o4750));
+        let words =
+            CopyAction { mode: Some(0), mode_text: "a=rwx".into(), ..action("/src/a.c", "/w/a.c") };
+        copied(&from, &to, &words).unwrap();
+        assert_eq!((stat("w").0, stat("w/a.c").0), (0o755, 0o777));
+        let whole = action("/src", "/whole");
+        assert!(copied(&from, &to, &whole).unwrap().is_empty());
+        assert_eq!(stat("whole").0, 0o700);
+        assert!(!root || stat("whole") == (0o700, 100, 200));
+    }
+
+    #[test]
+    fn a_directory_that_is_there_keeps_its_permissions_but_where_the_copy_brings_it() {
+        let (from, to) = tree();
+        fs::create_dir_all(to.path().join("all/deep")).unwrap();
+        for path in ["all", "all/deep"] {
+            let mode = fs::Permissions::from_mode(0o1777);
+            fs::set_permissions(to.path().join(path), mode).unwrap();
+        }
+        let mode = |path: &str| fs::metadata(to.path().join(path)).unwrap().mode() & 0o7777;
+        let only = CopyAction {
+            include_patterns: vec!["deep/b.o".into()],
+            dir_contents: true,
+            ..action("/src", "/all")
+        };
+        copied(&from, &to, &only).unwrap();
+        assert_eq!((mode("all"), mode("all/deep")), (0o1777, 0o1777));
+        let contents = CopyAction { dir_contents: true, ..action("/src", "/all") };
+        copied(&from, &to, &contents).unwrap();
+        assert_eq!((mode("all"), mode("all/deep")), (0o1777, 0o755));
+    }
+
+    #[test]
+    fn a_file_that_is_named_and_excluded_is_not_copied() {
+        for (patterns, expected) in [
+            (&["a.c"][..], false),
+            (&["src/a.c"], false),
+            (&["*.c"], false),
+            (&["**/*.c"], false),
+            (&["*.c", "!a.c"], true),
+            (&["*", "!src/a.c"], true),
+            (&["b.c", "deep"], true),
+        ] {
+            let (from, to) = tree();
+            let exclude_patterns = patterns.iter().map(|pattern| (*pattern).into()).collect();
+            let one = CopyAction { exclude_patterns, ..action("/src/a.c", "/d/") };
+            copied(&from, &to, &one).unwrap();
+            assert_eq!(to.path().join("d/a.c").exists(), expected, "{patterns:?}");
+        }
     }
 }

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{FileError, Ids};
+use super::{FileError, Ids, Implied, imply};
 use crate::{scope, sys};
 
-/// Makes a directory. One that exists stays as it is.
+/// Makes a directory. One that exists stays as it is. Those that are made above it are added to
+/// `implied`.
 pub(crate) fn make_dir(
     root: &Path,
     path: &str,
@@ -16,6 +17,7 @@ pub(crate) fn make_dir(
     parents: bool,
     owner: Option<Ids>,
     time: Option<i64>,
+    implied: &mut Implied,
 ) -> Result<(), FileError> {
     let clean = scope::clean(path);
     let target = scope::resolve(root, &clean, true).map_err(FileError::io("resolve", &clean))?;
@@ -23,20 +25,23 @@ pub(crate) fn make_dir(
         return Ok(());
     }
     if parents {
-        return make_parents(root, &target, mode, owner, time);
+        let mut made = make_parents(root, &target, mode, owner, time)?;
+        made.retain(|path| *path != target);
+        imply(implied, root, &made);
+        return Ok(());
     }
     fs::create_dir(&target).map_err(FileError::io("make directory", &clean))?;
     finish(root, &target, Some(mode), owner, time)
 }
 
-/// Makes every missing directory on the way to `target`, and `target` itself.
+/// Makes every missing directory on the way to `target`, and `target` itself. Gives what was made.
 pub(crate) fn make_parents(
     root: &Path,
     target: &Path,
     mode: u32,
     owner: Option<Ids>,
     time: Option<i64>,
-) -> Result<(), FileError> {
+) -> Result<Vec<PathBuf>, FileError> {
     let mut missing = Vec::new();
     let mut here = target;
     while here != root && fs::symlink_metadata(here).is_err() {
@@ -53,7 +58,8 @@ pub(crate) fn make_parents(
         finish(root, directory, Some(mode), owner, None)?;
     }
     // Last, because making a directory changes the time of the one above.
-    missing.iter().try_for_each(|directory| finish(root, directory, None, None, time))
+    missing.iter().try_for_each(|directory| finish(root, directory, None, None, time))?;
+    Ok(missing)
 }
 
 /// Writes a file; one that exists is emptied first and keeps its permissions.
@@ -170,7 +176,9 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        make_dir(root, "/a/b", 0o700, true, None, Some(5_000_000_000)).unwrap();
+        let mut implied = Implied::new();
+        make_dir(root, "/a/b", 0o700, true, None, Some(5_000_000_000), &mut implied).unwrap();
+        assert_eq!(implied, [PathBuf::from("a")].into());
         make_file(root, "/a/b/f", 0o4755, b"hello", None, Some(7_000_000_000)).unwrap();
         make_file(root, "/a/b/f", 0o600, b"again", None, None).unwrap();
         make_symlink(root, "f", "/a/b/l", None, None).unwrap();
@@ -178,7 +186,7 @@ mod tests {
         assert_eq!(metadata.mode() & 0o777, 0o755);
         assert_eq!(fs::read_to_string(root.join("a/b/l")).unwrap(), "again");
         assert_eq!(fs::metadata(root.join("a")).unwrap().mtime(), 5);
-        let missing = make_dir(root, "/x/y", 0o755, false, None, None).unwrap_err();
+        let missing = make_dir(root, "/x/y", 0o755, false, None, None, &mut implied).unwrap_err();
         assert_eq!(missing.to_string(), "/x/y: no such file or directory");
     }
 

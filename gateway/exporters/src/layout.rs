@@ -1,0 +1,39 @@
+//! An image in a content store of the client, blob by blob, instead of an archive (`tar=false`).
+//!
+//! What is named by a document is there before the document. The client, which is told the root of
+//! the image, makes a layout of it.
+
+use kiln_oci::Descriptor;
+use kiln_registry::BodySource;
+
+use crate::assemble::Image;
+use crate::client::Client;
+use crate::error::ExportError;
+use crate::image::BlobBody;
+use crate::vertex::Reporter;
+
+/// Writes every blob and document of an image.
+pub(crate) async fn store(
+    client: &dyn Client,
+    image: &Image,
+    reporter: &Reporter,
+) -> Result<(), ExportError> {
+    let status = reporter.status("sending blobs");
+    for layer in image.layers() {
+        put(client, &layer.descriptor, &BlobBody(layer.blob.clone())).await?;
+    }
+    for document in image.documents() {
+        put(client, &document.descriptor, &document.bytes).await?;
+    }
+    status.done();
+    Ok(())
+}
+
+async fn put(
+    client: &dyn Client,
+    descriptor: &Descriptor,
+    source: &dyn BodySource,
+) -> Result<(), ExportError> {
+    let stored = client.store_blob(descriptor, source.open()).await;
+    stored.map_err(ExportError::Client)
+}
