@@ -5,7 +5,10 @@ use kiln_pb::sourcepolicy::{
     self as wire, AttrConstraint, AttrMatch, MatchType, PolicyAction, Selector, Update,
 };
 
-use crate::{Policies, Policy, Source};
+use kiln_pb::pb;
+use prost::Message as _;
+
+use crate::{Policies, Policy, Source, replace, sources};
 
 /// A rule as `ACTION KIND IDENTIFIER [=> TARGET] [if KEY==VALUE] [set KEY=VALUE]`, where KIND is
 /// `=` (exact), `*` (wildcard) or `~` (regular expression).
@@ -186,4 +189,55 @@ fn what_cannot_be_understood_is_refused_with_its_rule() {
     let future = Policy::compile(&wire::Policy { version: 7, rules: Vec::new() });
     expect!["source policy of version 7 is not supported, only version 1 is"]
         .assert_eq(&future.unwrap_err().to_string());
+}
+
+fn source_op(identifier: &str) -> pb::Op {
+    let source = pb::SourceOp { identifier: identifier.into(), ..Default::default() };
+    pb::Op { op: Some(pb::op::Op::Source(source)), ..Default::default() }
+}
+
+fn op_on(inputs: &[&pb::Op]) -> pb::Op {
+    let input = |op: &&pb::Op| pb::Input { digest: digest(op), index: 0 };
+    pb::Op { inputs: inputs.iter().map(input).collect(), ..Default::default() }
+}
+
+fn digest(op: &pb::Op) -> String {
+    kiln_oci::Digest::sha256(op.encode_to_vec()).to_string()
+}
+
+fn definition(ops: &[&pb::Op]) -> pb::Definition {
+    let metadata = pb::OpMetadata { ignore_cache: true, ..Default::default() };
+    pb::Definition {
+        def: ops.iter().map(|op| op.encode_to_vec().into()).collect(),
+        metadata: ops.iter().map(|op| (digest(op), metadata.clone())).collect(),
+        source: Some(pb::Source {
+            locations: ops.iter().map(|op| (digest(op), pb::Locations::default())).collect(),
+            infos: Vec::new(),
+        }),
+    }
+}
+
+#[test]
+fn a_replaced_source_renames_all_that_is_built_on_it() {
+    let (old, other, new) = (source_op("a://old"), source_op("a://other"), source_op("a://new"));
+    let graph = |source: &pb::Op| {
+        let middle = op_on(&[source, &other]);
+        let last = op_on(&[&middle]);
+        // Ops may come in any order but for the last.
+        definition(&[&middle, source, &other, &last])
+    };
+    let found = sources(&graph(&old));
+    let identifiers = found.iter().map(|found| found.source.identifier.as_str());
+    assert_eq!(identifiers.collect::<Vec<_>>(), ["a://old", "a://other"]);
+    let replacements = [(found[0].digest.clone(), Source::new("a://new"))].into();
+    assert_eq!(replace(&graph(&old), &replacements), graph(&new));
+    assert_eq!(replace(&graph(&old), &Default::default()), graph(&old));
+}
+
+#[test]
+fn sources_that_become_one_are_one_op() {
+    let (a, b) = (source_op("a://a"), source_op("a://b"));
+    let before = definition(&[&a, &b, &op_on(&[&a, &b])]);
+    let replacements = [(digest(&a), Source::new("a://b"))].into();
+    assert_eq!(replace(&before, &replacements), definition(&[&b, &op_on(&[&b, &b])]));
 }
