@@ -159,11 +159,7 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// A file that says that something is hidden. It has no attributes, and is from 1970.
     fn whiteout(&mut self, name: &[u8]) -> Result<(), StoreError> {
-        let fields = Fields { kind: b'0', ..Fields::default() };
-        match split_name(name) {
-            Some((prefix, short)) => self.block(prefix, short, b"", &fields),
-            None => self.header(name, b"", &fields, &[]),
-        }
+        self.header(name, b"", &Fields { kind: b'0', ..Fields::default() }, &[])
     }
 
     fn fields(&self, path: &Path, metadata: &Metadata) -> Fields {
@@ -259,9 +255,13 @@ impl<'a, W: Write> Packer<'a, W> {
         for (name, value) in extended {
             record(&[b"SCHILY.xattr.", name.as_bytes()].concat(), value.clone());
         }
-        if !records.is_empty() {
-            self.records(name, &records)?;
+        // A long name alone may fit into the two fields that ustar has for it.
+        if records.keys().all(|key| key == b"path")
+            && let Some((prefix, short)) = split_name(name)
+        {
+            return self.block(prefix, short, link, fields);
         }
+        self.records(name, &records)?;
         self.block(b"", &short_of(name), &short_of(link), fields)
     }
 
