@@ -16,6 +16,7 @@ mod llb;
 mod mistakes;
 mod newcomer;
 mod peer;
+mod policies;
 mod progress;
 mod python;
 mod rootless;

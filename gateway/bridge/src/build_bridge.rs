@@ -8,21 +8,24 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_engine::Job;
+use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
-    Inputs, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
+    Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
 };
-use kiln_graph::{Edge, Graph, Identifier, ImageSource, LoadContext, ResolveMode};
+use kiln_graph::{Edge, Graph, Identifier, LoadContext};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
 use kiln_sources::{Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
+use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::RichStatus;
 use kiln_worker::read::{self, FileStat};
 use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
+use crate::BuildPolicies;
 use crate::error::{op_status, solve_status};
 use crate::seats::Seats;
 
@@ -45,6 +48,8 @@ pub struct BuildParts {
     pub info: BuildInfo,
     /// Graphs the caller handed over.
     pub inputs: Inputs,
+    /// Which sources it may use.
+    pub policies: BuildPolicies,
 }
 
 /// A [`Bridge`] of one build; cheap to clone. Clones with other options share the refs.
@@ -53,6 +58,7 @@ pub struct BuildBridge {
     shared: Arc<Shared>,
     info: BuildInfo,
     inputs: Inputs,
+    pub(crate) policies: Arc<BuildPolicies>,
     depth: usize,
 }
 
@@ -93,7 +99,8 @@ impl BuildBridge {
             fresh_caches: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
         };
-        Self { shared: Arc::new(shared), info: parts.info, inputs: parts.inputs, depth: 0 }
+        let (info, inputs, policies) = (parts.info, parts.inputs, Arc::new(parts.policies));
+        Self { shared: Arc::new(shared), info, inputs, policies, depth: 0 }
     }
 
     /// The machine.
@@ -164,19 +171,24 @@ impl BuildBridge {
     fn nested(&self, options: BTreeMap<String, String>, inputs: Inputs) -> Self {
         let mut info = self.info.clone();
         info.options = options.into_iter().collect();
-        Self { shared: Arc::clone(&self.shared), info, inputs, depth: self.depth + 1 }
+        Self { info, inputs, depth: self.depth + 1, ..self.clone() }
     }
 
-    fn define(&self, definition: &pb::Definition) -> Result<Option<Ref>, RichStatus> {
+    async fn define(
+        &self,
+        definition: &pb::Definition,
+        policies: &[Policy],
+    ) -> Result<Option<Ref>, RichStatus> {
         // A definition without operations is the empty file system.
         if definition.def.is_empty() {
             return Ok(None);
         }
+        let definition = self.judged(definition, policies).await?;
         let graph =
-            Graph::load(definition, &self.shared.load).map_err(|error| load_status(&error))?;
+            Graph::load(&definition, &self.shared.load).map_err(|error| load_status(&error))?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
-        let definition = Arc::new(definition.clone());
+        let definition = Arc::new(definition.into_owned());
         let lazy = Lazy { graph: Arc::new(graph), edge, definition };
         self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
         Ok(Some(Ref(name)))
@@ -210,6 +222,52 @@ impl BuildBridge {
         let completed = Some(SystemTime::now());
         progress.vertex(Vertex { started, completed, error, ..Vertex::new(vertex, shown) });
         pinned
+    }
+
+    /// What is known of a source that policies allow.
+    pub(crate) async fn resolve_allowed(
+        &self,
+        source: pb::SourceOp,
+        request: SourceRequest,
+    ) -> Result<SourceMeta, RichStatus> {
+        let mut attrs = source.attrs.clone();
+        if !request.resolve_mode.is_empty() && source.identifier.starts_with("docker-image://") {
+            attrs.insert("image.resolvemode".to_owned(), request.resolve_mode);
+        }
+        let identifier = Identifier::parse(&source.identifier, &attrs)
+            .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
+        let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
+        let pin = self.pin(&identifier, &platform, &request.log_name).await?;
+        let mut meta = SourceMeta { source, ..SourceMeta::default() };
+        let objects = match (&pin.metadata, request.git_object) {
+            (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
+            _ => None,
+        };
+        match pin.metadata {
+            Metadata::Image { reference, manifest, config } => {
+                let digest = reference.digest().unwrap_or(&manifest).to_string();
+                let config = if request.no_config { Bytes::new() } else { config };
+                meta.image = Some(ImageFacts { digest, config });
+            }
+            Metadata::Http { digest, filename, last_modified } => {
+                let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
+                meta.http = Some(HttpFacts { checksum, filename, last_modified });
+            }
+            Metadata::Git { reference, checksum, commit_checksum } => {
+                let objects = objects.unwrap_or_default();
+                // A commit that was asked for by its id may turn out to be a tag.
+                let commit_checksum = commit_checksum.or(objects.commit_checksum);
+                meta.git = Some(GitFacts {
+                    checksum,
+                    reference,
+                    commit_checksum: commit_checksum.unwrap_or_default(),
+                    commit_object: objects.commit,
+                    tag_object: objects.tag.unwrap_or_default(),
+                });
+            }
+            Metadata::Local => {}
+        }
+        Ok(meta)
     }
 
     /// What sources may use on behalf of this build.
@@ -260,10 +318,13 @@ impl Bridge for BuildBridge {
             }
             (None, frontend) => {
                 let bridge = self.nested(request.options, request.inputs);
+                let bridge = bridge.with_policies(&request.source_policies)?;
                 // A frontend may call a frontend, so the future has to be boxed.
                 Box::pin(self.shared.seats.call(frontend, &bridge)).await?
             }
-            (Some(definition), _) => BuildResult::single(self.define(definition)?),
+            (Some(definition), _) => {
+                BuildResult::single(self.define(definition, &request.source_policies).await?)
+            }
         };
         if request.evaluate {
             let names: Vec<Ref> = result.held().cloned().collect();
@@ -277,39 +338,32 @@ impl Bridge for BuildBridge {
         reference: &str,
         request: ImageConfigRequest,
     ) -> Result<ResolvedImage, RichStatus> {
-        let invalid = |error: &dyn std::fmt::Display| {
-            RichStatus::new(Code::InvalidArgument, error.to_string())
-        };
-        let identifier = match &request.layout {
-            Some(layout) => {
-                let attrs = [("oci.session", &layout.session_id), ("oci.store", &layout.store_id)];
-                let attrs = attrs.map(|(name, value)| (name.to_owned(), value.clone())).into();
-                Identifier::parse(&format!("oci-layout://{reference}"), &attrs)
-                    .map_err(|error| invalid(&error))?
+        let source = match request.layout {
+            Some(LayoutStore { session_id, store_id }) => {
+                let attrs = [("oci.session", session_id), ("oci.store", store_id)];
+                let attrs = attrs.map(|(name, value)| (name.to_owned(), value)).into();
+                pb::SourceOp { identifier: format!("oci-layout://{reference}"), attrs }
             }
-            None => Identifier::Image(ImageSource {
-                reference: reference.parse().map_err(|error| invalid(&error))?,
-                resolve_mode: match request.resolve_mode.as_str() {
-                    "pull" => ResolveMode::Pull,
-                    "local" => ResolveMode::Local,
-                    _ => ResolveMode::Default,
-                },
-                checksum: None,
-                layer_limit: None,
-                frontend: false,
-            }),
+            None => {
+                let identifier = format!("docker-image://{reference}");
+                pb::SourceOp { identifier, ..Default::default() }
+            }
         };
-        let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
-        let pin = self.pin(&identifier, &platform, &request.log_name).await?;
-        match pin.metadata {
-            Metadata::Image { reference: found, manifest, config } => Ok(ResolvedImage {
-                digest: found.digest().unwrap_or(&manifest).to_string(),
-                reference: reference.to_owned(),
-                config,
-                non_image: None,
-            }),
-            _ => Err(RichStatus::new(Code::Internal, "the image was resolved to something else")),
-        }
+        let asked = SourceRequest {
+            platform: request.platform,
+            resolve_mode: request.resolve_mode,
+            log_name: request.log_name,
+            source_policies: request.source_policies,
+            ..SourceRequest::default()
+        };
+        let meta = self.resolve_source(source, asked).await?;
+        let Some(ImageFacts { digest, config }) = meta.image else {
+            let non_image = Some(meta.source.identifier);
+            return Ok(ResolvedImage { non_image, ..ResolvedImage::default() });
+        };
+        let identifier = meta.source.identifier;
+        let (_, reference) = identifier.split_once("://").unwrap_or(("", &identifier));
+        Ok(ResolvedImage { reference: reference.to_owned(), digest, config, non_image: None })
     }
 
     async fn resolve_source(
@@ -317,39 +371,9 @@ impl Bridge for BuildBridge {
         source: pb::SourceOp,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
-        let identifier = Identifier::parse(&source.identifier, &source.attrs)
-            .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
-        let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
-        let pin = self.pin(&identifier, &platform, &request.log_name).await?;
-        let mut meta = SourceMeta { source, ..SourceMeta::default() };
-        let objects = match (&pin.metadata, request.git_object) {
-            (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
-            _ => None,
-        };
-        match pin.metadata {
-            Metadata::Image { reference, manifest, config } => {
-                let digest = reference.digest().unwrap_or(&manifest).to_string();
-                meta.image = Some(ImageFacts { digest, config });
-            }
-            Metadata::Http { digest, filename, last_modified } => {
-                let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
-                meta.http = Some(HttpFacts { checksum, filename, last_modified });
-            }
-            Metadata::Git { reference, checksum, commit_checksum } => {
-                let objects = objects.unwrap_or_default();
-                // A commit that was asked for by its id may turn out to be a tag.
-                let commit_checksum = commit_checksum.or(objects.commit_checksum);
-                meta.git = Some(GitFacts {
-                    checksum,
-                    reference,
-                    commit_checksum: commit_checksum.unwrap_or_default(),
-                    commit_object: objects.commit,
-                    tag_object: objects.tag.unwrap_or_default(),
-                });
-            }
-            Metadata::Local => {}
-        }
-        Ok(meta)
+        let platform = request.platform.clone().map(platform_to_wire);
+        let source = self.judged_source(source, platform, &request.source_policies).await?;
+        self.resolve_allowed(source, request).await
     }
 
     async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {

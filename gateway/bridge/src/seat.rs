@@ -10,7 +10,7 @@ use kiln_executor::{
     HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process, Rootfs, Running,
     Spawner, Stdio, spawn_host,
 };
-use kiln_frontend::guest::{self, Guest};
+use kiln_frontend::guest::{self, Ended, Guest};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_oci::ImageConfig;
 use kiln_wire::pb;
@@ -141,14 +141,14 @@ enum Seated {
 
 impl Seated {
     /// Waits for it and says how it ended.
-    async fn ended(mut self) -> String {
+    async fn ended(mut self) -> Ended {
         let status = match &mut self {
             Self::Plugin(running) => running.wait().await,
             Self::Container(running) => running.wait().await,
         };
         match status {
-            Ok(status) => format!("ended with exit code {}", status.code),
-            Err(error) => format!("was lost ({error})"),
+            Ok(status) => Ended::with_code(status.code),
+            Err(error) => Ended::badly(format!("was lost ({error})")),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kiln_bridge::service::Seated;
-use kiln_bridge::{BuildBridge, BuildParts};
+use kiln_bridge::{BuildBridge, BuildParts, BuildPolicies};
 use kiln_exporters::{Export, ExportContext};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_graph::{Entitlements, LoadContext};
@@ -31,6 +31,7 @@ pub(crate) struct Build {
     inputs: kiln_frontend::Inputs,
     exports: Vec<Export>,
     entitlements: Entitlements,
+    policies: BuildPolicies,
 }
 
 impl Build {
@@ -87,6 +88,9 @@ impl Build {
             }
             *granted = true;
         }
+        let policies =
+            BuildPolicies::compile(&request.source_policy, request.source_policy_session);
+        let policies = policies.map_err(|error| invalid(error.to_string()))?;
         let definition = request.definition.filter(|definition| !definition.def.is_empty());
         Ok(Self {
             id: request.r#ref,
@@ -97,6 +101,7 @@ impl Build {
             inputs: request.frontend_inputs,
             exports,
             entitlements,
+            policies,
         })
     }
 
@@ -153,6 +158,7 @@ impl Build {
             progress: progress.clone(),
             info,
             inputs: self.inputs.clone(),
+            policies: self.policies.clone(),
         })
     }
 

@@ -15,6 +15,7 @@ mod content;
 mod credentials;
 mod files;
 mod header;
+mod policy;
 mod secret;
 mod ssh;
 mod upload;

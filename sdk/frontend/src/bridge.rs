@@ -10,6 +10,7 @@ use bytes::Bytes;
 use kiln_oci::Platform;
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
+use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
@@ -83,6 +84,8 @@ pub struct Solve {
     pub evaluate: bool,
     /// Caches to look into, besides the daemon's own.
     pub cache_imports: Vec<CacheImport>,
+    /// Policies for the sources of this graph, which are asked before the build's own.
+    pub source_policies: Vec<Policy>,
 }
 
 /// A cache outside the daemon.
@@ -105,6 +108,8 @@ pub struct ImageConfigRequest {
     pub log_name: String,
     /// The layout that has the image; a registry if absent.
     pub layout: Option<LayoutStore>,
+    /// Policies for this image, which are asked before the build's own.
+    pub source_policies: Vec<Policy>,
 }
 
 /// An OCI layout that a client's session offers.
@@ -131,7 +136,7 @@ pub struct ResolvedImage {
 }
 
 /// A question about a source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SourceRequest {
     /// For this platform; the default platform if absent.
     pub platform: Option<Platform>,
@@ -141,6 +146,10 @@ pub struct SourceRequest {
     pub log_name: String,
     /// For git: the commit itself is wanted too, not just its id.
     pub git_object: bool,
+    /// For images: the digest is enough, the config stays empty.
+    pub no_config: bool,
+    /// Policies for this source, which are asked before the build's own.
+    pub source_policies: Vec<Policy>,
 }
 
 /// What is known of a source without fetching it.

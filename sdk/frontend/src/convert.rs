@@ -129,7 +129,7 @@ fn attestation_from_wire(attestation: wire::Attestation) -> Attestation<Ref> {
 }
 
 /// What is known of a source, as it travels.
-pub(crate) fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse {
+pub fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse {
     wire::ResolveSourceMetaResponse {
         source: Some(meta.source),
         image: meta.image.map(|image| wire::ResolveSourceImageResponse {

@@ -23,7 +23,9 @@ use crate::{
     Worker,
 };
 
-pub use crate::convert::{platform_from_wire, platform_to_wire, result_from_wire, result_to_wire};
+pub use crate::convert::{
+    platform_from_wire, platform_to_wire, result_from_wire, result_to_wire, source_meta_to_wire,
+};
 
 /// The metadata key by which a daemon finds the build of a client's gateway call.
 const BUILD_ID_KEY: &str = "buildkit-controlapi-buildid";
@@ -135,6 +137,7 @@ impl Bridge for GrpcBridge {
             frontend_inputs: request.inputs,
             evaluate: request.evaluate,
             cache_imports: cache_imports_to_wire(request.cache_imports),
+            source_policies: request.source_policies,
             ..wire::SolveRequest::default()
         };
         let response = call(self.client.clone().solve(request)).await?;
@@ -171,7 +174,7 @@ impl Bridge for GrpcBridge {
             resolver_type: i32::from(!layout.store_id.is_empty()),
             session_id: layout.session_id,
             store_id: layout.store_id,
-            ..wire::ResolveImageConfigRequest::default()
+            source_policies: request.source_policies,
         };
         let response = call(self.client.clone().resolve_image_config(request)).await?;
         let reference =
@@ -189,12 +192,15 @@ impl Bridge for GrpcBridge {
             return self.resolve_source_as_image(source, request).await;
         }
         let git = wire::ResolveSourceGitRequest { return_object: true };
+        let image = wire::ResolveSourceImageRequest { no_config: true, ..Default::default() };
         let request = wire::ResolveSourceMetaRequest {
             source: Some(source),
             platform: request.platform.map(platform_to_wire),
             log_name: request.log_name,
             resolve_mode: request.resolve_mode,
             git: request.git_object.then_some(git),
+            image: request.no_config.then_some(image),
+            source_policies: request.source_policies,
             ..wire::ResolveSourceMetaRequest::default()
         };
         let response = call(self.client.clone().resolve_source_meta(request)).await?;
@@ -293,6 +299,7 @@ impl GrpcBridge {
             resolve_mode: request.resolve_mode,
             log_name: request.log_name,
             layout,
+            source_policies: request.source_policies,
         };
         let found = self.resolve_image(name, asked).await?;
         let image = Some(ImageFacts { digest: found.digest, config: found.config });
@@ -318,7 +325,8 @@ impl GrpcBridge {
             platform: request.platform,
             resolve_mode: request.resolve_mode,
             log_name: request.log_name,
-            git_object: false,
+            source_policies: request.source_policies,
+            ..SourceRequest::default()
         };
         let meta = self.resolve_source(source, asked).await?;
         let identifier = meta.source.identifier;

@@ -60,16 +60,37 @@ pub struct Guest<I, E, W> {
     pub io: I,
     /// Its standard error.
     pub stderr: E,
-    /// Waits for the process and says in words how it ended: `ended with exit code 1`. The process
-    /// is expected to be gone when this is dropped.
+    /// Waits for the process. The process is expected to be gone when this is dropped.
     pub ended: W,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// In words: `ended with exit code 1`.
+    pub how: String,
+    /// Whether the process says that all went well.
+    pub succeeded: bool,
+}
+
+impl Ended {
+    /// With an exit code.
+    pub fn with_code(code: impl Into<i64>) -> Self {
+        let code = code.into();
+        Self { how: format!("ended with exit code {code}"), succeeded: code == 0 }
+    }
+
+    /// Not as it should have.
+    pub fn badly(how: String) -> Self {
+        Self { how, succeeded: false }
+    }
 }
 
 impl<I, E, W> Guest<I, E, W>
 where
     I: Io,
     E: AsyncRead + Send + Unpin + 'static,
-    W: Future<Output = String>,
+    W: Future<Output = Ended>,
 {
     /// Talks to the frontend until it returns or ends.
     ///
@@ -112,13 +133,19 @@ where
                 drop(tokio::time::timeout(FAREWELL, farewell).await);
                 return result;
             }
-            how = &mut ended => format!("{how} before it returned a result"),
+            ended = &mut ended => match seated.take_final() {
+                Some(result) if ended.succeeded => return Ok(result),
+                _ => format!("{} before it returned a result", ended.how),
+            },
             // Without a connection there is nothing to wait for but its end.
             _ = &mut serving => match opening.is_strange() {
                 // A program that shouts something and ends is best explained by what it shouted.
                 true => "does not speak the gateway protocol".to_owned(),
                 false => match tokio::time::timeout(FAREWELL, &mut ended).await {
-                    Ok(how) => format!("{how} before it returned a result"),
+                    Ok(ended) => match seated.take_final() {
+                        Some(result) if ended.succeeded => return Ok(result),
+                        _ => format!("{} before it returned a result", ended.how),
+                    },
                     Err(_) => "closed its streams before it returned a result".to_owned(),
                 },
             },

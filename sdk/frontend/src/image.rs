@@ -29,7 +29,7 @@ pub async fn base_image(
         platform: Some(platform.clone()),
         resolve_mode: bridge.info().options.resolve_mode()?.to_owned(),
         log_name: format!("[internal] load metadata for {reference}"),
-        layout: None,
+        ..ImageConfigRequest::default()
     };
     let resolved = bridge.resolve_image(&reference.to_string(), request).await?;
     let config: ImageConfig = serde_json::from_slice(&resolved.config).map_err(|error| {

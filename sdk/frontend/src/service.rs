@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use kiln_wire::proto::apicaps::ApiCap;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
@@ -36,6 +39,8 @@ pub type Returned = Result<BuildResult<Ref>, RichStatus>;
 pub struct Seated {
     bridge: Arc<dyn Bridge>,
     returned: Mutex<Option<oneshot::Sender<Returned>>>,
+    /// The result that a frontend from before `Return` (2018) called its last.
+    last: Mutex<Option<BuildResult<Ref>>>,
     calls: AtomicUsize,
 }
 
@@ -44,7 +49,14 @@ impl Seated {
     pub fn new(bridge: Arc<dyn Bridge>) -> (Arc<Self>, oneshot::Receiver<Returned>) {
         let (sender, receiver) = oneshot::channel();
         let returned = Mutex::new(Some(sender));
-        (Arc::new(Self { bridge, returned, calls: AtomicUsize::new(0) }), receiver)
+        let (last, calls) = (Mutex::default(), AtomicUsize::new(0));
+        (Arc::new(Self { bridge, returned, last, calls }), receiver)
+    }
+
+    /// The result that was called the last one, if the frontend did that. It counts when the frontend
+    /// ends well.
+    pub fn take_final(&self) -> Option<BuildResult<Ref>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// How many calls the frontend has made.
@@ -86,6 +98,28 @@ impl<F: Find> Gateway<F> {
     }
 }
 
+/// What the service cannot be asked for yet. Its capabilities do not promise it either.
+fn unsupported(what: &str) -> Status {
+    Status::unimplemented(format!("{what} cannot be resolved by this version; ask without"))
+}
+
+/// Metadata as frontends of 2018 handed it over: JSON, with values in base64.
+fn exporter_attr(json: &[u8]) -> Result<BTreeMap<String, Bytes>, Status> {
+    if json.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let invalid = |error: &dyn std::fmt::Display| {
+        Status::invalid_argument(format!("ExporterAttr is not a map of base64 values: {error}"))
+    };
+    let texts: BTreeMap<String, Option<String>> =
+        serde_json::from_slice(json).map_err(|error| invalid(&error))?;
+    let value = |(name, text): (String, Option<String>)| {
+        let value = STANDARD.decode(text.unwrap_or_default()).map_err(|error| invalid(&error))?;
+        Ok((name, Bytes::from(value)))
+    };
+    texts.into_iter().map(value).collect()
+}
+
 fn answer<T>(result: Result<T, RichStatus>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(|status| status.to_status())
 }
@@ -116,6 +150,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
             resolve_mode: request.resolve_mode,
             log_name: request.log_name,
             layout,
+            source_policies: request.source_policies,
         };
         let image = seated.bridge.resolve_image(&request.r#ref, asked).await;
         answer(image.and_then(|image| match image.non_image {
@@ -139,11 +174,20 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let (seated, request) = self.open(request).await?;
         let source =
             request.source.ok_or_else(|| Status::invalid_argument("no source was named"))?;
+        let image = request.image.unwrap_or_default();
+        if image.attestation_chain || !image.resolve_attestations.is_empty() {
+            return Err(unsupported("attestations of images (Image.AttestationChain)"));
+        }
+        if request.http.is_some_and(|http| http.checksum_request.is_some()) {
+            return Err(unsupported("checksums of other kinds (HTTP.ChecksumRequest)"));
+        }
         let asked = SourceRequest {
             platform: request.platform.map(platform_from_wire),
             resolve_mode: request.resolve_mode,
             log_name: request.log_name,
             git_object: request.git.is_some_and(|git| git.return_object),
+            no_config: image.no_config,
+            source_policies: request.source_policies,
         };
         answer(seated.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))
     }
@@ -154,6 +198,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let (seated, request) = self.open(request).await?;
         let arrays = request.allow_result_array_ref;
+        let said = request.r#final.then(|| exporter_attr(&request.exporter_attr)).transpose()?;
         let solve = Solve {
             definition: request.definition,
             frontend: request.frontend,
@@ -161,8 +206,16 @@ impl<F: Find> LlbBridge for Gateway<F> {
             inputs: request.frontend_inputs,
             evaluate: request.evaluate,
             cache_imports: cache_imports_from_wire(request.cache_imports),
+            source_policies: request.source_policies,
         };
         let result = seated.bridge.solve(solve).await.map_err(|status| status.to_status())?;
+        if let Some(said) = said {
+            let mut last = result.clone();
+            for (name, value) in said {
+                last.metadata.entry(name).or_insert(value);
+            }
+            *seated.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+        }
         let first = result.iter().find_map(|(_, one)| one.cloned());
         let first = first.map(|one| one.0).unwrap_or_default();
         let mut graphs = BTreeMap::new();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kiln_frontend::guest::{self, Guest};
+use kiln_frontend::guest::{self, Ended, Guest};
 use kiln_frontend::{Bridge, BuildResult, Frontend, FrontendError, Ref, lend};
 use kiln_wire::status::RichStatus;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -158,15 +158,15 @@ struct Running {
 
 impl Running {
     /// Waits for the process and says how it ended.
-    async fn ended(mut self) -> String {
+    async fn ended(mut self) -> Ended {
         use std::os::unix::process::ExitStatusExt as _;
         match self.child.wait().await {
             Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("ended with exit code {code}"),
-                (None, Some(signal)) => format!("was killed by signal {signal}"),
-                (None, None) => "ended".to_owned(),
+                (Some(code), _) => Ended::with_code(code),
+                (None, Some(signal)) => Ended::badly(format!("was killed by signal {signal}")),
+                (None, None) => Ended::badly("ended".to_owned()),
             },
-            Err(error) => format!("was lost ({error})"),
+            Err(error) => Ended::badly(format!("was lost ({error})")),
         }
     }
 }

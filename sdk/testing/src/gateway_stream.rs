@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use kiln_frontend::guest::Guest;
+use kiln_frontend::guest::{self, Guest};
 use kiln_frontend::{Bridge as _, FrontendError, Options, Ref, grpc::GrpcBridge};
 
 use crate::Fixture;
@@ -44,7 +44,7 @@ pub fn as_frontend(bytes: &[u8]) -> Ended {
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
-        "ended".to_owned()
+        guest::Ended::with_code(0_u32)
     };
     let guest = Guest { name: "nonsense".to_owned(), io, stderr: tokio::io::empty(), ended };
     let bridge = Arc::new(Fixture::new().any_image().bridge());

@@ -148,7 +148,7 @@ impl<'a> World<'a> {
             platform: question.platform.clone(),
             resolve_mode: self.settings.resolve_mode.as_str().to_owned(),
             log_name: log_name.to_owned(),
-            layout: None,
+            ..ImageConfigRequest::default()
         };
         let image = self
             .bridge

@@ -161,7 +161,7 @@ impl NamedContext<'_> {
             platform: self.request.platform.clone(),
             resolve_mode: self.request.resolve_mode.as_str().to_owned(),
             log_name: format!("[context {}] load metadata for {written}", self.key),
-            layout: None,
+            ..ImageConfigRequest::default()
         };
         let bridge = self.contexts.bridge;
         let found = bridge.resolve_image(&reference.to_string(), request).await?;
@@ -208,6 +208,7 @@ impl NamedContext<'_> {
             resolve_mode: String::new(),
             log_name: format!("[context {}] load metadata for {name}", self.key),
             layout: Some(store),
+            ..ImageConfigRequest::default()
         };
         let found = bridge.resolve_image(&name.to_string(), request).await?;
         let config = parsed(&found.config, "oci-layout image config")?;
