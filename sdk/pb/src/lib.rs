@@ -6,6 +6,7 @@
 //! gRPC services.
 
 pub mod caps;
+mod codec;
 pub mod messages;
 
 pub use messages::containerd::services::content::v1 as content;
