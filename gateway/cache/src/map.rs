@@ -1,33 +1,85 @@
-//! How one vertex is keyed.
+//! How one vertex is keyed, as plain values.
 
 use kiln_oci::Digest;
+
+use crate::{CacheKey, Sum};
 
 /// How one vertex is keyed: its own digest, and what counts of each input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheMap {
-    /// What the vertex does, without its inputs.
+    /// What the vertex does, whatever its inputs are.
     pub digest: Digest,
-    /// For vertices without inputs: what they are by content, where that is known without running
-    /// them. An image's layers are the same although its manifest changed.
-    pub content: Option<Digest>,
-    /// One entry per input.
-    pub deps: Vec<CacheDep>,
-    /// The digest means nothing beyond this build (files of a session): results are not kept.
-    pub volatile: bool,
-}
-
-impl CacheMap {
-    /// A map for a vertex whose inputs count by their own keys.
-    pub fn new(digest: Digest, inputs: usize) -> Self {
-        Self { digest, content: None, deps: vec![CacheDep::default(); inputs], volatile: false }
-    }
+    /// The digest means nothing beyond one session, as of a client's directory. BuildKit spells it
+    /// `random:` then, and never exports a record of it.
+    pub session_scoped: bool,
+    /// One entry per input of the vertex, in order.
+    pub deps: Vec<Dep>,
 }
 
 /// What counts of one input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CacheDep {
-    /// Which part of the input is read; part of the key.
-    pub selector: Option<Digest>,
-    /// The input counts by the content of that part rather than by how it was made.
-    pub by_content: bool,
+pub struct Dep {
+    /// Which part of the input is read. It belongs to the link from a definition-based key of the
+    /// input; a content-based key is linked without it.
+    pub selector: Option<PathSelector>,
+    /// What to compute the content digest of, where that may stand for the input.
+    pub content: Option<ContentQuery>,
+    /// The layers of the input must be there before anything is done with it.
+    pub preprocess: bool,
+}
+
+/// Paths, and the digest that stands for them in a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathSelector {
+    /// Over the paths.
+    pub digest: Digest,
+    /// The paths, in the order in which they were hashed.
+    pub paths: Vec<String>,
+}
+
+/// What to compute the content digest of: one or several parts of a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentQuery {
+    /// The parts.
+    pub selectors: Vec<Selector>,
+}
+
+/// One part of a file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Where; `/` is everything.
+    pub path: String,
+    /// The path is a pattern.
+    pub wildcard: bool,
+    /// A symbolic link at the path stands for what it points to.
+    pub follow_links: bool,
+    /// Only what fits one of these, relative to the path.
+    pub include: Vec<String>,
+    /// Not what fits one of these.
+    pub exclude: Vec<String>,
+    /// At least one included path begins with each of these.
+    pub required_paths: Vec<String>,
+}
+
+impl CacheMap {
+    /// A map whose inputs count by how they were made, and as a whole.
+    pub fn plain(digest: Digest, inputs: usize) -> Self {
+        Self { digest, session_scoped: false, deps: vec![Dep::default(); inputs] }
+    }
+
+    /// The key of one output of the vertex, as far as the inputs do not matter. For a vertex without
+    /// inputs that is the key of its result.
+    pub fn key(&self, output: usize) -> CacheKey {
+        match self.session_scoped {
+            true => CacheKey::session(&self.digest),
+            false => CacheKey::output(&self.digest, output),
+        }
+    }
+}
+
+impl Dep {
+    /// The selector as it is in links.
+    pub fn link_selector(&self) -> Option<Sum> {
+        self.selector.as_ref().map(|selector| Sum::of(&selector.digest))
+    }
 }

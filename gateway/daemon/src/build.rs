@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use kiln_bridge::service::Seated;
 use kiln_bridge::{BuildBridge, BuildParts};
+use kiln_engine::JobOptions;
 use kiln_exporters::{Export, ExportContext};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_graph::{Entitlements, LoadContext};
@@ -146,7 +147,7 @@ impl Build {
         };
         BuildBridge::new(BuildParts {
             worker: daemon.0.worker.clone(),
-            job: daemon.0.engine.open(&self.session, progress.clone()),
+            job: daemon.0.engine.open(JobOptions::new(&self.session, progress.clone())),
             load,
             seats: Arc::clone(&daemon.0.seats),
             progress: progress.clone(),

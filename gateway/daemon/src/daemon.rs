@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use kiln_bridge::{Seats, SeatsParts};
-use kiln_cache::DiskStore;
+use kiln_cache::{DiskKeyValue, LinkStore};
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner};
 use kiln_exporters::Images;
@@ -87,7 +87,7 @@ impl Daemon {
         kiln_registry::install_crypto();
         let store = Store::open(&settings.root, StoreOptions::default())?;
         let root = store.root().to_owned();
-        let cache = DiskStore::open(&root.join("cache.redb"))?;
+        let cache = LinkStore::new(DiskKeyValue::open(&root.join("cache.redb"))?);
         let scratch = root.join("executor");
         std::fs::create_dir_all(&scratch)
             .map_err(|source| StartError::Root { path: scratch.display().to_string(), source })?;
@@ -127,8 +127,8 @@ impl Daemon {
             info,
             host_env: settings.host_env.clone(),
         })?;
-        let options = EngineOptions { max_parallelism: settings.max_parallelism, unique: unique() };
-        let engine = Engine::start(Arc::new(worker.clone()), Arc::new(cache), options);
+        let options = EngineOptions { max_parallelism: settings.max_parallelism };
+        let engine = Engine::start(Arc::new(worker.clone()), Arc::new(cache), &options);
         let parts = Parts {
             settings,
             worker,
@@ -238,9 +238,4 @@ fn worker_id(root: &Path) -> Result<String, StartError> {
     std::fs::write(&path, &id)
         .map_err(|source| StartError::Root { path: path.display().to_string(), source })?;
     Ok(id)
-}
-
-fn unique() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos());
-    format!("{}-{now}", std::process::id())
 }

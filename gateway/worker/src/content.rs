@@ -35,6 +35,19 @@ pub(crate) struct Selector {
     pub(crate) exclude: Vec<String>,
 }
 
+/// Selectors as cache maps have them.
+pub(crate) fn query(selectors: &[Selector]) -> kiln_cache::ContentQuery {
+    let selector = |selector: &Selector| kiln_cache::Selector {
+        path: selector.path.clone(),
+        wildcard: selector.wildcard,
+        follow_links: selector.follow,
+        include: selector.include.clone(),
+        exclude: selector.exclude.clone(),
+        required_paths: Vec::new(),
+    };
+    kiln_cache::ContentQuery { selectors: selectors.iter().map(selector).collect() }
+}
+
 /// Why a content has no digest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContentError {

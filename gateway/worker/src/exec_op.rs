@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::CacheMap;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_cache::{CacheMap, ContentQuery, Dep, PathSelector};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_executor::{Network, Process, Resources, Security, Stdio, Ulimit};
 use kiln_graph::{ContentCache, Exec, ExecMount, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
 use kiln_oci::Digest;
@@ -105,7 +105,7 @@ impl ExecOperator {
 
 #[async_trait]
 impl Operator<Ref> for ExecOperator {
-    async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
+    async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
         let mut exec = self.op()?.clone();
         let mut deps = Vec::new();
         for input in 0..self.vertex.inputs.len() {
@@ -118,26 +118,17 @@ impl Operator<Ref> for ExecOperator {
         let json = serde_json::to_string(&exec).unwrap_or_default();
         let platform = &self.vertex.platform;
         let digest = Digest::sha256(format!("kiln.exec.v1 {} {json}", platform.format_all()));
-        let mut map = CacheMap::new(digest, self.vertex.inputs.len());
-        map.deps = deps;
-        Ok(map)
+        Ok(CacheMap { digest, session_scoped: false, deps }.into())
     }
 
     async fn content(
         &self,
         _: &JobContext,
         input: usize,
+        _: &ContentQuery,
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
-        let exec = self.op()?;
-        let selectors: Vec<Selector> = mounts_of(exec, input)
-            .map(|mount| Selector {
-                path: scope::clean(&mount.selector),
-                follow: true,
-                optional: true,
-                ..Selector::default()
-            })
-            .collect();
+        let selectors = content_selectors(self.op()?, input);
         let mounted = view(result.as_ref()).await?;
         blocking(move || {
             content::digest(path_of(mounted.as_ref()), &selectors).map_err(|error| failed(&error))
@@ -149,7 +140,7 @@ impl Operator<Ref> for ExecOperator {
         &self,
         job: &JobContext,
         inputs: Vec<Output<Ref>>,
-    ) -> Result<Vec<Output<Ref>>, OpError> {
+    ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let exec = self.op()?;
         let prepared = prepare(&self.worker, job, exec, &inputs).await?;
         let mut process = self.process(job, exec).await?;
@@ -186,9 +177,9 @@ impl Operator<Ref> for ExecOperator {
                 status.code
             );
             let error = OpError::new(ErrorKind::Failed, message);
-            return Err(OpError { exit_code: Some(status.code), ..error });
+            return Err(OpError { exit_code: Some(status.code), ..error }.into());
         }
-        prepared.commit().await
+        Ok(prepared.commit().await?)
     }
 }
 
@@ -196,8 +187,19 @@ fn mounts_of(exec: &Exec, input: usize) -> impl Iterator<Item = &ExecMount> {
     exec.mounts.iter().filter(move |mount| mount.input == Some(input))
 }
 
+/// What a process can see of an input.
+fn content_selectors(exec: &Exec, input: usize) -> Vec<Selector> {
+    let selector = |mount: &ExecMount| Selector {
+        path: scope::clean(&mount.selector),
+        follow: true,
+        optional: true,
+        ..Selector::default()
+    };
+    mounts_of(exec, input).map(selector).collect()
+}
+
 /// How an input counts: by content where the process cannot change it.
-fn dependency(exec: &Exec, input: usize) -> kiln_cache::CacheDep {
+fn dependency(exec: &Exec, input: usize) -> Dep {
     let by_content = |mount: &ExecMount| {
         let safe =
             mount.output.is_none() || mount.readonly || mount.selector.trim_matches('/').is_empty();
@@ -211,9 +213,14 @@ fn dependency(exec: &Exec, input: usize) -> kiln_cache::CacheDep {
         mounts_of(exec, input).map(|mount| mount.selector.as_str()).collect();
     selectors.sort_unstable();
     let selected = selectors.iter().any(|selector| !selector.trim_matches('/').is_empty());
-    kiln_cache::CacheDep {
-        selector: selected.then(|| Digest::sha256(selectors.join("\0"))),
-        by_content: mounts_of(exec, input).all(by_content),
+    let by_content = mounts_of(exec, input).all(by_content);
+    Dep {
+        selector: selected.then(|| PathSelector {
+            digest: Digest::sha256(selectors.join("\0")),
+            paths: selectors.iter().map(|path| (*path).to_owned()).collect(),
+        }),
+        content: by_content.then(|| content::query(&content_selectors(exec, input))),
+        preprocess: false,
     }
 }
 

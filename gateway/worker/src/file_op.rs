@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::CacheMap;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_cache::{CacheMap, ContentQuery, PathSelector};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
 use kiln_oci::Digest;
 use kiln_store::{Mounted, MutableRef, Ref};
@@ -34,25 +34,27 @@ impl FileOperator {
 
 #[async_trait]
 impl Operator<Ref> for FileOperator {
-    async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
+    async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
         let op = self.op()?;
         let json = serde_json::to_string(op).unwrap_or_default();
-        let mut map =
-            CacheMap::new(Digest::sha256(format!("kiln.file.v1 {json}")), self.vertex.inputs.len());
+        let digest = Digest::sha256(format!("kiln.file.v1 {json}"));
+        let mut map = CacheMap::plain(digest, self.vertex.inputs.len());
         for (input, dep) in map.deps.iter_mut().enumerate() {
             if let Some(selectors) = selectors(op, input) {
                 let json = serde_json::to_string(&selectors).unwrap_or_default();
-                dep.selector = Some(Digest::sha256(json));
-                dep.by_content = true;
+                let paths = selectors.iter().map(|selector| selector.path.clone()).collect();
+                dep.selector = Some(PathSelector { digest: Digest::sha256(json), paths });
+                dep.content = Some(content::query(&selectors));
             }
         }
-        Ok(map)
+        Ok(map.into())
     }
 
     async fn content(
         &self,
         _: &JobContext,
         input: usize,
+        _: &ContentQuery,
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
         let selectors = selectors(self.op()?, input).unwrap_or_default();
@@ -68,13 +70,13 @@ impl Operator<Ref> for FileOperator {
         &self,
         _: &JobContext,
         inputs: Vec<Output<Ref>>,
-    ) -> Result<Vec<Output<Ref>>, OpError> {
+    ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let op = self.op()?;
         let mut run = Run { worker: &self.worker, op, inputs, results: BTreeMap::new() };
         for number in 0..op.steps.len() {
             run.step(number).await?;
         }
-        run.outputs().await
+        Ok(run.outputs().await?)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::CacheMap;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_cache::{CacheMap, ContentQuery};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Identifier, Op, Vertex};
 use kiln_oci::Digest;
 use kiln_sources::Pin;
@@ -47,16 +47,24 @@ impl SourceOperator {
 
 #[async_trait]
 impl Operator<Ref> for SourceOperator {
-    async fn cache_map(&self, job: &JobContext) -> Result<CacheMap, OpError> {
+    /// Keyed by what it was resolved to and then, if there is such a key, by what that holds.
+    async fn cache_map(&self, job: &JobContext, index: usize) -> Result<Keyed, OpError> {
         let pin = self.pin(job).await?;
-        let key = |text: &str| Digest::sha256(format!("buildkit.source.v0:{text}"));
-        let mut map = CacheMap::new(key(&pin.key), 0);
-        map.content = pin.slow_key.as_deref().map(key);
-        map.volatile = pin.is_session_only();
-        Ok(map)
+        let keys: Vec<&String> = std::iter::once(&pin.key).chain(&pin.slow_key).collect();
+        let index = index.min(keys.len() - 1);
+        let digest = Digest::sha256(format!("buildkit.source.v0:{}", keys[index]));
+        let session_scoped = pin.is_session_only();
+        let map = CacheMap { session_scoped, ..CacheMap::plain(digest, 0) };
+        Ok(Keyed { map, is_last: index + 1 == keys.len() })
     }
 
-    async fn content(&self, _: &JobContext, _: usize, _: &Output<Ref>) -> Result<Digest, OpError> {
+    async fn content(
+        &self,
+        _: &JobContext,
+        _: usize,
+        _: &ContentQuery,
+        _: &Output<Ref>,
+    ) -> Result<Digest, OpError> {
         Err(OpError::new(ErrorKind::Invalid, "a source has no inputs"))
     }
 
@@ -64,7 +72,7 @@ impl Operator<Ref> for SourceOperator {
         &self,
         job: &JobContext,
         _: Vec<Output<Ref>>,
-    ) -> Result<Vec<Output<Ref>>, OpError> {
+    ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let pin = self.pin(job).await?;
         let fetched =
             self.worker.sources.fetch(self.identifier()?, pin, &self.worker.context(job)).await;

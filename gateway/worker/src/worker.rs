@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators, Output};
+use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::{Executor, Spawner};
 use kiln_graph::{Op, Vertex};
 use kiln_oci::Platform;
@@ -150,27 +150,19 @@ impl Operators<Ref> for Worker {
         })
     }
 
-    async fn save(
-        &self,
-        vertex: &Vertex,
-        results: &[Output<Ref>],
-    ) -> Result<Vec<Option<String>>, OpError> {
+    async fn save(&self, vertex: &Vertex, results: &[Ref]) -> Result<Vec<String>, OpError> {
         let mut saved = Vec::with_capacity(results.len());
         for result in results {
-            let Some(result) = result else {
-                saved.push(None);
-                continue;
-            };
             if !result.is_kept() {
                 let info = RecordInfo { kind: Kind::Regular, description: vertex.name.clone() };
                 result.keep(info).await.map_err(|error| failed(&error))?;
             }
-            saved.push(Some(result.id().to_owned()));
+            saved.push(result.id().to_owned());
         }
         Ok(saved)
     }
 
-    async fn load(&self, saved: &str) -> Option<Ref> {
+    async fn load(&self, _: &JobContext, saved: &str) -> Option<Ref> {
         match self.0.store.load(saved) {
             Ok(found) => Some(found),
             Err(error) => {
