@@ -13,6 +13,9 @@ mod leave;
 mod run;
 mod same;
 mod step;
+mod trail;
+
+pub use trail::{Step, Trail};
 
 use std::collections::{HashMap, VecDeque};
 

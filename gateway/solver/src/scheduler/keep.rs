@@ -134,13 +134,13 @@ impl<E: Clone> Scheduler<E> {
             || self.own_link_keys(id, input).contains(&key)
     }
 
-    fn saved_keys(&self, target: Target) -> Vec<CacheKey> {
+    pub(super) fn saved_keys(&self, target: Target) -> Vec<CacheKey> {
         self.output(target).and_then(|output| output.saved.clone()).unwrap_or_default()
     }
 
     /// Works out under which records an output is saved. Adds those that the main cache does not have
     /// to `records`, each after those that lead to it.
-    fn name(&mut self, target: Target, records: &mut Vec<SavedRecord>) {
+    pub(super) fn name(&mut self, target: Target, records: &mut Vec<SavedRecord>) {
         let mut open = vec![target];
         while let Some(target) = open.last().copied() {
             let is_named = self.output(target).is_none_or(|output| output.saved.is_some());
@@ -216,7 +216,7 @@ impl<E: Clone> Scheduler<E> {
     }
 
     /// A node and those that turned out to be the same.
-    fn all_same(&self, id: NodeId) -> Vec<NodeId> {
+    pub(super) fn all_same(&self, id: NodeId) -> Vec<NodeId> {
         let same = self.nodes.get(id).map(|node| node.same.as_slice()).unwrap_or_default();
         let live = same.iter().filter(|id| self.nodes.get(**id).is_some());
         std::iter::once(id).chain(live.copied()).collect()

@@ -871,3 +871,36 @@ fn a_forgotten_result_takes_its_steps_along() {
     machine.main().forget_missing(&|_| false);
     assert_eq!(look_up(machine.main(), "image", &[]).records.len(), 0);
 }
+
+// What an export begins with.
+
+/// The names on the way to a result, each with the number of records that stand for it.
+fn trail(machine: &mut Machine, story: &Story, name: &str) -> String {
+    let trail = machine.scheduler.trail(&story.edge(name));
+    assert_eq!(trail.unsaved, []);
+    let step = |step: &crate::Step| {
+        format!("{} {}", machine.parts[&step.vertex.id].name, step.records.len())
+    };
+    trail.steps.iter().map(step).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn the_way_to_a_result_is_told_with_the_records_that_stand_for_each_step() {
+    let story = Story::new("image | files~ | copy: image files~@ | a: copy | b=a: copy | all: a b");
+    let mut machine = Machine::new();
+    machine.maps.insert("image".into(), vec!["manifest".into(), "layers".into()]);
+    for (build, ways) in [("cold", 2), ("cached", 1)] {
+        machine.request(&story, 1, "all");
+        machine.run();
+        let steps = trail(&mut machine, &story, "all");
+        assert_eq!(steps, format!("files~ 0, image {ways}, copy 1, a 1, all 1"), "{build}");
+        let export = machine.scheduler.trail(&story.edge("all")).steps;
+        let records: Vec<CacheKey> = export.iter().flat_map(|step| step.records.clone()).collect();
+        let graph = machine.main().export(&records).unwrap();
+        // The two ways to the image, the content of the files, and a record for each other step.
+        assert_eq!(graph.records.len(), 6, "{build}");
+        machine.close(1);
+        machine.run();
+        machine.is_at_rest();
+    }
+}
