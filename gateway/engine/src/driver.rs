@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kiln_cache::{CacheSource, CacheStore};
+use kiln_cache::{CacheSource, CacheStore, Saving};
 use kiln_graph::{Edge, Graph, Op, Vertex};
 use kiln_oci::Digest;
-use kiln_solver::{Action, Event, JobId, RequestId, Scheduler, SourceId, Task, TaskId, Work};
+use kiln_solver::{
+    Action, Event, JobId, RequestId, Scheduler, SourceId, Step, Task, TaskId, Trail, Work,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -30,6 +32,7 @@ pub(crate) enum Message<R> {
     Opened { job: JobId, options: JobOptions },
     Requested { job: JobId, request: RequestId, graph: Arc<Graph>, edge: Edge, answer: Answer<R> },
     Closed(JobId),
+    Trail { edge: Edge, answer: oneshot::Sender<Vec<Step>> },
     Ended(TaskId, Ended<R>),
     Flush(oneshot::Sender<()>),
 }
@@ -123,6 +126,7 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                 }
             }
             Message::Closed(job) => self.close(job),
+            Message::Trail { edge, answer } => self.trail(&edge, answer),
             Message::Ended(task, ended) => self.ended(task, ended),
             Message::Flush(done) => {
                 self.flushes.push(done);
@@ -149,6 +153,18 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             self.caches.remove(&cache);
         }
         self.scheduler.handle(Event::Closed(job));
+    }
+
+    /// Answers with the way to a result, once all of it is in the main cache.
+    fn trail(&mut self, edge: &Edge, answer: oneshot::Sender<Vec<Step>>) {
+        let Trail { steps, unsaved } = self.scheduler.trail(edge);
+        let cache = Arc::clone(&self.cache);
+        let saving = Saving { records: unsaved, results: Vec::new() };
+        tokio::task::spawn_blocking(move || {
+            cache.save(&saving);
+            // Whoever asked may have gone.
+            answer.send(steps).ok();
+        });
     }
 
     fn act(&mut self, action: Action<Arc<SolveError<R>>>) {

@@ -7,7 +7,7 @@ use kiln_cache::CacheSource;
 use kiln_graph::{Edge, Graph};
 use kiln_oci::Digest;
 use kiln_progress::Sender;
-use kiln_solver::{JobId, RequestId};
+use kiln_solver::{JobId, RequestId, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::Message;
@@ -119,6 +119,17 @@ impl<R> Job<R> {
             let error = OpError::new(ErrorKind::Cancelled, "the build was cancelled");
             Err(SolveError::new(Some(vertex), error))
         })
+    }
+}
+
+impl<R> Job<R> {
+    /// The way to a result that this job has solved, as the engine's cache knows it: where an export of
+    /// the cache begins. Results that are being saved are not waited for; see
+    /// [`Engine::flush`](crate::Engine::flush).
+    pub async fn trail(&self, edge: Edge) -> Vec<Step> {
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Trail { edge, answer }).ok();
+        answered.await.unwrap_or_default()
     }
 }
 

@@ -21,4 +21,5 @@ mod tests;
 pub use engine::{Engine, EngineOptions};
 pub use error::{ErrorKind, ExecError, OpError, SolveError, Subject};
 pub use job::{Job, JobContext, JobOptions, Sessions};
+pub use kiln_solver::Step;
 pub use operator::{Keyed, Operator, Operators, Output};

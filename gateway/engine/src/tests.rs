@@ -373,6 +373,25 @@ async fn a_job_may_bring_a_cache_of_its_own() {
 }
 
 #[tokio::test]
+async fn the_way_to_a_result_is_in_the_cache() {
+    let world = Arc::new(World::default());
+    let cache = Arc::new(LinkStore::new(MemoryKeyValue::default()));
+    let operators = Arc::new(Adder(Arc::clone(&world)));
+    let engine = Engine::start(operators, Arc::clone(&cache) as _, &EngineOptions::default());
+    let (graph, edge) = chain(&["one", "two"]);
+    let job = job(&engine);
+    job.solve(graph, edge.clone()).await.unwrap();
+    engine.flush().await;
+    let trail = job.trail(edge).await;
+    let names: Vec<&str> = trail.iter().map(|step| step.vertex.name.as_str()).collect();
+    assert_eq!(names, ["one", "two"]);
+    let records: Vec<_> = trail.into_iter().flat_map(|step| step.records).collect();
+    let graph = cache.export(&records).unwrap();
+    let results: Vec<usize> = graph.records.iter().map(|record| record.results.len()).collect();
+    assert_eq!(results, [1, 1]);
+}
+
+#[tokio::test]
 async fn asking_for_what_a_graph_does_not_have_is_an_error() {
     let (engine, _) = engine();
     let (graph, _) = chain(&["one"]);
