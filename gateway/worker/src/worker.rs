@@ -9,8 +9,8 @@ use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::{Executor, Spawner};
 use kiln_graph::{Op, Vertex};
 use kiln_oci::Platform;
-use kiln_session::SessionManager;
-use kiln_sources::{Clients, Context, NamedImages, Sources};
+use kiln_session::{CallError, SessionManager};
+use kiln_sources::{Clients, ClientsError, Context, NamedImages, Sources};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 
 use crate::compose_op::ComposeOperator;
@@ -173,18 +173,25 @@ impl Operators<Ref> for Worker {
     }
 }
 
-/// An error of another room as an operator's.
-pub(crate) fn failed(error: &dyn std::error::Error) -> OpError {
-    let full = |error: &dyn std::error::Error| {
-        error.to_string().contains("no space left on device").then_some(ErrorKind::Exhausted)
-    };
-    let mut kind = full(error);
-    let mut source = error.source();
-    while let (None, Some(error)) = (kind, source) {
-        kind = full(error);
-        source = error.source();
-    }
+/// An error of another crate as an operator's.
+pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> OpError {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let kind = chain.filter_map(kind).next();
     OpError::from_error(kind.unwrap_or(ErrorKind::Failed), error)
+}
+
+/// What kind of failure an error is by itself, if it is one that is acted on.
+fn kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    if error.to_string().contains("no space left on device") {
+        return Some(ErrorKind::Exhausted);
+    }
+    // Others that share the operation may have a client that is there.
+    let is_gone = match error.downcast_ref::<ClientsError>() {
+        Some(ClientsError::Session(_)) => true,
+        Some(ClientsError::Call(error)) => matches!(error, CallError::Ended(_)),
+        None => matches!(error.downcast_ref::<CallError>(), Some(CallError::Ended(_))),
+    };
+    is_gone.then_some(ErrorKind::Unavailable)
 }
 
 /// Runs file work away from the tasks that must answer quickly.
