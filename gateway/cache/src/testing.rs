@@ -81,7 +81,9 @@ pub fn save(
 /// If the store does not answer at once.
 pub fn look_up(store: &dyn CacheStore, name: &str, inputs: &[&[InputKey]]) -> Answer {
     let known = inputs.iter().zip(0..);
-    let inputs = known.map(|(keys, number)| KnownInput { number, keys: keys.to_vec(), is_open: true }).collect();
+    let inputs = known
+        .map(|(keys, number)| KnownInput { number, keys: keys.to_vec(), is_open: true })
+        .collect();
     now(store, &Lookup { operation: operation(name), inputs, whole: true })
 }
 

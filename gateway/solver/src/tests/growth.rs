@@ -96,8 +96,8 @@ fn ten_thousand_inputs_are_linear() {
 }
 
 #[test]
-fn ten_thousand_inputs_by_content_are_linear() {
-    check(fan_in(10_000, "@"), "all", 30);
+fn many_inputs_by_content_are_linear() {
+    check(fan_in(3_000, "@"), "all", 30);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn one_vertex_that_ten_thousand_read_is_linear() {
 }
 
 #[test]
-fn ten_thousand_vertices_that_are_the_same_are_linear() {
+fn many_vertices_that_are_the_same_are_linear() {
     let mut all = "all:".to_owned();
     for number in 0..3_000 {
         write!(all, " w{number}").unwrap();
