@@ -411,3 +411,32 @@ fn stat(stat: FileStat) -> Stat {
         ..Stat::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn what_is_handed_back_has_metadata_for_every_op_and_values_for_every_entry() {
+        let bytes: Bytes = pb::Op::default().encode_to_vec().into();
+        let digest = Digest::sha256(&bytes).to_string();
+        let definition = pb::Definition { def: vec![bytes], ..Default::default() };
+        let metadata = with_metadata(definition).metadata;
+        assert_eq!(metadata, [(digest.clone(), pb::OpMetadata::default())].into());
+        // A reader that knows no defaults finds the value: field 2, of length 0.
+        let message = pb::Definition { metadata, ..Default::default() }.encode_to_vec();
+        assert!(message.ends_with(&[digest.as_bytes(), b"\x12\x00"].concat()));
+    }
+
+    #[test]
+    fn metadata_that_came_along_stays() {
+        let bytes: Bytes = pb::Op::default().encode_to_vec().into();
+        let digest = Digest::sha256(&bytes).to_string();
+        let own = pb::OpMetadata { ignore_cache: true, ..Default::default() };
+        let metadata = [(digest, own)].into();
+        let definition = pb::Definition { def: vec![bytes], metadata, source: None };
+        assert_eq!(with_metadata(definition.clone()), definition);
+    }
+}

@@ -13,6 +13,7 @@ use kiln_graph::{Entitlements, LoadContext};
 use kiln_progress::Sender;
 use kiln_sources::Clients;
 use kiln_wire::caps;
+use kiln_wire::pb::Definition;
 use kiln_wire::proto::control::{SolveRequest, SolveResponse};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
@@ -28,7 +29,7 @@ pub(crate) struct Build {
     session: String,
     frontend: String,
     options: BTreeMap<String, String>,
-    definition: Option<kiln_wire::pb::Definition>,
+    definition: Option<Definition>,
     inputs: kiln_frontend::Inputs,
     exports: Vec<Export>,
     entitlements: Entitlements,
@@ -161,19 +162,13 @@ impl Build {
         daemon: &Daemon,
         bridge: &BuildBridge,
     ) -> Result<BuildResult<Ref>, RichStatus> {
-        match (&self.definition, self.frontend.as_str()) {
-            // Without ops it is the result without files; only without a definition the client
-            // itself is the frontend.
-            (Some(definition), "") => {
-                bridge
-                    .solve(Solve { definition: Some(definition.clone()), ..Solve::default() })
-                    .await
+        match whose_graph(self.definition.as_ref(), &self.frontend)? {
+            WhoseGraph::Request(definition) => {
+                let definition = Some(definition.clone());
+                bridge.solve(Solve { definition, ..Solve::default() }).await
             }
-            (Some(definition), _) if !definition.def.is_empty() => {
-                let message = "a request has either a definition or a frontend, not both";
-                Err(RichStatus::new(Code::InvalidArgument, message))
-            }
-            (None, "") => {
+            WhoseGraph::Frontend(frontend) => daemon.0.seats.call(frontend, bridge).await,
+            WhoseGraph::Client => {
                 let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
                 let _seat = daemon.0.builds.seat(&self.id, seated);
                 let gone = || {
@@ -181,7 +176,6 @@ impl Build {
                 };
                 returned.await.map_err(|_| gone())?
             }
-            (_, frontend) => daemon.0.seats.call(frontend, bridge).await,
         }
     }
 
@@ -211,5 +205,58 @@ impl Build {
             let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
             kiln_bridge::op_status(&error)
         })
+    }
+}
+
+/// Who says what is built.
+#[derive(Debug, PartialEq)]
+enum WhoseGraph<'a> {
+    /// The request itself.
+    Request(&'a Definition),
+    /// A frontend that is called by name.
+    Frontend(&'a str),
+    /// The client, over the gateway, while the request waits.
+    Client,
+}
+
+/// Who says what is built. A definition that is there but has no ops is the empty result, as clients
+/// write `FROM scratch`; only where there is none, and no frontend either, the client is asked.
+fn whose_graph<'a>(
+    definition: Option<&'a Definition>,
+    frontend: &'a str,
+) -> Result<WhoseGraph<'a>, RichStatus> {
+    match (definition, frontend) {
+        (Some(definition), "") => Ok(WhoseGraph::Request(definition)),
+        (Some(definition), _) if !definition.def.is_empty() => {
+            let message = "a request has either a definition or a frontend, not both";
+            Err(RichStatus::new(Code::InvalidArgument, message))
+        }
+        (None, "") => Ok(WhoseGraph::Client),
+        (_, frontend) => Ok(WhoseGraph::Frontend(frontend)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_without_ops_is_a_result_and_not_a_missing_one() {
+        let (empty, full) =
+            (Definition::default(), Definition { def: vec!["op".into()], ..Definition::default() });
+        assert_eq!(whose_graph(Some(&empty), "").unwrap(), WhoseGraph::Request(&empty));
+        assert_eq!(whose_graph(Some(&full), "").unwrap(), WhoseGraph::Request(&full));
+        assert_eq!(whose_graph(None, "").unwrap(), WhoseGraph::Client);
+        assert_eq!(whose_graph(None, "f").unwrap(), WhoseGraph::Frontend("f"));
+        assert_eq!(whose_graph(Some(&empty), "f").unwrap(), WhoseGraph::Frontend("f"));
+        assert!(whose_graph(Some(&full), "f").is_err());
+    }
+
+    #[test]
+    fn decoding_leaves_a_definition_without_ops_where_it_is() {
+        let request = |definition| SolveRequest { definition, ..SolveRequest::default() };
+        let decode = |request| Build::decode(request, Entitlements::default()).unwrap().definition;
+        assert_eq!(decode(request(Some(Definition::default()))), Some(Definition::default()));
+        assert_eq!(decode(request(None)), None);
     }
 }
