@@ -1,4 +1,4 @@
-//! Compiles the services of `schemas/buildkit/*.proto`; their messages are those of `kiln-pb`.
+//! Compiles the services of `schemas/*/*.proto`; their messages are those of `kiln-pb`.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,22 +15,32 @@ const PACKAGES: &[(&str, &str)] = &[
     (".moby.buildkit.v1.apicaps", "apicaps"),
     (".moby.buildkit.v1.frontend", "gateway"),
     (".moby.buildkit.v1.sourcepolicy", "sourcepolicy"),
+    (".moby.buildkit.v1.sourcepolicy.policysession", "policysession"),
     (".moby.buildkit.v1.types", "types"),
+    (".moby.exporter.v1", "session_exporter"),
     (".moby.filesync.v1", "session_files"),
     (".moby.sshforward.v1", "sshforward"),
     (".moby.upload.v1", "upload"),
+    (".opentelemetry.proto.collector.trace.v1", "trace_service"),
+    (".opentelemetry.proto.common.v1", "trace_values"),
+    (".opentelemetry.proto.resource.v1", "trace_resource"),
+    (".opentelemetry.proto.trace.v1", "trace"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("not started by cargo")?;
-    let schemas = Path::new(&manifest).join("../../schemas/buildkit");
-    println!("cargo::rerun-if-changed={}", schemas.display());
-    let mut files: Vec<_> = std::fs::read_dir(&schemas)?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
+    let schemas = Path::new(&manifest).join("../../schemas");
+    let folders = ["buildkit", "opentelemetry"].map(|folder| schemas.join(folder));
+    let mut files = Vec::new();
+    for folder in &folders {
+        println!("cargo::rerun-if-changed={}", folder.display());
+        for entry in std::fs::read_dir(folder)? {
+            files.push(entry?.path());
+        }
+    }
     files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
     files.sort();
-    let descriptors = protox::compile(files, [schemas])?;
+    let descriptors = protox::compile(files, folders)?;
     let builder =
         tonic_prost_build::configure().generate_default_stubs(true).emit_rerun_if_changed(false);
     PACKAGES

@@ -66,6 +66,14 @@ pub mod moby {
             /// Source policies.
             pub mod sourcepolicy {
                 include!(concat!(env!("OUT_DIR"), "/moby.buildkit.v1.sourcepolicy.rs"));
+
+                /// Policies that the client decides.
+                pub mod policysession {
+                    include!(concat!(
+                        env!("OUT_DIR"),
+                        "/moby.buildkit.v1.sourcepolicy.policysession.rs"
+                    ));
+                }
             }
             /// Worker records.
             pub mod types {
@@ -87,6 +95,13 @@ pub mod moby {
             include!(concat!(env!("OUT_DIR"), "/moby.filesync.v1.rs"));
         }
     }
+    /// Exporters that the client decides on.
+    pub mod exporter {
+        /// Version 1.
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/moby.exporter.v1.rs"));
+        }
+    }
     /// SSH agents of a session.
     pub mod sshforward {
         /// Version 1.
@@ -99,6 +114,47 @@ pub mod moby {
         /// Version 1.
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/moby.upload.v1.rs"));
+        }
+    }
+}
+
+/// Traces of programs (OTLP).
+pub mod opentelemetry {
+    /// The messages.
+    pub mod proto {
+        /// Of the service that takes traces.
+        pub mod collector {
+            /// Of traces.
+            pub mod trace {
+                /// Version 1.
+                pub mod v1 {
+                    include!(concat!(
+                        env!("OUT_DIR"),
+                        "/opentelemetry.proto.collector.trace.v1.rs"
+                    ));
+                }
+            }
+        }
+        /// Values of attributes.
+        pub mod common {
+            /// Version 1.
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.common.v1.rs"));
+            }
+        }
+        /// What made a trace.
+        pub mod resource {
+            /// Version 1.
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.resource.v1.rs"));
+            }
+        }
+        /// Spans.
+        pub mod trace {
+            /// Version 1.
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.trace.v1.rs"));
+            }
         }
     }
 }

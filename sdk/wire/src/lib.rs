@@ -1,6 +1,6 @@
 //! BuildKit's protocols spoken: gRPC services, typed status details and the session tunnel.
 //!
-//! The services are generated from `schemas/buildkit/*.proto` when the crate is built; their messages
+//! The services are generated from `schemas/*/*.proto` when the crate is built; their messages
 //! are those of `kiln-pb`. Nothing here decides anything: see [`proto`] for the services, [`status`]
 //! for errors with details, [`tunnel`] for gRPC inside gRPC.
 

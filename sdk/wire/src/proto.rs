@@ -49,3 +49,21 @@ pub mod upload {
     pub use kiln_pb::upload::*;
     tonic::include_proto!("moby.upload.v1");
 }
+
+/// Exporters that the client decides on (`exporter.proto`).
+pub mod session_exporter {
+    pub use kiln_pb::session_exporter::*;
+    tonic::include_proto!("moby.exporter.v1");
+}
+
+/// Sources that the client decides on (`policysession.proto`).
+pub mod policysession {
+    pub use kiln_pb::policysession::*;
+    tonic::include_proto!("moby.buildkit.v1.sourcepolicy.policysession");
+}
+
+/// Where programs send their spans (`trace_service.proto`).
+pub mod trace_service {
+    pub use kiln_pb::trace_service::*;
+    tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
+}
