@@ -3,6 +3,7 @@
 //! `*` and `?` stop at a slash, `[^a-c]` negates, a backslash escapes, there are no braces. The
 //! whole name must match. Patterns that span directories (`**`) are in [`crate::pattern`].
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -79,6 +80,39 @@ impl Glob {
                 _ => return false,
             }
         }
+    }
+}
+
+impl Glob {
+    /// Whether the name of something below `directory` could match.
+    ///
+    /// Costs the length of the pattern for each character of `directory`.
+    pub fn may_match_below(&self, directory: &str) -> bool {
+        // Where in the pattern one can be after the characters so far.
+        let mut places = self.after_stars([0].into());
+        for c in directory.chars().chain(['/']) {
+            let mut next = BTreeSet::new();
+            for place in places {
+                match self.0.get(place) {
+                    Some(Token::Star) if c != '/' => drop(next.insert(place)),
+                    Some(one) if one.accepts(c) => drop(next.insert(place + 1)),
+                    _ => {}
+                }
+            }
+            places = self.after_stars(next);
+        }
+        places.into_iter().any(|place| place < self.0.len())
+    }
+
+    /// Places, and those behind the stars they stand before.
+    fn after_stars(&self, places: BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut all = BTreeSet::new();
+        for mut place in places {
+            while all.insert(place) && matches!(self.0.get(place), Some(Token::Star)) {
+                place += 1;
+            }
+        }
+        all
     }
 }
 
@@ -164,6 +198,26 @@ mod tests {
                 expected,
                 "{pattern} on {name}"
             );
+        }
+    }
+
+    #[test]
+    fn directories_that_hold_no_match_are_known_by_their_name() {
+        let cases = [
+            ("/src/*.c", "", true),
+            ("/src/*.c", "/src", true),
+            ("/src/*.c", "/lib", false),
+            ("/src/*.c", "/src/deep", false),
+            ("/*/a/b*", "/x", true),
+            ("/*/a/b*", "/x/a", true),
+            ("/*/a/b*", "/x/b", false),
+            ("/**", "/x", false),
+            ("/a[^b]c", "/a", true),
+            ("/a", "/a", false),
+        ];
+        for (pattern, directory, expected) in cases {
+            let glob = Glob::parse(pattern).unwrap();
+            assert_eq!(glob.may_match_below(directory), expected, "{pattern} below {directory}");
         }
     }
 

@@ -105,12 +105,12 @@ impl Patterns {
     }
 
     /// Whether something below a directory could match a pattern that is not negated.
-    pub(crate) fn may_match_below(&self, directory: &str) -> bool {
+    pub fn may_match_below(&self, directory: &str) -> bool {
         self.may_reach(directory, false)
     }
 
     /// Whether something below a directory could be taken out again by a negated pattern.
-    pub(crate) fn may_negate_below(&self, directory: &str) -> bool {
+    pub fn may_negate_below(&self, directory: &str) -> bool {
         self.may_reach(directory, true)
     }
 
