@@ -61,6 +61,15 @@ pub fn name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
+/// The last component as Go's `path.Base` gives it: never empty, `/` for the root, `.` for nothing.
+pub fn base(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" if path.is_empty() => ".",
+        "" => "/",
+        path => name(path),
+    }
+}
+
 /// The shortest path that means the same, without looking at any file: `a//b/../c/` is `a/c`.
 ///
 /// Never empty: the empty path is `.`. A `..` that leads out of a relative path stays.
@@ -111,6 +120,13 @@ mod tests {
         }
         assert!(check(&"a".repeat(256)).is_err());
         assert!(check(&"a/".repeat(3000)).is_err());
+    }
+
+    #[test]
+    fn the_base_of_a_path_is_what_go_says() {
+        for (path, expected) in [("", "."), ("/", "/"), ("//", "/"), ("/a/b", "b"), ("a/b/", "b")] {
+            assert_eq!(base(path), expected, "{path}");
+        }
     }
 
     #[test]
