@@ -142,16 +142,12 @@ impl BuildBridge {
         Self { shared: Arc::clone(&self.shared), info, inputs, depth: self.depth + 1 }
     }
 
-    fn define(&self, definition: &pb::Definition) -> Result<Option<Ref>, RichStatus> {
-        // A definition without operations is the empty file system.
-        if definition.def.is_empty() {
-            return Ok(None);
-        }
+    fn define(&self, definition: pb::Definition) -> Result<Option<Ref>, RichStatus> {
         let graph =
-            Graph::load(definition, &self.shared.load).map_err(|error| load_status(&error))?;
+            Graph::load(&definition, &self.shared.load).map_err(|error| load_status(&error))?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
-        let definition = Arc::new(definition.clone());
+        let definition = Arc::new(with_metadata(definition));
         let lazy = Lazy { graph: Arc::new(graph), edge, definition };
         self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
         Ok(Some(Ref(name)))
@@ -206,22 +202,22 @@ impl Bridge for BuildBridge {
     }
 
     async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
-        let result = match (&request.definition, request.frontend.as_str()) {
-            (Some(_), frontend) if !frontend.is_empty() => {
+        let result = match (request.definition, request.frontend.as_str()) {
+            (Some(definition), "") => BuildResult::single(self.define(definition)?),
+            (Some(definition), _) if !definition.def.is_empty() => {
                 let message = "a request has either a definition or a frontend, not both";
                 return Err(RichStatus::new(Code::InvalidArgument, message));
             }
             (None, "") => BuildResult::single(None),
-            (None, _) if self.depth >= MAX_DEPTH => {
+            _ if self.depth >= MAX_DEPTH => {
                 let message = format!("frontends call each other more than {MAX_DEPTH} deep");
                 return Err(RichStatus::new(Code::ResourceExhausted, message));
             }
-            (None, frontend) => {
+            (_, frontend) => {
                 let bridge = self.nested(request.options, request.inputs);
                 // A frontend may call a frontend, so the future has to be boxed.
                 Box::pin(self.shared.seats.call(frontend, &bridge)).await?
             }
-            (Some(definition), _) => BuildResult::single(self.define(definition)?),
         };
         if request.evaluate {
             let names: Vec<Ref> = result.held().cloned().collect();
@@ -341,7 +337,10 @@ impl Bridge for BuildBridge {
     }
 
     async fn inputs(&self) -> Result<Inputs, RichStatus> {
-        Ok(self.inputs.clone())
+        let complete = |(name, graph): (&String, &pb::Definition)| {
+            (name.clone(), with_metadata(graph.clone()))
+        };
+        Ok(self.inputs.iter().map(complete).collect())
     }
 
     async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
@@ -359,6 +358,14 @@ impl Bridge for BuildBridge {
         }));
         Ok(())
     }
+}
+
+/// The definition with metadata for every op: clients take the lack of it for a broken definition.
+fn with_metadata(mut definition: pb::Definition) -> pb::Definition {
+    for bytes in &definition.def {
+        definition.metadata.entry(Digest::sha256(bytes).to_string()).or_default();
+    }
+    definition
 }
 
 /// Why a definition is none, as a status.

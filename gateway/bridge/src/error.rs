@@ -44,7 +44,7 @@ fn source(location: &Location) -> Source {
         info: pb::SourceInfo {
             filename: location.file.filename.clone(),
             data: location.file.data.clone().into(),
-            definition: None,
+            definition: location.file.definition.clone(),
             language: location.file.language.clone(),
         },
         ranges: location.ranges.iter().map(range).collect(),

@@ -87,13 +87,12 @@ impl Build {
             }
             *granted = true;
         }
-        let definition = request.definition.filter(|definition| !definition.def.is_empty());
         Ok(Self {
             id: request.r#ref,
             session: request.session,
             frontend: request.frontend,
             options: request.frontend_attrs,
-            definition,
+            definition: request.definition,
             inputs: request.frontend_inputs,
             exports,
             entitlements,
@@ -162,12 +161,14 @@ impl Build {
         bridge: &BuildBridge,
     ) -> Result<BuildResult<Ref>, RichStatus> {
         match (&self.definition, self.frontend.as_str()) {
+            // Without ops it is the result without files; only without a definition the client
+            // itself is the frontend.
             (Some(definition), "") => {
                 bridge
                     .solve(Solve { definition: Some(definition.clone()), ..Solve::default() })
                     .await
             }
-            (Some(_), _) => {
+            (Some(definition), _) if !definition.def.is_empty() => {
                 let message = "a request has either a definition or a frontend, not both";
                 Err(RichStatus::new(Code::InvalidArgument, message))
             }
@@ -179,7 +180,7 @@ impl Build {
                 };
                 returned.await.map_err(|_| gone())?
             }
-            (None, frontend) => daemon.0.seats.call(frontend, bridge).await,
+            (_, frontend) => daemon.0.seats.call(frontend, bridge).await,
         }
     }
 

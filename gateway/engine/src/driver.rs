@@ -482,7 +482,7 @@ impl<R> Working<R> {
     }
 
     fn shown(&self) -> Shown {
-        let group = self.vertex.progress_group.as_ref();
+        let group = self.vertex.metadata.progress_group.as_ref();
         Shown {
             progress_group: group.map(|group| {
                 kiln_progress::wire::progress_group(&group.id, &group.name, group.weak)

@@ -115,11 +115,10 @@ fn nothing() -> Vertex {
         name: "unknown".into(),
         op: kiln_graph::Op::Merge(Vec::new()),
         inputs: Vec::new(),
+        arrived: kiln_graph::Arrived { bytes: Default::default(), op: Default::default() },
         platform: kiln_oci::Platform::default(),
-        ignore_cache: false,
-        description: std::collections::BTreeMap::new(),
-        progress_group: None,
-        resources: kiln_graph::Resources::default(),
+        constraints: kiln_graph::Constraints::default(),
+        metadata: kiln_graph::Metadata::default(),
         locations: Vec::new(),
     }
 }

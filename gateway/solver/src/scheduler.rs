@@ -316,7 +316,7 @@ impl<E: Clone> Scheduler<E> {
         }
         let vertex = Arc::clone(&self.nodes[id].vertex);
         let mut inputs = Vec::with_capacity(vertex.inputs.len());
-        let (mut lookup, mut save) = (!map.volatile && !vertex.ignore_cache, !map.volatile);
+        let (mut lookup, mut save) = (!map.volatile && !vertex.metadata.ignore_cache, !map.volatile);
         let mut missing = false;
         for edge in &vertex.inputs {
             let Some(dep) = self.dependency(id, edge) else { return false };
@@ -405,7 +405,7 @@ impl<E: Clone> Scheduler<E> {
         let of_volatile =
             parts.iter().any(|part| matches!(part, Part::Made(key, _) if key.volatile));
         let mut key = content_key(map, &inputs);
-        if vertex.ignore_cache {
+        if vertex.metadata.ignore_cache {
             key = fresh_key(&key, &self.unique);
         }
         self.node(id).key = Some(ContentKey { key, volatile: map.volatile || of_volatile });
@@ -426,7 +426,7 @@ impl<E: Clone> Scheduler<E> {
             return;
         }
         let Some(ContentKey { key, volatile }) = node.key.clone() else { return };
-        let keyed = !volatile && !node.vertex.ignore_cache;
+        let keyed = !volatile && !node.vertex.metadata.ignore_cache;
         match node.key_lookup {
             Step::Busy(_) => return,
             Step::Idle if keyed => {

@@ -34,7 +34,7 @@ impl ExecOperator {
     }
 
     async fn process(&self, job: &JobContext, exec: &Exec) -> Result<Process, OpError> {
-        let limits = &self.vertex.resources;
+        let limits = &self.vertex.metadata.resources;
         let some = |number: i64| (number != 0).then_some(number);
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let nothing = kiln_executor::Rootfs::OverlayReadonly { lowers: Vec::new() };
