@@ -9,22 +9,25 @@ use kiln_graph::{Op, Vertex};
 use kiln_oci::Digest;
 use kiln_store::Ref;
 
+use crate::keyed::{Keyed, engine_map};
 use crate::worker::{Inner, failed};
 
 pub(crate) struct ComposeOperator {
-    pub(crate) worker: Arc<Inner>,
-    pub(crate) vertex: Arc<Vertex>,
+    worker: Arc<Inner>,
+    vertex: Arc<Vertex>,
+    keyed: Keyed,
+}
+
+impl ComposeOperator {
+    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+        Self { worker, vertex, keyed: Keyed::default() }
+    }
 }
 
 #[async_trait]
 impl Operator<Ref> for ComposeOperator {
     async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
-        // Operations are plain data, which always has a JSON form.
-        let json = serde_json::to_string(&self.vertex.op).unwrap_or_default();
-        Ok(CacheMap::new(
-            Digest::sha256(format!("kiln.compose.v1 {json}")),
-            self.vertex.inputs.len(),
-        ))
+        self.keyed.map(&self.vertex).map(engine_map)
     }
 
     async fn content(&self, _: &JobContext, _: usize, _: &Output<Ref>) -> Result<Digest, OpError> {

@@ -13,17 +13,21 @@ use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, O
 use kiln_oci::Digest;
 use kiln_store::{Mounted, MutableRef, Ref};
 
-use crate::content::{self, Selector};
 use crate::files::{self, FileError, Ids};
-use crate::scope;
+use crate::keyed::{Keyed, engine_map};
 use crate::worker::{Inner, blocking, failed, owned, path_of, view};
 
 pub(crate) struct FileOperator {
-    pub(crate) worker: Arc<Inner>,
-    pub(crate) vertex: Arc<Vertex>,
+    worker: Arc<Inner>,
+    vertex: Arc<Vertex>,
+    keyed: Keyed,
 }
 
 impl FileOperator {
+    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+        Self { worker, vertex, keyed: Keyed::default() }
+    }
+
     fn op(&self) -> Result<&FileOp, OpError> {
         match &self.vertex.op {
             Op::File(op) => Ok(op),
@@ -35,18 +39,7 @@ impl FileOperator {
 #[async_trait]
 impl Operator<Ref> for FileOperator {
     async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
-        let op = self.op()?;
-        let json = serde_json::to_string(op).unwrap_or_default();
-        let mut map =
-            CacheMap::new(Digest::sha256(format!("kiln.file.v1 {json}")), self.vertex.inputs.len());
-        for (input, dep) in map.deps.iter_mut().enumerate() {
-            if let Some(selectors) = selectors(op, input) {
-                let json = serde_json::to_string(&selectors).unwrap_or_default();
-                dep.selector = Some(Digest::sha256(json));
-                dep.by_content = true;
-            }
-        }
-        Ok(map)
+        self.keyed.map(&self.vertex).map(engine_map)
     }
 
     async fn content(
@@ -55,13 +48,7 @@ impl Operator<Ref> for FileOperator {
         input: usize,
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
-        let selectors = selectors(self.op()?, input).unwrap_or_default();
-        let mounted = view(result.as_ref()).await?;
-        blocking(move || {
-            content::digest(path_of(mounted.as_ref()), &selectors)
-                .map_err(|error| failed(&error).context("failed to calculate checksum of input"))
-        })
-        .await
+        self.keyed.content(&self.worker, &self.vertex, input, result).await
     }
 
     async fn exec(
@@ -76,43 +63,6 @@ impl Operator<Ref> for FileOperator {
         }
         run.outputs().await
     }
-}
-
-/// What is read of an input that is only copied from or looked up in; `None` if it is changed.
-fn selectors(op: &FileOp, input: usize) -> Option<Vec<Selector>> {
-    let mut selectors = Vec::new();
-    for step in &op.steps {
-        if step.input == FileInput::Vertex(input) {
-            return None;
-        }
-        if let FileAction::Copy(copy) = &step.action
-            && step.secondary == FileInput::Vertex(input)
-        {
-            selectors.push(Selector {
-                path: scope::clean(&copy.src),
-                wildcard: copy.allow_wildcard,
-                follow: copy.follow_symlink,
-                optional: copy.allow_empty_wildcard,
-                include: copy.include_patterns.clone(),
-                exclude: copy.exclude_patterns.clone(),
-            });
-        }
-        for (user, list) in named(step) {
-            if matches!(user, FileUser::Name { input: FileInput::Vertex(own), .. } if *own == input)
-            {
-                let path = list.to_owned();
-                selectors.push(Selector {
-                    path,
-                    follow: true,
-                    optional: true,
-                    ..Selector::default()
-                });
-            }
-        }
-    }
-    selectors.sort_by(|a, b| a.path.cmp(&b.path));
-    selectors.dedup();
-    Some(selectors)
 }
 
 fn owner(step: &FileStep) -> Option<&FileOwner> {

@@ -11,6 +11,7 @@ use kiln_sources::Pin;
 use kiln_store::Ref;
 use tokio::sync::OnceCell;
 
+use crate::keyed::engine_map;
 use crate::worker::{Inner, failed};
 
 pub(crate) struct SourceOperator {
@@ -49,11 +50,9 @@ impl SourceOperator {
 impl Operator<Ref> for SourceOperator {
     async fn cache_map(&self, job: &JobContext) -> Result<CacheMap, OpError> {
         let pin = self.pin(job).await?;
-        let key = |text: &str| Digest::sha256(format!("buildkit.source.v0:{text}"));
-        let mut map = CacheMap::new(key(&pin.key), 0);
-        map.content = pin.slow_key.as_deref().map(key);
-        map.volatile = pin.is_session_only();
-        Ok(map)
+        let map = engine_map(&pin.key.map());
+        let content = pin.content_key.as_ref().map(|key| key.map().digest);
+        Ok(CacheMap { content, ..map })
     }
 
     async fn content(&self, _: &JobContext, _: usize, _: &Output<Ref>) -> Result<Digest, OpError> {

@@ -14,7 +14,7 @@ use kiln_graph::CopyAction;
 
 use super::edit::{finish, make_parents};
 use super::{FileError, Ids, chmod, unpack};
-use crate::content::Filter;
+use crate::filter::Filter;
 use crate::{scope, sys};
 
 /// Copies from `from` (an absent one is empty) to `to`.

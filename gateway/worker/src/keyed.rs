@@ -1,0 +1,97 @@
+//! How a vertex is keyed, in the terms of the engine.
+//!
+//! [`kiln_keys`] decides; this is where its answer meets the cache of the engine.
+
+use std::sync::OnceLock;
+
+use kiln_cache::CacheDep;
+use kiln_engine::{ErrorKind, OpError, Output};
+use kiln_graph::Vertex;
+use kiln_keys::contenthash::{ChecksumError, Origin};
+use kiln_keys::{CacheMap, ContentQuery, Dep, KeyError};
+use kiln_oci::Digest;
+use kiln_store::Ref;
+
+use crate::content;
+use crate::worker::{Inner, blocking, failed, path_of, view};
+
+/// How a vertex is keyed, worked out once.
+#[derive(Default)]
+pub(crate) struct Keyed(OnceLock<Result<CacheMap, OpError>>);
+
+impl Keyed {
+    /// How a vertex is keyed, always the same one.
+    pub(crate) fn map(&self, vertex: &Vertex) -> Result<&CacheMap, OpError> {
+        self.0.get_or_init(|| computed(vertex)).as_ref().map_err(Clone::clone)
+    }
+
+    /// The content of an input, as far as the vertex reads it.
+    pub(crate) async fn content(
+        &self,
+        worker: &Inner,
+        vertex: &Vertex,
+        input: usize,
+        result: &Output<Ref>,
+    ) -> Result<Digest, OpError> {
+        let query = self.map(vertex)?.deps.get(input).and_then(|dep| dep.content.clone());
+        let query = query.ok_or_else(|| {
+            OpError::new(ErrorKind::Invalid, format!("input {input} does not count by content"))
+        })?;
+        content_of(worker, query, result).await
+    }
+}
+
+fn computed(vertex: &Vertex) -> Result<CacheMap, OpError> {
+    let map = kiln_keys::cache_map(&vertex.arrived.op, &vertex.platform);
+    map.map_err(|error: KeyError| OpError::from_error(ErrorKind::Invalid, &error))
+}
+
+async fn content_of(
+    worker: &Inner,
+    query: ContentQuery,
+    result: &Output<Ref>,
+) -> Result<Digest, OpError> {
+    let origin = origin(result.as_ref());
+    let mounted = view(result.as_ref()).await?;
+    let digest = blocking(move || {
+        content::digest(path_of(mounted.as_ref()), origin, &query).map_err(|error| reason(&error))
+    });
+    let id = result.as_ref().map_or("", Ref::id);
+    digest.await.map_err(|error| {
+        // In BuildKit's words, which frontends' users look for.
+        let what = format!("failed to calculate checksum of ref {}::{id}", worker.info().id);
+        error.context(what).context("failed to compute cache key")
+    })
+}
+
+/// The files of a client count as it sent them; the root it did not send.
+fn origin(result: Option<&Ref>) -> Origin {
+    match result.map(Ref::layers) {
+        Some([only]) if only.is_view() => Origin::Sent,
+        _ => Origin::Scanned,
+    }
+}
+
+fn reason(error: &ChecksumError<content::ReadError>) -> OpError {
+    let kind = match error {
+        ChecksumError::NotFound(_) | ChecksumError::Nothing(_) => ErrorKind::NotFound,
+        ChecksumError::TooManyLinks => ErrorKind::Failed,
+        ChecksumError::Wildcard | ChecksumError::Patterns { .. } => ErrorKind::Invalid,
+        ChecksumError::Tree(error) => return failed(error),
+    };
+    OpError::new(kind, error.to_string())
+}
+
+/// The answer in the terms of the engine.
+pub(crate) fn engine_map(map: &CacheMap) -> kiln_cache::CacheMap {
+    let dep = |dep: &Dep| CacheDep {
+        selector: dep.selector.as_ref().map(|selector| selector.digest.clone()),
+        by_content: dep.content.is_some(),
+    };
+    kiln_cache::CacheMap {
+        digest: map.digest.clone(),
+        content: None,
+        deps: map.deps.iter().map(dep).collect(),
+        volatile: map.session_scoped,
+    }
+}
