@@ -194,7 +194,7 @@ impl Run<'_> {
 fn operator_error(error: &FileError) -> OpError {
     let kind = match error {
         error if error.is_full() => ErrorKind::Exhausted,
-        FileError::Missing(_) => ErrorKind::NotFound,
+        FileError::Missing(_) | FileError::NotFound(_) => ErrorKind::NotFound,
         FileError::Invalid(_) | FileError::Archive { .. } | FileError::InTheWay(_) => {
             ErrorKind::Invalid
         }
