@@ -72,14 +72,15 @@ fn origin(result: Option<&Ref>) -> Origin {
     }
 }
 
+/// What is not there has no status of its own in BuildKit, and clients print the status.
 fn reason(error: &ChecksumError<content::ReadError>) -> OpError {
-    let kind = match error {
-        ChecksumError::NotFound(_) | ChecksumError::Nothing(_) => ErrorKind::NotFound,
-        ChecksumError::TooManyLinks => ErrorKind::Failed,
-        ChecksumError::Wildcard | ChecksumError::Patterns { .. } => ErrorKind::Invalid,
-        ChecksumError::Tree(error) => return failed(error),
-    };
-    OpError::new(kind, error.to_string())
+    match error {
+        ChecksumError::Wildcard | ChecksumError::Patterns { .. } => {
+            OpError::new(ErrorKind::Invalid, error.to_string())
+        }
+        ChecksumError::Tree(error) => failed(error),
+        error => OpError::new(ErrorKind::Failed, error.to_string()),
+    }
 }
 
 /// The answer in the terms of the engine.

@@ -29,11 +29,15 @@ pub(crate) fn copy(
     // Frontends allow empty wildcards for every copy; that says nothing about a plain path.
     let wildcard = action.allow_wildcard && has_wildcard(&action.src);
     let Some(from) = from else {
-        let is_root = scope::clean(&action.src) == "/";
-        return match is_root || (wildcard && action.allow_empty_wildcard) {
-            true => Ok(()),
-            false => Err(nothing()),
-        };
+        if scope::clean(&action.src) == "/" {
+            let dest = scope::clean(&action.dest);
+            let target =
+                scope::resolve(to, &dest, true).map_err(FileError::io("resolve", &dest))?;
+            make_parents(to, &target, 0o755, owner, action.timestamp)?;
+            return Ok(());
+        }
+        let stands_for_nothing = wildcard && action.allow_empty_wildcard;
+        return if stands_for_nothing { Ok(()) } else { Err(nothing()) };
     };
     for path in &action.required_paths {
         require(from, &action.src, path)?;
@@ -54,13 +58,13 @@ pub(crate) fn copy(
     Ok(())
 }
 
-/// Fails unless a path is among what is copied from `src`: below it, symbolic links are copied as such
-/// and lead nowhere.
+/// Fails unless a path is among what is copied from `src`: there, symbolic links are copied as such and
+/// lead nowhere.
 fn require(from: &Path, src: &str, path: &str) -> Result<(), FileError> {
     let missing = || FileError::NotFound(path.to_owned());
     let (src, clean) = (scope::clean(src), scope::clean(path));
     let below = clean.strip_prefix(src.trim_end_matches('/')).ok_or_else(missing)?;
-    let mut found = scope::resolve(from, &src, true).map_err(FileError::io("resolve", path))?;
+    let mut found = scope::resolve(from, &src, false).map_err(FileError::io("resolve", path))?;
     for name in below.split('/').filter(|name| !name.is_empty()) {
         // A link at the end is what was asked for, one on the way is not.
         if found.is_symlink() {
@@ -371,7 +375,9 @@ mod tests {
         assert_eq!(copied(full, "/src/a\\*"), missing("/src/a\\*"));
         assert_eq!(copied(None, "/src/*.h"), Ok(()));
         assert_eq!(copied(None, "/src/a.h"), missing("/src/a.h"));
+        assert!(!to.path().join("any").exists());
         assert_eq!(copied(None, "/"), Ok(()));
+        assert!(to.path().join("any").is_dir());
     }
 
     #[test]
@@ -393,7 +399,8 @@ mod tests {
         assert_eq!(only("/", "src/link", "/src/link"), Ok(()));
         assert_eq!(only("/", "none", "/none"), missing("/none"));
         assert_eq!(only("/", "via/a.c", "/via/a.c"), missing("/via/a.c"));
-        assert_eq!(only("/via", "a.c", "/via/a.c"), Ok(()));
+        assert_eq!(only("/via", "a.c", "/via/a.c"), missing("/via/a.c"));
+        assert_eq!(only("/via/deep", "b.o", "/via/deep/b.o"), Ok(()));
     }
 
     #[test]
