@@ -48,7 +48,7 @@ impl Operator<Ref> for FileOperator {
         input: usize,
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
-        self.keyed.content(&self.worker, &self.vertex, input, result).await
+        self.keyed.content(&self.worker, &self.vertex, input, result.as_ref()).await
     }
 
     async fn exec(

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use kiln_cache::CacheDep;
-use kiln_engine::{ErrorKind, OpError, Output};
+use kiln_engine::{ErrorKind, OpError};
 use kiln_graph::Vertex;
 use kiln_keys::contenthash::{ChecksumError, Origin};
 use kiln_keys::{CacheMap, ContentQuery, Dep, KeyError};
@@ -31,7 +31,7 @@ impl Keyed {
         worker: &Inner,
         vertex: &Vertex,
         input: usize,
-        result: &Output<Ref>,
+        result: Option<&Ref>,
     ) -> Result<Digest, OpError> {
         let query = self.map(vertex)?.deps.get(input).and_then(|dep| dep.content.clone());
         let query = query.ok_or_else(|| {
@@ -49,14 +49,14 @@ fn computed(vertex: &Vertex) -> Result<CacheMap, OpError> {
 async fn content_of(
     worker: &Inner,
     query: ContentQuery,
-    result: &Output<Ref>,
+    result: Option<&Ref>,
 ) -> Result<Digest, OpError> {
-    let origin = origin(result.as_ref());
-    let mounted = view(result.as_ref()).await?;
+    let origin = origin(result);
+    let mounted = view(result).await?;
     let digest = blocking(move || {
         content::digest(path_of(mounted.as_ref()), origin, &query).map_err(|error| reason(&error))
     });
-    let id = result.as_ref().map_or("", Ref::id);
+    let id = result.map_or("", Ref::id);
     digest.await.map_err(|error| {
         // In BuildKit's words, which frontends' users look for.
         let what = format!("failed to calculate checksum of ref {}::{id}", worker.info().id);

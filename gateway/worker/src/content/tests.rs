@@ -1,5 +1,7 @@
 //! Stories about what of a directory counts, and the recorded trees laid out on this machine.
 
+#![expect(clippy::print_stderr, reason = "the tests say what they skip and how much passes")]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
