@@ -11,6 +11,7 @@ mod dockerfile;
 mod frontends;
 mod images;
 mod llb;
+mod missing;
 mod mistakes;
 mod newcomer;
 mod peer;

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use kiln_keys::{CacheMap, content_record};
 use kiln_oci::{Digest, Hasher};
 
 /// A sha256 sum as bytes: half the size of its text, and copied for nothing.
@@ -56,14 +57,18 @@ pub(crate) enum Scope {
 }
 
 impl CacheKey {
-    /// One output of an operation that is known by its digest.
-    pub fn output(digest: &Digest, output: usize) -> Self {
-        Self::of_digest(&Digest::sha256(format!("{digest}@{output}")))
+    /// One output of an operation as far as its inputs do not matter. If it has none, that is the key
+    /// of its result.
+    pub fn operation(map: &CacheMap, output: usize) -> Self {
+        match map.session_scoped {
+            true => Self::session(&map.digest),
+            false => Self::of_digest(&map.record(output)),
+        }
     }
 
     /// A content, whatever made it.
     pub fn content(digest: &Digest) -> Self {
-        Self::of_digest(&Digest::sha256(format!("{digest}@-1")))
+        Self::of_digest(&content_record(digest))
     }
 
     /// An operation whose digest means nothing beyond one session.
@@ -141,7 +146,7 @@ pub struct InputKey {
 pub struct Link {
     /// The number of the input.
     pub input: u32,
-    /// The operation and its output, by [`CacheMap::key`](crate::CacheMap::key).
+    /// The operation and its output, by [`CacheKey::operation`].
     pub operation: CacheKey,
     /// What is read of the input.
     pub selector: Option<Sum>,

@@ -1,6 +1,6 @@
-//! How results are keyed, and where they are found again.
+//! Where results are found again.
 //!
-//! A vertex says how it is keyed ([`CacheMap`]): a digest of what it does, and what counts of each of
+//! A vertex says how it is keyed ([`CacheMap`](kiln_keys::CacheMap)): a digest of what it does, and what counts of each of
 //! its inputs. Results are found by walking a graph: a *record* stands for one output of an operation
 //! on certain inputs, and a *link* leads from the record of an input to the records of what reads it.
 //! An input is often known by several records (how it was made; the layers of an image whatever its
@@ -17,7 +17,6 @@
 //! The solver does not wait for the answer either; to it a look-up is an action like a step that runs.
 
 mod key;
-mod map;
 
 mod lookup;
 mod source;
@@ -41,6 +40,5 @@ pub use key::{CacheKey, InputKey, Link, Sum};
 pub use key_value::{Batch, Entry, KeyValue, KeyValueError};
 pub use links::LinkStore;
 pub use lookup::{Answer, FoundRecord, KnownInput, Lookup, SavedResult};
-pub use map::{CacheMap, ContentQuery, Dep, PathSelector, Selector};
 pub use memory::MemoryKeyValue;
 pub use source::{Answering, CacheSource, CacheStore, SavedRecord, Saving};

@@ -8,7 +8,7 @@ use crate::{CacheKey, InputKey};
 /// some key of *every* input leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
-    /// The operation and its output, by [`CacheMap::key`](crate::CacheMap::key).
+    /// The operation and its output, by [`CacheKey::operation`].
     pub operation: CacheKey,
     /// What is known of inputs, ascending by number.
     pub inputs: Vec<KnownInput>,

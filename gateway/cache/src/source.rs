@@ -49,7 +49,7 @@ pub struct Saving {
 pub struct SavedRecord {
     /// Its key.
     pub key: CacheKey,
-    /// The operation and its output, by [`CacheMap::key`](crate::CacheMap::key).
+    /// The operation and its output, by [`CacheKey::operation`].
     pub operation: CacheKey,
     /// The keys of its inputs, each with the number of the input.
     pub inputs: Vec<(u32, InputKey)>,

@@ -1,5 +1,6 @@
 //! The contracts of this crate as suites: what every database and every store is held to.
 
+use kiln_keys::CacheMap;
 use kiln_oci::Digest;
 
 use crate::{
@@ -41,7 +42,7 @@ pub fn key_value_suite(database: &dyn KeyValue) {
 
 /// The operation of this name, by its digest alone.
 pub fn operation(name: &str) -> CacheKey {
-    CacheKey::output(&Digest::sha256(name), 0)
+    CacheKey::operation(&CacheMap::plain(Digest::sha256(name), 0), 0)
 }
 
 /// A record as an input that is read whole.

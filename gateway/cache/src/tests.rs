@@ -1,11 +1,12 @@
 //! Stories about keys, links and what survives.
 
+use kiln_keys::CacheMap;
 use kiln_oci::Digest;
 
 use crate::testing::{all_of, key_value_suite, look_up, operation, save, store_suite};
 use crate::{
-    Answer, CacheKey, CacheMap, CacheStore, DiskKeyValue, ExportLink, InputKey, LinkStore,
-    MemoryKeyValue, SavedResult,
+    Answer, CacheKey, CacheStore, DiskKeyValue, ExportLink, InputKey, LinkStore, MemoryKeyValue,
+    SavedResult,
 };
 
 fn memory() -> LinkStore<MemoryKeyValue> {
@@ -49,10 +50,10 @@ fn keys_are_those_of_buildkit() {
     let digest = Digest::sha256("test");
     let map = CacheMap::plain(digest.clone(), 0);
     let sum = |text: String| Digest::sha256(text).to_string();
-    assert_eq!(map.key(2).to_string(), sum(format!("{digest}@2")));
+    assert_eq!(CacheKey::operation(&map, 2).to_string(), sum(format!("{digest}@2")));
     assert_eq!(CacheKey::content(&digest).to_string(), sum(format!("{digest}@-1")));
     let session = CacheMap { session_scoped: true, ..map };
-    assert_eq!(session.key(0).to_string(), format!("random:{}", digest.hex()));
+    assert_eq!(CacheKey::operation(&session, 0).to_string(), format!("random:{}", digest.hex()));
 }
 
 #[test]

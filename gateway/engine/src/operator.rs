@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use kiln_cache::{CacheMap, ContentQuery};
 use kiln_graph::Vertex;
+use kiln_keys::{CacheMap, ContentQuery};
 use kiln_oci::Digest;
 
 use crate::{ExecError, JobContext, OpError};
@@ -40,7 +40,7 @@ pub trait Operator<R>: Send + Sync {
     /// must not do the work.
     async fn cache_map(&self, job: &JobContext, index: usize) -> Result<Keyed, OpError>;
 
-    /// Makes an input usable whose [`Dep`](kiln_cache::Dep) says so, before its content is asked for
+    /// Makes an input usable whose [`Dep`](kiln_keys::Dep) says so, before its content is asked for
     /// or the vertex runs.
     fn preprocess<'a>(
         &'a self,

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
-use kiln_cache::{
-    CacheKey, CacheMap, CacheSource, CacheStore, ContentQuery, Lookup, SavedRecord, SavedResult,
-    Saving,
-};
+use kiln_cache::{CacheKey, CacheSource, CacheStore, Lookup, SavedRecord, SavedResult, Saving};
 use kiln_graph::Vertex;
+use kiln_keys::{CacheMap, ContentQuery};
 use kiln_oci::Digest;
 use kiln_solver::{Answers, SourceId};
 use tokio::sync::{Semaphore, watch};

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use kiln_cache::{
-    CacheMap, CacheStore, ContentQuery, LinkStore, MemoryKeyValue, SavedRecord, Saving,
-};
+use kiln_cache::{CacheKey, CacheStore, LinkStore, MemoryKeyValue, SavedRecord, Saving};
 use kiln_graph::{Edge, Entitlements, Graph, LoadContext, Vertex};
+use kiln_keys::{CacheMap, ContentQuery};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Receiver, Sender};
 use kiln_wire::pb;
@@ -353,10 +352,10 @@ async fn a_job_may_bring_a_cache_of_its_own() {
     // The cache has the result of a build elsewhere, which is reached over its input alone.
     let key = |number: usize| {
         let vertex = graph.vertices().nth(number).unwrap();
-        CacheMap::plain(vertex.digest.clone(), vertex.inputs.len()).key(0)
+        CacheKey::operation(&CacheMap::plain(vertex.digest.clone(), vertex.inputs.len()), 0)
     };
     let input = kiln_cache::InputKey { record: key(0), selector: None };
-    let two = kiln_cache::CacheKey::derived(key(1), &[vec![input]]);
+    let two = CacheKey::derived(key(1), &[vec![input]]);
     let record = SavedRecord { key: two, operation: key(1), inputs: vec![(0, input)] };
     let result = kiln_cache::SavedResult { created: 1, id: "elsewhere".into() };
     cache.save(&Saving { records: vec![record], results: vec![(two, result)] });

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use kiln_cache::{
-    CacheMap, CacheSource, CacheStore, LinkStore, MemoryKeyValue, SavedResult, Saving,
-};
+use kiln_cache::{CacheSource, CacheStore, LinkStore, MemoryKeyValue, SavedResult, Saving};
 use kiln_graph::{Edge, Entitlements, Graph, LoadContext};
+use kiln_keys::CacheMap;
 use kiln_oci::{Digest, Platform};
 use kiln_pb::pb;
 use kiln_solver::{Action, Answers, Event, JobId, RequestId, Scheduler, SourceId, Task, Work};

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use kiln_cache::{CacheKey, ContentQuery, Lookup, SavedRecord, SavedResult};
+use kiln_cache::{CacheKey, Lookup, SavedRecord, SavedResult};
 use kiln_graph::{Edge, Vertex};
+use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 
 use crate::{JobId, RequestId, SourceId, TaskId};

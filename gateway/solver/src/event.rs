@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use kiln_cache::{CacheMap, FoundRecord};
+use kiln_cache::FoundRecord;
 use kiln_graph::{Edge, Graph};
+use kiln_keys::CacheMap;
 use kiln_oci::Digest;
 
 /// One client's build.

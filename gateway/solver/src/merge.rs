@@ -131,7 +131,7 @@ impl<E> Node<E> {
         }
         let mut maps = self.mapping.maps.iter();
         let does_same = maps.any(|map| {
-            let same = |other: &std::sync::Arc<kiln_cache::CacheMap>| {
+            let same = |other: &std::sync::Arc<kiln_keys::CacheMap>| {
                 map.digest == other.digest && map.session_scoped == other.session_scoped
             };
             other.mapping.maps.iter().any(same)

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kiln_cache::{CacheKey, CacheMap, Dep};
+use kiln_cache::{CacheKey, Sum};
 use kiln_graph::Vertex;
+use kiln_keys::{CacheMap, Dep};
 use kiln_oci::Digest;
 
 use crate::arena::NodeId;
@@ -92,6 +93,11 @@ impl Mapping {
     /// How an input counts.
     pub(crate) fn dep(&self, input: u32) -> Option<&Dep> {
         self.map()?.deps.get(input as usize)
+    }
+
+    /// Which part of an input is read, as links have it.
+    pub(crate) fn selector(&self, input: u32) -> Option<Sum> {
+        self.dep(input)?.selector.as_ref().map(|selector| Sum::of(&selector.digest))
     }
 
     /// Whether the content of an input may stand for it.

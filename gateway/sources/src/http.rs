@@ -13,9 +13,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_DISPOSITION, ETAG, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use kiln_graph::HttpSource;
+use kiln_keys::source::filename;
 use kiln_oci::Digest;
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 use reqwest::{Client, Response};
@@ -23,8 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
-use crate::filename::filename;
-use crate::http::key::{key_digest, memory_key};
+use crate::http::key::{key, memory_key};
 use crate::http::sums::Sums;
 use crate::progress::Part;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
@@ -284,7 +286,8 @@ impl Http {
         context: &Context,
     ) -> Result<Saved, HttpError> {
         let source = wanted.source;
-        let name = filename(&source.url, &source.filename, Some(response.headers()));
+        let disposition = text_header(&response, CONTENT_DISPOSITION);
+        let name = filename(&source.url, &source.filename, Some(&disposition));
         let mutable = self.store.prepare(None).await.map_err(|e| wanted.store(e))?;
         let mounted = mutable.mount().await.map_err(|e| wanted.store(e))?;
         let path = mounted.path().join(&name);
@@ -417,10 +420,9 @@ fn pinned(
     last_modified: Option<SystemTime>,
     ready: Option<Ref>,
 ) -> Pin {
-    let key = key_digest(source, &filename, &digest, last_modified);
     Pin {
-        key: key.to_string(),
-        slow_key: None,
+        key: key(source, &filename, &digest, last_modified),
+        content_key: None,
         metadata: Metadata::Http { digest: digest.clone(), filename, last_modified },
         content: Content::Http(HttpPin { digest, ready }),
     }

@@ -3,26 +3,31 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::{CacheMap, ContentQuery};
 use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Op, Vertex};
+use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_store::Ref;
 
+use crate::vertex_map::VertexMap;
 use crate::worker::{Inner, failed};
 
 pub(crate) struct ComposeOperator {
-    pub(crate) worker: Arc<Inner>,
-    pub(crate) vertex: Arc<Vertex>,
+    worker: Arc<Inner>,
+    vertex: Arc<Vertex>,
+    map: VertexMap,
+}
+
+impl ComposeOperator {
+    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+        Self { worker, vertex, map: VertexMap::default() }
+    }
 }
 
 #[async_trait]
 impl Operator<Ref> for ComposeOperator {
     async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
-        // Operations are plain data, which always has a JSON form.
-        let json = serde_json::to_string(&self.vertex.op).unwrap_or_default();
-        let digest = Digest::sha256(format!("kiln.compose.v1 {json}"));
-        Ok(CacheMap::plain(digest, self.vertex.inputs.len()).into())
+        self.map.of(&self.vertex).cloned().map(Keyed::from)
     }
 
     async fn content(

@@ -3,29 +3,33 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::{CacheMap, ContentQuery, Dep, PathSelector};
 use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_executor::{Network, Process, Resources, Security, Stdio, Ulimit};
-use kiln_graph::{ContentCache, Exec, ExecMount, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
+use kiln_graph::{Exec, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
+use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_progress::Stream;
 use kiln_store::Ref;
 
-use crate::content::{self, Selector};
 use crate::exec_mounts::{prepare, secret};
 use crate::logs;
-use crate::scope;
-use crate::worker::{Inner, blocking, failed, path_of, view};
+use crate::vertex_map::{VertexMap, content_of};
+use crate::worker::{Inner, failed};
 
 /// The search path of processes that name none (BuildKit's `DefaultPathEnvUnix`).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(crate) struct ExecOperator {
-    pub(crate) worker: Arc<Inner>,
-    pub(crate) vertex: Arc<Vertex>,
+    worker: Arc<Inner>,
+    vertex: Arc<Vertex>,
+    map: VertexMap,
 }
 
 impl ExecOperator {
+    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+        Self { worker, vertex, map: VertexMap::default() }
+    }
+
     fn op(&self) -> Result<&Exec, OpError> {
         match &self.vertex.op {
             Op::Exec(exec) => Ok(exec),
@@ -106,34 +110,17 @@ impl ExecOperator {
 #[async_trait]
 impl Operator<Ref> for ExecOperator {
     async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
-        let mut exec = self.op()?.clone();
-        let mut deps = Vec::new();
-        for input in 0..self.vertex.inputs.len() {
-            deps.push(dependency(&exec, input));
-        }
-        // What does not change what the process makes does not count.
-        exec.proxy = None;
-        exec.extra_hosts.iter_mut().for_each(|entry| entry.ip.clear());
-        exec.mounts.iter_mut().for_each(|mount| mount.selector.clear());
-        let json = serde_json::to_string(&exec).unwrap_or_default();
-        let platform = &self.vertex.platform;
-        let digest = Digest::sha256(format!("kiln.exec.v1 {} {json}", platform.format_all()));
-        Ok(CacheMap { digest, session_scoped: false, deps }.into())
+        self.map.of(&self.vertex).cloned().map(Keyed::from)
     }
 
     async fn content(
         &self,
         _: &JobContext,
-        input: usize,
-        _: &ContentQuery,
+        _: usize,
+        query: &ContentQuery,
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
-        let selectors = content_selectors(self.op()?, input);
-        let mounted = view(result.as_ref()).await?;
-        blocking(move || {
-            content::digest(path_of(mounted.as_ref()), &selectors).map_err(|error| failed(&error))
-        })
-        .await
+        content_of(&self.worker, query.clone(), result.as_ref()).await
     }
 
     async fn exec(
@@ -180,47 +167,6 @@ impl Operator<Ref> for ExecOperator {
             return Err(OpError { exit_code: Some(status.code), ..error }.into());
         }
         Ok(prepared.commit().await?)
-    }
-}
-
-fn mounts_of(exec: &Exec, input: usize) -> impl Iterator<Item = &ExecMount> {
-    exec.mounts.iter().filter(move |mount| mount.input == Some(input))
-}
-
-/// What a process can see of an input.
-fn content_selectors(exec: &Exec, input: usize) -> Vec<Selector> {
-    let selector = |mount: &ExecMount| Selector {
-        path: scope::clean(&mount.selector),
-        follow: true,
-        optional: true,
-        ..Selector::default()
-    };
-    mounts_of(exec, input).map(selector).collect()
-}
-
-/// How an input counts: by content where the process cannot change it.
-fn dependency(exec: &Exec, input: usize) -> Dep {
-    let by_content = |mount: &ExecMount| {
-        let safe =
-            mount.output.is_none() || mount.readonly || mount.selector.trim_matches('/').is_empty();
-        match mount.content_cache {
-            ContentCache::Off => false,
-            ContentCache::On => safe,
-            ContentCache::Default => safe && mount.dest != "/",
-        }
-    };
-    let mut selectors: Vec<&str> =
-        mounts_of(exec, input).map(|mount| mount.selector.as_str()).collect();
-    selectors.sort_unstable();
-    let selected = selectors.iter().any(|selector| !selector.trim_matches('/').is_empty());
-    let by_content = mounts_of(exec, input).all(by_content);
-    Dep {
-        selector: selected.then(|| PathSelector {
-            digest: Digest::sha256(selectors.join("\0")),
-            paths: selectors.iter().map(|path| (*path).to_owned()).collect(),
-        }),
-        content: by_content.then(|| content::query(&content_selectors(exec, input))),
-        preprocess: false,
     }
 }
 

@@ -10,6 +10,7 @@ mod exec_mounts;
 mod exec_op;
 mod file_op;
 mod files;
+mod filter;
 mod host_command;
 mod logs;
 pub mod read;
@@ -17,6 +18,7 @@ mod scope;
 mod secrets;
 mod source_op;
 mod sys;
+mod vertex_map;
 mod worker;
 
 pub use kiln_store::Ref;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::{CacheMap, ContentQuery};
 use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Identifier, Op, Vertex};
+use kiln_keys::ContentQuery;
+use kiln_keys::source::SourceKey;
 use kiln_oci::Digest;
 use kiln_sources::Pin;
 use kiln_store::Ref;
@@ -50,12 +51,9 @@ impl Operator<Ref> for SourceOperator {
     /// Keyed by what it was resolved to and then, if there is such a key, by what that holds.
     async fn cache_map(&self, job: &JobContext, index: usize) -> Result<Keyed, OpError> {
         let pin = self.pin(job).await?;
-        let keys: Vec<&String> = std::iter::once(&pin.key).chain(&pin.slow_key).collect();
+        let keys: Vec<&SourceKey> = std::iter::once(&pin.key).chain(&pin.content_key).collect();
         let index = index.min(keys.len() - 1);
-        let digest = Digest::sha256(format!("buildkit.source.v0:{}", keys[index]));
-        let session_scoped = pin.is_session_only();
-        let map = CacheMap { session_scoped, ..CacheMap::plain(digest, 0) };
-        Ok(Keyed { map, is_last: index + 1 == keys.len() })
+        Ok(Keyed { map: keys[index].map(), is_last: index + 1 == keys.len() })
     }
 
     async fn content(

@@ -92,7 +92,7 @@ impl Worker {
 
     /// What the worker says about itself.
     pub fn info(&self) -> &WorkerInfo {
-        &self.0.info
+        self.0.info()
     }
 
     /// Where its results are.
@@ -117,6 +117,11 @@ impl Worker {
 }
 
 impl Inner {
+    /// What the worker says about itself.
+    pub(crate) fn info(&self) -> &WorkerInfo {
+        &self.info
+    }
+
     /// The clients of a vertex.
     pub(crate) fn clients(&self, job: &JobContext) -> Clients {
         Clients::new(&self.sessions, job.sessions.ids())
@@ -138,10 +143,10 @@ impl Operators<Ref> for Worker {
         let (worker, vertex) = (Arc::clone(&self.0), Arc::clone(vertex));
         Ok(match &vertex.op {
             Op::Source(_) => Arc::new(SourceOperator::new(worker, vertex)),
-            Op::Exec(_) => Arc::new(ExecOperator { worker, vertex }),
-            Op::File(_) => Arc::new(FileOperator { worker, vertex }),
+            Op::Exec(_) => Arc::new(ExecOperator::new(worker, vertex)),
+            Op::File(_) => Arc::new(FileOperator::new(worker, vertex)),
             Op::Merge(_) | Op::Diff { .. } | Op::Passthrough { .. } => {
-                Arc::new(ComposeOperator { worker, vertex })
+                Arc::new(ComposeOperator::new(worker, vertex))
             }
             Op::Build(_) => {
                 let message = "nested builds (BuildOp) are not supported by this worker";

@@ -106,7 +106,7 @@ impl<E: Clone> Scheduler<E> {
                 self.root_looked_up(target);
                 return true;
             }
-            let operation = map.key(target.output);
+            let operation = CacheKey::operation(map, target.output);
             let lookup = Lookup { operation, inputs: Vec::new(), whole: true };
             let task =
                 self.start(target.node, Purpose::LookUp(target.output), Work::LookUp(lookup));
@@ -207,7 +207,7 @@ impl<E: Clone> Scheduler<E> {
             is_open: question.inputs.binary_search(number).is_ok(),
         };
         let lookup = Lookup {
-            operation: map.key(target.output),
+            operation: CacheKey::operation(map, target.output),
             inputs: inputs.iter().map(known).collect(),
             whole: question.whole,
         };
@@ -222,7 +222,7 @@ impl<E: Clone> Scheduler<E> {
     fn keys(&self, target: Target, input: u32) -> Vec<InputKey> {
         let Some(node) = self.nodes.get(target.node) else { return Vec::new() };
         let own = &node.inputs[input as usize];
-        let selector = node.mapping.dep(input).and_then(|dep| dep.link_selector());
+        let selector = node.mapping.selector(input);
         let records = self.output(own.target).map(|output| output.keys.as_slice());
         let records = records.unwrap_or_default().iter();
         let mut keys: Vec<_> =

@@ -54,7 +54,7 @@ impl<E: Clone> Scheduler<E> {
     pub(super) fn link_found(&mut self, target: Target, found: &[&FoundRecord]) {
         let Some(node) = self.nodes.get(target.node) else { return };
         let Some(map) = node.mapping.map() else { return };
-        let operation = map.key(target.output);
+        let operation = CacheKey::operation(map, target.output);
         let more = self.keys_not_looked_up(target.node);
         let mut records = Vec::new();
         for found in found {
@@ -176,7 +176,7 @@ impl<E: Clone> Scheduler<E> {
         let Some(node) = self.nodes.get(target.node) else { return Default::default() };
         let Some(map) = node.mapping.map() else { return Default::default() };
         if node.inputs.is_empty() {
-            let keys = node.mapping.maps.iter().map(|map| map.key(target.output));
+            let keys = node.mapping.maps.iter().map(|map| CacheKey::operation(map, target.output));
             return (keys.filter(|key| !key.is_session_scoped()).collect(), None);
         }
         let main = node.outputs.get(&target.output).map(|output| output.main.clone());
@@ -187,14 +187,14 @@ impl<E: Clone> Scheduler<E> {
         if map.session_scoped || inputs.iter().any(Vec::is_empty) {
             return Default::default();
         }
-        let key = CacheKey::derived(map.key(target.output), &inputs);
+        let key = CacheKey::derived(CacheKey::operation(map, target.output), &inputs);
         (vec![key], self.record(target, key))
     }
 
     /// A record of an output, with everything that leads there; `None` if nothing has to.
     fn record(&self, target: Target, key: CacheKey) -> Option<SavedRecord> {
         let node = self.nodes.get(target.node)?;
-        let operation = node.mapping.map()?.key(target.output);
+        let operation = CacheKey::operation(node.mapping.map()?, target.output);
         let mut inputs = Vec::new();
         for id in self.all_same(target.node) {
             for input in self.nodes.get(id)?.numbers() {
@@ -207,7 +207,7 @@ impl<E: Clone> Scheduler<E> {
     /// The keys of an input as they lead from the main cache.
     fn own_link_keys(&self, id: NodeId, input: u32) -> Vec<InputKey> {
         let Some(node) = self.nodes.get(id) else { return Vec::new() };
-        let selector = node.mapping.dep(input).and_then(|dep| dep.link_selector());
+        let selector = node.mapping.selector(input);
         let target = self.resolve(node.inputs[input as usize].target);
         let keys = self.saved_keys(target).into_iter();
         let mut keys: Vec<_> = keys.map(|record| InputKey { record, selector }).collect();

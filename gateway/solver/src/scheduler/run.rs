@@ -1,7 +1,7 @@
 //! A node learns how it is keyed, has its inputs prepared, and runs.
 
-use kiln_cache::CacheMap;
 use kiln_graph::Edge;
+use kiln_keys::CacheMap;
 use kiln_oci::Digest;
 
 use super::{Purpose, Scheduler};

@@ -13,11 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kiln_cache::testing::now;
-use kiln_cache::{
-    CacheMap, CacheStore, ContentQuery, Dep, LinkStore, MemoryKeyValue, PathSelector, SavedResult,
-    Saving,
-};
+use kiln_cache::{CacheStore, LinkStore, MemoryKeyValue, SavedResult, Saving};
 use kiln_graph::{Edge, Entitlements, Graph, LoadContext};
+use kiln_keys::{CacheMap, ContentQuery, Dep, PathSelector};
 use kiln_oci::{Digest, Platform};
 use kiln_pb::pb;
 use prost::Message;
