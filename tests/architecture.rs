@@ -10,8 +10,8 @@ use std::process::Command;
 
 /// Bottom floor first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["oci", "pb", "executor"],
-    &["wire", "filesync", "progress", "policy", "filter"],
+    &["oci", "pb", "paths", "executor"],
+    &["wire", "filesync", "progress", "keys", "policy", "filter"],
     &["llb", "document", "graph", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources"],
     &["client", "sdk", "testing", "engine", "exporters"],
@@ -23,8 +23,9 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Crates that compute and never wait.
-const PURE: &[&str] =
-    &["oci", "pb", "llb", "document", "policy", "filter", "graph", "cache", "solver"];
+const PURE: &[&str] = &[
+    "oci", "pb", "paths", "keys", "llb", "document", "policy", "filter", "graph", "cache", "solver",
+];
 
 /// What crates that never wait do not depend on, directly or through others: runtimes and sockets.
 const IMPURE_IMPORTS: &[&str] = &[

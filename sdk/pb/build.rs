@@ -17,6 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
     files.sort();
     let descriptors = protox::compile(files, folders)?;
-    prost_build::Config::new().btree_map(["."]).bytes(["."]).compile_fds(descriptors)?;
+    prost_build::Config::new()
+        .btree_map(["."])
+        .bytes(["."])
+        // Maps as BuildKit's clients need them.
+        .prost_path("crate::codec")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -13,6 +13,7 @@ mod files;
 mod frontends;
 mod images;
 mod llb;
+mod missing;
 mod mistakes;
 mod newcomer;
 mod peer;

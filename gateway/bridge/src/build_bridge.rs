@@ -179,16 +179,12 @@ impl BuildBridge {
         definition: &pb::Definition,
         policies: &[Policy],
     ) -> Result<Option<Ref>, RichStatus> {
-        // A definition without operations is the empty file system.
-        if definition.def.is_empty() {
-            return Ok(None);
-        }
         let definition = self.judged(definition, policies).await?;
         let graph =
             Graph::load(&definition, &self.shared.load).map_err(|error| load_status(&error))?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
-        let definition = Arc::new(definition.into_owned());
+        let definition = Arc::new(with_metadata(definition.into_owned()));
         let lazy = Lazy { graph: Arc::new(graph), edge, definition };
         self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
         Ok(Some(Ref(name)))
@@ -306,24 +302,24 @@ impl Bridge for BuildBridge {
     }
 
     async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
-        let result = match (&request.definition, request.frontend.as_str()) {
-            (Some(_), frontend) if !frontend.is_empty() => {
+        let result = match (request.definition, request.frontend.as_str()) {
+            (Some(definition), "") => {
+                BuildResult::single(self.define(&definition, &request.source_policies).await?)
+            }
+            (Some(definition), _) if !definition.def.is_empty() => {
                 let message = "a request has either a definition or a frontend, not both";
                 return Err(RichStatus::new(Code::InvalidArgument, message));
             }
             (None, "") => BuildResult::single(None),
-            (None, _) if self.depth >= MAX_DEPTH => {
+            _ if self.depth >= MAX_DEPTH => {
                 let message = format!("frontends call each other more than {MAX_DEPTH} deep");
                 return Err(RichStatus::new(Code::ResourceExhausted, message));
             }
-            (None, frontend) => {
+            (_, frontend) => {
                 let bridge = self.nested(request.options, request.inputs);
                 let bridge = bridge.with_policies(&request.source_policies)?;
                 // A frontend may call a frontend, so the future has to be boxed.
                 Box::pin(self.shared.seats.call(frontend, &bridge)).await?
-            }
-            (Some(definition), _) => {
-                BuildResult::single(self.define(definition, &request.source_policies).await?)
             }
         };
         if request.evaluate {
@@ -418,7 +414,10 @@ impl Bridge for BuildBridge {
     }
 
     async fn inputs(&self) -> Result<Inputs, RichStatus> {
-        Ok(self.inputs.clone())
+        let complete = |(name, graph): (&String, &pb::Definition)| {
+            (name.clone(), with_metadata(graph.clone()))
+        };
+        Ok(self.inputs.iter().map(complete).collect())
     }
 
     async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
@@ -436,6 +435,14 @@ impl Bridge for BuildBridge {
         }));
         Ok(())
     }
+}
+
+/// The definition with metadata for every op: clients take the lack of it for a broken definition.
+fn with_metadata(mut definition: pb::Definition) -> pb::Definition {
+    for bytes in &definition.def {
+        definition.metadata.entry(Digest::sha256(bytes).to_string()).or_default();
+    }
+    definition
 }
 
 /// Why a definition is none, as a status.
@@ -479,5 +486,34 @@ fn stat(stat: FileStat) -> Stat {
         mod_time: stat.modified,
         linkname: stat.target,
         ..Stat::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn what_is_handed_back_has_metadata_for_every_op_and_values_for_every_entry() {
+        let bytes: Bytes = pb::Op::default().encode_to_vec().into();
+        let digest = Digest::sha256(&bytes).to_string();
+        let definition = pb::Definition { def: vec![bytes], ..Default::default() };
+        let metadata = with_metadata(definition).metadata;
+        assert_eq!(metadata, [(digest.clone(), pb::OpMetadata::default())].into());
+        // A reader that knows no defaults finds the value: field 2, of length 0.
+        let message = pb::Definition { metadata, ..Default::default() }.encode_to_vec();
+        assert!(message.ends_with(&[digest.as_bytes(), b"\x12\x00"].concat()));
+    }
+
+    #[test]
+    fn metadata_that_came_along_stays() {
+        let bytes: Bytes = pb::Op::default().encode_to_vec().into();
+        let digest = Digest::sha256(&bytes).to_string();
+        let own = pb::OpMetadata { ignore_cache: true, ..Default::default() };
+        let metadata = [(digest, own)].into();
+        let definition = pb::Definition { def: vec![bytes], metadata, source: None };
+        assert_eq!(with_metadata(definition.clone()), definition);
     }
 }

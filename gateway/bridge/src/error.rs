@@ -1,7 +1,7 @@
 //! Errors of the engine as gRPC statuses, with the places in the user's files.
 
 use kiln_engine::{ErrorKind, OpError, SolveError};
-use kiln_graph::Location;
+use kiln_graph::{Location, Vertex};
 use kiln_wire::pb;
 use kiln_wire::status::{Detail, RichStatus, Source};
 use tonic::Code;
@@ -26,10 +26,17 @@ pub fn op_status(error: &OpError) -> RichStatus {
 }
 
 /// The error of a vertex as a status that names the vertex and where it comes from.
-pub fn solve_status(error: &SolveError) -> RichStatus {
-    let status = op_status(&error.error).with(Detail::Vertex(error.vertex.digest.to_string()));
-    error
-        .vertex
+pub fn solve_status<R>(error: &SolveError<R>) -> RichStatus {
+    let status = op_status(&error.error);
+    match &error.vertex {
+        Some(vertex) => located(status, vertex),
+        None => status,
+    }
+}
+
+fn located(status: RichStatus, vertex: &Vertex) -> RichStatus {
+    let status = status.with(Detail::Vertex(vertex.digest.to_string()));
+    vertex
         .locations
         .iter()
         .fold(status, |status, location| status.with(Detail::Source(source(location))))
@@ -44,7 +51,7 @@ fn source(location: &Location) -> Source {
         info: pb::SourceInfo {
             filename: location.file.filename.clone(),
             data: location.file.data.clone().into(),
-            definition: None,
+            definition: location.file.definition.clone(),
             language: location.file.language.clone(),
         },
         ranges: location.ranges.iter().map(range).collect(),

@@ -121,10 +121,12 @@ fn image_definition(mut source: pb::SourceOp, bridge: &BuildBridge) -> pb::Defin
     };
     let bytes = op.encode_to_vec();
     let digest = kiln_oci::Digest::sha256(&bytes).to_string();
-    let terminal = pb::Op { inputs: vec![pb::Input { digest, index: 0 }], ..Default::default() };
+    let input = pb::Input { digest: digest.clone(), index: 0 };
+    let terminal = pb::Op { inputs: vec![input], ..Default::default() };
     pb::Definition {
         def: vec![bytes.into(), terminal.encode_to_vec().into()],
-        ..Default::default()
+        metadata: [(digest, pb::OpMetadata::default())].into(),
+        source: None,
     }
 }
 

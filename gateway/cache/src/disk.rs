@@ -1,22 +1,22 @@
-//! Records on disk, in one file.
+//! Keys and values on disk, in one file.
 //!
-//! The file is a cache of a cache: when it cannot be read it is moved aside and started anew, and
-//! the builds it knew run again. A look-up never writes, and `put` does not wait for the disk: the
-//! records of many quick steps are made durable together, by `flush` or once enough of them wait.
+//! What is in the file can be made again: when it cannot be read it is moved aside and started anew.
+//! A write does not wait for the disk: many quick ones are made durable together, by `flush` or once
+//! enough of them wait.
 
 use std::fmt;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
-use crate::{CacheKey, CacheRecord, CacheStore};
+use crate::key_value::{Batch, Entry, KeyValue, KeyValueError};
 
-/// From a definition key to the content key of the record.
-const ALIASES: TableDefinition<'_, &str, &str> = TableDefinition::new("aliases.v1");
-/// From a content key to the record, as JSON.
-const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records.v1");
+const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("links.v1");
+
+/// How many writes may wait for the disk while new ones keep coming.
+const MOST_WAITING: usize = 32;
 
 /// Why the file could not be opened, even anew.
 #[derive(Debug, thiserror::Error)]
@@ -26,25 +26,15 @@ pub struct OpenError {
     source: Box<redb::Error>,
 }
 
-/// How many records may wait for the disk while new ones keep coming.
-const MOST_WAITING: usize = 32;
-
-/// A [`CacheStore`] in a file.
-pub struct DiskStore {
+/// A [`KeyValue`] in a file.
+pub struct DiskKeyValue {
     database: Database,
-    /// How many records wait for the disk.
+    /// How many writes wait for the disk.
     waiting: Mutex<usize>,
 }
 
-/// A record as it is stored: with the definition keys that lead to it, so that they go with it.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    record: CacheRecord,
-    aliases: Vec<CacheKey>,
-}
-
-impl DiskStore {
-    /// Opens the file, or makes it. A file that is broken is kept beside it under the name
+impl DiskKeyValue {
+    /// Opens the file, or makes it. A file that is broken is left beside it under the name
     /// `<file>.corrupt`.
     ///
     /// # Errors
@@ -54,7 +44,7 @@ impl DiskStore {
         let failed =
             |source: redb::Error| OpenError { path: path.to_owned(), source: Box::new(source) };
         match Self::try_open(path) {
-            Ok(store) => Ok(store),
+            Ok(database) => Ok(database),
             Err(error) if in_use(&error) => Err(failed(error)),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the cache index is broken; starting anew");
@@ -70,82 +60,61 @@ impl DiskStore {
 
     fn try_open(path: &Path) -> Result<Self, redb::Error> {
         let database = Database::create(path)?;
-        // What has its tables already is not written to: opening must not wait for the disk.
-        let read = database.begin_read()?;
-        if read.open_table(ALIASES).is_ok() && read.open_table(RECORDS).is_ok() {
-            return Ok(Self { database, waiting: Mutex::default() });
+        // A file that has its table already is not written to: opening must not wait for the disk.
+        if database.begin_read()?.open_table(TABLE).is_err() {
+            let write = database.begin_write()?;
+            write.open_table(TABLE)?;
+            write.commit()?;
         }
-        drop(read);
-        let write = database.begin_write()?;
-        write.open_table(ALIASES)?;
-        write.open_table(RECORDS)?;
-        write.commit()?;
         Ok(Self { database, waiting: Mutex::default() })
     }
 
-    fn find(&self, key: &CacheKey) -> Result<Option<CacheRecord>, redb::Error> {
-        let read = self.database.begin_read()?;
-        let alias =
-            read.open_table(ALIASES)?.get(key.as_str())?.map(|value| value.value().to_owned());
-        let records = read.open_table(RECORDS)?;
-        let stored = records.get(alias.as_deref().unwrap_or(key.as_str()))?;
-        Ok(stored
-            .and_then(|value| serde_json::from_slice::<Stored>(value.value()).ok())
-            .map(|stored| stored.record))
-    }
-
-    fn insert(&self, record: &CacheRecord, also: Option<&CacheKey>) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
-        if !self.is_due() {
-            write.set_durability(Durability::None)?;
-        }
-        {
-            let mut records = write.open_table(RECORDS)?;
-            let old = records
-                .get(record.key.as_str())?
-                .and_then(|v| serde_json::from_slice::<Stored>(v.value()).ok());
-            let mut aliases = old.map(|stored| stored.aliases).unwrap_or_default();
-            if let Some(also) = also {
-                write.open_table(ALIASES)?.insert(also.as_str(), record.key.as_str())?;
-                aliases.retain(|alias| alias != also);
-                aliases.push(also.clone());
-            }
-            let stored = Stored { record: record.clone(), aliases };
-            // Strings and numbers always have a JSON form.
-            records.insert(
-                record.key.as_str(),
-                serde_json::to_vec(&stored).unwrap_or_default().as_slice(),
-            )?;
-        }
-        write.commit()?;
-        Ok(())
-    }
-
-    /// Whether the next record should take all earlier ones to the disk.
+    /// Whether the next write should take all earlier ones to the disk.
     fn is_due(&self) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         *waiting = (*waiting + 1) % MOST_WAITING;
         *waiting == 0
     }
 
-    fn delete(&self, key: &CacheKey) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+        let value = self.database.begin_read()?.open_table(TABLE)?.get(key)?;
+        Ok(value.map(|value| value.value().to_owned()))
+    }
+
+    fn read_range(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let mut entries = Vec::new();
+        for entry in table.range::<&[u8]>((start, Bound::Unbounded))?.take(limit) {
+            let (key, value) = entry?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            entries.push((key.value().to_owned(), value.value().to_owned()));
+        }
+        Ok(entries)
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        if !self.is_due() {
+            write.set_durability(Durability::None)?;
+        }
         {
-            let mut records = write.open_table(RECORDS)?;
-            let old = records.remove(key.as_str())?;
-            let old = old.and_then(|value| serde_json::from_slice::<Stored>(value.value()).ok());
-            let mut aliases = write.open_table(ALIASES)?;
-            for alias in old.map(|stored| stored.aliases).unwrap_or_default() {
-                let ours = aliases
-                    .get(alias.as_str())?
-                    .is_some_and(|target| target.value() == key.as_str());
-                if ours {
-                    aliases.remove(alias.as_str())?;
-                }
+            let mut table = write.open_table(TABLE)?;
+            for (key, value) in &batch.puts {
+                table.insert(key.as_slice(), value.as_slice())?;
+            }
+            for key in &batch.deletes {
+                table.remove(key.as_slice())?;
             }
         }
-        write.commit()?;
-        Ok(())
+        Ok(write.commit()?)
     }
 }
 
@@ -154,42 +123,37 @@ fn in_use(error: &redb::Error) -> bool {
         || matches!(error, redb::Error::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-impl CacheStore for DiskStore {
-    fn get(&self, key: &CacheKey) -> Option<CacheRecord> {
-        self.find(key).unwrap_or_else(|error| {
-            tracing::warn!(%error, "cache look-up failed; treated as a miss");
-            None
-        })
+impl KeyValue for DiskKeyValue {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KeyValueError> {
+        Ok(self.read(key)?)
     }
 
-    fn put(&self, record: &CacheRecord, also: Option<&CacheKey>) {
-        if let Err(error) = self.insert(record, also) {
-            tracing::warn!(%error, "a result could not be recorded in the cache; it will be built again");
-        }
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, KeyValueError> {
+        Ok(self.read_range(prefix, after, limit)?)
     }
 
-    fn flush(&self) {
+    fn write(&self, batch: Batch) -> Result<(), KeyValueError> {
+        Ok(self.apply(&batch)?)
+    }
+
+    fn flush(&self) -> Result<(), KeyValueError> {
         let waiting =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        if waiting == 0 {
-            return;
+        if waiting > 0 {
+            // A commit takes with it all that was committed before without waiting.
+            self.database.begin_write()?.commit()?;
         }
-        // A commit takes with it all that was committed before without waiting.
-        let flushed = self.database.begin_write().map_err(redb::Error::from);
-        if let Err(error) = flushed.and_then(|write| Ok(write.commit()?)) {
-            tracing::warn!(%error, "the cache index could not be flushed");
-        }
-    }
-
-    fn remove(&self, key: &CacheKey) {
-        if let Err(error) = self.delete(key) {
-            tracing::warn!(%error, "a cache record could not be removed");
-        }
+        Ok(())
     }
 }
 
-impl fmt::Debug for DiskStore {
+impl fmt::Debug for DiskKeyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DiskStore").finish_non_exhaustive()
+        f.debug_struct("DiskKeyValue").finish_non_exhaustive()
     }
 }

@@ -1,40 +1,49 @@
-//! Records in memory, for tests and for builds without a disk.
+//! Keys and values in memory: for tests, for builds without a disk, for caches that were imported.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{CacheKey, CacheRecord, CacheStore};
+use crate::key_value::{Batch, Entry, KeyValue, KeyValueError};
 
-/// A [`CacheStore`] that forgets everything when it is dropped.
+/// A [`KeyValue`] that is gone when it is dropped.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<Tables>);
+pub struct MemoryKeyValue(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
-#[derive(Debug, Default)]
-struct Tables {
-    aliases: BTreeMap<CacheKey, CacheKey>,
-    records: BTreeMap<CacheKey, CacheRecord>,
+impl MemoryKeyValue {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl CacheStore for MemoryStore {
-    fn get(&self, key: &CacheKey) -> Option<CacheRecord> {
-        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = tables.aliases.get(key).unwrap_or(key);
-        tables.records.get(key).cloned()
+impl KeyValue for MemoryKeyValue {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KeyValueError> {
+        Ok(self.entries().get(key).cloned())
     }
 
-    fn put(&self, record: &CacheRecord, also: Option<&CacheKey>) {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.records.insert(record.key.clone(), record.clone());
-        if let Some(also) = also {
-            tables.aliases.insert(also.clone(), record.key.clone());
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, KeyValueError> {
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let entries = self.entries();
+        let found = entries.range::<[u8], _>((start, Bound::Unbounded));
+        let found = found.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
+        Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), KeyValueError> {
+        let mut entries = self.entries();
+        entries.extend(batch.puts);
+        for key in batch.deletes {
+            entries.remove(&key);
         }
+        Ok(())
     }
 
-    fn flush(&self) {}
-
-    fn remove(&self, key: &CacheKey) {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.records.remove(key);
-        tables.aliases.retain(|_, target| target != key);
+    fn flush(&self) -> Result<(), KeyValueError> {
+        Ok(())
     }
 }

@@ -1,60 +1,36 @@
-//! Stories about keys and stores; every store is held to the same contract.
+//! Stories about keys, links and what survives.
 
+use kiln_keys::CacheMap;
 use kiln_oci::Digest;
 
-use crate::key::{InputKey, content_key, definition_key};
-use crate::{CacheDep, CacheMap, CacheRecord, CacheStore, DiskStore, MemoryStore};
+use crate::testing::{all_of, key_value_suite, look_up, operation, save, store_suite};
+use crate::{
+    Answer, CacheKey, CacheStore, DiskKeyValue, ExportLink, InputKey, LinkStore, MemoryKeyValue,
+    SavedResult,
+};
 
-fn map(name: &str, inputs: usize) -> CacheMap {
-    CacheMap::new(Digest::sha256(name), inputs)
-}
-
-fn record(name: &str) -> CacheRecord {
-    CacheRecord {
-        key: content_key(&map(name, 0), &[]),
-        results: vec![Some(format!("ref-{name}")), None],
-        description: name.into(),
-        created: 1,
-    }
-}
-
-fn suite(store: &dyn CacheStore) {
-    let (a, b) = (record("a"), record("b"));
-    let by_definition = definition_key(&map("a", 0), &[]);
-    assert_eq!(store.get(&a.key), None);
-    store.put(&a, Some(&by_definition));
-    store.put(&b, None);
-    assert_eq!(store.get(&a.key), Some(a.clone()));
-    assert_eq!(store.get(&by_definition), Some(a.clone()));
-    assert_eq!(store.get(&b.key), Some(b.clone()));
-    store.put(&b, Some(&by_definition));
-    store.remove(&a.key);
-    assert_eq!(store.get(&a.key), None);
-    assert_eq!(
-        store.get(&by_definition),
-        Some(b.clone()),
-        "the alias belongs to another record by now"
-    );
-    store.remove(&b.key);
-    assert_eq!(store.get(&by_definition), None);
+fn memory() -> LinkStore<MemoryKeyValue> {
+    LinkStore::new(MemoryKeyValue::default())
 }
 
 #[test]
-fn memory_keeps_the_contract() {
-    suite(&MemoryStore::default());
+fn memory_keeps_both_contracts() {
+    key_value_suite(&MemoryKeyValue::default());
+    store_suite(&memory());
 }
 
 #[test]
-fn disk_keeps_the_contract_and_survives_reopening() {
+fn disk_keeps_both_contracts_and_survives_reopening() {
     let directory = tempfile::tempdir().unwrap();
+    key_value_suite(&DiskKeyValue::open(&directory.path().join("entries.redb")).unwrap());
     let path = directory.path().join("cache.redb");
-    let store = DiskStore::open(&path).unwrap();
-    suite(&store);
-    let kept = record("kept");
-    store.put(&kept, None);
+    let store = LinkStore::new(DiskKeyValue::open(&path).unwrap());
+    store_suite(&store);
+    let image = save(&store, "image", &[], Some(("saved", 1)));
     store.flush();
     drop(store);
-    assert_eq!(DiskStore::open(&path).unwrap().get(&kept.key), Some(kept));
+    let store = LinkStore::new(DiskKeyValue::open(&path).unwrap());
+    assert_eq!(look_up(&store, "image", &[]).records[0].key, image);
 }
 
 #[test]
@@ -62,22 +38,110 @@ fn a_broken_file_is_moved_aside_and_started_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cache.redb");
     std::fs::write(&path, b"this is no database, whatever its name says").unwrap();
-    let store = DiskStore::open(&path).unwrap();
-    let kept = record("kept");
-    store.put(&kept, None);
-    assert_eq!(store.get(&kept.key), Some(kept));
+    let store = LinkStore::new(DiskKeyValue::open(&path).unwrap());
+    save(&store, "image", &[], Some(("saved", 1)));
+    assert_eq!(look_up(&store, "image", &[]).records.len(), 1);
     assert!(directory.path().join("cache.redb.corrupt").exists());
 }
 
+/// The digests that BuildKit computes for the same texts.
 #[test]
-fn keys_depend_on_operation_input_output_and_selector() {
-    let input = content_key(&map("input", 0), &[]);
-    let base = definition_key(&map("op", 1), &[InputKey::Made(&input, 0)]);
-    assert_eq!(base, definition_key(&map("op", 1), &[InputKey::Made(&input, 0)]));
-    assert_ne!(base, definition_key(&map("other", 1), &[InputKey::Made(&input, 0)]));
-    assert_ne!(base, definition_key(&map("op", 1), &[InputKey::Made(&input, 1)]));
-    let mut selected = map("op", 1);
-    selected.deps[0] = CacheDep { selector: Some(Digest::sha256("/src")), by_content: false };
-    assert_ne!(base, definition_key(&selected, &[InputKey::Made(&input, 0)]));
-    assert_ne!(base, content_key(&map("op", 1), &[InputKey::Made(&input, 0)]));
+fn keys_are_those_of_buildkit() {
+    let digest = Digest::sha256("test");
+    let map = CacheMap::plain(digest.clone(), 0);
+    let sum = |text: String| Digest::sha256(text).to_string();
+    assert_eq!(CacheKey::operation(&map, 2).to_string(), sum(format!("{digest}@2")));
+    assert_eq!(CacheKey::content(&digest).to_string(), sum(format!("{digest}@-1")));
+    let session = CacheMap { session_scoped: true, ..map };
+    assert_eq!(CacheKey::operation(&session, 0).to_string(), format!("random:{}", digest.hex()));
+}
+
+#[test]
+fn the_key_of_a_record_is_what_leads_to_it_in_whatever_order() {
+    let (a, b) = (all_of(operation("a")), all_of(operation("b")));
+    let derived = |inputs: &[Vec<InputKey>]| CacheKey::derived(operation("run"), inputs);
+    assert_eq!(derived(&[vec![a, b]]), derived(&[vec![b, a]]));
+    assert_ne!(derived(&[vec![a, b]]), derived(&[vec![a], vec![b]]));
+    assert_ne!(derived(&[vec![a], vec![b]]), derived(&[vec![b], vec![a]]));
+    assert_ne!(derived(&[vec![a]]), CacheKey::derived(operation("other"), &[vec![a]]));
+}
+
+#[test]
+fn a_base_that_everything_stands_on_does_not_slow_down_the_search() {
+    let store = memory();
+    let base = save(&store, "base", &[], None);
+    let files = |number: usize| all_of(CacheKey::content(&Digest::sha256(number.to_string())));
+    for number in 0..500 {
+        save(&store, "copy", &[&[all_of(base)], &[files(number)]], Some(("copy", 1)));
+    }
+    let answer = look_up(&store, "copy", &[&[all_of(base)], &[files(321)]]);
+    assert_eq!(answer.records.len(), 1);
+    let answer = look_up(&store, "copy", &[&[all_of(base)], &[files(999)]]);
+    assert_eq!((answer.records.len(), answer.linked), (0, vec![0]));
+}
+
+#[test]
+fn the_number_of_records_in_an_answer_is_bounded() {
+    let store = memory();
+    let base = save(&store, "base", &[], None);
+    for number in 0..100_u64 {
+        let other = all_of(CacheKey::content(&Digest::sha256(number.to_string())));
+        save(&store, "run", &[&[all_of(base), other]], Some(("run", number)));
+    }
+    let records = look_up(&store, "run", &[&[all_of(base)]]).records;
+    assert_eq!(records.len(), Answer::MOST_RECORDS);
+}
+
+#[test]
+fn a_chain_that_led_to_one_result_goes_with_it_however_long() {
+    let store = memory();
+    let mut last = save(&store, "base", &[], None);
+    for number in 0..10_000 {
+        last = save(&store, &format!("step {number}"), &[&[all_of(last)]], None);
+    }
+    save(&store, "end", &[&[all_of(last)]], Some(("end", 1)));
+    assert_eq!(store.export(&[last]).unwrap().records.len(), 10_001);
+    store.forget("end");
+    assert_eq!(look_up(&store, "base", &[]), Answer::default());
+    assert_eq!(store.export(&[last]).unwrap().records, []);
+}
+
+#[test]
+fn an_export_holds_every_way_to_a_record_and_what_is_on_it() {
+    let store = memory();
+    let content = CacheKey::content(&Digest::sha256("files"));
+    let image = save(&store, "image", &[], Some(("image-1", 1)));
+    let stage = save(&store, "stage", &[&[all_of(image)]], Some(("stage-1", 2)));
+    // Known by how it was made and by what is in it; the latter is only a way back.
+    let copy = save(&store, "copy", &[&[all_of(stage), all_of(content)]], Some(("copy-1", 3)));
+    let graph = store.export(&[copy]).unwrap();
+    let keys: Vec<CacheKey> = graph.records.iter().map(|record| record.key).collect();
+    let number = |key| keys.iter().position(|other| *other == key).unwrap();
+    assert_eq!(keys.len(), 4);
+    assert!(number(image) < number(stage) && number(stage) < number(copy));
+    let record = &graph.records[number(copy)];
+    assert_eq!(record.operation, operation("copy"));
+    assert_eq!(record.results, [SavedResult { created: 3, id: "copy-1".into() }]);
+    let mut ways = record.inputs[0].clone();
+    ways.sort_unstable();
+    let mut expected = [stage, content].map(|k| ExportLink { record: number(k), selector: None });
+    expected.sort_unstable();
+    assert_eq!(ways, expected);
+}
+
+#[test]
+fn an_export_leaves_out_circles_and_what_cannot_be_reached() {
+    let store = memory();
+    let content = CacheKey::content(&Digest::sha256("files"));
+    // A step that changes nothing: what it makes has the content that it reads.
+    let same = save(&store, "touch", &[&[all_of(content)]], Some(("same", 1)));
+    let other = save(&store, "chmod", &[&[all_of(same)]], Some(("other", 1)));
+    crate::testing::save_links(&store, same, "touch", &[(0, all_of(same)), (0, all_of(other))]);
+    let graph = store.export(&[other]).unwrap();
+    assert_eq!(graph.records.len(), 3);
+    assert!(graph.records.iter().flat_map(|r| &r.inputs).all(|ways| ways.len() == 1));
+    // A record of a session's directory has no way that an export could hold.
+    let session = CacheKey::session(&Digest::sha256("context"));
+    let lost = save(&store, "lost", &[&[all_of(content)], &[all_of(session)]], Some(("lost", 1)));
+    assert!(store.export(&[lost]).unwrap().records.iter().all(|record| record.key != lost));
 }

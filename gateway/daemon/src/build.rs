@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use kiln_bridge::service::Seated;
 use kiln_bridge::{BuildBridge, BuildParts, BuildPolicies};
+use kiln_engine::JobOptions;
 use kiln_exporters::{Export, ExportContext};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_graph::{Entitlements, LoadContext};
 use kiln_progress::Sender;
 use kiln_sources::Clients;
 use kiln_wire::caps;
+use kiln_wire::pb::Definition;
 use kiln_wire::proto::control::{SolveRequest, SolveResponse};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
@@ -27,7 +29,7 @@ pub(crate) struct Build {
     session: String,
     frontend: String,
     options: BTreeMap<String, String>,
-    definition: Option<kiln_wire::pb::Definition>,
+    definition: Option<Definition>,
     inputs: kiln_frontend::Inputs,
     exports: Vec<Export>,
     entitlements: Entitlements,
@@ -91,13 +93,12 @@ impl Build {
         let policies =
             BuildPolicies::compile(&request.source_policy, request.source_policy_session);
         let policies = policies.map_err(|error| invalid(error.to_string()))?;
-        let definition = request.definition.filter(|definition| !definition.def.is_empty());
         Ok(Self {
             id: request.r#ref,
             session: request.session,
             frontend: request.frontend,
             options: request.frontend_attrs,
-            definition,
+            definition: request.definition,
             inputs: request.frontend_inputs,
             exports,
             entitlements,
@@ -152,7 +153,7 @@ impl Build {
         };
         BuildBridge::new(BuildParts {
             worker: daemon.0.worker.clone(),
-            job: daemon.0.engine.open(&self.session, progress.clone()),
+            job: daemon.0.engine.open(JobOptions::new(&self.session, progress.clone())),
             load,
             seats: Arc::clone(&daemon.0.seats),
             progress: progress.clone(),
@@ -167,17 +168,13 @@ impl Build {
         daemon: &Daemon,
         bridge: &BuildBridge,
     ) -> Result<BuildResult<Ref>, RichStatus> {
-        match (&self.definition, self.frontend.as_str()) {
-            (Some(definition), "") => {
-                bridge
-                    .solve(Solve { definition: Some(definition.clone()), ..Solve::default() })
-                    .await
+        match whose_graph(self.definition.as_ref(), &self.frontend)? {
+            WhoseGraph::Request(definition) => {
+                let definition = Some(definition.clone());
+                bridge.solve(Solve { definition, ..Solve::default() }).await
             }
-            (Some(_), _) => {
-                let message = "a request has either a definition or a frontend, not both";
-                Err(RichStatus::new(Code::InvalidArgument, message))
-            }
-            (None, "") => {
+            WhoseGraph::Frontend(frontend) => daemon.0.seats.call(frontend, bridge).await,
+            WhoseGraph::Client => {
                 let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
                 let _seat = daemon.0.builds.seat(&self.id, seated);
                 let gone = || {
@@ -185,7 +182,6 @@ impl Build {
                 };
                 returned.await.map_err(|_| gone())?
             }
-            (None, frontend) => daemon.0.seats.call(frontend, bridge).await,
         }
     }
 
@@ -215,5 +211,58 @@ impl Build {
             let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
             kiln_bridge::op_status(&error)
         })
+    }
+}
+
+/// Who says what is built.
+#[derive(Debug, PartialEq)]
+enum WhoseGraph<'a> {
+    /// The request itself.
+    Request(&'a Definition),
+    /// A frontend that is called by name.
+    Frontend(&'a str),
+    /// The client, over the gateway, while the request waits.
+    Client,
+}
+
+/// Who says what is built. A definition that is there but has no ops is the empty result, as clients
+/// write `FROM scratch`; only where there is none, and no frontend either, the client is asked.
+fn whose_graph<'a>(
+    definition: Option<&'a Definition>,
+    frontend: &'a str,
+) -> Result<WhoseGraph<'a>, RichStatus> {
+    match (definition, frontend) {
+        (Some(definition), "") => Ok(WhoseGraph::Request(definition)),
+        (Some(definition), _) if !definition.def.is_empty() => {
+            let message = "a request has either a definition or a frontend, not both";
+            Err(RichStatus::new(Code::InvalidArgument, message))
+        }
+        (None, "") => Ok(WhoseGraph::Client),
+        (_, frontend) => Ok(WhoseGraph::Frontend(frontend)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_without_ops_is_a_result_and_not_a_missing_one() {
+        let (empty, full) =
+            (Definition::default(), Definition { def: vec!["op".into()], ..Definition::default() });
+        assert_eq!(whose_graph(Some(&empty), "").unwrap(), WhoseGraph::Request(&empty));
+        assert_eq!(whose_graph(Some(&full), "").unwrap(), WhoseGraph::Request(&full));
+        assert_eq!(whose_graph(None, "").unwrap(), WhoseGraph::Client);
+        assert_eq!(whose_graph(None, "f").unwrap(), WhoseGraph::Frontend("f"));
+        assert_eq!(whose_graph(Some(&empty), "f").unwrap(), WhoseGraph::Frontend("f"));
+        assert!(whose_graph(Some(&full), "f").is_err());
+    }
+
+    #[test]
+    fn decoding_leaves_a_definition_without_ops_where_it_is() {
+        let request = |definition| SolveRequest { definition, ..SolveRequest::default() };
+        let decode = |request| Build::decode(request, Entitlements::default()).unwrap().definition;
+        assert_eq!(decode(request(Some(Definition::default()))), Some(Definition::default()));
+        assert_eq!(decode(request(None)), None);
     }
 }

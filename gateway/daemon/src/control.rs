@@ -91,8 +91,13 @@ impl wire::control_server::Control for Control {
             min_free_space: bytes(request.min_free_space),
         };
         let mut removed = Vec::new();
-        let pruned =
-            self.0.store().prune(options, &mut |usage| removed.push(Ok(record(usage)))).await;
+        let mut ids = Vec::new();
+        let on_removed = &mut |usage: Usage| {
+            ids.push(usage.id.clone());
+            removed.push(Ok(record(usage)));
+        };
+        let pruned = self.0.store().prune(options, on_removed).await;
+        self.0.forget(ids).await;
         pruned.map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok(Response::new(Box::pin(futures::stream::iter(removed))))
     }

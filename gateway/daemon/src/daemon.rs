@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use kiln_bridge::{Seats, SeatsParts};
-use kiln_cache::DiskStore;
+use kiln_cache::{CacheStore, DiskKeyValue, LinkStore};
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner};
 use kiln_exporters::Images;
@@ -70,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) worker: Worker,
     pub(crate) engine: Engine<Ref>,
+    cache: Arc<dyn CacheStore>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
@@ -87,7 +88,7 @@ impl Daemon {
         kiln_registry::install_crypto();
         let store = Store::open(&settings.root, StoreOptions::default())?;
         let root = store.root().to_owned();
-        let cache = DiskStore::open(&root.join("cache.redb"))?;
+        let cache = LinkStore::new(DiskKeyValue::open(&root.join("cache.redb"))?);
         let scratch = root.join("executor");
         std::fs::create_dir_all(&scratch)
             .map_err(|source| StartError::Root { path: scratch.display().to_string(), source })?;
@@ -127,12 +128,14 @@ impl Daemon {
             info,
             host_env: settings.host_env.clone(),
         })?;
-        let options = EngineOptions { max_parallelism: settings.max_parallelism, unique: unique() };
-        let engine = Engine::start(Arc::new(worker.clone()), Arc::new(cache), options);
+        let options = EngineOptions { max_parallelism: settings.max_parallelism };
+        let cache: Arc<dyn CacheStore> = Arc::new(cache);
+        let engine = Engine::start(Arc::new(worker.clone()), Arc::clone(&cache), &options);
         let parts = Parts {
             settings,
             worker,
             engine,
+            cache,
             seats: Arc::new(seats),
             sessions,
             registry,
@@ -183,22 +186,34 @@ impl Daemon {
         tokio::spawn(async move {
             tokio::time::sleep(COLLECT_DELAY).await;
             let store = daemon.store();
+            let mut removed = Vec::new();
             let collected = match store.default_policies() {
                 Ok(policies) => {
-                    store
-                        .collect(&policies, &mut |usage| {
-                            tracing::debug!(id = usage.id, "collected");
-                        })
-                        .await
+                    let on_removed = &mut |usage: kiln_store::Usage| {
+                        tracing::debug!(id = usage.id, "collected");
+                        removed.push(usage.id);
+                    };
+                    store.collect(&policies, on_removed).await
                 }
                 Err(error) => Err(error.into()),
             };
+            daemon.forget(removed).await;
             if let Err(error) = collected {
                 tracing::warn!(%error, "collection failed");
             }
             tokio::time::sleep(COLLECT_PAUSE).await;
             daemon.0.collecting.store(false, Ordering::Relaxed);
         });
+    }
+
+    /// Forgets results that were removed from the store, and the records that led only to them.
+    pub(crate) async fn forget(&self, removed: Vec<String>) {
+        let cache = Arc::clone(&self.0.cache);
+        let forgotten = tokio::task::spawn_blocking(move || {
+            removed.iter().for_each(|id| cache.forget(id));
+        });
+        // What could not be forgotten is a miss.
+        forgotten.await.ok();
     }
 
     /// Waits until everything that was built is kept.
@@ -238,9 +253,4 @@ fn worker_id(root: &Path) -> Result<String, StartError> {
     std::fs::write(&path, &id)
         .map_err(|source| StartError::Root { path: path.display().to_string(), source })?;
     Ok(id)
-}
-
-fn unique() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos());
-    format!("{}-{now}", std::process::id())
 }

@@ -1,435 +1,352 @@
 //! The task that owns the scheduler: actions go out as tasks, their ends come back as events.
 //!
 //! Everything the driver knows is changed here and nowhere else, one message at a time, so there is
-//! no lock to hold across an await.
+//! no lock to hold across an await. What follows from a message is worked out in slices, and messages
+//! that came meanwhile are taken in between, so that a large graph does not keep others waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_cache::{CacheKey, CacheRecord, CacheStore};
+use kiln_cache::{CacheSource, CacheStore, Saving};
 use kiln_graph::{Edge, Graph, Op, Vertex};
 use kiln_oci::Digest;
-use kiln_progress::{FanOut, Sender, Vertex as Shown};
-use kiln_solver::{Action, Event, JobId, RequestId, Scheduler, Task, TaskId, Work};
+use kiln_solver::{
+    Action, Event, JobId, RequestId, Scheduler, SourceId, Step, Task, TaskId, Trail, Work,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use crate::held::Held;
+use crate::perform::{self, Ended, Failure, Performance, Preparing, ToSave};
 use crate::{
-    ErrorKind, Job, JobContext, OpError, Operator, Operators, Output, Sessions, SolveError,
+    EngineOptions, ErrorKind, JobOptions, OpError, Operator, Operators, Output, SolveError,
 };
 
-/// How long a result waits before it is saved, unless somebody waits for it: writing to the disk
-/// slows down the next step, and many quick steps are saved together.
-const SAVE_DELAY: Duration = Duration::from_millis(50);
+/// How many steps are worked out between two looks at the messages.
+const SLICE: usize = 2_000;
 
-/// How an engine works.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// Processes that run at the same time; `None` is no limit.
-    pub max_parallelism: Option<usize>,
-    /// Differs between runs of the program.
-    pub unique: String,
-}
-
-/// Performs builds. Cheap to clone; stops when the last clone and the last job are gone.
-pub struct Engine<R> {
-    messages: mpsc::UnboundedSender<Message<R>>,
-    jobs: Arc<AtomicU64>,
-    requests: Arc<AtomicU64>,
-}
-
-impl<R> Clone for Engine<R> {
-    fn clone(&self) -> Self {
-        Self {
-            messages: self.messages.clone(),
-            jobs: Arc::clone(&self.jobs),
-            requests: Arc::clone(&self.requests),
-        }
-    }
-}
-
-impl<R> std::fmt::Debug for Engine<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
-    }
-}
+/// How many messages are taken in between two slices.
+const MESSAGES: usize = 256;
 
 pub(crate) enum Message<R> {
-    Opened { job: JobId, session: String, progress: Sender },
-    Wanted { job: JobId, request: RequestId, graph: Arc<Graph>, edge: Edge, answer: Answer<R> },
+    Opened { job: JobId, options: JobOptions },
+    Requested { job: JobId, request: RequestId, graph: Arc<Graph>, edge: Edge, answer: Answer<R> },
     Closed(JobId),
+    Trail { edge: Edge, answer: oneshot::Sender<Vec<Step>> },
     Ended(TaskId, Ended<R>),
     Flush(oneshot::Sender<()>),
 }
 
-type Answer<R> = oneshot::Sender<Result<Output<R>, SolveError>>;
+type Answer<R> = oneshot::Sender<Result<Output<R>, SolveError<R>>>;
 
-/// How a task ended.
-pub(crate) enum Ended<R> {
-    Mapped(kiln_cache::CacheMap),
-    Found(Option<CacheRecord>),
-    Digested(Digest),
-    Loaded(Vec<(usize, Output<R>)>),
-    NotLoaded,
-    Executed(Vec<Output<R>>),
-    Saved,
-    Failed(OpError),
+/// What the driver knows of a job.
+struct OpenJob {
+    options: JobOptions,
+    /// The ids of its caches.
+    caches: Vec<SourceId>,
+    requests: Vec<RequestId>,
 }
 
-impl<R: Clone + Send + Sync + 'static> Engine<R> {
-    /// Starts an engine on the current runtime.
-    pub fn start(
-        operators: Arc<dyn Operators<R>>,
-        cache: Arc<dyn CacheStore>,
-        options: EngineOptions,
-    ) -> Self {
-        let (messages, inbox) = mpsc::unbounded_channel();
-        let driver = Driver {
-            scheduler: Scheduler::new(options.unique),
-            operators,
-            cache,
-            // A weak sender: the driver must not keep itself alive.
-            messages: messages.downgrade(),
-            permits: options.max_parallelism.map(|limit| Arc::new(Semaphore::new(limit))),
-            jobs: BTreeMap::new(),
-            works: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            saving: 0,
-            flushes: Vec::new(),
-            hurry: watch::Sender::new(()),
-        };
-        tokio::spawn(driver.run(inbox));
-        Self { messages, jobs: Arc::new(AtomicU64::new(1)), requests: Arc::new(AtomicU64::new(1)) }
-    }
-
-    /// Opens a job: what it wants may use `session`, and what happens is told to `progress`.
-    pub fn open(&self, session: &str, progress: Sender) -> Job<R> {
-        let id = JobId(self.jobs.fetch_add(1, Ordering::Relaxed));
-        self.messages.send(Message::Opened { job: id, session: session.to_owned(), progress }).ok();
-        Job { id, messages: self.messages.clone(), requests: Arc::clone(&self.requests) }
-    }
-
-    /// Waits until all results so far are saved.
-    pub async fn flush(&self) {
-        let (done, wait) = oneshot::channel();
-        self.messages.send(Message::Flush(done)).ok();
-        wait.await.ok();
-    }
+/// A task that runs.
+struct Running {
+    task: Task,
+    handle: AbortHandle,
 }
 
-/// What the driver keeps of a vertex.
-struct Working<R> {
-    vertex: Arc<Vertex>,
-    /// The digests of its inputs, as those who watch know them.
-    inputs: Vec<Digest>,
-    operator: Option<Arc<dyn Operator<R>>>,
-    results: BTreeMap<usize, Output<R>>,
-    fan: FanOut,
-    sessions: Sessions,
-    started: Option<SystemTime>,
-}
-
-struct Driver<R> {
-    scheduler: Scheduler<SolveError>,
+pub(crate) struct Driver<R> {
+    scheduler: Scheduler<Arc<SolveError<R>>>,
     operators: Arc<dyn Operators<R>>,
     cache: Arc<dyn CacheStore>,
+    /// Caches of jobs.
+    caches: BTreeMap<SourceId, Arc<dyn CacheSource>>,
+    next_cache: usize,
     messages: mpsc::WeakUnboundedSender<Message<R>>,
     permits: Option<Arc<Semaphore>>,
-    jobs: BTreeMap<JobId, (String, Sender)>,
-    works: BTreeMap<Digest, Working<R>>,
-    tasks: BTreeMap<TaskId, (Task, AbortHandle)>,
-    answers: BTreeMap<RequestId, (JobId, Edge, Answer<R>)>,
+    jobs: HashMap<JobId, OpenJob>,
+    held: HashMap<Digest, Held<R>>,
+    tasks: HashMap<TaskId, Running>,
+    answers: HashMap<RequestId, Answer<R>>,
+    /// How many tasks save something.
     saving: usize,
     flushes: Vec<oneshot::Sender<()>>,
-    /// Changes when somebody waits for what is to be saved.
-    hurry: watch::Sender<()>,
+    /// Changes when someone waits for what is to be saved.
+    flush: watch::Sender<()>,
 }
 
 impl<R: Clone + Send + Sync + 'static> Driver<R> {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message<R>>) {
+    pub(crate) fn new(
+        operators: Arc<dyn Operators<R>>,
+        cache: Arc<dyn CacheStore>,
+        options: &EngineOptions,
+        messages: &mpsc::UnboundedSender<Message<R>>,
+    ) -> Self {
+        Self {
+            scheduler: Scheduler::default(),
+            operators,
+            cache,
+            caches: BTreeMap::new(),
+            next_cache: SourceId::MAIN.0 + 1,
+            // A weak sender: the driver must not keep itself alive.
+            messages: messages.downgrade(),
+            permits: options.max_parallelism.map(|limit| Arc::new(Semaphore::new(limit))),
+            jobs: HashMap::new(),
+            held: HashMap::new(),
+            tasks: HashMap::new(),
+            answers: HashMap::new(),
+            saving: 0,
+            flushes: Vec::new(),
+            flush: watch::Sender::new(()),
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message<R>>) {
         while let Some(message) = inbox.recv().await {
             self.receive(message);
+            while self.scheduler.is_busy() {
+                for action in self.scheduler.run(SLICE) {
+                    self.act(action);
+                }
+                let waiting = std::iter::from_fn(|| inbox.try_recv().ok()).take(MESSAGES);
+                waiting.collect::<Vec<_>>().into_iter().for_each(|message| self.receive(message));
+                if self.scheduler.is_busy() {
+                    tokio::task::yield_now().await;
+                }
+            }
         }
     }
 
     fn receive(&mut self, message: Message<R>) {
         match message {
-            Message::Opened { job, session, progress } => {
-                drop(self.jobs.insert(job, (session, progress)));
-            }
-            Message::Wanted { job, request, graph, edge, answer } => {
-                self.join(job, &graph, &edge);
-                self.answers.insert(request, (job, edge.clone(), answer));
-                self.decide(Event::Wanted { job, request, graph, edge });
-            }
-            Message::Closed(job) => {
-                self.jobs.remove(&job);
-                self.answers.retain(|_, (owner, ..)| *owner != job);
-                self.decide(Event::Closed(job));
-                for working in self.works.values() {
-                    working.fan.remove(job.0);
-                    working.sessions.remove(job);
+            Message::Opened { job, options } => self.open(job, options),
+            Message::Requested { job, request, graph, edge, answer } => {
+                if let Some(open) = self.jobs.get_mut(&job) {
+                    open.requests.push(request);
+                    self.answers.insert(request, answer);
+                    self.scheduler.handle(Event::Requested { job, request, graph, edge });
                 }
             }
+            Message::Closed(job) => self.close(job),
+            Message::Trail { edge, answer } => self.trail(&edge, answer),
             Message::Ended(task, ended) => self.ended(task, ended),
             Message::Flush(done) => {
                 self.flushes.push(done);
-                self.hurry.send_replace(());
-                self.settle();
+                self.flush.send_replace(());
+                self.flush_if_saved();
             }
         }
     }
 
-    /// Lets a job watch all vertices that its wish may need.
-    fn join(&mut self, job: JobId, graph: &Graph, edge: &Edge) {
-        let Some((session, progress)) = self.jobs.get(&job) else { return };
-        let mut open = vec![&edge.vertex];
-        let mut seen = std::collections::BTreeSet::new();
-        let mut order = Vec::new();
-        while let Some(id) = open.pop() {
-            let Some(vertex) = graph.vertex(id) else { continue };
-            if seen.insert(id) {
-                open.extend(vertex.inputs.iter().map(|input| &input.vertex));
-                order.push(vertex);
-            }
-        }
-        for vertex in order.into_iter().rev() {
-            let working =
-                self.works.entry(vertex.id.clone()).or_insert_with(|| Working::new(vertex, graph));
-            working.sessions.add(job, session);
-            working.fan.add(job.0, progress.clone());
-        }
+    fn open(&mut self, job: JobId, options: JobOptions) {
+        let ids = self.next_cache..self.next_cache + options.caches.len();
+        self.next_cache = ids.end;
+        let caches: Vec<SourceId> = ids.map(SourceId).collect();
+        self.caches.extend(caches.iter().copied().zip(options.caches.iter().cloned()));
+        self.jobs.insert(job, OpenJob { options, caches, requests: Vec::new() });
     }
 
-    fn decide(&mut self, event: Event<SolveError>) {
-        for action in self.scheduler.handle(event) {
-            self.act(action);
+    fn close(&mut self, job: JobId) {
+        let Some(closed) = self.jobs.remove(&job) else { return };
+        for request in closed.requests {
+            self.answers.remove(&request);
         }
+        for cache in closed.caches {
+            self.caches.remove(&cache);
+        }
+        self.scheduler.handle(Event::Closed(job));
     }
 
-    fn act(&mut self, action: Action<SolveError>) {
+    /// Answers with the way to a result, once all of it is in the main cache.
+    fn trail(&mut self, edge: &Edge, answer: oneshot::Sender<Vec<Step>>) {
+        let Trail { steps, unsaved } = self.scheduler.trail(edge);
+        let cache = Arc::clone(&self.cache);
+        let saving = Saving { records: unsaved, results: Vec::new() };
+        tokio::task::spawn_blocking(move || {
+            cache.save(&saving);
+            // Whoever asked may have gone.
+            answer.send(steps).ok();
+        });
+    }
+
+    fn act(&mut self, action: Action<Arc<SolveError<R>>>) {
         match action {
+            Action::Join(job, vertex) => self.join(job, &vertex),
+            Action::Leave(job, id) => {
+                if let Some(held) = self.held.get_mut(&id) {
+                    held.leave(job);
+                }
+            }
             Action::Start(task) => self.start(task),
             Action::Cancel(id) => {
-                let Some((task, handle)) = self.tasks.remove(&id) else { return };
+                let Some(Running { task, handle }) = self.tasks.remove(&id) else { return };
                 handle.abort();
-                if task.work == Work::Exec {
-                    self.show_end(&task.vertex, "context canceled");
+                let held = self.held.get_mut(&task.vertex);
+                if let (Work::Exec(_), Some(held)) = (&task.work, held) {
+                    held.show_end("context canceled");
                 }
             }
             Action::Cached(id) => {
-                let Some(working) = self.works.get(&id) else { return };
-                let now = SystemTime::now();
-                let shown = working.shown();
-                let cached =
-                    Shown { cached: true, started: Some(now), completed: Some(now), ..shown };
-                working.fan.sender().vertex(cached);
+                if let Some(held) = self.held.get(&id) {
+                    held.show_cached();
+                }
             }
-            Action::Forget(key) => {
+            Action::Forget(source, result) if source == SourceId::MAIN => {
                 let cache = Arc::clone(&self.cache);
-                tokio::task::spawn_blocking(move || cache.remove(&key));
+                tokio::task::spawn_blocking(move || cache.forget(&result.id));
             }
-            Action::Drop(id) => drop(self.works.remove(&id)),
-            Action::Finish(request, result) => {
-                let Some((_, edge, answer)) = self.answers.remove(&request) else { return };
-                let results = self.works.get(&edge.vertex).map(|working| &working.results);
-                let output = results.and_then(|results| results.get(&edge.index)).cloned();
-                // Whoever asked may have gone.
-                answer.send(result.map(|()| output.unwrap_or_default())).ok();
-            }
+            Action::Forget(..) => {}
+            Action::Drop(id) => drop(self.held.remove(&id)),
+            Action::Finish(request, result) => self.finish(request, result),
         }
     }
+
+    /// Lets a job watch a vertex, and the vertex use the job's session.
+    fn join(&mut self, job: JobId, vertex: &Arc<Vertex>) {
+        if !self.held.contains_key(&vertex.id) {
+            // Inputs come before those that read them.
+            let inputs = vertex.inputs.iter().filter_map(|input| self.held.get(&input.vertex));
+            let inputs = inputs.map(|input| input.vertex.digest.clone()).collect();
+            self.held.insert(vertex.id.clone(), Held::new(Arc::clone(vertex), inputs));
+        }
+        if let (Some(open), Some(held)) = (self.jobs.get(&job), self.held.get_mut(&vertex.id)) {
+            held.join(job, &open.options);
+        }
+    }
+
+    fn finish(&mut self, request: RequestId, result: Result<Edge, Arc<SolveError<R>>>) {
+        let Some(answer) = self.answers.remove(&request) else { return };
+        let result = result.map(|edge| self.result(&edge)).map_err(Arc::unwrap_or_clone);
+        // Whoever asked may have gone.
+        answer.send(result).ok();
+    }
+
+    fn result(&self, edge: &Edge) -> Output<R> {
+        let results = self.held.get(&edge.vertex).map(|held| &held.results);
+        results.and_then(|results| results.get(&edge.index)).cloned().unwrap_or_default()
+    }
+
+    // Tasks.
 
     fn start(&mut self, task: Task) {
         let Some(messages) = self.messages.upgrade() else { return };
         let id = task.id;
-        let work = self.perform(&task);
-        if matches!(task.work, Work::Save { .. } | Work::Link { .. }) {
+        let performance = match self.perform(&task) {
+            Ok(performance) => performance,
+            Err(error) => Box::pin(std::future::ready(Ended::Failed(error.into()))),
+        };
+        if let Work::Save { .. } = task.work {
             self.saving += 1;
         }
         let handle = tokio::spawn(async move {
-            let ended = work.await;
+            let ended = performance.await;
             messages.send(Message::Ended(id, ended)).ok();
         });
-        self.tasks.insert(id, (task, handle.abort_handle()));
+        self.tasks.insert(id, Running { task, handle: handle.abort_handle() });
+    }
+
+    /// What a task does.
+    fn perform(&mut self, task: &Task) -> Result<Performance<R>, OpError> {
+        let operators = Arc::clone(&self.operators);
+        Ok(match &task.work {
+            Work::Map(index) => {
+                perform::map(self.operator(&task.vertex)?, self.context(task)?, *index)
+            }
+            Work::LookUp(lookup) => perform::look_up(self.caches_of(task), lookup.clone()),
+            Work::Prepare { input, from, content, preprocess } => {
+                let (result, content) = (self.result(from), content.clone());
+                let preparing =
+                    Preparing { input: *input, result, content, preprocess: *preprocess };
+                perform::prepare(self.operator(&task.vertex)?, self.context(task)?, preparing)
+            }
+            Work::Load { from, .. } => {
+                perform::load(operators, self.context(task)?, from.result.id.clone())
+            }
+            Work::Exec(inputs) => self.exec(task, inputs)?,
+            Work::Save { records, results } => {
+                let held = self.held.get(&task.vertex).ok_or_else(gone)?;
+                let result = |output| held.results.get(output).cloned();
+                let results = results.iter();
+                let results =
+                    results.filter_map(|(output, keys)| Some((result(output)?, keys.clone())));
+                let to_save = ToSave {
+                    vertex: Arc::clone(&held.vertex),
+                    records: records.clone(),
+                    results: results.collect(),
+                };
+                perform::save(operators, Arc::clone(&self.cache), to_save, self.flush.subscribe())
+            }
+        })
+    }
+
+    fn exec(&mut self, task: &Task, inputs: &[Edge]) -> Result<Performance<R>, OpError> {
+        let inputs = inputs.iter().map(|edge| self.result(edge)).collect();
+        let operator = self.operator(&task.vertex)?;
+        let permits = self.permits.clone();
+        let held = self.held.get_mut(&task.vertex).ok_or_else(gone)?;
+        held.show_start();
+        let permits = permits.filter(|_| matches!(held.vertex.op, Op::Exec(_)));
+        let outputs = held.vertex.op.outputs();
+        Ok(perform::exec(operator, held.context(), inputs, outputs, permits))
+    }
+
+    fn context(&self, task: &Task) -> Result<crate::JobContext, OpError> {
+        self.held.get(&task.vertex).map(Held::context).ok_or_else(gone)
     }
 
     fn operator(&mut self, id: &Digest) -> Result<Arc<dyn Operator<R>>, OpError> {
-        let working = self.works.get_mut(id).ok_or_else(gone)?;
-        if let Some(operator) = &working.operator {
+        let held = self.held.get_mut(id).ok_or_else(gone)?;
+        if let Some(operator) = &held.operator {
             return Ok(Arc::clone(operator));
         }
-        let operator = self.operators.operator(&working.vertex)?;
-        working.operator = Some(Arc::clone(&operator));
+        let operator = self.operators.operator(&held.vertex)?;
+        held.operator = Some(Arc::clone(&operator));
         Ok(operator)
     }
 
-    fn input(&self, edge: &Edge) -> Output<R> {
-        let results = self.works.get(&edge.vertex).map(|working| &working.results);
-        results.and_then(|results| results.get(&edge.index)).cloned().unwrap_or_default()
-    }
-
-    /// The work of a task, as a future that says how it ended.
-    fn perform(&mut self, task: &Task) -> futures::future::BoxFuture<'static, Ended<R>> {
-        match &task.work {
-            Work::Map | Work::Digest(_) | Work::Exec => {
-                let operator = self.operator(&task.vertex);
-                let (operator, working) = match (operator, self.works.get(&task.vertex)) {
-                    (Ok(operator), Some(working)) => (operator, working),
-                    (Err(error), _) => return Box::pin(async { Ended::Failed(error) }),
-                    (_, None) => return Box::pin(async { Ended::Failed(gone()) }),
-                };
-                let job = working.context();
-                match &task.work {
-                    Work::Digest(number) => {
-                        let number = *number;
-                        let input = self.input(&working.vertex.inputs[number]);
-                        Box::pin(async move {
-                            operator
-                                .content(&job, number, &input)
-                                .await
-                                .map_or_else(Ended::Failed, Ended::Digested)
-                        })
-                    }
-                    Work::Exec => {
-                        let inputs =
-                            working.vertex.inputs.iter().map(|edge| self.input(edge)).collect();
-                        let outputs = working.vertex.op.outputs();
-                        let permits = self
-                            .permits
-                            .clone()
-                            .filter(|_| matches!(working.vertex.op, Op::Exec(_)));
-                        let now = SystemTime::now();
-                        if let Some(working) = self.works.get_mut(&task.vertex) {
-                            working.started = Some(now);
-                            let shown = Shown { started: Some(now), ..working.shown() };
-                            working.fan.sender().vertex(shown);
-                        }
-                        Box::pin(async move {
-                            let _permit = match permits {
-                                Some(permits) => permits.acquire_owned().await.ok(),
-                                None => None,
-                            };
-                            match operator.exec(&job, inputs).await {
-                                Ok(results) if results.len() >= outputs => Ended::Executed(results),
-                                Ok(results) => Ended::Failed(OpError::new(
-                                    ErrorKind::Failed,
-                                    format!(
-                                        "the operation gave {} of {outputs} results",
-                                        results.len()
-                                    ),
-                                )),
-                                Err(error) => Ended::Failed(error),
-                            }
-                        })
-                    }
-                    _ => Box::pin(async move {
-                        operator.cache_map(&job).await.map_or_else(Ended::Failed, Ended::Mapped)
-                    }),
-                }
-            }
-            Work::Lookup(key) => {
-                let (cache, key) = (Arc::clone(&self.cache), key.clone());
-                let operators = Arc::clone(&self.operators);
-                Box::pin(async move { Ended::Found(find(cache, &*operators, key).await) })
-            }
-            Work::Load(outputs) => {
-                let record = self.scheduler.record(&task.vertex).cloned();
-                let (operators, outputs) = (Arc::clone(&self.operators), outputs.clone());
-                Box::pin(async move {
-                    load(&*operators, record, outputs).await.map_or(Ended::NotLoaded, Ended::Loaded)
-                })
-            }
-            Work::Save { key, also } => {
-                let Some(working) = self.works.get(&task.vertex) else {
-                    return Box::pin(async { Ended::Saved });
-                };
-                let (vertex, results) = (
-                    Arc::clone(&working.vertex),
-                    working.results.values().cloned().collect::<Vec<_>>(),
-                );
-                let (operators, cache) = (Arc::clone(&self.operators), Arc::clone(&self.cache));
-                let (key, also) = (key.clone(), also.clone());
-                let mut hurry = self.hurry.subscribe();
-                Box::pin(async move {
-                    tokio::time::timeout(SAVE_DELAY, hurry.changed()).await.ok();
-                    match operators.save(&vertex, &results).await {
-                        Ok(results) => {
-                            let record = CacheRecord {
-                                key,
-                                results,
-                                description: vertex.name.clone(),
-                                created: now(),
-                            };
-                            tokio::task::spawn_blocking(move || cache.put(&record, also.as_ref()))
-                                .await
-                                .ok();
-                        }
-                        Err(error) => {
-                            tracing::warn!(vertex = %vertex.name, %error, "a result could not be kept");
-                        }
-                    }
-                    Ended::Saved
-                })
-            }
-            Work::Link { from } => {
-                let record = self.scheduler.record(&task.vertex).cloned();
-                let (cache, from) = (Arc::clone(&self.cache), from.clone());
-                Box::pin(async move {
-                    if let Some(record) = record {
-                        tokio::task::spawn_blocking(move || cache.put(&record, Some(&from)))
-                            .await
-                            .ok();
-                    }
-                    Ended::Saved
-                })
-            }
-        }
+    /// The caches that are asked for a vertex: the engine's own and those of all jobs that have it.
+    fn caches_of(&self, task: &Task) -> Vec<(SourceId, Arc<dyn CacheSource>)> {
+        let main: Arc<dyn CacheSource> = Arc::clone(&self.cache) as _;
+        let jobs = self.held.get(&task.vertex).map(Held::jobs);
+        let jobs = jobs.unwrap_or_default().iter().filter_map(|job| self.jobs.get(job));
+        let own = jobs.flat_map(|job| &job.caches);
+        let own = own.filter_map(|id| Some((*id, Arc::clone(self.caches.get(id)?))));
+        std::iter::once((SourceId::MAIN, main)).chain(own).collect()
     }
 
     fn ended(&mut self, id: TaskId, ended: Ended<R>) {
         // A task that was cancelled as it ended has nothing to say any more.
-        let Some((task, _)) = self.tasks.remove(&id) else { return };
+        let Some(Running { task, .. }) = self.tasks.remove(&id) else { return };
+        let held = self.held.get_mut(&task.vertex);
         let event = match ended {
-            Ended::Mapped(map) => Event::Mapped(id, map),
-            Ended::Found(record) => Event::Found(id, record),
-            Ended::Digested(digest) => Event::Digested(id, digest),
+            Ended::Mapped(map, is_last) => Event::Mapped(id, map, is_last),
+            Ended::LookedUp(answers) => Event::LookedUp(id, answers),
+            Ended::Prepared(digest) => Event::Prepared(id, digest),
             Ended::NotLoaded => Event::NotLoaded(id),
-            Ended::Loaded(results) => {
-                self.keep(&task.vertex, results);
+            Ended::Loaded(result) => {
+                if let (Some(held), Work::Load { output, .. }) = (held, &task.work) {
+                    held.results.insert(*output, result);
+                }
                 Event::Loaded(id)
             }
             Ended::Executed(results) => {
                 let count = results.len();
-                self.keep(&task.vertex, results.into_iter().enumerate());
-                self.show_end(&task.vertex, "");
+                if let Some(held) = held {
+                    held.results.extend(results.into_iter().enumerate());
+                    held.show_end("");
+                }
                 Event::Executed(id, count)
             }
-            Ended::Saved => {
-                self.saving -= 1;
-                Event::Saved(id)
-            }
-            Ended::Failed(error) => match self.works.get(&task.vertex) {
-                None => return,
-                Some(working) => {
-                    let vertex = Arc::clone(&working.vertex);
-                    self.show_failure(&task.vertex, &error.message);
-                    Event::Failed(id, SolveError { vertex, error })
-                }
-            },
+            Ended::Saved => Event::Saved(id),
+            Ended::Failed(failure) => failed(id, held, failure),
         };
-        let saved = matches!(event, Event::Saved(_));
-        self.decide(event);
-        if saved {
-            self.settle();
+        self.scheduler.handle(event);
+        if let Work::Save { .. } = task.work {
+            self.saving -= 1;
+            self.flush_if_saved();
         }
     }
 
-    /// Once everything is saved, takes it to the disk and tells who waits for that.
-    fn settle(&mut self) {
+    /// Once everything is saved, takes it to the disk and answers who waits for that.
+    fn flush_if_saved(&mut self) {
         if self.saving > 0 {
             return;
         }
@@ -441,106 +358,27 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             }
         });
     }
-
-    fn keep(&mut self, id: &Digest, results: impl IntoIterator<Item = (usize, Output<R>)>) {
-        if let Some(working) = self.works.get_mut(id) {
-            working.results.extend(results);
-        }
-    }
-
-    fn show_end(&mut self, id: &Digest, error: &str) {
-        let Some(working) = self.works.get_mut(id) else { return };
-        let started = working.started.take();
-        let completed = Some(SystemTime::now());
-        let shown = Shown { started, completed, error: error.to_owned(), ..working.shown() };
-        working.fan.sender().vertex(shown);
-    }
-
-    /// A vertex may fail before it ran; then it is shown to start and end at once.
-    fn show_failure(&mut self, id: &Digest, error: &str) {
-        if let Some(working) = self.works.get_mut(id) {
-            working.started.get_or_insert_with(SystemTime::now);
-        }
-        self.show_end(id, error);
-    }
 }
 
-impl<R> Working<R> {
-    fn new(vertex: &Arc<Vertex>, graph: &Graph) -> Self {
-        let digest = |edge: &Edge| graph.vertex(&edge.vertex).map(|input| input.digest.clone());
-        let working = Self {
-            vertex: Arc::clone(vertex),
-            inputs: vertex.inputs.iter().filter_map(digest).collect(),
-            operator: None,
-            results: BTreeMap::new(),
-            fan: FanOut::default(),
-            sessions: Sessions::default(),
-            started: None,
-        };
-        working.fan.sender().vertex(working.shown());
-        working
+/// What the failure of a task means.
+fn failed<R>(
+    id: TaskId,
+    held: Option<&mut Held<R>>,
+    failure: Failure<R>,
+) -> Event<Arc<SolveError<R>>> {
+    let Failure { error, inputs, mounts } = failure;
+    let may_begin_again = matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unavailable);
+    let vertex = held.map(|held| {
+        held.show_failure(&error.message);
+        Arc::clone(&held.vertex)
+    });
+    let error = Arc::new(SolveError { vertex, error, inputs, mounts });
+    match may_begin_again {
+        true => Event::Interrupted(id, error),
+        false => Event::Failed(id, error),
     }
-
-    fn shown(&self) -> Shown {
-        let group = self.vertex.progress_group.as_ref();
-        Shown {
-            progress_group: group.map(|group| {
-                kiln_progress::wire::progress_group(&group.id, &group.name, group.weak)
-            }),
-            inputs: self.inputs.clone(),
-            ..Shown::new(self.vertex.digest.clone(), self.vertex.name.clone())
-        }
-    }
-
-    fn context(&self) -> JobContext {
-        JobContext {
-            vertex: self.vertex.digest.clone(),
-            progress: self.fan.sender(),
-            sessions: self.sessions.clone(),
-        }
-    }
-}
-
-/// Looks a key up. A record whose results are gone is forgotten: it must not be shown as cached.
-async fn find<R>(
-    cache: Arc<dyn CacheStore>,
-    operators: &dyn Operators<R>,
-    key: CacheKey,
-) -> Option<CacheRecord> {
-    let reader = Arc::clone(&cache);
-    // A panic of the store is a miss like any other trouble it has.
-    let found = tokio::task::spawn_blocking(move || reader.get(&key)).await.ok().flatten()?;
-    for saved in found.results.iter().flatten() {
-        if operators.load(saved).await.is_none() {
-            tokio::task::spawn_blocking(move || cache.remove(&found.key));
-            return None;
-        }
-    }
-    Some(found)
-}
-
-/// Loads some outputs of a record; all or nothing.
-async fn load<R>(
-    operators: &dyn Operators<R>,
-    record: Option<CacheRecord>,
-    outputs: Vec<usize>,
-) -> Option<Vec<(usize, Output<R>)>> {
-    let record = record?;
-    let mut results = Vec::with_capacity(outputs.len());
-    for output in outputs {
-        let result = match record.results.get(output)? {
-            Some(saved) => Some(operators.load(saved).await?),
-            None => None,
-        };
-        results.push((output, result));
-    }
-    Some(results)
 }
 
 fn gone() -> OpError {
     OpError::new(ErrorKind::Cancelled, "the vertex is gone")
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

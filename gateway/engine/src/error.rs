@@ -1,8 +1,11 @@
 //! Why an operation failed, and which.
 
+use std::fmt;
 use std::sync::Arc;
 
 use kiln_graph::Vertex;
+
+use crate::Output;
 
 /// What kind of failure, as far as a client acts on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +29,15 @@ pub enum ErrorKind {
     Unsupported,
 }
 
+/// What of an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The content of this input could not be found out.
+    Content(usize),
+    /// This action of a file operation.
+    FileAction(usize),
+}
+
 /// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
@@ -36,12 +48,14 @@ pub struct OpError {
     pub kind: ErrorKind,
     /// The exit code, if a process failed.
     pub exit_code: Option<u32>,
+    /// What of the operation failed, if it was not the whole.
+    pub subject: Option<Subject>,
 }
 
 impl OpError {
     /// A failure of a kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind, exit_code: None }
+        Self { message: message.into(), kind, exit_code: None, subject: None }
     }
 
     /// A failure for a reason that is an error itself; the message is its whole chain.
@@ -61,18 +75,69 @@ impl OpError {
 
     /// Puts words in front.
     #[must_use]
-    pub fn context(mut self, what: impl std::fmt::Display) -> Self {
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// Says what of the operation failed.
+    #[must_use]
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.subject = Some(subject);
         self
     }
 }
 
-/// An operation that failed.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct SolveError {
-    /// The operation.
-    pub vertex: Arc<Vertex>,
+/// A run that failed, with what it left: the client may want to look at it.
+#[derive(Clone, Debug)]
+pub struct ExecError<R> {
     /// Why.
     pub error: OpError,
+    /// For every mount of a process, what it shows now; empty if there was no process.
+    pub mounts: Vec<Output<R>>,
 }
+
+impl<R> From<OpError> for ExecError<R> {
+    fn from(error: OpError) -> Self {
+        Self { error, mounts: Vec::new() }
+    }
+}
+
+/// An operation that failed, with what it was done on.
+#[derive(Clone)]
+pub struct SolveError<R> {
+    /// The operation; `None` if the build ended before it came to one.
+    pub vertex: Option<Arc<Vertex>>,
+    /// Why.
+    pub error: OpError,
+    /// The results of its inputs, if it ran or one of them was looked into; in the latter case that
+    /// one alone.
+    pub inputs: Vec<Output<R>>,
+    /// What the mounts of its process show now.
+    pub mounts: Vec<Output<R>>,
+}
+
+impl<R> SolveError<R> {
+    /// An error without results.
+    pub(crate) fn new(vertex: Option<Arc<Vertex>>, error: OpError) -> Self {
+        Self { vertex, error, inputs: Vec::new(), mounts: Vec::new() }
+    }
+}
+
+impl<R> fmt::Display for SolveError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<R> fmt::Debug for SolveError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vertex = self.vertex.as_ref().map(|vertex| &vertex.digest);
+        f.debug_struct("SolveError")
+            .field("vertex", &vertex)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R> std::error::Error for SolveError<R> {}

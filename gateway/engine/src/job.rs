@@ -1,16 +1,17 @@
 //! One client's build, and what its operators may use.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kiln_graph::{Edge, Graph, Vertex};
+use kiln_cache::CacheSource;
+use kiln_graph::{Edge, Graph};
 use kiln_oci::Digest;
 use kiln_progress::Sender;
-use kiln_solver::{JobId, RequestId};
+use kiln_solver::{JobId, RequestId, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::Message;
-use crate::{Output, SolveError};
+use crate::{ErrorKind, OpError, Output, SolveError};
 
 /// The sessions that may serve a vertex: those of all builds that have it, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -24,25 +25,29 @@ impl Sessions {
         sessions
     }
 
-    /// Their ids, at this moment.
+    /// Their ids, at this moment, each once.
     pub fn ids(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .map(|(_, id)| id.clone())
-            .collect()
+        let mut ids: Vec<String> = Vec::new();
+        for (_, id) in self.list().iter() {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        ids
     }
 
     pub(crate) fn add(&self, job: JobId, session: &str) {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !session.is_empty() && !list.iter().any(|(_, id)| id == session) {
-            list.push((job, session.to_owned()));
+        if !session.is_empty() {
+            self.list().push((job, session.to_owned()));
         }
     }
 
     pub(crate) fn remove(&self, job: JobId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(owner, _)| *owner != job);
+        self.list().retain(|(owner, _)| *owner != job);
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<(JobId, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,7 +62,31 @@ pub struct JobContext {
     pub sessions: Sessions,
 }
 
-/// One client's build. Dropping it cancels what only it wanted.
+/// What a job is opened with.
+#[derive(Clone, Default)]
+pub struct JobOptions {
+    /// The client's session; empty if there is none.
+    pub session: String,
+    /// Where progress goes.
+    pub progress: Sender,
+    /// Caches that are asked for the vertices of this job, besides the engine's own.
+    pub caches: Vec<Arc<dyn CacheSource>>,
+}
+
+impl JobOptions {
+    /// A job of a session, without caches of its own.
+    pub fn new(session: &str, progress: Sender) -> Self {
+        Self { session: session.to_owned(), progress, caches: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for JobOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobOptions").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// One client's build. Dropping it cancels what only it asked for.
 pub struct Job<R> {
     pub(crate) id: JobId,
     pub(crate) messages: mpsc::UnboundedSender<Message<R>>,
@@ -69,24 +98,38 @@ impl<R> Job<R> {
     ///
     /// # Errors
     ///
-    /// The operation that failed, and why.
+    /// The operation that failed, and why. A job that asks again for what has failed gets the same
+    /// answer; a new job tries again.
     ///
     /// # Cancellation
     ///
     /// Dropping the future leaves the work running until the job is dropped: others of the same
-    /// build may want it.
-    pub async fn solve(&self, graph: Arc<Graph>, edge: Edge) -> Result<Output<R>, SolveError> {
+    /// build may need it.
+    pub async fn solve(&self, graph: Arc<Graph>, edge: Edge) -> Result<Output<R>, SolveError<R>> {
+        let Some(vertex) = graph.vertex(&edge.vertex).cloned() else {
+            let message = "the graph does not have the vertex that it is asked for";
+            return Err(SolveError::new(None, OpError::new(ErrorKind::Invalid, message)));
+        };
         let request = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
-        let vertex = graph.vertex(&edge.vertex).cloned();
         let (answer, answered) = oneshot::channel();
-        let message = Message::Wanted { job: self.id, request, graph, edge, answer };
-        // The driver lives as long as the engine; without it, there is nobody to build.
+        let message = Message::Requested { job: self.id, request, graph, edge, answer };
+        // The driver lives as long as the engine; without it, there is none to answer.
         self.messages.send(message).ok();
-        match (answered.await, vertex) {
-            (Ok(result), _) => result,
-            (Err(_), Some(vertex)) => Err(SolveError { vertex, error: stopped() }),
-            (Err(_), None) => Err(SolveError { vertex: Arc::new(nothing()), error: stopped() }),
-        }
+        answered.await.unwrap_or_else(|_| {
+            let error = OpError::new(ErrorKind::Cancelled, "the build was cancelled");
+            Err(SolveError::new(Some(vertex), error))
+        })
+    }
+}
+
+impl<R> Job<R> {
+    /// The way to a result that this job has solved, as the engine's cache knows it: where an export of
+    /// the cache begins. Results that are being saved are not waited for; see
+    /// [`Engine::flush`](crate::Engine::flush).
+    pub async fn trail(&self, edge: Edge) -> Vec<Step> {
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Trail { edge, answer }).ok();
+        answered.await.unwrap_or_default()
     }
 }
 
@@ -99,27 +142,5 @@ impl<R> Drop for Job<R> {
 impl<R> std::fmt::Debug for Job<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Job").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-fn stopped() -> crate::OpError {
-    crate::OpError::new(crate::ErrorKind::Cancelled, "the build was cancelled")
-}
-
-/// Stands in for a vertex in an error about a graph that does not have the wanted one.
-fn nothing() -> Vertex {
-    let digest = Digest::sha256("");
-    Vertex {
-        id: digest.clone(),
-        digest,
-        name: "unknown".into(),
-        op: kiln_graph::Op::Merge(Vec::new()),
-        inputs: Vec::new(),
-        platform: kiln_oci::Platform::default(),
-        ignore_cache: false,
-        description: std::collections::BTreeMap::new(),
-        progress_group: None,
-        resources: kiln_graph::Resources::default(),
-        locations: Vec::new(),
     }
 }

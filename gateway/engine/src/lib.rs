@@ -5,14 +5,21 @@
 //! [`Operators`]; what a result is, is `R`, which only the worker knows. Read [`Job`] first, then
 //! `driver.rs`.
 
-mod driver;
-mod error;
+mod engine;
 mod job;
+
+mod error;
 mod operator;
+
+mod driver;
+mod held;
+mod perform;
+
 #[cfg(test)]
 mod tests;
 
-pub use driver::{Engine, EngineOptions};
-pub use error::{ErrorKind, OpError, SolveError};
-pub use job::{Job, JobContext, Sessions};
-pub use operator::{Operator, Operators, Output};
+pub use engine::{Engine, EngineOptions};
+pub use error::{ErrorKind, ExecError, OpError, SolveError, Subject};
+pub use job::{Job, JobContext, JobOptions, Sessions};
+pub use kiln_solver::Step;
+pub use operator::{Keyed, Operator, Operators, Output};

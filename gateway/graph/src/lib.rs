@@ -2,14 +2,20 @@
 //!
 //! A definition comes from a client or a frontend and may be anything; [`Graph::load`] either gives
 //! a graph in which every input exists and every operation makes sense, or says which vertex does
-//! not. This is the last room to see wire messages. It never fetches, runs or waits.
+//! not. Nothing that arrived is dropped: a [`Vertex`] holds the typed operation to act on, and the
+//! bytes, message, metadata and locations that came with it. This is the last crate to see a
+//! definition. It never fetches, runs or waits.
 
 mod exec;
 mod file;
 mod graph;
 mod identifier;
 mod load;
+mod metadata;
 mod op;
+mod source_map;
+#[cfg(test)]
+mod tests;
 mod vertex;
 
 pub use exec::{
@@ -25,5 +31,7 @@ pub use identifier::{
     ResolveMode,
 };
 pub use load::{Entitlements, LoadContext, LoadError};
+pub use metadata::{Metadata, ProgressGroup};
 pub use op::{BuildOp, Op};
-pub use vertex::{Edge, Location, ProgressGroup, SourceFile, SourceRange, Vertex};
+pub use source_map::{Location, SourceFile, SourceRange};
+pub use vertex::{Arrived, Constraints, Edge, Vertex};

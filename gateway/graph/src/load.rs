@@ -1,19 +1,21 @@
 //! From a definition to a graph, or the reason why not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use kiln_oci::{Digest, Platform};
 use kiln_pb::pb;
 use prost::Message;
+use prost::bytes::Bytes;
 
 use crate::file::UNPACK_ZIP;
+use crate::source_map::SourceMap;
 use crate::{
-    BuildOp, CacheSharing, ContentCache, CopyAction, Edge, Exec, ExecMount, FileAction, FileInput,
-    FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier, IdentifierError, Location,
-    MountKind, NetworkMode, Op, ProgressGroup, ProxyEnv, Resources, SecretEnv, SecurityMode,
-    SourceFile, SourceRange, Ulimit, Vertex,
+    Arrived, BuildOp, CacheSharing, Constraints, ContentCache, CopyAction, Edge, Exec, ExecMount,
+    FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier,
+    IdentifierError, Metadata, MountKind, NetworkMode, Op, ProxyEnv, SecretEnv, SecurityMode,
+    Ulimit, Vertex,
 };
 
 /// The most operations one definition may have.
@@ -42,27 +44,40 @@ pub struct Entitlements {
 /// Why a definition could not become a graph.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// There is nothing in it.
-    #[error("invalid empty definition")]
-    Empty,
+    /// There is nothing but the terminal.
+    #[error("invalid LLB with 1 vertexes")]
+    Alone,
+    /// The terminal leads to nothing.
+    #[error("invalid LLB with no inputs on last vertex")]
+    NoRoot,
     /// There is too much in it.
     #[error("definition has {0} operations, more than {MAX_OPS}")]
     TooLarge(usize),
     /// The bytes of an op are not the message they claim to be.
-    #[error("op {op} does not decode")]
+    #[error("failed to parse llb proto op {op}")]
     Decode {
         /// The op.
         op: Digest,
         /// Why.
         source: prost::DecodeError,
     },
-    /// An op reads a vertex the definition does not carry, or not yet at that place.
-    #[error("op {op} reads {input}, which the definition does not contain before it")]
+    /// An op reads a vertex the definition does not carry.
+    #[error("invalid missing input digest {input}, read by op {op}")]
     MissingInput {
         /// The op.
         op: Digest,
         /// What it reads.
         input: String,
+    },
+    /// An op reads an output with a negative number.
+    #[error("invalid input {number} output index {index} of op {op}")]
+    NegativeOutput {
+        /// The op.
+        op: Digest,
+        /// The number of the input.
+        number: usize,
+        /// The output.
+        index: i64,
     },
     /// An op reads an output that its input does not have.
     #[error("op {op} reads output {index} of {input}, which has no such output")]
@@ -108,60 +123,123 @@ pub enum LoadError {
 }
 
 impl Graph {
-    /// Loads a definition.
+    /// Loads a definition, in time linear in its size.
+    ///
+    /// Ops may come in any order but for the terminal, which is the last; what the terminal does not
+    /// lead to is not loaded. A definition without ops is the empty file system.
     ///
     /// # Errors
     ///
     /// [`LoadError`]; it names the op by the digest that the client knows.
     pub fn load(definition: &pb::Definition, context: &LoadContext) -> Result<Self, LoadError> {
         let Some((terminal, ops)) = definition.def.split_last() else {
-            return Err(LoadError::Empty);
+            return Ok(Self::default());
         };
         if ops.len() > MAX_OPS {
             return Err(LoadError::TooLarge(ops.len()));
         }
-        let files: Vec<_> =
-            definition.source.iter().flat_map(|s| &s.infos).map(source_file).collect();
-        let mut loader =
-            Loader { context, definition, files, ids: BTreeMap::new(), vertices: IndexMap::new() };
-        for bytes in ops {
-            loader.add(bytes)?;
+        let root = root(terminal, ops.len())?;
+        let mut loader = Loader {
+            context,
+            metadata: &definition.metadata,
+            sources: SourceMap::new(definition.source.as_ref()),
+            ids: HashMap::new(),
+            vertices: IndexMap::new(),
+        };
+        for arrived in in_order(ops, &root)? {
+            loader.add(arrived)?;
         }
-        let root = loader.terminal(terminal)?;
-        Ok(Self { vertices: loader.vertices, root })
+        let root = loader.edge(&Digest::sha256(terminal), &root)?;
+        Ok(Self { vertices: loader.vertices, root: Some(root) })
     }
+}
+
+/// What the terminal leads to.
+fn root(bytes: &Bytes, others: usize) -> Result<pb::Input, LoadError> {
+    let digest = Digest::sha256(bytes);
+    let mut op = decode(&digest, bytes)?;
+    if others == 0 {
+        return Err(LoadError::Alone);
+    }
+    match (op.inputs.pop(), op.inputs.is_empty(), op.op) {
+        (Some(input), true, None) => Ok(input),
+        (None, ..) => Err(LoadError::NoRoot),
+        _ => {
+            let reason =
+                "the last op of a definition must be the terminal: one input and nothing else"
+                    .into();
+            Err(LoadError::Invalid { op: digest, name: "terminal".into(), reason })
+        }
+    }
+}
+
+/// An op with the digest that the client knows.
+struct Addressed {
+    digest: Digest,
+    arrived: Arrived,
+}
+
+/// The ops that `root` leads to, inputs before those that read them.
+fn in_order(ops: &[Bytes], root: &pb::Input) -> Result<Vec<Addressed>, LoadError> {
+    let mut open = Vec::with_capacity(ops.len());
+    let mut places = HashMap::with_capacity(ops.len());
+    for bytes in ops {
+        let digest = Digest::sha256(bytes);
+        let op = decode(&digest, bytes)?;
+        places.entry(digest.to_string()).or_insert(open.len());
+        open.push(Some(Addressed { digest, arrived: Arrived { bytes: bytes.clone(), op } }));
+    }
+    for op in open.iter().flatten() {
+        check_inputs(op, &places)?;
+    }
+    let mut take = |input: &pb::Input| Some((open[*places.get(&input.digest)?].take()?, 0));
+    let mut order = Vec::with_capacity(ops.len());
+    // Ops on the way to the current one, with the number of the input that is looked at next. No way
+    // leads in a circle, since an op names its inputs by digest; if one did, it would end there.
+    let mut way = Vec::from_iter(take(root));
+    while let Some((op, next)) = way.last_mut() {
+        match op.arrived.op.inputs.get(*next) {
+            Some(input) => {
+                *next += 1;
+                let input = take(input);
+                way.extend(input);
+            }
+            None => order.extend(way.pop().map(|(op, _)| op)),
+        }
+    }
+    Ok(order)
+}
+
+/// Whether all inputs of an op can be: they are in the definition, and their outputs have numbers.
+fn check_inputs(op: &Addressed, places: &HashMap<String, usize>) -> Result<(), LoadError> {
+    for (number, input) in op.arrived.op.inputs.iter().enumerate() {
+        if input.index < 0 {
+            let (op, index) = (op.digest.clone(), input.index);
+            return Err(LoadError::NegativeOutput { op, number, index });
+        }
+        if !places.contains_key(&input.digest) {
+            return Err(missing(&op.digest, input));
+        }
+    }
+    Ok(())
+}
+
+fn missing(op: &Digest, input: &pb::Input) -> LoadError {
+    LoadError::MissingInput { op: op.clone(), input: input.digest.chars().take(100).collect() }
 }
 
 struct Loader<'a> {
     context: &'a LoadContext,
-    definition: &'a pb::Definition,
-    files: Vec<Arc<SourceFile>>,
+    metadata: &'a BTreeMap<String, pb::OpMetadata>,
+    sources: SourceMap<'a>,
     /// From the digest the client knows to the vertex's id.
-    ids: BTreeMap<String, Digest>,
+    ids: HashMap<String, Digest>,
     vertices: IndexMap<Digest, Arc<Vertex>>,
 }
 
 impl Loader<'_> {
-    fn terminal(&self, bytes: &[u8]) -> Result<Option<Edge>, LoadError> {
-        let digest = Digest::sha256(bytes);
-        let op = decode(&digest, bytes)?;
-        match &op.inputs[..] {
-            [input] if op.op.is_none() => self.edge(&digest, input).map(Some),
-            _ => {
-                let reason =
-                    "the last op of a definition must be the terminal: one input and nothing else"
-                        .into();
-                Err(LoadError::Invalid { op: digest, name: "terminal".into(), reason })
-            }
-        }
-    }
-
     fn edge(&self, op: &Digest, input: &pb::Input) -> Result<Edge, LoadError> {
-        let missing = || LoadError::MissingInput {
-            op: op.clone(),
-            input: input.digest.chars().take(100).collect(),
-        };
-        let vertex = self.ids.get(&input.digest).cloned().ok_or_else(missing)?;
+        let vertex = self.ids.get(&input.digest).cloned().ok_or_else(|| missing(op, input))?;
         let outputs = self.vertices.get(&vertex).map_or(0, |vertex| vertex.op.outputs());
         let index = usize::try_from(input.index).ok().filter(|index| *index < outputs);
         let index = index.ok_or_else(|| LoadError::NoOutput {
@@ -172,49 +250,36 @@ impl Loader<'_> {
         Ok(Edge { vertex, index })
     }
 
-    fn add(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let digest = Digest::sha256(bytes);
-        if self.ids.contains_key(digest.as_str()) {
-            return Ok(());
-        }
-        let op = decode(&digest, bytes)?;
-        let inputs = op
-            .inputs
-            .iter()
-            .map(|input| self.edge(&digest, input))
-            .collect::<Result<Vec<_>, _>>()?;
-        let metadata = self.definition.metadata.get(digest.as_str()).cloned().unwrap_or_default();
+    fn add(&mut self, Addressed { digest, arrived }: Addressed) -> Result<(), LoadError> {
+        let message = &arrived.op;
+        let inputs = message.inputs.iter().map(|input| self.edge(&digest, input));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let metadata = self.metadata.get(digest.as_str()).cloned().map(Metadata::from);
+        let metadata = metadata.unwrap_or_default();
         check_caps(&digest, &metadata)?;
-        let platform =
-            op.platform.as_ref().map_or_else(|| self.context.default_platform.clone(), platform);
-        let mut typed = self.op(&digest, op.op, inputs.len())?;
-        let filters = op.constraints.as_ref().map_or(&[][..], |constraints| &constraints.filter);
-        if let Op::File(file) = &mut typed
+        let own = message.platform.as_ref().map(platform);
+        let mut op = self.op(&digest, message.op.clone(), inputs.len())?;
+        let constraints = message.constraints.as_ref();
+        let filters = constraints.map_or(&[][..], |constraints| &constraints.filter);
+        if let Op::File(file) = &mut op
             && filters.iter().any(|filter| filter == UNPACK_ZIP)
         {
             file.unpack_zips();
         }
-        let name = metadata
-            .description
-            .get("llb.customname")
-            .cloned()
-            .unwrap_or_else(|| display_name(&typed, &inputs));
-        let id = self.id(&digest, &typed, &inputs, metadata.ignore_cache);
+        let custom = metadata.description.get("llb.customname").cloned();
+        let id = self.id(&digest, &op, &inputs, metadata.ignore_cache);
         let vertex = Vertex {
             id: id.clone(),
-            name,
-            op: typed,
+            name: custom.unwrap_or_else(|| display_name(&op, &inputs)),
+            op,
             inputs,
-            platform,
-            ignore_cache: metadata.ignore_cache,
-            description: metadata.description,
-            progress_group: metadata.progress_group.map(|g| ProgressGroup {
-                id: g.id,
-                name: g.name,
-                weak: g.weak,
-            }),
-            resources: metadata.linux_resources.map(resources).unwrap_or_default(),
-            locations: self.locations(&digest),
+            platform: own.unwrap_or_else(|| self.context.default_platform.clone()),
+            constraints: Constraints {
+                filter: constraints.map(|c| c.filter.clone()).unwrap_or_default(),
+            },
+            metadata,
+            locations: self.sources.of(digest.as_str()),
+            arrived,
             digest: digest.clone(),
         };
         self.ids.insert(digest.to_string(), id.clone());
@@ -241,24 +306,6 @@ impl Loader<'_> {
             more.push_str(edge.vertex.as_str());
         }
         if more.is_empty() { digest.clone() } else { Digest::sha256(format!("{digest} {more}")) }
-    }
-
-    fn locations(&self, digest: &Digest) -> Vec<Location> {
-        let locations = self
-            .definition
-            .source
-            .as_ref()
-            .and_then(|source| source.locations.get(digest.as_str()));
-        let location = |location: &pb::Location| {
-            let file = usize::try_from(location.source_index)
-                .ok()
-                .and_then(|index| self.files.get(index))?;
-            Some(Location {
-                file: Arc::clone(file),
-                ranges: location.ranges.iter().map(source_range).collect(),
-            })
-        };
-        locations.map(|l| l.locations.iter().filter_map(location).collect()).unwrap_or_default()
     }
 
     fn op(&self, digest: &Digest, op: Option<pb::op::Op>, inputs: usize) -> Result<Op, LoadError> {
@@ -330,7 +377,7 @@ fn decode(digest: &Digest, bytes: &[u8]) -> Result<pb::Op, LoadError> {
     pb::Op::decode(bytes).map_err(|source| LoadError::Decode { op: digest.clone(), source })
 }
 
-fn check_caps(digest: &Digest, metadata: &pb::OpMetadata) -> Result<(), LoadError> {
+fn check_caps(digest: &Digest, metadata: &Metadata) -> Result<(), LoadError> {
     let unknown = |name: &&String| !kiln_pb::caps::LLB.contains(&name.as_str());
     match metadata.caps.keys().find(unknown) {
         Some(name) => Err(LoadError::Capability { op: digest.clone(), capability: name.clone() }),
@@ -613,37 +660,6 @@ fn platform(platform: &pb::Platform) -> Platform {
     .normalized()
 }
 
-fn resources(limits: pb::LinuxResources) -> Resources {
-    Resources {
-        memory: limits.memory,
-        memory_swap: limits.memory_swap,
-        cpu_shares: limits.cpu_shares,
-        cpu_period: limits.cpu_period,
-        cpu_quota: limits.cpu_quota,
-        cpuset_cpus: limits.cpuset_cpus,
-        cpuset_mems: limits.cpuset_mems,
-    }
-}
-
-fn source_file(info: &pb::SourceInfo) -> Arc<SourceFile> {
-    Arc::new(SourceFile {
-        filename: info.filename.clone(),
-        data: info.data.to_vec(),
-        language: info.language.clone(),
-    })
-}
-
-fn source_range(range: &pb::Range) -> SourceRange {
-    let (start, end) =
-        (range.start.unwrap_or_default(), range.end.or(range.start).unwrap_or_default());
-    SourceRange {
-        start_line: start.line,
-        start_character: start.character,
-        end_line: end.line,
-        end_character: end.character,
-    }
-}
-
 /// The name of a vertex to which the client gave none.
 fn display_name(op: &Op, inputs: &[Edge]) -> String {
     match op {
@@ -724,20 +740,6 @@ mod tests {
         let other = Graph::load(&definition, &LoadContext { session: "other".into(), ..context() })
             .unwrap();
         assert_ne!(one.root(), other.root());
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let image = source("docker-image://alpine");
-        let missing = Graph::load(&definition(&[reading(&image)]), &context()).unwrap_err();
-        assert!(matches!(missing, LoadError::MissingInput { .. }), "{missing}");
-        assert!(matches!(
-            Graph::load(&pb::Definition::default(), &context()),
-            Err(LoadError::Empty)
-        ));
-        let garbage =
-            pb::Definition { def: vec![vec![0xff; 9].into(), vec![].into()], ..Default::default() };
-        assert!(matches!(Graph::load(&garbage, &context()), Err(LoadError::Decode { .. })));
     }
 
     #[test]

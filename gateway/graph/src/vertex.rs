@@ -1,11 +1,10 @@
 //! An operation with its inputs and its address.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use kiln_oci::{Digest, Platform};
+use kiln_pb::pb;
+use prost::bytes::Bytes;
 
-use crate::{Op, Resources};
+use crate::{Location, Metadata, Op};
 
 /// One output of a vertex.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +15,7 @@ pub struct Edge {
     pub index: usize,
 }
 
-/// An operation, known to make sense.
+/// An operation, known to make sense, with everything that arrived with it.
 #[derive(Clone, Debug)]
 pub struct Vertex {
     /// What makes two vertices the same piece of work: the digest, and where that is not enough
@@ -28,62 +27,33 @@ pub struct Vertex {
     pub name: String,
     /// What to do.
     pub op: Op,
+    /// The operation as it arrived.
+    pub arrived: Arrived,
     /// What it reads.
     pub inputs: Vec<Edge>,
-    /// The platform it is for.
+    /// The platform it is for: the one it names, else the daemon's; normalized. The digest is that of
+    /// the bytes and does not change with it.
     pub platform: Platform,
-    /// Run it although the cache has it.
-    pub ignore_cache: bool,
-    /// Notes of the client, by key.
-    pub description: BTreeMap<String, String>,
-    /// The group it is shown in.
-    pub progress_group: Option<ProgressGroup>,
-    /// Limits for its process.
-    pub resources: Resources,
+    /// Which workers may do it.
+    pub constraints: Constraints,
+    /// What is said about it beside what it does.
+    pub metadata: Metadata,
     /// Where it comes from in the user's files.
     pub locations: Vec<Location>,
 }
 
-/// Vertices that are shown as one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgressGroup {
-    /// What they have in common.
-    pub id: String,
-    /// What is shown.
-    pub name: String,
-    /// Does not show the group by itself.
-    pub weak: bool,
+/// An operation as it arrived: cache keys are taken over fields that have no meaning here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrived {
+    /// The bytes that the digest is taken over.
+    pub bytes: Bytes,
+    /// The message they are.
+    pub op: pb::Op,
 }
 
-/// A place in a user's file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
-    /// The file.
-    pub file: Arc<SourceFile>,
-    /// Ranges in it.
-    pub ranges: Vec<SourceRange>,
-}
-
-/// A user's file, as the frontend passed it on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Its name.
-    pub filename: String,
-    /// Its text.
-    pub data: Vec<u8>,
-    /// Its language, for people.
-    pub language: String,
-}
-
-/// A range of lines (from 1) and characters (from 0).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceRange {
-    /// First line.
-    pub start_line: i32,
-    /// First character in it.
-    pub start_character: i32,
-    /// Last line.
-    pub end_line: i32,
-    /// Character after the last in it.
-    pub end_character: i32,
+/// Which workers may do an operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Constraints {
+    /// Conditions on a worker's labels, as the client wrote them.
+    pub filter: Vec<String>,
 }

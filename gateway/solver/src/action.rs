@@ -1,29 +1,38 @@
-//! What the scheduler wants.
+//! What the scheduler asks for.
 
-use kiln_cache::CacheKey;
+use std::sync::Arc;
+
+use kiln_cache::{CacheKey, Lookup, SavedRecord, SavedResult};
+use kiln_graph::{Edge, Vertex};
+use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 
-use crate::{RequestId, TaskId};
+use crate::{JobId, RequestId, SourceId, TaskId};
 
-/// What the engine should do about an event.
-#[derive(Clone, Debug, PartialEq)]
+/// What the engine should do about what happened. Results are named by the vertex that has them,
+/// which may be another than the one that was asked for: equal vertices share one result.
+#[derive(Clone, Debug)]
 pub enum Action<E> {
+    /// A job has this vertex from now on: it is shown there, and may use the job's sessions.
+    Join(JobId, Arc<Vertex>),
+    /// A job has left this vertex.
+    Leave(JobId, Digest),
     /// Start a task; it ends with exactly one event that carries its id.
     Start(Task),
     /// Stop a task; no event is needed.
     Cancel(TaskId),
-    /// The vertex need not run: tell those who watch.
+    /// The vertex need not run: say so to those who watch.
     Cached(Digest),
-    /// Forget a record that could not be loaded, by its content key.
-    Forget(CacheKey),
-    /// Forget the results of a vertex; nobody wants them any more.
+    /// Forget a result that could not be loaded.
+    Forget(SourceId, SavedResult),
+    /// Drop everything that is held for a vertex, its results above all.
     Drop(Digest),
-    /// A wish is fulfilled, or cannot be.
-    Finish(RequestId, Result<(), E>),
+    /// A request is answered: with where the result is, or with what failed.
+    Finish(RequestId, Result<Edge, E>),
 }
 
 /// A piece of work of one vertex.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Its name.
     pub id: TaskId,
@@ -34,28 +43,48 @@ pub struct Task {
 }
 
 /// What to do for a vertex.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Ask how it is keyed.
-    Map,
-    /// Look a key up.
-    Lookup(CacheKey),
-    /// Find out the content of an input, whose result is there.
-    Digest(usize),
-    /// Load these outputs of the record that was found.
-    Load(Vec<usize>),
-    /// Run it; the results of all inputs are there.
-    Exec,
-    /// Keep its results under its content key, and under its definition key if there is one.
+    /// Ask how it is keyed; the number counts the maps that are known already.
+    Map(usize),
+    /// Ask all caches.
+    LookUp(Lookup),
+    /// Make an input usable, and find out what is in it, if that is asked.
+    Prepare {
+        /// The number of the input.
+        input: usize,
+        /// Where its result is.
+        from: Edge,
+        /// What to look at.
+        content: Option<ContentQuery>,
+        /// The vertex wants its layers to be there.
+        preprocess: bool,
+    },
+    /// Load an output from a cache.
+    Load {
+        /// The number of the output.
+        output: usize,
+        /// Which result of which cache.
+        from: Candidate,
+    },
+    /// Run it on these results.
+    Exec(Vec<Edge>),
+    /// Save how records are reached, and results of outputs under their records.
     Save {
-        /// The content key.
-        key: CacheKey,
-        /// The definition key.
-        also: Option<CacheKey>,
+        /// How records are reached.
+        records: Vec<SavedRecord>,
+        /// Outputs with the records that their results are for.
+        results: Vec<(usize, Vec<CacheKey>)>,
     },
-    /// Let the definition key lead to the record that was found.
-    Link {
-        /// The definition key.
-        from: CacheKey,
-    },
+}
+
+/// A result that may stand for an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The cache that has it.
+    pub source: SourceId,
+    /// Its record there.
+    pub record: CacheKey,
+    /// The result.
+    pub result: SavedResult,
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kiln_graph::GitSource;
+use kiln_keys::source::{GitKey, SourceKey};
 use kiln_oci::Digest;
 use kiln_store::{Directory, Kind, RecordInfo, Ref, Sharing, Store};
 
@@ -44,7 +45,7 @@ pub(crate) struct Git {
 /// What fetching needs to know from pinning.
 #[derive(Clone, Debug)]
 pub(crate) struct GitPin {
-    key: String,
+    key: SourceKey,
     resolved: Resolved,
 }
 
@@ -191,7 +192,7 @@ impl Git {
             commit_checksum: resolved.commit.clone(),
         };
         let content = Content::Git(GitPin { key: key.clone(), resolved });
-        Ok(Pin { key, slow_key: None, metadata, content })
+        Ok(Pin { key, content_key: None, metadata, content })
     }
 
     pub(crate) async fn fetch(
@@ -335,28 +336,21 @@ fn mirror_key(source: &GitSource, shown: &str) -> String {
     format!("git {shown} {}", Digest::sha256(&source.remote).short())
 }
 
-/// The cache key: the commit, and everything else that makes the files others.
-fn key(source: &GitSource, resolved: &Resolved) -> String {
+/// The cache key.
+fn key(source: &GitSource, resolved: &Resolved) -> SourceKey {
     // Without `.git` a tag and its commit give the same files.
-    let sha = match (&resolved.commit, source.keep_git_dir) {
+    let object = match (&resolved.commit, source.keep_git_dir) {
         (Some(commit), false) => commit,
         _ => &resolved.object,
     };
-    let mut key = sha.clone();
-    if source.keep_git_dir {
-        key += ".git";
-        if !resolved.is_commit_id {
-            key += &format!("#{}", resolved.reference);
-        }
-    }
-    if !source.subdir.is_empty() {
-        key += &format!(":{}", source.subdir);
-    }
-    if source.skip_submodules {
-        key += "(skip-submodules)";
-    }
-    if source.commit_mtime {
-        key += "(mtime=commit)";
-    }
-    key
+    let key = GitKey {
+        object,
+        reference: &resolved.reference,
+        keep_git_dir: source.keep_git_dir,
+        subdir: &source.subdir,
+        skip_submodules: source.skip_submodules,
+        mtime: if source.commit_mtime { "commit" } else { "" },
+        bundle: false,
+    };
+    key.key()
 }

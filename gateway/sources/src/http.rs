@@ -18,18 +18,19 @@ use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName, IF_NONE_MATCH, LAST_MODIFIED,
+    ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, ETAG, HeaderName, IF_NONE_MATCH,
+    LAST_MODIFIED,
 };
 use http::{HeaderValue, Method, StatusCode};
 use kiln_graph::HttpSource;
+use kiln_keys::source::filename;
 use kiln_oci::Digest;
 use kiln_store::{Ref, Store};
 use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::builds::Builds;
-use crate::filename::filename;
-use crate::http::key::{key_digest, memory_key};
+use crate::http::key::{key, memory_key};
 use crate::http::request::Wanted;
 use crate::http::save::{Answer, Saving};
 use crate::source::{Content, Context, Metadata, Pin};
@@ -262,8 +263,9 @@ impl Http {
 fn answer(wanted: &Wanted<'_>, response: Response) -> Answer {
     let source = wanted.source;
     let shown = wanted.shown.clone();
+    let disposition = Some(text_header(&response, CONTENT_DISPOSITION));
     Answer {
-        filename: filename(&source.url, &source.filename, Some(response.headers())),
+        filename: filename(&source.url, &source.filename, disposition.as_deref()),
         etag: etag_of(&response),
         last_modified: text_header(&response, LAST_MODIFIED),
         content_encoding: text_header(&response, CONTENT_ENCODING),
@@ -305,10 +307,9 @@ fn pinned(
     last_modified: Option<SystemTime>,
     ready: Option<Ref>,
 ) -> Pin {
-    let key = key_digest(source, &filename, &digest, last_modified);
     Pin {
-        key: key.to_string(),
-        slow_key: None,
+        key: key(source, &filename, &digest, last_modified),
+        content_key: None,
         metadata: Metadata::Http { digest: digest.clone(), filename, last_modified },
         content: Content::Http(HttpPin { digest, ready }),
     }

@@ -14,11 +14,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use kiln_graph::{ImageSource, OciLayoutSource};
+use kiln_keys::KeyError;
+use kiln_keys::source::{ImageKey, image_content};
 use kiln_oci::{Descriptor, Digest, Platform, Reference, chain_ids};
 use kiln_progress::Stream;
 use kiln_registry::{ImagePlan, Registry, RegistryError};
 use kiln_store::{ApplyError, Blob, BlobError, Kind, LayerBlob, RecordInfo, Ref, Store};
-use serde::Serialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -80,6 +81,14 @@ pub enum ImageError {
         wanted: Digest,
         /// What the name means.
         got: Digest,
+    },
+    /// It has not what is wanted of it.
+    #[error("image {image}: {source}")]
+    Key {
+        /// The image.
+        image: String,
+        /// What is missing.
+        source: KeyError,
     },
     /// The client did not give a blob of its layout.
     #[error("OCI layout {store} of the client: {subject}")]
@@ -144,7 +153,7 @@ impl Image {
         let kind = if source.frontend { Kind::Frontend } else { Kind::Regular };
         let plan = self.plan(&origin, root, platform, wanted, context).await?;
         let named = reference.with_digest(plan.root.digest.clone());
-        Ok(pinned(plan, named, platform, source.layer_limit, origin, kind))
+        pinned(plan, named, platform, source.layer_limit, origin, kind)
     }
 
     pub(crate) async fn pin_layout(
@@ -170,7 +179,7 @@ impl Image {
         let wanted = source.checksum.as_ref();
         let plan = self.plan(&origin, root, platform, wanted, context).await?;
         let named = source.reference.clone();
-        Ok(pinned(plan, named, platform, source.layer_limit, origin, Kind::Regular))
+        pinned(plan, named, platform, source.layer_limit, origin, Kind::Regular)
     }
 
     /// Applies the layers, fetching those that are missing.
@@ -361,15 +370,15 @@ fn pinned(
     limit: Option<usize>,
     origin: Origin,
     kind: Kind,
-) -> Pin {
-    let key = key(&plan.root.digest, platform, limit).to_string();
+) -> Result<Pin, ImageError> {
+    let key = ImageKey { digest: &plan.root.digest, platform, layer_limit: limit }.key();
+    let content_key = image_content(&plan.config_bytes, limit)
+        .map_err(|source| ImageError::Key { image: origin.to_string(), source })?;
     let blobs = plan.layers().iter().cloned().zip(plan.config.rootfs.diff_ids.iter().cloned());
     let layers: Vec<LayerBlob> = blobs
         .take(limit.unwrap_or(usize::MAX))
         .map(|(descriptor, diff_id)| LayerBlob { descriptor: origin.mark(descriptor), diff_id })
         .collect();
-    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    let slow_key = chain_ids(&diff_ids).pop().map(|id| id.to_string());
     let files = match (&origin, limit) {
         (Origin::Store { image, .. }, None) => image.files.get(&plan.descriptor.digest).cloned(),
         _ => None,
@@ -377,28 +386,5 @@ fn pinned(
     let metadata =
         Metadata::Image { reference, manifest: plan.descriptor.digest, config: plan.config_bytes };
     let content = Content::Image(Box::new(ImagePin { layers, files, origin, kind }));
-    Pin { key, slow_key, metadata, content }
-}
-
-/// The cache key: BuildKit's JSON, field by field.
-fn key(digest: &Digest, platform: &Platform, limit: Option<usize>) -> Digest {
-    #[derive(Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Key<'a> {
-        digest: &'a Digest,
-        #[serde(rename = "OS")]
-        os: &'a str,
-        arch: &'a str,
-        #[serde(skip_serializing_if = "str::is_empty")]
-        variant: &'a str,
-        #[serde(rename = "OSVersion", skip_serializing_if = "str::is_empty")]
-        os_version: &'a str,
-        #[serde(rename = "OSFeatures", skip_serializing_if = "<[String]>::is_empty")]
-        os_features: &'a [String],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        limit: Option<usize>,
-    }
-    let Platform { architecture, os, os_version, os_features, variant } = platform;
-    let key = Key { digest, os, arch: architecture, variant, os_version, os_features, limit };
-    Digest::sha256(crate::gojson::to_string(&key))
+    Ok(Pin { key, content_key, metadata, content })
 }

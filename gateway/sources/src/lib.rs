@@ -19,9 +19,7 @@ mod image;
 mod local;
 mod named;
 
-mod filename;
 mod files;
-mod gojson;
 mod progress;
 mod state;
 mod turns;

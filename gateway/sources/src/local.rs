@@ -9,9 +9,8 @@ mod origins;
 use std::sync::Arc;
 
 use kiln_graph::LocalSource;
-use kiln_oci::Digest;
+use kiln_keys::source::{LocalKey, SourceKey};
 use kiln_store::{DirectoryError, Kind, Ref, Sharing, Store};
-use serde::Serialize;
 
 use crate::local::origins::Origins;
 use crate::progress::Part;
@@ -60,8 +59,7 @@ impl Local {
             session => session,
         };
         let key = key(&source, session);
-        let key = format!("session:{}:{key}", source.name);
-        Pin { key, slow_key: None, metadata: Metadata::Local, content: Content::Local(LocalPin) }
+        Pin { key, content_key: None, metadata: Metadata::Local, content: Content::Local(LocalPin) }
     }
 
     pub(crate) async fn fetch(
@@ -97,35 +95,24 @@ impl Local {
     }
 }
 
-/// A session attribute `prefix:id` renames the directory to `prefix-name`.
+/// The source with the name and the session that its session attribute leads to.
 fn addressed(source: &LocalSource) -> LocalSource {
-    let mut source = source.clone();
-    if let Some((prefix, session)) = source.session.clone().split_once(':') {
-        source.name = format!("{prefix}-{}", source.name);
-        source.session = session.to_owned();
-    }
-    source
+    let (name, session) = LocalKey::addressed(&source.name, &source.session);
+    LocalSource { name, session: session.to_owned(), ..source.clone() }
 }
 
-/// BuildKit's JSON, field by field. A list that is not there is `null` in Go.
-fn key(source: &LocalSource, session: &str) -> Digest {
-    #[derive(Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Key<'a> {
-        #[serde(rename = "SessionID")]
-        session_id: &'a str,
-        include_patterns: Option<&'a [String]>,
-        exclude_patterns: Option<&'a [String]>,
-        follow_paths: Option<&'a [String]>,
-    }
-    fn list(list: &[String]) -> Option<&[String]> {
+/// The cache key. Past the graph, a list that is empty is one that was not given.
+fn key(source: &LocalSource, session: &str) -> SourceKey {
+    fn given(list: &[String]) -> Option<&[String]> {
         (!list.is_empty()).then_some(list)
     }
-    let key = Key {
-        session_id: session,
-        include_patterns: list(&source.include_patterns),
-        exclude_patterns: list(&source.exclude_patterns),
-        follow_paths: list(&source.follow_paths),
+    let key = LocalKey {
+        name: &source.name,
+        session,
+        include: given(&source.include_patterns),
+        exclude: given(&source.exclude_patterns),
+        follow: given(&source.follow_paths),
+        ..LocalKey::default()
     };
-    Digest::sha256(crate::gojson::to_string(&key))
+    key.key()
 }

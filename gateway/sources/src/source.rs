@@ -7,6 +7,7 @@ use std::error::Error;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use kiln_keys::source::SourceKey;
 use kiln_oci::{Digest, Reference};
 use kiln_progress::Sender;
 use kiln_store::Ref;
@@ -37,12 +38,11 @@ impl std::fmt::Debug for Context {
 /// What identifies the content of a source.
 #[derive(Clone, Debug)]
 pub struct Pin {
-    /// The source key as BuildKit spells it; the digest of a cache map is taken over it. One that
-    /// begins with `session:` is good for this session only.
-    pub key: String,
+    /// What the vertex is keyed by.
+    pub key: SourceKey,
     /// A second key that different pins with the same content share: of an image, the chain of its
     /// layers.
-    pub slow_key: Option<String>,
+    pub content_key: Option<SourceKey>,
     /// What was found out on the way, for provenance and for who only asked.
     pub metadata: Metadata,
     pub(crate) content: Content,
@@ -51,7 +51,7 @@ pub struct Pin {
 impl Pin {
     /// Whether the key means something to this session only.
     pub fn is_session_only(&self) -> bool {
-        self.key.starts_with("session:")
+        self.key.is_session_scoped()
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn key(id: &str) -> String {
 /// The ids of the cache mounts of processes that are not to be taken from the cache: what such a
 /// process leaves must not depend on what others left before.
 pub fn fresh_caches(graph: &Graph) -> BTreeSet<String> {
-    let execs = graph.vertices().filter(|vertex| vertex.ignore_cache);
+    let execs = graph.vertices().filter(|vertex| vertex.metadata.ignore_cache);
     let mounts = execs.filter_map(|vertex| match &vertex.op {
         Op::Exec(exec) => Some(&exec.mounts),
         _ => None,

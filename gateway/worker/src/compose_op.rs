@@ -3,31 +3,40 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::CacheMap;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Op, Vertex};
+use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_store::Ref;
 
+use crate::vertex_map::VertexMap;
 use crate::worker::{Inner, failed};
 
 pub(crate) struct ComposeOperator {
-    pub(crate) worker: Arc<Inner>,
-    pub(crate) vertex: Arc<Vertex>,
+    worker: Arc<Inner>,
+    vertex: Arc<Vertex>,
+    map: VertexMap,
+}
+
+impl ComposeOperator {
+    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+        Self { worker, vertex, map: VertexMap::default() }
+    }
 }
 
 #[async_trait]
 impl Operator<Ref> for ComposeOperator {
-    async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
-        // Operations are plain data, which always has a JSON form.
-        let json = serde_json::to_string(&self.vertex.op).unwrap_or_default();
-        Ok(CacheMap::new(
-            Digest::sha256(format!("kiln.compose.v1 {json}")),
-            self.vertex.inputs.len(),
-        ))
+    async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
+        self.map.of(&self.vertex).cloned().map(Keyed::from)
     }
 
-    async fn content(&self, _: &JobContext, _: usize, _: &Output<Ref>) -> Result<Digest, OpError> {
+    async fn content(
+        &self,
+        _: &JobContext,
+        _: usize,
+        _: &ContentQuery,
+        _: &Output<Ref>,
+    ) -> Result<Digest, OpError> {
         Err(OpError::new(ErrorKind::Invalid, "layers count by how they were made"))
     }
 
@@ -35,7 +44,7 @@ impl Operator<Ref> for ComposeOperator {
         &self,
         _: &JobContext,
         inputs: Vec<Output<Ref>>,
-    ) -> Result<Vec<Output<Ref>>, OpError> {
+    ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let input =
             |index: &Option<usize>| index.and_then(|index| inputs.get(index).cloned().flatten());
         let store = &self.worker.store;
@@ -45,18 +54,18 @@ impl Operator<Ref> for ComposeOperator {
                 if refs.is_empty() {
                     return Ok(vec![None]);
                 }
-                let merged = store.merge(&refs).await;
-                merged.map(|merged| vec![Some(merged)]).map_err(|error| failed(&error))
+                let merged = store.merge(&refs).await.map_err(|error| failed(&error))?;
+                Ok(vec![Some(merged)])
             }
             Op::Diff { lower, upper } => {
                 let (lower, upper) = (input(lower), input(upper));
                 let difference = store.diff(lower.as_ref(), upper.as_ref()).await;
-                difference.map(|difference| vec![difference]).map_err(|error| failed(&error))
+                Ok(vec![difference.map_err(|error| failed(&error))?])
             }
             Op::Passthrough { outputs, .. } => {
                 Ok(outputs.iter().map(|index| input(&Some(*index))).collect())
             }
-            _ => Err(OpError::new(ErrorKind::Invalid, "not an operation on layers")),
+            _ => Err(OpError::new(ErrorKind::Invalid, "not an operation on layers").into()),
         }
     }
 }

@@ -3,30 +3,34 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::CacheMap;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_executor::{Network, Process, Resources, Security, Stdio, Ulimit};
-use kiln_graph::{ContentCache, Exec, ExecMount, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
+use kiln_graph::{Exec, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
+use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_progress::Stream;
 use kiln_store::Ref;
 
-use crate::content::{self, Selector};
 use crate::exec_mounts::{prepare, secret};
 use crate::foreign;
 use crate::logs;
-use crate::scope;
-use crate::worker::{Inner, blocking, failed, path_of, view};
+use crate::vertex_map::{VertexMap, content_of};
+use crate::worker::{Inner, failed};
 
 /// The search path of processes that name none (BuildKit's `DefaultPathEnvUnix`).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(crate) struct ExecOperator {
-    pub(crate) worker: Arc<Inner>,
-    pub(crate) vertex: Arc<Vertex>,
+    worker: Arc<Inner>,
+    vertex: Arc<Vertex>,
+    map: VertexMap,
 }
 
 impl ExecOperator {
+    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+        Self { worker, vertex, map: VertexMap::default() }
+    }
+
     fn op(&self) -> Result<&Exec, OpError> {
         match &self.vertex.op {
             Op::Exec(exec) => Ok(exec),
@@ -35,7 +39,7 @@ impl ExecOperator {
     }
 
     async fn process(&self, job: &JobContext, exec: &Exec) -> Result<Process, OpError> {
-        let limits = &self.vertex.resources;
+        let limits = &self.vertex.metadata.resources;
         let some = |number: i64| (number != 0).then_some(number);
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let nothing = kiln_executor::Rootfs::OverlayReadonly { lowers: Vec::new() };
@@ -106,51 +110,25 @@ impl ExecOperator {
 
 #[async_trait]
 impl Operator<Ref> for ExecOperator {
-    async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
-        let mut exec = self.op()?.clone();
-        let mut deps = Vec::new();
-        for input in 0..self.vertex.inputs.len() {
-            deps.push(dependency(&exec, input));
-        }
-        // What does not change what the process makes does not count.
-        exec.proxy = None;
-        exec.extra_hosts.iter_mut().for_each(|entry| entry.ip.clear());
-        exec.mounts.iter_mut().for_each(|mount| mount.selector.clear());
-        let json = serde_json::to_string(&exec).unwrap_or_default();
-        let platform = &self.vertex.platform;
-        let digest = Digest::sha256(format!("kiln.exec.v1 {} {json}", platform.format_all()));
-        let mut map = CacheMap::new(digest, self.vertex.inputs.len());
-        map.deps = deps;
-        Ok(map)
+    async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
+        self.map.of(&self.vertex).cloned().map(Keyed::from)
     }
 
     async fn content(
         &self,
         _: &JobContext,
-        input: usize,
+        _: usize,
+        query: &ContentQuery,
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
-        let exec = self.op()?;
-        let selectors: Vec<Selector> = mounts_of(exec, input)
-            .map(|mount| Selector {
-                path: scope::clean(&mount.selector),
-                follow: true,
-                optional: true,
-                ..Selector::default()
-            })
-            .collect();
-        let mounted = view(result.as_ref()).await?;
-        blocking(move || {
-            content::digest(path_of(mounted.as_ref()), &selectors).map_err(|error| failed(&error))
-        })
-        .await
+        content_of(&self.worker, query.clone(), result.as_ref()).await
     }
 
     async fn exec(
         &self,
         job: &JobContext,
         inputs: Vec<Output<Ref>>,
-    ) -> Result<Vec<Output<Ref>>, OpError> {
+    ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let exec = self.op()?;
         let prepared = prepare(&self.worker, job, exec, &inputs).await?;
         let mut process = self.process(job, exec).await?;
@@ -188,34 +166,9 @@ impl Operator<Ref> for ExecOperator {
                 status.code
             );
             let error = OpError::new(ErrorKind::Failed, message);
-            return Err(OpError { exit_code: Some(status.code), ..error });
+            return Err(OpError { exit_code: Some(status.code), ..error }.into());
         }
-        prepared.commit().await
-    }
-}
-
-fn mounts_of(exec: &Exec, input: usize) -> impl Iterator<Item = &ExecMount> {
-    exec.mounts.iter().filter(move |mount| mount.input == Some(input))
-}
-
-/// How an input counts: by content where the process cannot change it.
-fn dependency(exec: &Exec, input: usize) -> kiln_cache::CacheDep {
-    let by_content = |mount: &ExecMount| {
-        let safe =
-            mount.output.is_none() || mount.readonly || mount.selector.trim_matches('/').is_empty();
-        match mount.content_cache {
-            ContentCache::Off => false,
-            ContentCache::On => safe,
-            ContentCache::Default => safe && mount.dest != "/",
-        }
-    };
-    let mut selectors: Vec<&str> =
-        mounts_of(exec, input).map(|mount| mount.selector.as_str()).collect();
-    selectors.sort_unstable();
-    let selected = selectors.iter().any(|selector| !selector.trim_matches('/').is_empty());
-    kiln_cache::CacheDep {
-        selector: selected.then(|| Digest::sha256(selectors.join("\0"))),
-        by_content: mounts_of(exec, input).all(by_content),
+        Ok(prepared.commit().await?)
     }
 }
 

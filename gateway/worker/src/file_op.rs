@@ -7,23 +7,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::CacheMap;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
+use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_store::{Mounted, MutableRef, Ref};
 
-use crate::content::{self, Selector};
 use crate::files::{self, FileError, Ids, Implied};
-use crate::scope;
+use crate::vertex_map::{VertexMap, content_of};
 use crate::worker::{Inner, blocking, failed, owned, path_of, view};
 
 pub(crate) struct FileOperator {
-    pub(crate) worker: Arc<Inner>,
-    pub(crate) vertex: Arc<Vertex>,
+    worker: Arc<Inner>,
+    vertex: Arc<Vertex>,
+    map: VertexMap,
 }
 
 impl FileOperator {
+    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+        Self { worker, vertex, map: VertexMap::default() }
+    }
+
     fn op(&self) -> Result<&FileOp, OpError> {
         match &self.vertex.op {
             Op::File(op) => Ok(op),
@@ -34,85 +38,32 @@ impl FileOperator {
 
 #[async_trait]
 impl Operator<Ref> for FileOperator {
-    async fn cache_map(&self, _: &JobContext) -> Result<CacheMap, OpError> {
-        let op = self.op()?;
-        let json = serde_json::to_string(op).unwrap_or_default();
-        let mut map =
-            CacheMap::new(Digest::sha256(format!("kiln.file.v1 {json}")), self.vertex.inputs.len());
-        for (input, dep) in map.deps.iter_mut().enumerate() {
-            if let Some(selectors) = selectors(op, input) {
-                let json = serde_json::to_string(&selectors).unwrap_or_default();
-                dep.selector = Some(Digest::sha256(json));
-                dep.by_content = true;
-            }
-        }
-        Ok(map)
+    async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
+        self.map.of(&self.vertex).cloned().map(Keyed::from)
     }
 
     async fn content(
         &self,
         _: &JobContext,
-        input: usize,
+        _: usize,
+        query: &ContentQuery,
         result: &Output<Ref>,
     ) -> Result<Digest, OpError> {
-        let selectors = selectors(self.op()?, input).unwrap_or_default();
-        let mounted = view(result.as_ref()).await?;
-        blocking(move || {
-            content::digest(path_of(mounted.as_ref()), &selectors)
-                .map_err(|error| failed(&error).context("failed to calculate checksum of input"))
-        })
-        .await
+        content_of(&self.worker, query.clone(), result.as_ref()).await
     }
 
     async fn exec(
         &self,
         _: &JobContext,
         inputs: Vec<Output<Ref>>,
-    ) -> Result<Vec<Output<Ref>>, OpError> {
+    ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let op = self.op()?;
         let mut run = Run { worker: &self.worker, op, inputs, results: BTreeMap::new() };
         for number in 0..op.steps.len() {
             run.step(number).await?;
         }
-        run.outputs().await
+        Ok(run.outputs().await?)
     }
-}
-
-/// What is read of an input that is only copied from or looked up in; `None` if it is changed.
-fn selectors(op: &FileOp, input: usize) -> Option<Vec<Selector>> {
-    let mut selectors = Vec::new();
-    for step in &op.steps {
-        if step.input == FileInput::Vertex(input) {
-            return None;
-        }
-        if let FileAction::Copy(copy) = &step.action
-            && step.secondary == FileInput::Vertex(input)
-        {
-            selectors.push(Selector {
-                path: scope::clean(&copy.src),
-                wildcard: copy.allow_wildcard,
-                follow: copy.follow_symlink,
-                optional: copy.allow_empty_wildcard,
-                include: copy.include_patterns.clone(),
-                exclude: copy.exclude_patterns.clone(),
-            });
-        }
-        for (user, list) in named(step) {
-            if matches!(user, FileUser::Name { input: FileInput::Vertex(own), .. } if *own == input)
-            {
-                let path = list.to_owned();
-                selectors.push(Selector {
-                    path,
-                    follow: true,
-                    optional: true,
-                    ..Selector::default()
-                });
-            }
-        }
-    }
-    selectors.sort_by(|a, b| a.path.cmp(&b.path));
-    selectors.dedup();
-    Some(selectors)
 }
 
 fn owner(step: &FileStep) -> Option<&FileOwner> {
@@ -249,7 +200,7 @@ impl Run<'_> {
 fn operator_error(error: &FileError) -> OpError {
     let kind = match error {
         error if error.is_full() => ErrorKind::Exhausted,
-        FileError::Missing(_) => ErrorKind::NotFound,
+        FileError::Missing(_) | FileError::NotFound(_) => ErrorKind::NotFound,
         FileError::Invalid(_) | FileError::Archive { .. } | FileError::InTheWay(_) => {
             ErrorKind::Invalid
         }

@@ -32,6 +32,9 @@ pub(crate) enum FileError {
     /// Something does not exist.
     #[error("{0}: no such file or directory")]
     Missing(String),
+    /// Something that must be among what is copied does not exist.
+    #[error("{0:?}: not found")]
+    NotFound(String),
     /// Something is in the way.
     #[error("{0}")]
     InTheWay(String),

@@ -11,6 +11,7 @@ mod exec_mounts;
 mod exec_op;
 mod file_op;
 mod files;
+mod filter;
 mod foreign;
 mod host_command;
 mod logs;
@@ -19,6 +20,7 @@ mod scope;
 mod secrets;
 mod source_op;
 mod sys;
+mod vertex_map;
 mod worker;
 
 pub use caches::fresh_caches;

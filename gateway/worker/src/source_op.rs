@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_cache::CacheMap;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Identifier, Op, Vertex};
+use kiln_keys::ContentQuery;
+use kiln_keys::source::SourceKey;
 use kiln_oci::Digest;
 use kiln_sources::Pin;
 use kiln_store::Ref;
@@ -47,16 +48,21 @@ impl SourceOperator {
 
 #[async_trait]
 impl Operator<Ref> for SourceOperator {
-    async fn cache_map(&self, job: &JobContext) -> Result<CacheMap, OpError> {
+    /// Keyed by what it was resolved to and then, if there is such a key, by what that holds.
+    async fn cache_map(&self, job: &JobContext, index: usize) -> Result<Keyed, OpError> {
         let pin = self.pin(job).await?;
-        let key = |text: &str| Digest::sha256(format!("buildkit.source.v0:{text}"));
-        let mut map = CacheMap::new(key(&pin.key), 0);
-        map.content = pin.slow_key.as_deref().map(key);
-        map.volatile = pin.is_session_only();
-        Ok(map)
+        let keys: Vec<&SourceKey> = std::iter::once(&pin.key).chain(&pin.content_key).collect();
+        let index = index.min(keys.len() - 1);
+        Ok(Keyed { map: keys[index].map(), is_last: index + 1 == keys.len() })
     }
 
-    async fn content(&self, _: &JobContext, _: usize, _: &Output<Ref>) -> Result<Digest, OpError> {
+    async fn content(
+        &self,
+        _: &JobContext,
+        _: usize,
+        _: &ContentQuery,
+        _: &Output<Ref>,
+    ) -> Result<Digest, OpError> {
         Err(OpError::new(ErrorKind::Invalid, "a source has no inputs"))
     }
 
@@ -64,7 +70,7 @@ impl Operator<Ref> for SourceOperator {
         &self,
         job: &JobContext,
         _: Vec<Output<Ref>>,
-    ) -> Result<Vec<Output<Ref>>, OpError> {
+    ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let pin = self.pin(job).await?;
         let fetched =
             self.worker.sources.fetch(self.identifier()?, pin, &self.worker.context(job)).await;

@@ -7,12 +7,21 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
-/// Extended attributes that count: all that user programs set, and file capabilities.
+/// Whether an extended attribute is a note of overlayfs or of the store, which no process sees.
+pub(crate) fn is_internal_xattr(name: &str) -> bool {
+    let notes = ["trusted.overlay.", "user.overlay.", "user.kiln."];
+    notes.iter().any(|note| name.starts_with(note))
+}
+
+/// Extended attributes that someone wants, sorted by name.
 ///
 /// # Errors
 ///
 /// If the file cannot be looked at; a file system without attributes has none.
-pub(crate) fn xattrs(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn xattrs_that(
+    path: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = vec![0; 4096];
     let len = loop {
         match rustix::fs::llistxattr(path, &mut names) {
@@ -27,11 +36,7 @@ pub(crate) fn xattrs(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut list = Vec::new();
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let Ok(name) = std::str::from_utf8(name) else { continue };
-        let counts = name == "security.capability"
-            || (name.starts_with("user.")
-                && !name.starts_with("user.overlay.")
-                && !name.starts_with("user.kiln."));
-        if !counts {
+        if !is_wanted(name) {
             continue;
         }
         let mut value = vec![0; 64 << 10];

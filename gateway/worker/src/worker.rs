@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators, Output};
+use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::{Executor, Spawner};
 use kiln_graph::{Op, Vertex};
 use kiln_oci::Platform;
-use kiln_session::SessionManager;
-use kiln_sources::{Clients, Context, NamedImages, Sources};
+use kiln_session::{CallError, SessionManager};
+use kiln_sources::{Clients, ClientsError, Context, NamedImages, Sources};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 
 use crate::compose_op::ComposeOperator;
@@ -92,7 +92,7 @@ impl Worker {
 
     /// What the worker says about itself.
     pub fn info(&self) -> &WorkerInfo {
-        &self.0.info
+        self.0.info()
     }
 
     /// Where its results are.
@@ -117,6 +117,11 @@ impl Worker {
 }
 
 impl Inner {
+    /// What the worker says about itself.
+    pub(crate) fn info(&self) -> &WorkerInfo {
+        &self.info
+    }
+
     /// The clients of a vertex.
     pub(crate) fn clients(&self, job: &JobContext) -> Clients {
         Clients::new(&self.sessions, job.sessions.ids())
@@ -138,10 +143,10 @@ impl Operators<Ref> for Worker {
         let (worker, vertex) = (Arc::clone(&self.0), Arc::clone(vertex));
         Ok(match &vertex.op {
             Op::Source(_) => Arc::new(SourceOperator::new(worker, vertex)),
-            Op::Exec(_) => Arc::new(ExecOperator { worker, vertex }),
-            Op::File(_) => Arc::new(FileOperator { worker, vertex }),
+            Op::Exec(_) => Arc::new(ExecOperator::new(worker, vertex)),
+            Op::File(_) => Arc::new(FileOperator::new(worker, vertex)),
             Op::Merge(_) | Op::Diff { .. } | Op::Passthrough { .. } => {
-                Arc::new(ComposeOperator { worker, vertex })
+                Arc::new(ComposeOperator::new(worker, vertex))
             }
             Op::Build(_) => {
                 let message = "nested builds (BuildOp) are not supported by this worker";
@@ -150,27 +155,19 @@ impl Operators<Ref> for Worker {
         })
     }
 
-    async fn save(
-        &self,
-        vertex: &Vertex,
-        results: &[Output<Ref>],
-    ) -> Result<Vec<Option<String>>, OpError> {
+    async fn save(&self, vertex: &Vertex, results: &[Ref]) -> Result<Vec<String>, OpError> {
         let mut saved = Vec::with_capacity(results.len());
         for result in results {
-            let Some(result) = result else {
-                saved.push(None);
-                continue;
-            };
             if !result.is_kept() {
                 let info = RecordInfo { kind: Kind::Regular, description: vertex.name.clone() };
                 result.keep(info).await.map_err(|error| failed(&error))?;
             }
-            saved.push(Some(result.id().to_owned()));
+            saved.push(result.id().to_owned());
         }
         Ok(saved)
     }
 
-    async fn load(&self, saved: &str) -> Option<Ref> {
+    async fn load(&self, _: &JobContext, saved: &str) -> Option<Ref> {
         match self.0.store.load(saved) {
             Ok(found) => Some(found),
             Err(error) => {
@@ -181,18 +178,25 @@ impl Operators<Ref> for Worker {
     }
 }
 
-/// An error of another room as an operator's.
-pub(crate) fn failed(error: &dyn std::error::Error) -> OpError {
-    let full = |error: &dyn std::error::Error| {
-        error.to_string().contains("no space left on device").then_some(ErrorKind::Exhausted)
-    };
-    let mut kind = full(error);
-    let mut source = error.source();
-    while let (None, Some(error)) = (kind, source) {
-        kind = full(error);
-        source = error.source();
-    }
+/// An error of another crate as an operator's.
+pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> OpError {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let kind = chain.filter_map(kind).next();
     OpError::from_error(kind.unwrap_or(ErrorKind::Failed), error)
+}
+
+/// What kind of failure an error is by itself, if it is one that is acted on.
+fn kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    if error.to_string().contains("no space left on device") {
+        return Some(ErrorKind::Exhausted);
+    }
+    // Others that share the operation may have a client that is there.
+    let is_gone = match error.downcast_ref::<ClientsError>() {
+        Some(ClientsError::Session(_)) => true,
+        Some(ClientsError::Call(error)) => matches!(error, CallError::Ended(_)),
+        None => matches!(error.downcast_ref::<CallError>(), Some(CallError::Ended(_))),
+    };
+    is_gone.then_some(ErrorKind::Unavailable)
 }
 
 /// Runs file work away from the tasks that must answer quickly.

@@ -5,11 +5,8 @@
 //! itself is the caller's: any stream of packets in, any channel of packets out. Every packet that
 //! arrives is hostile until checked, and nothing outside the two directories is ever touched.
 
-pub mod glob;
 pub mod ignore_file;
 pub mod mode;
-pub mod path;
-pub mod pattern;
 
 pub mod filter;
 pub mod receive;
@@ -22,7 +19,7 @@ mod place;
 mod sys;
 
 pub use filter::Filter;
-pub use pattern::{PatternError, Patterns};
+pub use kiln_paths::{PatternError, Patterns, glob, path, pattern};
 pub use progress::{OnProgress, Progress};
 pub use receive::{Diff, Limits, Owner, ReceiveError, ReceiveOptions, ReceiveSummary, receive};
 pub use send::{SendError, SendOptions, SendSummary, send};

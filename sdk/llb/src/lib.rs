@@ -36,7 +36,6 @@ mod dot;
 mod json;
 
 pub mod caps;
-mod gojson;
 mod path;
 mod words;
 

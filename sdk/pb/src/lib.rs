@@ -1,11 +1,14 @@
 //! The messages of BuildKit's protocols as prost types, and nothing that speaks.
 //!
-//! Generated from `schemas/*/*.proto` when the crate is built; [`caps`] are the names of
-//! features that travel in them. There is no runtime and no socket here, nor in anything this crate
-//! depends on, so that what decides (graph, keys, solver) may read messages. `kiln-wire` adds the
-//! gRPC services.
+//! Generated from `schemas/*/*.proto` when the crate is built; [`caps`] are the names of features that
+//! travel in them, [`gojson`] is their JSON form, over which cache keys are taken. There is no runtime
+//! and no socket here, nor in anything this crate depends on, so that what decides (graph, keys,
+//! solver) may read messages. `kiln-wire` adds the gRPC services.
 
 pub mod caps;
+mod codec;
+pub mod gojson;
+mod json;
 pub mod messages;
 
 pub use messages::containerd::services::content::v1 as content;

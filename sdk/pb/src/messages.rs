@@ -1,6 +1,11 @@
 //! The generated messages, one module per package of the schemas.
 
-#![expect(missing_docs, clippy::all, reason = "generated code; the schemas carry the comments")]
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated code; the schemas carry the comments"
+)]
 
 /// LLB (`ops.proto`).
 pub mod pb {

@@ -9,6 +9,7 @@ mod definition;
 mod dockerfile;
 mod document;
 mod gateway;
+mod keys;
 mod mockerfile;
 mod options;
 mod patterns;

@@ -1,6 +1,8 @@
 //! All targets, by name.
 
-use crate::{authority, definition, dockerfile, document, gateway, mockerfile, options, patterns};
+use crate::{
+    authority, definition, dockerfile, document, gateway, keys, mockerfile, options, patterns,
+};
 
 /// One thing to feed with bytes.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "options", run: options::run },
     Target { name: "gateway", run: gateway::run },
     Target { name: "patterns", run: patterns::run },
+    Target { name: "cache_maps", run: keys::cache_maps },
+    Target { name: "content", run: keys::content },
     Target { name: "mockerfile", run: mockerfile::run },
     Target { name: "dockerfile_lexer", run: dockerfile::lexer },
     Target { name: "dockerfile_words", run: dockerfile::words },

@@ -182,7 +182,7 @@ async fn the_key_is_buildkits() {
     let pin = Room::new().pin(&source).await.unwrap();
     let json =
         format!(r#"{{"Filename":"a\u0026b","Perm":420,"UID":0,"GID":0,"Checksum":"{digest}"}}"#);
-    assert_eq!(pin.key, Digest::sha256(json).to_string());
+    assert_eq!(pin.key.as_str(), Digest::sha256(json).to_string());
 }
 
 #[tokio::test]

@@ -105,9 +105,9 @@ async fn layers_are_pulled_and_applied_in_order() {
     let pin = room.pin(&source).await.unwrap();
     let digest = &built.manifest.0.digest;
     let json = format!(r#"{{"Digest":"{digest}","OS":"linux","Arch":"amd64"}}"#);
-    assert_eq!(pin.key, Digest::sha256(json).to_string());
+    assert_eq!(pin.key.as_str(), Digest::sha256(json).to_string());
     let chain_id = kiln_oci::chain_ids(&built.diff_ids).pop().map(|id| id.to_string());
-    assert_eq!(pin.slow_key, chain_id);
+    assert_eq!(pin.content_key.as_ref().map(ToString::to_string), chain_id);
     let metadata = Metadata::Image {
         reference: name.parse::<Reference>().unwrap().with_digest(digest.clone()),
         manifest: digest.clone(),
@@ -174,11 +174,16 @@ async fn only_the_lower_layers_can_be_wanted() {
     let room = Room::new();
     let source = image(&name, &[("image.layerlimit", "1")]);
     let pin = room.pin(&source).await.unwrap();
-    assert_eq!(pin.slow_key, Some(built.diff_ids[0].to_string()));
+    assert_eq!(
+        pin.content_key.as_ref().map(ToString::to_string),
+        Some(built.diff_ids[0].to_string())
+    );
     let content = room.fetch(&source, &pin).await.unwrap();
     assert_eq!(tree(&content).await, [("a".to_owned(), "644 lower".to_owned())].into());
     let whole = room.pin(&image(&name, &[])).await.unwrap();
     assert_ne!(pin.key, whole.key);
+    let error = room.pin(&image(&name, &[("image.layerlimit", "9")])).await.unwrap_err();
+    assert!(error.to_string().ends_with("image has 3 layers, limit is 9"), "{error}");
 }
 
 #[tokio::test]
@@ -222,7 +227,7 @@ async fn an_image_without_layers_is_nothing() {
     let room = Room::new();
     let source = image(&name, &[]);
     let pin = room.pin(&source).await.unwrap();
-    assert_eq!(pin.slow_key, None);
+    assert_eq!(pin.content_key, None);
     assert!(room.sources.fetch(&source, &pin, &room.context).await.unwrap().is_none());
 }
 

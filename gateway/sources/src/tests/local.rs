@@ -12,11 +12,11 @@ async fn a_directory_is_keyed_for_its_session_only() {
     let attrs = [("local.includepattern", r#"["a","b"]"#)];
     let pin = room.pin(&identifier("local://context", &attrs)).await.unwrap();
     assert!(pin.is_session_only());
-    assert!(pin.key.starts_with("session:context:sha256:"));
+    assert!(pin.key.as_str().starts_with("session:context:sha256:"));
     let other = room.pin(&identifier("local://context", &[])).await.unwrap();
     assert_ne!(pin.key, other.key);
     let renamed = identifier("local://context", &[("local.session", "sub:session-2")]);
-    assert!(room.pin(&renamed).await.unwrap().key.starts_with("session:sub-context:"));
+    assert!(room.pin(&renamed).await.unwrap().key.as_str().starts_with("session:sub-context:"));
 }
 
 #[tokio::test]

@@ -13,12 +13,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use kiln_filesync::Patterns;
+use kiln_filesync::glob::has_wildcard;
 use kiln_graph::CopyAction;
 
 use super::edit::{finish, make_parents};
 use super::unpack::Archive;
 use super::{FileError, Ids, Implied, chmod, imply};
-use crate::content::Filter;
+use crate::filter::Filter;
 use crate::{scope, sys};
 
 /// Copies from `from` to `to`. Directories that are made on the way to the
@@ -31,11 +32,12 @@ pub(crate) fn copy(
     implied: &mut Implied,
 ) -> Result<(), FileError> {
     let nothing = || FileError::Missing(scope::clean(&action.src));
+    // Frontends allow empty wildcards for every copy; that says nothing about a plain path.
+    let wildcard = action.allow_wildcard && has_wildcard(&action.src);
     for path in &action.required_paths {
-        let found = scope::resolve(from, path, true).map_err(FileError::io("resolve", path))?;
-        fs::symlink_metadata(&found).map_err(FileError::io("find", path))?;
+        require(from, &action.src, path)?;
     }
-    let sources = match action.allow_wildcard {
+    let sources = match wildcard {
         true => scope::expand(from, &action.src).map_err(FileError::io("find", &action.src))?,
         false => vec![scope::clean(&action.src)],
     };
@@ -50,6 +52,23 @@ pub(crate) fn copy(
         copy.one(&source)?;
     }
     Ok(())
+}
+
+/// Fails unless a path is among what is copied from `src`: there, symbolic links are copied as such and
+/// lead nowhere.
+fn require(from: &Path, src: &str, path: &str) -> Result<(), FileError> {
+    let missing = || FileError::NotFound(path.to_owned());
+    let (src, clean) = (scope::clean(src), scope::clean(path));
+    let below = clean.strip_prefix(src.trim_end_matches('/')).ok_or_else(missing)?;
+    let mut found = scope::resolve(from, &src, false).map_err(FileError::io("resolve", path))?;
+    for name in below.split('/').filter(|name| !name.is_empty()) {
+        // A link at the end is what was asked for, one on the way is not.
+        if found.is_symlink() {
+            return Err(missing());
+        }
+        found.push(name);
+    }
+    fs::symlink_metadata(&found).map(drop).map_err(|_| missing())
 }
 
 struct Copy<'a> {
@@ -408,6 +427,55 @@ mod tests {
         let wildcard = CopyAction { allow_wildcard: true, ..action("/src/*.c", "/w/") };
         copied(&from, &to, &wildcard).unwrap();
         assert!(to.path().join("w/a.c").is_file() && to.path().join("w/same.c").is_file());
+    }
+
+    #[test]
+    fn only_a_wildcard_may_stand_for_nothing() {
+        let (from, to) = tree();
+        let any = |src: &str| CopyAction {
+            allow_wildcard: true,
+            allow_empty_wildcard: true,
+            ..action(src, "/any/")
+        };
+        let copied = |from: &Path, src: &str| {
+            let copied = copy(from, to.path(), &any(src), None, &mut Implied::default());
+            copied.map_err(|error| error.to_string())
+        };
+        let missing = |path: &str| Err(format!("{path}: no such file or directory"));
+        let empty = tempfile::tempdir().unwrap();
+        let (full, empty) = (from.path(), empty.path());
+        assert_eq!(copied(full, "/src/*.h"), Ok(()));
+        assert_eq!(copied(full, "/src/a.h"), missing("/src/a.h"));
+        assert_eq!(copied(full, "/src/a\\*"), missing("/src/a\\*"));
+        assert_eq!(copied(empty, "/src/*.h"), Ok(()));
+        assert_eq!(copied(empty, "/src/a.h"), missing("/src/a.h"));
+        assert!(!to.path().join("any").exists());
+        assert_eq!(copied(empty, "/"), Ok(()));
+        assert!(to.path().join("any").is_dir());
+    }
+
+    #[test]
+    fn what_is_required_is_not_looked_for_behind_links() {
+        let (from, to) = tree();
+        std::os::unix::fs::symlink("src", from.path().join("via")).unwrap();
+        let only = |src: &str, pattern: &str, path: &str| {
+            let copy_action = CopyAction {
+                include_patterns: vec![pattern.into()],
+                required_paths: vec![path.into()],
+                dir_contents: true,
+                follow_symlink: true,
+                ..action(src, "/")
+            };
+            let copied = copy(from.path(), to.path(), &copy_action, None, &mut Implied::default());
+            copied.map_err(|error| error.to_string())
+        };
+        let missing = |path: &str| Err(format!("\"{path}\": not found"));
+        assert_eq!(only("/", "src/a.c", "/src/a.c"), Ok(()));
+        assert_eq!(only("/", "src/link", "/src/link"), Ok(()));
+        assert_eq!(only("/", "none", "/none"), missing("/none"));
+        assert_eq!(only("/", "via/a.c", "/via/a.c"), missing("/via/a.c"));
+        assert_eq!(only("/via", "a.c", "/via/a.c"), missing("/via/a.c"));
+        assert_eq!(only("/via/deep", "b.o", "/via/deep/b.o"), Ok(()));
     }
 
     #[test]

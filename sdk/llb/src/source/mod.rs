@@ -83,7 +83,7 @@ impl SourceVertex {
     /// Sets an attribute to a JSON list, unless the list is empty.
     fn set_list(&mut self, name: &str, values: &[String], cap: &'static str) {
         if !values.is_empty() {
-            self.set_capable(name, crate::gojson::list(values), cap);
+            self.set_capable(name, kiln_pb::gojson::list(values), cap);
         }
     }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use kiln_filesync::{Patterns, glob::Glob};
+use kiln_keys::Selector;
+use kiln_oci::Digest;
 use kiln_wire::pb;
 use kiln_wire::pb::file_action::Action;
 use kiln_wire::pb::op::Op as Kind;
 
-use super::keys::{Reads, how, own, reads, selector_of};
-use super::value::{CopyTo, Selection, Selector, Value, clean, has_wildcard};
+use super::keys::{how, keyed, selector_of};
+use super::value::{CopyTo, Selection, Value, clean, full_path, has_wildcard};
 use super::world::World;
 use super::{Reason, StepName};
 use crate::facts::{attribute_values, source_kind};
@@ -60,7 +62,8 @@ struct Made {
 /// All results so far.
 #[derive(Default)]
 pub(super) struct Cache {
-    known: BTreeMap<Vec<u8>, Vec<Known>>,
+    /// By the digest of the step's cache map.
+    known: BTreeMap<Digest, Vec<Known>>,
     records: usize,
     values: BTreeMap<Class, Value>,
 }
@@ -76,20 +79,30 @@ struct Dep {
     class: Class,
     /// The input ignored the cache, so nothing is found by what it is.
     forced: bool,
-    selectors: Vec<Selector>,
-    /// The content, where it may stand for the input.
-    content: Option<Vec<Selection>>,
+    /// Which part of it was read.
+    selector: Option<Digest>,
+    /// The content of that, where it may stand for the input.
+    content: Option<Content>,
+}
+
+/// The content of a part of an input.
+struct Content {
+    digest: Digest,
+    /// The same by name, to tell what changed.
+    files: Vec<(Selector, Selection)>,
 }
 
 impl Dep {
     fn serves(&self, wanted: &Self) -> bool {
-        !wanted.forced && self.is(wanted)
-            || self.content.is_some() && self.content == wanted.content
+        let same = |content: &Content| {
+            wanted.content.as_ref().is_some_and(|wanted| wanted.digest == content.digest)
+        };
+        !wanted.forced && self.is(wanted) || self.content.as_ref().is_some_and(same)
     }
 
     /// Whether it is the same part of the same result, found by whatever means.
     fn is(&self, other: &Self) -> bool {
-        self.class == other.class && self.selectors == other.selectors
+        self.class == other.class && self.selector == other.selector
     }
 }
 
@@ -126,9 +139,10 @@ impl Cache {
         let inputs: Vec<(Class, bool)> = inputs
             .map(|input| ((made[input.index].record, input.output), made[input.index].forced))
             .collect();
-        let deps = reads(step).into_iter().zip(&inputs);
-        let deps: Vec<Dep> = deps.map(|(read, input)| self.dep(read, *input)).collect();
-        let own = own(step, world);
+        let map = keyed(step, world);
+        let deps = map.deps.into_iter().zip(&inputs);
+        let deps: Vec<Dep> = deps.map(|(dep, input)| self.dep(dep, *input)).collect();
+        let own = map.digest;
         let like = self.known.get(&own).map_or(&[][..], Vec::as_slice);
         let find = |serves: &dyn Fn(&Dep, &Dep) -> bool| {
             let known = like.iter().rev().find(|known| {
@@ -158,12 +172,17 @@ impl Cache {
         (record, what)
     }
 
-    fn dep(&self, read: Reads, (class, forced): (Class, bool)) -> Dep {
-        let content = read.by_content.then(|| {
+    fn dep(&self, dep: kiln_keys::Dep, (class, forced): (Class, bool)) -> Dep {
+        let content = dep.content.map(|query| {
             let value = self.value(class);
-            read.selectors.iter().map(|selector| value.select(selector)).collect()
+            let digest = value.content(&query);
+            let files = query.selectors.into_iter().map(|selector| {
+                let read = value.select(&selector);
+                (selector, read)
+            });
+            Content { digest, files: files.collect() }
         });
-        Dep { class, forced, selectors: read.selectors, content }
+        Dep { class, forced, selector: dep.selector.map(|selector| selector.digest), content }
     }
 
     fn value(&self, class: Class) -> Value {
@@ -242,7 +261,7 @@ fn local_name(step: &Step) -> Option<&str> {
 }
 
 /// What of a directory of the user's is transferred.
-fn local(step: &Step, files: Option<&BTreeMap<String, kiln_oci::Digest>>) -> Value {
+fn local(step: &Step, files: Option<&BTreeMap<String, Digest>>) -> Value {
     let (Some(files), Some(Kind::Source(source))) = (files, &step.op.op) else {
         return Value::default();
     };
@@ -274,7 +293,7 @@ fn missed(step: &Step, before: &[Dep], now: &[Dep]) -> Vec<Missed> {
         }
         let mut files = Vec::new();
         if let (Some(before), Some(now)) = (&old.content, &new.content) {
-            for ((selector, before), now) in new.selectors.iter().zip(before).zip(now) {
+            for ((_, before), (selector, now)) in before.files.iter().zip(&now.files) {
                 changed_files(selector, before, now, &mut files);
             }
         }
@@ -294,7 +313,7 @@ fn changed_files(selector: &Selector, before: &Selection, now: &Selection, out: 
     for name in names.into_iter().filter(|name| !name.starts_with('\0')) {
         let (old, new) = (before.get(name), now.get(name));
         if old != new {
-            let path = selector.full(name);
+            let path = full_path(selector, name);
             out.push(Missed::File { path, before: old.is_some(), now: new.is_some() });
         }
     }

@@ -7,6 +7,9 @@
 use std::collections::BTreeMap;
 
 use kiln_filesync::{Patterns, glob::Glob};
+use kiln_keys::contenthash::{Entries, Kind, Origin, checksum};
+use kiln_keys::{ContentQuery, Selector};
+use kiln_oci::Digest;
 
 /// What an entry that is a directory holds, before what else is said about it.
 const DIRECTORY: &str = "directory ";
@@ -20,35 +23,21 @@ pub(super) struct Value {
     wholes: Vec<(String, String)>,
 }
 
-/// What is read of a value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Selector {
-    /// Where; everything if empty.
-    pub(super) path: String,
-    /// The path is a pattern.
-    pub(super) wildcard: bool,
-    /// Only what fits one of these, by the path below what is selected.
-    pub(super) include: Vec<String>,
-    /// Not what fits one of these.
-    pub(super) exclude: Vec<String>,
-}
-
-impl Selector {
-    /// The part of the path before any pattern.
-    fn fixed(&self) -> String {
-        match self.wildcard {
-            false => self.path.clone(),
-            true => {
-                let parts = self.path.split('/').take_while(|part| !has_wildcard(part));
-                parts.collect::<Vec<_>>().join("/")
-            }
+/// The part of a selector's path before any pattern.
+fn fixed(selector: &Selector) -> String {
+    let path = clean(&selector.path);
+    match selector.wildcard {
+        false => path,
+        true => {
+            let parts = path.split('/').take_while(|part| !has_wildcard(part));
+            parts.collect::<Vec<_>>().join("/")
         }
     }
+}
 
-    /// The path of something read, from its name in the selection.
-    pub(super) fn full(&self, name: &str) -> String {
-        joined(&self.fixed(), name)
-    }
+/// The path of something read, from its name in the selection.
+pub(super) fn full_path(selector: &Selector, name: &str) -> String {
+    joined(&fixed(selector), name)
 }
 
 /// A selection: names of what is read, with what it holds.
@@ -65,6 +54,55 @@ impl Value {
         Self { files: BTreeMap::new(), wholes: vec![(String::new(), name)] }
     }
 
+    /// The digest of what a query asks for: the daemon's, as far as files are known, and who made
+    /// them where they are not.
+    pub(super) fn content(&self, query: &ContentQuery) -> Digest {
+        let tree = self.tree();
+        let mut parts = Vec::new();
+        for selector in &query.selectors {
+            parts.push(match checksum(&tree, selector) {
+                Ok(digest) => digest.to_string(),
+                // It is in what nothing is known of, or the real build fails.
+                Err(error) => error.to_string(),
+            });
+            parts.extend(self.wholes_read(selector).map(|(_, seen)| seen));
+        }
+        Digest::sha256(parts.join("\0"))
+    }
+
+    /// The known files as a tree, each with what it holds in place of its digest.
+    fn tree(&self) -> Entries {
+        let mut tree = Entries::new(Origin::Sent);
+        for path in self.files.keys() {
+            for above in ancestors(path).filter(|above| above != path) {
+                tree.insert(above, Kind::Directory, Digest::sha256(DIRECTORY));
+            }
+        }
+        for (path, holds) in self.files.iter().filter(|(path, _)| !path.is_empty()) {
+            let is_directory = holds.starts_with(DIRECTORY);
+            let kind = if is_directory { Kind::Directory } else { Kind::Other };
+            tree.insert(path, kind, Digest::sha256(holds));
+        }
+        tree
+    }
+
+    /// The wholes that a selector may read of, by position, with what is read.
+    fn wholes_read(&self, selector: &Selector) -> impl Iterator<Item = (usize, String)> {
+        let fixed = fixed(selector);
+        // A whole may hold anything below where it starts, the selected path included.
+        let read = self.wholes.iter().enumerate();
+        let read = read.filter(move |(_, (at, _))| is_in(at, &fixed) || is_in(&fixed, at));
+        read.map(|(number, (_, name))| {
+            let seen = format!(
+                "{name} from {} [{}] [{}]",
+                clean(&selector.path),
+                selector.include.join(","),
+                selector.exclude.join(",")
+            );
+            (number, seen)
+        })
+    }
+
     /// What is read through a selector, each file under its name below what was selected.
     pub(super) fn select(&self, selector: &Selector) -> Selection {
         let filter = Filter::new(selector);
@@ -74,19 +112,8 @@ impl Value {
                 read.insert(name, holds.clone());
             }
         }
-        let fixed = selector.fixed();
-        for (n, (at, name)) in self.wholes.iter().enumerate() {
-            // A whole may hold anything below where it starts, the selected path included.
-            if is_in(at, &fixed) || is_in(&fixed, at) {
-                let seen = format!(
-                    "{name} from {} [{}] [{}]",
-                    selector.path,
-                    selector.include.join(","),
-                    selector.exclude.join(",")
-                );
-                read.insert(format!("\0{n:04}"), seen);
-            }
-        }
+        let wholes = self.wholes_read(selector);
+        read.extend(wholes.map(|(number, seen)| (format!("\0{number:04}"), seen)));
         read
     }
 
@@ -172,31 +199,33 @@ pub(super) struct CopyTo<'a> {
 }
 
 /// A selector, ready to look at paths.
-struct Filter<'a> {
-    selector: &'a Selector,
+struct Filter {
+    /// The clean path of the selector.
+    path: String,
     glob: Option<Glob>,
     include: Option<Patterns>,
     exclude: Option<Patterns>,
 }
 
-impl<'a> Filter<'a> {
-    fn new(selector: &'a Selector) -> Self {
+impl Filter {
+    fn new(selector: &Selector) -> Self {
         // A pattern that is none fails the real build; here it fits nothing.
         let parse = |list: &[String]| match list {
             [] => None,
             list => Some(Patterns::parse(list).unwrap_or_default()),
         };
-        let glob = selector.wildcard.then(|| Glob::parse(&selector.path).ok()).flatten();
+        let path = clean(&selector.path);
+        let glob = selector.wildcard.then(|| Glob::parse(&path).ok()).flatten();
         let (include, exclude) = (parse(&selector.include), parse(&selector.exclude));
-        Self { selector, glob, include, exclude }
+        Self { path, glob, include, exclude }
     }
 
     /// The path that was selected and that a file is, or is in; nothing if the file is not read.
     fn root<'p>(&self, path: &'p str) -> Option<&'p str> {
         let root = match &self.glob {
             Some(glob) => ancestors(path).find(|above| glob.matches(above))?,
-            None if self.selector.path.is_empty() => "",
-            None if is_in(&self.selector.path, path) => &path[..self.selector.path.len()],
+            None if self.path.is_empty() => "",
+            None if is_in(&self.path, path) => &path[..self.path.len()],
             None => return None,
         };
         let below = path[root.len()..].trim_start_matches('/');

@@ -282,3 +282,33 @@ fn a_step_may_ignore_the_cache() {
     "#]]
     .assert_eq(&simulated.to_string());
 }
+
+#[test]
+fn steps_that_the_daemon_cannot_tell_apart_are_found() {
+    let runs = |before: &State, after: &State, world: &World| {
+        simulate_change((&marshal(before), world), (&marshal(after), world)).unwrap().runs()
+    };
+    // An image counts by what its name stands for.
+    let tagged = |tag: &str| State::image(tag).run(sh("make")).root();
+    let mut world = world();
+    for tag in ["3.20", "latest"] {
+        world.remote.insert(format!("docker.io/library/alpine:{tag}"), "sha256:1".into());
+    }
+    assert_eq!(runs(&tagged("alpine:3.20"), &tagged("alpine:latest"), &world), [0; 0]);
+    assert_eq!(runs(&tagged("alpine:3.20"), &tagged("alpine:edge"), &world).len(), 2);
+    // A cache mount does not count by an id that someone thought of.
+    let cached = |id: &str| {
+        let mounts = vec![Mount::cache("/c").id(id)];
+        State::image("alpine").run(Exec { mounts, ..sh("make") }).root()
+    };
+    assert_eq!(runs(&cached("mine"), &cached("yours"), &world), [0; 0]);
+    assert_eq!(runs(&cached("mine"), &cached("/c"), &world).len(), 1);
+    // A download counts by its digest, wherever it is from.
+    let download = |url: &str| {
+        let checksum = Some(kiln_oci::Digest::sha256("tool"));
+        let tool = State::http(url, Http { checksum, ..Http::default() });
+        State::scratch().file(copy(&tool, "/tool", "/bin/"))
+    };
+    let (here, there) = ("https://example.com/tool", "https://example.org/other/tool");
+    assert_eq!(runs(&download(here), &download(there), &world), [0; 0]);
+}

@@ -1,0 +1,210 @@
+//! What a task does, as a future that says how it ended. Nothing is decided here.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::BoxFuture;
+use kiln_cache::{CacheKey, CacheSource, CacheStore, Lookup, SavedRecord, SavedResult, Saving};
+use kiln_graph::Vertex;
+use kiln_keys::{CacheMap, ContentQuery};
+use kiln_oci::Digest;
+use kiln_solver::{Answers, SourceId};
+use tokio::sync::{Semaphore, watch};
+
+use crate::{ErrorKind, JobContext, OpError, Operator, Operators, Output, Subject};
+
+/// How long a result waits before it is saved, unless someone waits for that: writing to the disk
+/// slows down the next step, and many quick steps are saved together.
+const SAVE_DELAY: Duration = Duration::from_millis(50);
+
+/// What an empty result is saved as. Operators save no such text: theirs name something.
+const EMPTY: &str = "";
+
+/// How a task ended.
+pub(crate) enum Ended<R> {
+    Mapped(CacheMap, bool),
+    LookedUp(Answers),
+    Prepared(Option<Digest>),
+    Loaded(Output<R>),
+    NotLoaded,
+    Executed(Vec<Output<R>>),
+    Saved,
+    Failed(Failure<R>),
+}
+
+/// Why a task failed, with what it was done on and what it left.
+pub(crate) struct Failure<R> {
+    pub(crate) error: OpError,
+    pub(crate) inputs: Vec<Output<R>>,
+    pub(crate) mounts: Vec<Output<R>>,
+}
+
+impl<R> From<OpError> for Failure<R> {
+    fn from(error: OpError) -> Self {
+        Self { error, inputs: Vec::new(), mounts: Vec::new() }
+    }
+}
+
+pub(crate) type Performance<R> = BoxFuture<'static, Ended<R>>;
+
+/// Asks how a vertex is keyed.
+pub(crate) fn map<R: Send + Sync + 'static>(
+    operator: Arc<dyn Operator<R>>,
+    job: JobContext,
+    index: usize,
+) -> Performance<R> {
+    Box::pin(async move {
+        match operator.cache_map(&job, index).await {
+            Ok(keyed) => Ended::Mapped(keyed.map, keyed.is_last),
+            Err(error) => Ended::Failed(error.context("failed to load cache key").into()),
+        }
+    })
+}
+
+/// Asks all caches at the same time.
+pub(crate) fn look_up<R: Send + 'static>(
+    sources: Vec<(SourceId, Arc<dyn CacheSource>)>,
+    lookup: Lookup,
+) -> Performance<R> {
+    Box::pin(async move {
+        let asked =
+            sources.iter().map(|(id, source)| async { (*id, source.look_up(&lookup).await) });
+        let mut answers = Answers::default();
+        for (id, answer) in futures::future::join_all(asked).await {
+            answers.records.extend(answer.records.into_iter().map(|record| (id, record)));
+            answers.linked.extend(answer.linked);
+        }
+        answers.linked.sort_unstable();
+        Ended::LookedUp(answers)
+    })
+}
+
+/// An input that is to be prepared.
+pub(crate) struct Preparing<R> {
+    pub(crate) input: usize,
+    pub(crate) result: Output<R>,
+    pub(crate) content: Option<ContentQuery>,
+    pub(crate) preprocess: bool,
+}
+
+/// Makes an input usable and finds out what is in it.
+pub(crate) fn prepare<R: Send + Sync + 'static>(
+    operator: Arc<dyn Operator<R>>,
+    job: JobContext,
+    preparing: Preparing<R>,
+) -> Performance<R> {
+    Box::pin(async move {
+        let Preparing { input, result, content, preprocess } = preparing;
+        let prepared = async {
+            if preprocess {
+                operator.preprocess(&job, input, &result).await?;
+            }
+            match &content {
+                Some(query) => operator.content(&job, input, query, &result).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        match prepared.await {
+            Ok(digest) => Ended::Prepared(digest),
+            Err(error) => {
+                let error = error.context("failed to compute cache key");
+                let error = error.about(Subject::Content(input));
+                Ended::Failed(Failure { error, inputs: vec![result], mounts: Vec::new() })
+            }
+        }
+    })
+}
+
+/// Loads a saved result.
+pub(crate) fn load<R: Send + 'static>(
+    operators: Arc<dyn Operators<R>>,
+    job: JobContext,
+    saved: String,
+) -> Performance<R> {
+    Box::pin(async move {
+        if saved == EMPTY {
+            return Ended::Loaded(None);
+        }
+        let loaded = operators.load(&job, &saved).await;
+        loaded.map_or(Ended::NotLoaded, |result| Ended::Loaded(Some(result)))
+    })
+}
+
+/// Runs a vertex, once there is a permit if it needs one.
+pub(crate) fn exec<R: Clone + Send + Sync + 'static>(
+    operator: Arc<dyn Operator<R>>,
+    job: JobContext,
+    inputs: Vec<Output<R>>,
+    outputs: usize,
+    permits: Option<Arc<Semaphore>>,
+) -> Performance<R> {
+    Box::pin(async move {
+        let _permit = match permits {
+            Some(permits) => permits.acquire_owned().await.ok(),
+            None => None,
+        };
+        match operator.exec(&job, inputs.clone()).await {
+            Ok(results) if results.len() >= outputs => Ended::Executed(results),
+            Ok(results) => {
+                let message = format!("the operation gave {} of {outputs} results", results.len());
+                Ended::Failed(OpError::new(ErrorKind::Failed, message).into())
+            }
+            Err(failed) => {
+                Ended::Failed(Failure { error: failed.error, inputs, mounts: failed.mounts })
+            }
+        }
+    })
+}
+
+/// What is to be saved of a vertex.
+pub(crate) struct ToSave<R> {
+    pub(crate) vertex: Arc<Vertex>,
+    pub(crate) records: Vec<SavedRecord>,
+    /// Results, each with the records that it is for.
+    pub(crate) results: Vec<(Output<R>, Vec<CacheKey>)>,
+}
+
+/// Saves results and how they are reached, a little later or when someone waits for it.
+pub(crate) fn save<R: Clone + Send + Sync + 'static>(
+    operators: Arc<dyn Operators<R>>,
+    cache: Arc<dyn CacheStore>,
+    to_save: ToSave<R>,
+    mut flush: watch::Receiver<()>,
+) -> Performance<R> {
+    Box::pin(async move {
+        tokio::time::timeout(SAVE_DELAY, flush.changed()).await.ok();
+        let name = to_save.vertex.name.clone();
+        match persist(&*operators, to_save).await {
+            // A panic of the store is trouble like any other it has.
+            Ok(saving) => drop(tokio::task::spawn_blocking(move || cache.save(&saving)).await.ok()),
+            Err(error) => tracing::warn!(vertex = name, %error, "a result could not be saved"),
+        }
+        Ended::Saved
+    })
+}
+
+async fn persist<R: Clone + Send + Sync>(
+    operators: &dyn Operators<R>,
+    to_save: ToSave<R>,
+) -> Result<Saving, OpError> {
+    let ToSave { vertex, records, results } = to_save;
+    let there: Vec<R> = results.iter().filter_map(|(result, _)| result.clone()).collect();
+    let mut ids = match there.is_empty() {
+        true => Vec::new(),
+        false => operators.save(&vertex, &there).await?,
+    }
+    .into_iter();
+    let created = now();
+    let mut saved = Vec::new();
+    for (result, keys) in results {
+        let id = if result.is_some() { ids.next() } else { Some(EMPTY.to_owned()) };
+        let id = id.unwrap_or_default();
+        saved.extend(keys.into_iter().map(|key| (key, SavedResult { created, id: id.clone() })));
+    }
+    Ok(Saving { records, results: saved })
+}
+
+fn now() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
