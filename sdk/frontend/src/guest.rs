@@ -133,9 +133,13 @@ where
                 drop(tokio::time::timeout(FAREWELL, farewell).await);
                 return result;
             }
-            ended = &mut ended => match seated.take_final() {
-                Some(result) if ended.succeeded => return Ok(result),
-                _ => format!("{} before it returned a result", ended.how),
+            ended = &mut ended => {
+                // What it called last may not have been read.
+                drop(tokio::time::timeout(LAST_WORDS, &mut serving).await);
+                match seated.take_final() {
+                    Some(result) if ended.succeeded => return Ok(result),
+                    _ => format!("{} before it returned a result", ended.how),
+                }
             },
             // Without a connection there is nothing to wait for but its end.
             _ = &mut serving => match opening.is_strange() {
