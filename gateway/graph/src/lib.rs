@@ -8,6 +8,7 @@ mod exec;
 mod file;
 mod graph;
 mod identifier;
+mod ids;
 mod load;
 mod op;
 mod vertex;

@@ -19,7 +19,13 @@ use rustix::io::Errno;
 pub const OWNER_XATTR: &str = "user.kiln.owner";
 
 /// Gives a file to a user and group, following no symbolic link.
+///
+/// # Errors
+///
+/// Besides what the kernel answers: if one of the ids is 4294967295, which the kernel reads as
+/// "leave it as it is".
 pub fn set_owner(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    check(uid, gid)?;
     let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     match rustix::fs::chownat(CWD, path, user, group, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::INVAL | Errno::PERM) if single_id() => {
@@ -35,8 +41,13 @@ pub fn set_owner(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     }
 }
 
-/// Gives an open file or directory to a user and group.
+/// Gives an open file or directory to a user and group; see [`set_owner`].
+///
+/// # Errors
+///
+/// As [`set_owner`].
 pub fn set_owner_of(file: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
+    check(uid, gid)?;
     let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     match rustix::fs::fchown(&file, user, group) {
         Err(Errno::INVAL | Errno::PERM) if single_id() => {
@@ -70,6 +81,16 @@ fn forget(path: &Path) -> io::Result<()> {
         rustix::fs::lremovexattr(path, OWNER_XATTR).ok();
     }
     Ok(())
+}
+
+fn check(uid: u32, gid: u32) -> io::Result<()> {
+    let what = match (uid, gid) {
+        (u32::MAX, _) => "user",
+        (_, u32::MAX) => "group",
+        _ => return Ok(()),
+    };
+    let message = format!("{what} id {} is out of range (0 to {})", u32::MAX, u32::MAX - 1);
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 fn parse(value: &[u8]) -> Option<(u32, u32)> {
@@ -109,6 +130,18 @@ mod tests {
         assert_eq!(mapped_ids("         0          0 4294967295\n"), 4_294_967_295);
         assert_eq!(mapped_ids("0 1000 1\n1 100000 65536\n"), 65_537);
         assert_eq!(mapped_ids("0 1000 1\n"), 1);
+    }
+
+    #[test]
+    fn minus_one_is_no_id() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        for (uid, gid) in [(u32::MAX, 0), (0, u32::MAX)] {
+            let error = set_owner(file.path(), uid, gid).unwrap_err();
+            assert!(error.to_string().contains("4294967295 is out of range"), "{error}");
+            set_owner_of(file.as_file(), uid, gid).unwrap_err();
+        }
+        assert_eq!(owner(file.path()).unwrap().0, own);
     }
 
     #[test]
