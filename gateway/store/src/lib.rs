@@ -34,11 +34,14 @@ mod filter;
 mod usage;
 
 mod attributes;
+mod database;
 mod error;
 mod index;
 mod mount;
 pub mod owner;
+mod privacy;
 mod record;
+mod reserve;
 mod trash;
 
 pub use apply::{ApplyError, LayerBlob};
@@ -47,7 +50,8 @@ pub use blobs::{LayerProgress, PackError};
 pub use collect::{PruneError, PruneOptions};
 pub use compose::DiffError;
 pub use compression::{Compression, CompressionKind};
-pub use directory::{Directory, DirectoryError};
+pub use database::{Database, is_full};
+pub use directory::{Directory, DirectoryError, Writer};
 pub use error::StoreError;
 pub use filter::{Filter, FilterError};
 pub use layer::Layer;

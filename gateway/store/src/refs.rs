@@ -338,7 +338,7 @@ impl Inner {
                 number
             };
             let path = self.snapshot(number);
-            let made = fs::create_dir(&path).and_then(|()| fs::create_dir(path.join("fs")));
+            let made = fs::create_dir(&path).and_then(|()| make_root(&path.join("fs")));
             match made {
                 Ok(()) => return Ok(number),
                 Err(error) => {
@@ -407,6 +407,14 @@ impl Drop for Inner {
             self.index.note(touches);
         }
     }
+}
+
+/// Makes the directory that a layer is, which builds see as `/`, with the usual mode whatever the
+/// mask of this process.
+fn make_root(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
 /// The rows to write if the index lacks them.
