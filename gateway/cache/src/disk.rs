@@ -3,10 +3,11 @@
 //! The file is a cache of a cache: when it cannot be read it is moved aside and started anew, and
 //! the builds it knew run again. A look-up never writes, and `put` does not wait for the disk: the
 //! records of many quick steps are made durable together, by `flush` or once enough of them wait.
+//! A full disk costs the records of that time and no more: the file is opened again afterwards.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,9 @@ const MOST_WAITING: usize = 32;
 
 /// A [`CacheStore`] in a file.
 pub struct DiskStore {
-    database: Database,
+    path: PathBuf,
+    /// Empty only while the file cannot be opened again.
+    database: RwLock<Option<Database>>,
     /// How many records wait for the disk.
     waiting: Mutex<usize>,
 }
@@ -55,7 +58,7 @@ impl DiskStore {
             |source: redb::Error| OpenError { path: path.to_owned(), source: Box::new(source) };
         match Self::try_open(path) {
             Ok(store) => Ok(store),
-            Err(error) if in_use(&error) => Err(failed(error)),
+            Err(error) if in_use(&error) || is_full(&error) => Err(failed(error)),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the cache index is broken; starting anew");
                 let mut aside = path.as_os_str().to_owned();
@@ -72,19 +75,50 @@ impl DiskStore {
         let database = Database::create(path)?;
         // What has its tables already is not written to: opening must not wait for the disk.
         let read = database.begin_read()?;
-        if read.open_table(ALIASES).is_ok() && read.open_table(RECORDS).is_ok() {
-            return Ok(Self { database, waiting: Mutex::default() });
-        }
+        let known = read.open_table(ALIASES).is_ok() && read.open_table(RECORDS).is_ok();
         drop(read);
-        let write = database.begin_write()?;
-        write.open_table(ALIASES)?;
-        write.open_table(RECORDS)?;
-        write.commit()?;
-        Ok(Self { database, waiting: Mutex::default() })
+        if !known {
+            let write = database.begin_write()?;
+            write.open_table(ALIASES)?;
+            write.open_table(RECORDS)?;
+            write.commit()?;
+        }
+        let (path, database) = (path.to_owned(), RwLock::new(Some(database)));
+        Ok(Self { path, database, waiting: Mutex::default() })
     }
 
-    fn find(&self, key: &CacheKey) -> Result<Option<CacheRecord>, redb::Error> {
-        let read = self.database.begin_read()?;
+    /// Uses the database. After an I/O error redb refuses everything until it is opened again, which
+    /// is done at once, and with every later use while it does not work.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        self.open_again_if_closed();
+        let handle = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let result = work(handle.as_ref().ok_or(redb::Error::PreviousIo)?);
+        drop(handle);
+        if matches!(result, Err(redb::Error::Io(_) | redb::Error::PreviousIo)) {
+            self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+            self.open_again_if_closed();
+        }
+        result
+    }
+
+    fn open_again_if_closed(&self) {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
+        let mut handle = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if handle.is_none() {
+            match Database::open(&self.path) {
+                Ok(database) => *handle = Some(database),
+                Err(error) => tracing::warn!(%error, "the cache index cannot be opened again yet"),
+            }
+        }
+    }
+
+    fn find(database: &Database, key: &CacheKey) -> Result<Option<CacheRecord>, redb::Error> {
+        let read = database.begin_read()?;
         let alias =
             read.open_table(ALIASES)?.get(key.as_str())?.map(|value| value.value().to_owned());
         let records = read.open_table(RECORDS)?;
@@ -94,8 +128,13 @@ impl DiskStore {
             .map(|stored| stored.record))
     }
 
-    fn insert(&self, record: &CacheRecord, also: Option<&CacheKey>) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
+    fn insert(
+        &self,
+        database: &Database,
+        record: &CacheRecord,
+        also: Option<&CacheKey>,
+    ) -> Result<(), redb::Error> {
+        let mut write = database.begin_write()?;
         if !self.is_due() {
             write.set_durability(Durability::None)?;
         }
@@ -128,8 +167,8 @@ impl DiskStore {
         *waiting == 0
     }
 
-    fn delete(&self, key: &CacheKey) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
+    fn delete(database: &Database, key: &CacheKey) -> Result<(), redb::Error> {
+        let write = database.begin_write()?;
         {
             let mut records = write.open_table(RECORDS)?;
             let old = records.remove(key.as_str())?;
@@ -149,6 +188,11 @@ impl DiskStore {
     }
 }
 
+fn is_full(error: &redb::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, redb::Error::Io(io) if matches!(io.kind(), StorageFull | QuotaExceeded))
+}
+
 fn in_use(error: &redb::Error) -> bool {
     matches!(error, redb::Error::DatabaseAlreadyOpen)
         || matches!(error, redb::Error::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied)
@@ -156,14 +200,14 @@ fn in_use(error: &redb::Error) -> bool {
 
 impl CacheStore for DiskStore {
     fn get(&self, key: &CacheKey) -> Option<CacheRecord> {
-        self.find(key).unwrap_or_else(|error| {
+        self.with(|database| Self::find(database, key)).unwrap_or_else(|error| {
             tracing::warn!(%error, "cache look-up failed; treated as a miss");
             None
         })
     }
 
     fn put(&self, record: &CacheRecord, also: Option<&CacheKey>) {
-        if let Err(error) = self.insert(record, also) {
+        if let Err(error) = self.with(|database| self.insert(database, record, also)) {
             tracing::warn!(%error, "a result could not be recorded in the cache; it will be built again");
         }
     }
@@ -175,14 +219,13 @@ impl CacheStore for DiskStore {
             return;
         }
         // A commit takes with it all that was committed before without waiting.
-        let flushed = self.database.begin_write().map_err(redb::Error::from);
-        if let Err(error) = flushed.and_then(|write| Ok(write.commit()?)) {
+        if let Err(error) = self.with(|database| Ok(database.begin_write()?.commit()?)) {
             tracing::warn!(%error, "the cache index could not be flushed");
         }
     }
 
     fn remove(&self, key: &CacheKey) {
-        if let Err(error) = self.delete(key) {
+        if let Err(error) = self.with(|database| Self::delete(database, key)) {
             tracing::warn!(%error, "a cache record could not be removed");
         }
     }
