@@ -27,6 +27,13 @@ pub struct OpenError {
     source: Box<redb::Error>,
 }
 
+impl OpenError {
+    /// Whether the disk, or the quota on it, is full.
+    pub fn is_full(&self) -> bool {
+        is_full(&self.source)
+    }
+}
+
 /// How many records may wait for the disk while new ones keep coming.
 const MOST_WAITING: usize = 32;
 

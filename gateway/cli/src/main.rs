@@ -40,6 +40,7 @@ use kiln_daemon::LogLevel;
 
 use args::{Cli, Command, Global, LogFormat, Program, normalize};
 use commands::Context;
+use embedded::OwnDaemon;
 use endpoint::Endpoint;
 use environment::Environment;
 use output::complain;
@@ -86,8 +87,12 @@ fn run(
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let context = Context { endpoint, environment };
-    let result = runtime.block_on(commands::run(&context, command));
+    let context = Context { endpoint, environment, own_daemon: OwnDaemon::default() };
+    let result = runtime.block_on(async {
+        let result = commands::run(&context, command).await;
+        context.own_daemon.stop().await;
+        result
+    });
     // The daemon closes its files. A read of standard input that never ends must not keep the
     // process, so there is an end to waiting.
     runtime.shutdown_timeout(FAREWELL);

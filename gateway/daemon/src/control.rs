@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use kiln_progress::wire::timestamp;
-use kiln_store::{Filter, PruneOptions, Usage};
+use kiln_store::{Filter, PruneError, PruneOptions, StoreError, Usage};
 use kiln_wire::proto::control as wire;
 use kiln_wire::proto::types;
 use tonic::codegen::BoxStream;
@@ -24,11 +24,16 @@ impl wire::control_server::Control for Control {
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let request = request.into_inner();
+        let admission = self.0.0.gate.enter().map_err(|status| status.to_status())?;
+        let id = request.r#ref.clone();
         let (sender, receiver) = kiln_progress::channel();
         self.0.0.builds.add(&request.r#ref, receiver);
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
-        let result = build.run(&self.0, sender).await;
+        let result = tokio::select! {
+            result = build.run(&self.0, sender) => result,
+            status = admission.cancelled(&id) => Err(status),
+        };
         // What a build that failed had finished is kept too.
         self.0.flush().await;
         self.0.collect_soon();
@@ -65,12 +70,7 @@ impl wire::control_server::Control for Control {
     ) -> Result<Response<wire::DiskUsageResponse>, Status> {
         let filter = Filter::parse(&request.into_inner().filter);
         let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let usage = self
-            .0
-            .store()
-            .usage(&filter)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
+        let usage = self.0.store().usage(&filter).await.map_err(|error| store_status(&error))?;
         Ok(Response::new(wire::DiskUsageResponse {
             record: usage.into_iter().map(record).collect(),
         }))
@@ -93,7 +93,10 @@ impl wire::control_server::Control for Control {
         let mut removed = Vec::new();
         let pruned =
             self.0.store().prune(options, &mut |usage| removed.push(Ok(record(usage)))).await;
-        pruned.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        pruned.map_err(|error| match error {
+            PruneError::Filter(error) => Status::invalid_argument(error.to_string()),
+            PruneError::Store(error) => store_status(&error),
+        })?;
         Ok(Response::new(Box::pin(futures::stream::iter(removed))))
     }
 
@@ -125,6 +128,15 @@ impl wire::control_server::Control for Control {
     }
 }
 
+/// A failure of the store as a status: a full disk is not the client's mistake.
+fn store_status(error: &StoreError) -> Status {
+    let message = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error).message;
+    match error.is_full() {
+        true => Status::resource_exhausted(message),
+        false => Status::internal(message),
+    }
+}
+
 fn version() -> types::BuildkitVersion {
     types::BuildkitVersion {
         package: "kiln".into(),
@@ -142,7 +154,10 @@ fn record(usage: Usage) -> wire::UsageRecord {
         created_at: Some(timestamp(usage.created)),
         last_used_at: Some(timestamp(usage.last_used)),
         usage_count: i64::try_from(usage.usage_count).unwrap_or(i64::MAX),
-        description: usage.description,
+        description: match usage.interrupted {
+            true => format!("{} (a step that wrote to it was killed)", usage.description),
+            false => usage.description,
+        },
         record_type: usage.kind.as_str().to_owned(),
         shared: usage.shared,
         parents: usage.parents,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_bridge::{Seats, SeatsParts};
-use kiln_cache::DiskStore;
+use kiln_cache::{CacheStore, DiskStore, MemoryStore};
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner};
 use kiln_exporters::Images;
@@ -19,9 +19,12 @@ use kiln_wire::channel::Io;
 use kiln_wire::proto::control::control_server::ControlServer;
 use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::builds::Builds;
 use crate::control::Control;
+use crate::gate::Gate;
 use crate::images::StoreImages;
 use crate::{ExecutorChoice, Settings, languages};
 
@@ -74,6 +77,8 @@ pub(crate) struct Parts {
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
+    pub(crate) gate: Gate,
+    pub(crate) health: HealthReporter,
     collecting: AtomicBool,
 }
 
@@ -85,12 +90,16 @@ impl Daemon {
     /// [`StartError`]; nothing is left running then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         kiln_registry::install_crypto();
-        let store = Store::open(&settings.root, StoreOptions::default())?;
-        let root = store.root().to_owned();
-        let cache = DiskStore::open(&root.join("cache.redb"))?;
-        let scratch = root.join("executor");
-        std::fs::create_dir_all(&scratch)
-            .map_err(|source| StartError::Root { path: scratch.display().to_string(), source })?;
+        let options = StoreOptions {
+            discard_interrupted: settings.discard_interrupted_caches,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(&settings.root, options)?;
+        let private = |error: kiln_store::StoreError| kiln_store::OpenError::from(error);
+        let cache = open_cache(&store.private_file("cache.redb").map_err(private)?)?;
+        // It is the sources' own, and they ask nobody for its mode.
+        store.private_file("sources.redb").map_err(private)?;
+        let scratch = store.private_directory("executor").map_err(private)?;
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
         let executor: Arc<dyn Executor> = match &settings.executor {
             ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
@@ -106,7 +115,7 @@ impl Daemon {
             kiln_registry::Options::default(),
         );
         let info = WorkerInfo {
-            id: worker_id(&root)?,
+            id: worker_id(&store)?,
             labels: labels(executor.name()),
             platforms: vec![Platform::host()],
         };
@@ -126,9 +135,10 @@ impl Daemon {
             sessions: sessions.clone(),
             info,
             host_env: settings.host_env.clone(),
+            step_grace: settings.step_grace,
         })?;
         let options = EngineOptions { max_parallelism: settings.max_parallelism, unique: unique() };
-        let engine = Engine::start(Arc::new(worker.clone()), Arc::new(cache), options);
+        let engine = Engine::start(Arc::new(worker.clone()), cache, options);
         let parts = Parts {
             settings,
             worker,
@@ -137,9 +147,18 @@ impl Daemon {
             sessions,
             registry,
             builds: Builds::default(),
+            gate: Gate::default(),
+            health: HealthReporter::new(),
             collecting: AtomicBool::new(false),
         };
         Ok(Self(Arc::new(parts)))
+    }
+
+    /// Says on the health service that builds are taken.
+    async fn set_serving(&self) {
+        if self.0.gate.is_open() {
+            self.0.health.set_serving::<ControlServer<Control>>().await;
+        }
     }
 
     /// Where it keeps images and results.
@@ -163,15 +182,15 @@ impl Daemon {
 
     /// All services, to be served on listeners.
     pub async fn services(&self) -> Router {
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<ControlServer<Control>>().await;
+        self.set_serving().await;
+        let health = HealthService::from_health_reporter(self.0.health.clone());
         let control = ControlServer::new(Control(self.clone()))
             .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
         kiln_wire::channel::server()
             .add_service(control)
             .add_service(kiln_bridge::service::service(self.0.builds.clone()))
-            .add_service(health_service)
+            .add_service(HealthServer::new(health))
     }
 
     /// Prunes by policy, soon and at most once a minute, if this daemon does that.
@@ -228,15 +247,28 @@ fn runtime_arguments(binary: &Path) -> Vec<String> {
     if crun && !pure { vec!["--cgroup-manager=disabled".to_owned()] } else { Vec::new() }
 }
 
+/// Opens the cache index; one for which there is no space is done without until the next start.
+fn open_cache(path: &Path) -> Result<Arc<dyn CacheStore>, kiln_cache::OpenError> {
+    match DiskStore::open(path) {
+        Ok(cache) => Ok(Arc::new(cache)),
+        Err(error) if error.is_full() => {
+            tracing::warn!(%error, "the disk is full: nothing that is built now will be known to be built later");
+            Ok(Arc::new(MemoryStore::default()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The worker's id, made when the state directory is new.
-fn worker_id(root: &Path) -> Result<String, StartError> {
-    let path = root.join("workerid");
-    if let Ok(id) = std::fs::read_to_string(&path) {
-        return Ok(id.trim().to_owned());
+fn worker_id(store: &Store) -> Result<String, StartError> {
+    let path = store.private_file("workerid").map_err(kiln_store::OpenError::from)?;
+    let failed = |source| StartError::Root { path: path.display().to_string(), source };
+    let known = std::fs::read_to_string(&path).map_err(failed)?;
+    if !known.trim().is_empty() {
+        return Ok(known.trim().to_owned());
     }
     let id = kiln_client::new_id();
-    std::fs::write(&path, &id)
-        .map_err(|source| StartError::Root { path: path.display().to_string(), source })?;
+    std::fs::write(&path, &id).map_err(failed)?;
     Ok(id)
 }
 

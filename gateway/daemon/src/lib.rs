@@ -9,11 +9,13 @@ mod build;
 mod builds;
 mod control;
 mod daemon;
+mod gate;
 mod images;
 mod languages;
 mod local;
 mod logs;
 mod settings;
+mod stop;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_graph::Entitlements;
@@ -21,3 +23,4 @@ pub use languages::{Channel, LINKED, linked};
 pub use local::private_process;
 pub use logs::LogLevel;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
+pub use stop::Stopped;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kiln_graph::Entitlements;
 
@@ -40,4 +41,9 @@ pub struct Settings {
     pub max_parallelism: Option<usize>,
     /// Prune by policy after builds.
     pub collect: bool,
+    /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
+    pub step_grace: Duration,
+    /// Do not give a cache mount out again whose step was killed; the next step begins with an
+    /// empty one.
+    pub discard_interrupted_caches: bool,
 }

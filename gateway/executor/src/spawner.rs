@@ -5,6 +5,7 @@
 //! each has a socket of its own, whose closing ends the job. It is the first process of its own
 //! process namespace, so nothing it started outlives it, and it ends when the daemon does.
 
+mod ending;
 mod job;
 mod protocol;
 mod server;
@@ -14,6 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -134,6 +136,12 @@ impl Job {
     /// Tells the spawner something about the job; one that has ended no longer listens.
     pub(crate) fn command(&self, command: &Command) {
         send(self.socket.get_ref(), command, &[]).ok();
+    }
+
+    /// Asks the job to end within `grace`.
+    pub(crate) fn terminate(&self, grace: Duration) {
+        let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.command(&Command::Terminate { grace });
     }
 
     async fn next_report(&self) -> Result<Report, ExecError> {

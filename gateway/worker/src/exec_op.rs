@@ -5,16 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kiln_cache::CacheMap;
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Output};
-use kiln_executor::{Network, Process, Resources, Security, Stdio, Ulimit};
+use kiln_executor::{Network, Process, Resources, Security, Ulimit};
 use kiln_graph::{ContentCache, Exec, ExecMount, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
 use kiln_oci::Digest;
-use kiln_progress::Stream;
 use kiln_store::Ref;
 
 use crate::content::{self, Selector};
 use crate::exec_mounts::{prepare, secret};
-use crate::logs;
 use crate::scope;
+use crate::steps::Step;
 use crate::worker::{Inner, blocking, failed, path_of, view};
 
 /// The search path of processes that name none (BuildKit's `DefaultPathEnvUnix`).
@@ -156,21 +155,9 @@ impl Operator<Ref> for ExecOperator {
         process.rootfs = prepared.rootfs.clone();
         process.readonly_rootfs = prepared.readonly_rootfs;
         process.mounts = prepared.mounts.clone();
-        let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&error))?;
-        drop(pipes.stdin);
-        let started = self.worker.executor.start(process, stdio);
-        let output = async {
-            tokio::join!(
-                logs::forward(job.clone(), Stream::Stdout, pipes.stdout),
-                logs::forward(job.clone(), Stream::Stderr, pipes.stderr)
-            )
-        };
-        let ended = async {
-            let mut running = started.await.map_err(|error| failed(&error))?;
-            running.wait().await.map_err(|error| failed(&error))
-        };
-        let (status, _) = tokio::join!(ended, output);
-        let status = status.map_err(|error| {
+        let executor = Arc::clone(&self.worker.executor);
+        let step = Step { executor, process, prepared, job: job.clone() };
+        let (status, prepared) = self.worker.steps.run(step).await.map_err(|error| {
             error.context(format!("process \"{}\" could not be run", exec.args.join(" ")))
         })?;
         let code = i32::try_from(status.code).unwrap_or(i32::MAX);

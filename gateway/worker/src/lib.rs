@@ -16,6 +16,7 @@ pub mod read;
 mod scope;
 mod secrets;
 mod source_op;
+mod steps;
 mod sys;
 mod worker;
 

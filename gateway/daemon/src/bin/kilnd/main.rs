@@ -1,45 +1,35 @@
-//! kilnd: the daemon on a socket.
+//! kilnd: the daemon on its sockets.
+//!
+//! Arguments and the environment come in; listening, serving and stopping in order is what happens
+//! here. What a build is, the library knows.
+
+mod arguments;
+mod defaults;
+mod listen;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
-use kiln_daemon::{Daemon, ExecutorChoice, HOST_VARIABLES, Settings};
+use clap::Parser as _;
+use futures::StreamExt as _;
+use kiln_daemon::{Daemon, ExecutorChoice, LogLevel, Settings, Stopped};
 use kiln_graph::Entitlements;
-use tokio::net::UnixListener;
+use rustix::fs::{Gid, Mode};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tracing_subscriber::EnvFilter;
 
-/// A build daemon that speaks BuildKit's Control API.
-#[derive(Debug, Parser)]
-#[command(version, about)]
-struct Arguments {
-    /// Where to listen: unix:///PATH or tcp://HOST:PORT; may be given several times.
-    #[arg(long = "addr", value_name = "ADDRESS")]
-    addresses: Vec<String>,
-    /// Where to keep state.
-    #[arg(long)]
-    root: Option<PathBuf>,
-    /// Log more.
-    #[arg(long)]
-    debug: bool,
-    /// Run processes with this OCI runtime instead of Kiln's own executor.
-    #[arg(long, value_name = "BINARY")]
-    oci_worker_binary: Option<PathBuf>,
-    /// Processes that run at the same time.
-    #[arg(long, value_name = "NUMBER")]
-    oci_max_parallelism: Option<usize>,
-    /// Let builds ask for this: network.host or security.insecure.
-    #[arg(long, value_name = "ENTITLEMENT")]
-    allow_insecure_entitlement: Vec<String>,
-    /// A directory with frontend plugins; may be given several times.
-    #[arg(long, value_name = "DIRECTORY")]
-    plugin_path: Vec<PathBuf>,
-    /// Pull the images of frontends, also where one that is linked in stands for them.
-    #[arg(long)]
-    pull_frontends: bool,
-}
+use crate::arguments::{Arguments, InterruptedCaches};
+use crate::defaults::Defaults;
+use crate::listen::{Address, Listener, group};
+
+/// How long clients may take to hang up once their builds have ended.
+const HANG_UP: Duration = Duration::from_secs(1);
+/// How long files may take to be closed.
+const CLOSE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     kiln_executor::spawner_main_if_asked();
@@ -54,120 +44,141 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
-    let level = if arguments.debug { "debug" } else { "info" };
-    let filter = EnvFilter::try_from_env("KILND_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("kiln={level},{level}")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // Read before the user namespace, in which everyone is root.
     let defaults = Defaults::read();
+    let level = arguments.debug.unwrap_or(LogLevel::Info);
+    let filter = level.filter(defaults.log_directives.as_deref()).context("KILND_LOG")?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What is private is made so; what builds make must not depend on who started the daemon.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     kiln_daemon::private_process().context("cannot prepare the process")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(arguments, defaults));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(CLOSE);
     served
 }
 
-/// What follows from the user and the environment.
-struct Defaults {
-    root: PathBuf,
-    address: String,
-    host_env: Vec<(String, String)>,
-    plugin_path: Vec<PathBuf>,
-}
-
-impl Defaults {
-    fn read() -> Self {
-        let variable =
-            |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
-        let is_root = rustix::process::geteuid().is_root();
-        let home = variable("HOME").unwrap_or_else(|| "/".into());
-        let data = variable("XDG_DATA_HOME").unwrap_or_else(|| format!("{home}/.local/share"));
-        let run = variable("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("{data}/kiln"));
-        let (root, socket) = match is_root {
-            true => ("/var/lib/kiln".to_owned(), "/run/kiln/kilnd.sock".to_owned()),
-            false => (format!("{data}/kiln"), format!("{run}/kiln/kilnd.sock")),
-        };
-        let plugins = variable("KILN_PLUGIN_PATH").unwrap_or_default();
-        Self {
-            root: root.into(),
-            address: format!("unix://{socket}"),
-            host_env: HOST_VARIABLES
-                .iter()
-                .filter_map(|name| Some(((*name).to_owned(), variable(name)?)))
-                .collect(),
-            plugin_path: std::env::split_paths(&plugins).collect(),
+async fn serve(arguments: Arguments, defaults: Defaults) -> anyhow::Result<()> {
+    // Before there is anything to be stopped.
+    let mut signals = Signals::new()?;
+    let settings = settings(&arguments, &defaults);
+    let own = Address::Unix(settings.root.join("kilnd.sock"));
+    let daemon = Daemon::start(settings)?;
+    let addresses = addresses(&arguments, &defaults, own)?;
+    let group = arguments.group.as_deref().map(find_group).transpose()?;
+    let (ending, ended) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    for address in &addresses {
+        let listener = address.listen(group).await?;
+        serve_on(&mut servers, &daemon, listener, ended.clone()).await;
+        tracing::info!(%address, "listening");
+    }
+    tokio::select! {
+        () = signals.next() => {}
+        Some(ended) = servers.join_next() => ended??,
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    let stopped = daemon.stop(arguments.stop_timeout, signals.next()).await;
+    ending.send_replace(true);
+    let hang_up = async { while servers.join_next().await.is_some() {} };
+    tokio::time::timeout(HANG_UP, hang_up).await.ok();
+    for address in &addresses {
+        if let Address::Unix(path) = address {
+            std::fs::remove_file(path).ok();
         }
+    }
+    tracing::info!(?stopped, "stopped");
+    match stopped {
+        Stopped::Finished | Stopped::Cancelled(_) => Ok(()),
+        Stopped::AtOnce(builds) => anyhow::bail!("stopped at once; {builds} builds were killed"),
     }
 }
 
-async fn serve(arguments: Arguments, defaults: Defaults) -> anyhow::Result<()> {
+fn settings(arguments: &Arguments, defaults: &Defaults) -> Settings {
     let allowed =
         |name: &str| arguments.allow_insecure_entitlement.iter().any(|allowed| allowed == name);
-    let settings = Settings {
-        root: arguments.root.clone().unwrap_or(defaults.root),
-        executor: arguments
-            .oci_worker_binary
-            .clone()
-            .map_or(ExecutorChoice::Native, ExecutorChoice::Runtime),
+    let executor = arguments.oci_worker_binary.clone();
+    let plugins = arguments.plugin_path.iter().chain(&defaults.plugin_path);
+    Settings {
+        root: arguments.root.clone().unwrap_or_else(|| defaults.root.clone()),
+        executor: executor.map_or(ExecutorChoice::Native, ExecutorChoice::Runtime),
         pull_frontends: arguments.pull_frontends,
-        plugin_path: arguments.plugin_path.iter().cloned().chain(defaults.plugin_path).collect(),
+        plugin_path: plugins.cloned().collect::<Vec<PathBuf>>(),
         entitlements: Entitlements {
             network_host: allowed("network.host"),
             security_insecure: allowed("security.insecure"),
         },
-        host_env: defaults.host_env,
+        host_env: defaults.host_env.clone(),
         max_parallelism: arguments.oci_max_parallelism,
         collect: true,
+        step_grace: arguments.step_stop_timeout,
+        discard_interrupted_caches: arguments.interrupted_caches == InterruptedCaches::Discard,
         ..Settings::default()
-    };
-    let own_socket = settings.root.join("kilnd.sock");
-    let daemon = Daemon::start(settings)?;
-    let mut addresses = arguments.addresses.clone();
-    if addresses.is_empty() {
-        addresses.push(defaults.address);
     }
-    // Clients that use the same state directory find the daemon there.
-    let own_address = format!("unix://{}", own_socket.display());
-    if !addresses.contains(&own_address) {
-        addresses.push(own_address);
-    }
-    let mut servers = tokio::task::JoinSet::new();
-    for address in &addresses {
-        let router = daemon.services().await;
-        if let Some(path) = address.strip_prefix("unix://") {
-            let listener = listen(path).with_context(|| format!("cannot listen on {address}"))?;
-            servers.spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
-        } else if let Some(host) = address.strip_prefix("tcp://") {
-            let listener = tokio::net::TcpListener::bind(host).await;
-            let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-            servers.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
-        } else {
-            anyhow::bail!("cannot listen on {address}: expected unix:///PATH or tcp://HOST:PORT");
-        }
-        tracing::info!(%address, "listening");
-    }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-        Some(ended) = servers.join_next() => ended??,
-    }
-    tracing::info!("stopping");
-    daemon.flush().await;
-    for path in addresses.iter().filter_map(|address| address.strip_prefix("unix://")) {
-        std::fs::remove_file(path).ok();
-    }
-    Ok(())
 }
 
-/// Listens on a path; what a daemon that was killed left there is removed.
-fn listen(path: &str) -> std::io::Result<UnixListener> {
-    let path = std::path::Path::new(path);
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
+/// Where to listen: where it was asked to, and in the state directory, where clients that use it
+/// find the daemon.
+fn addresses(
+    arguments: &Arguments,
+    defaults: &Defaults,
+    own: Address,
+) -> anyhow::Result<Vec<Address>> {
+    let given = arguments.addresses.iter().map(|address| address.parse());
+    let mut addresses = given.collect::<anyhow::Result<Vec<Address>>>()?;
+    if addresses.is_empty() {
+        addresses.push(defaults.address.parse()?);
     }
-    if std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path).ok();
+    if !addresses.contains(&own) {
+        addresses.push(own);
     }
-    UnixListener::bind(path)
+    Ok(addresses)
+}
+
+fn find_group(text: &str) -> anyhow::Result<Gid> {
+    group(text, &std::fs::read_to_string("/etc/group").unwrap_or_default())
+}
+
+/// Serves what comes in, until `ended` says so and the clients have hung up.
+async fn serve_on(
+    servers: &mut JoinSet<Result<(), tonic::transport::Error>>,
+    daemon: &Daemon,
+    listener: Listener,
+    mut ended: watch::Receiver<bool>,
+) {
+    let router = daemon.services().await;
+    // Where the connections end, the server waits for those it has.
+    let ended = async move {
+        ended.wait_for(|ended| *ended).await.ok();
+    };
+    match listener {
+        Listener::Unix(listener) => {
+            let connections = UnixListenerStream::new(listener).take_until(Box::pin(ended));
+            servers.spawn(router.serve_with_incoming(connections));
+        }
+        Listener::Tcp(listener) => {
+            let connections = TcpListenerStream::new(listener).take_until(Box::pin(ended));
+            servers.spawn(router.serve_with_incoming(connections));
+        }
+    }
+}
+
+/// The signals that ask a daemon to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -1,0 +1,49 @@
+//! What follows from the user and the environment.
+//!
+//! Read once, before the process continues in a user namespace, in which everyone is root.
+
+use std::path::PathBuf;
+
+use kiln_daemon::HOST_VARIABLES;
+
+/// What is used where the command line says nothing.
+#[derive(Debug)]
+pub(crate) struct Defaults {
+    /// Where state is kept.
+    pub(crate) root: PathBuf,
+    /// Where the daemon listens.
+    pub(crate) address: String,
+    /// What programs of the daemon get.
+    pub(crate) host_env: Vec<(String, String)>,
+    /// Directories with plugins.
+    pub(crate) plugin_path: Vec<PathBuf>,
+    /// What is logged, spelled out.
+    pub(crate) log_directives: Option<String>,
+}
+
+impl Defaults {
+    /// Reads the environment of this process.
+    pub(crate) fn read() -> Self {
+        let variable =
+            |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
+        let is_root = rustix::process::geteuid().is_root();
+        let home = variable("HOME").unwrap_or_else(|| "/".into());
+        let data = variable("XDG_DATA_HOME").unwrap_or_else(|| format!("{home}/.local/share"));
+        let run = variable("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("{data}/kiln"));
+        let (root, socket) = match is_root {
+            true => ("/var/lib/kiln".to_owned(), "/run/kiln/kilnd.sock".to_owned()),
+            false => (format!("{data}/kiln"), format!("{run}/kiln/kilnd.sock")),
+        };
+        let plugins = variable("KILN_PLUGIN_PATH").unwrap_or_default();
+        Self {
+            root: root.into(),
+            address: format!("unix://{socket}"),
+            host_env: HOST_VARIABLES
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), variable(name)?)))
+                .collect(),
+            plugin_path: std::env::split_paths(&plugins).collect(),
+            log_directives: variable("KILND_LOG").filter(|text| !text.is_empty()),
+        }
+    }
+}
