@@ -89,6 +89,11 @@ impl BuildBridge {
         Self { shared: Arc::new(shared), info: parts.info, inputs: parts.inputs, depth: 0 }
     }
 
+    /// Whether a frontend asks, rather than the client.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.depth > 0
+    }
+
     /// The machine.
     pub fn worker(&self) -> &Worker {
         &self.shared.worker

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_client::Client;
-use kiln_daemon::{Daemon, Entitlements, Settings};
+use kiln_daemon::{Daemon, Entitlements, Plugins, Settings};
 use kiln_oci::Reference;
 
 use crate::args::ExecutorChoice;
@@ -116,7 +116,12 @@ fn daemon_settings(settings: &Embedded) -> Settings {
             ExecutorChoice::Native => kiln_daemon::ExecutorChoice::Native,
             ExecutorChoice::Oci(binary) => kiln_daemon::ExecutorChoice::Runtime(binary.clone()),
         },
-        plugin_path: settings.plugin_path.clone(),
+        plugins: Plugins {
+            directories: settings.plugins.clone(),
+            // The client is this process, so that is the user who runs the plugin.
+            by_path: true,
+            unconfined: settings.unconfined_plugins,
+        },
         pull_frontends: settings.pull_frontends,
         host_env: settings.host_env.clone(),
         // Whoever runs the daemon in their own process has allowed it by asking for it.

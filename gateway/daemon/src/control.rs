@@ -155,7 +155,7 @@ fn record(usage: Usage) -> wire::UsageRecord {
         last_used_at: Some(timestamp(usage.last_used)),
         usage_count: i64::try_from(usage.usage_count).unwrap_or(i64::MAX),
         description: match usage.interrupted {
-            true => format!("{} (a step that wrote to it was killed)", usage.description),
+            true => format!("{} (a step that wrote to it was interrupted)", usage.description),
             false => usage.description,
         },
         record_type: usage.kind.as_str().to_owned(),

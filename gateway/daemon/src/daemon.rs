@@ -122,7 +122,7 @@ impl Daemon {
         let seats = Seats::new(SeatsParts {
             linked: languages::all(),
             stands_for: if settings.pull_frontends { |_| None } else { languages::stands_for },
-            plugin_path: settings.plugin_path.clone(),
+            plugins: settings.plugins.clone(),
             spawner: spawner.clone(),
         });
         let images = Arc::new(StoreImages(store.clone()));

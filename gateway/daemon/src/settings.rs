@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_bridge::Plugins;
 use kiln_graph::Entitlements;
 
 /// The variables of the host that its programs, such as git, get: the search path and proxies.
@@ -27,8 +28,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// What runs processes.
     pub executor: ExecutorChoice,
-    /// Directories with frontend plugins.
-    pub plugin_path: Vec<PathBuf>,
+    /// Which executables may be started as frontends, and how.
+    pub plugins: Plugins,
     /// Pull frontends that are named as images also where one that is linked in stands for them.
     pub pull_frontends: bool,
     /// What builds may ask for beyond the ordinary.

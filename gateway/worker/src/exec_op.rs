@@ -79,6 +79,7 @@ impl ExecOperator {
                 cpu_quota: some(limits.cpu_quota),
                 cpuset_cpus: text(&limits.cpuset_cpus),
                 cpuset_mems: text(&limits.cpuset_mems),
+                ..Resources::default()
             },
             remove_mount_stubs: true,
             resolv_conf: None,

@@ -51,6 +51,9 @@ pub(crate) struct Global {
     /// OCI runtime to run processes with; the same as --executor=PATH
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "executor")]
     pub oci_worker_binary: Option<PathBuf>,
+    /// Run frontend plugins as plain processes, with all that you may do
+    #[arg(long, global = true)]
+    pub unconfined_plugins: bool,
     /// Pull the images of frontends, also where one that is linked in stands for them
     #[arg(long, global = true)]
     pub pull_frontends: bool,

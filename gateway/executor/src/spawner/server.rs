@@ -264,7 +264,7 @@ impl Server {
     /// Who keeps the device nodes of a sandbox dead; its own control group, if that can be had.
     fn device_guard(&self, request: &Request, group: Option<&Group>) -> DeviceGuard {
         let sandbox = match request {
-            Request::Container(process) => process.security == Security::Sandbox,
+            Request::Container(process) => process.security != Security::Insecure,
             // The runtime sees to it itself.
             Request::Bundle { runtime, .. } if runtime.control_groups => {
                 return DeviceGuard::ControlGroup;

@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use kiln_daemon::HOST_VARIABLES;
+use kiln_daemon::{HOST_VARIABLES, PluginDirectory};
+
+use crate::arguments::Arguments;
 
 /// What is used where the command line says nothing.
 #[derive(Debug)]
@@ -15,15 +17,15 @@ pub(crate) struct Defaults {
     pub(crate) address: String,
     /// What programs of the daemon get.
     pub(crate) host_env: Vec<(String, String)>,
-    /// Directories with plugins.
-    pub(crate) plugin_path: Vec<PathBuf>,
+    /// Directories with plugins, as they are for who started the daemon.
+    pub(crate) plugins: Vec<PluginDirectory>,
     /// What is logged, spelled out.
     pub(crate) log_directives: Option<String>,
 }
 
 impl Defaults {
     /// Reads the environment of this process.
-    pub(crate) fn read() -> Self {
+    pub(crate) fn read(arguments: &Arguments) -> Self {
         let variable =
             |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
         let is_root = rustix::process::geteuid().is_root();
@@ -35,6 +37,8 @@ impl Defaults {
             false => (format!("{data}/kiln"), format!("{run}/kiln/kilnd.sock")),
         };
         let plugins = variable("KILN_PLUGIN_PATH").unwrap_or_default();
+        let plugins: Vec<PathBuf> =
+            arguments.plugin_path.iter().cloned().chain(std::env::split_paths(&plugins)).collect();
         Self {
             root: root.into(),
             address: format!("unix://{socket}"),
@@ -42,7 +46,7 @@ impl Defaults {
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), variable(name)?)))
                 .collect(),
-            plugin_path: std::env::split_paths(&plugins).collect(),
+            plugins: plugins.into_iter().map(PluginDirectory::inspect).collect(),
             log_directives: variable("KILND_LOG").filter(|text| !text.is_empty()),
         }
     }

@@ -7,14 +7,13 @@ mod arguments;
 mod defaults;
 mod listen;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use futures::StreamExt as _;
-use kiln_daemon::{Daemon, ExecutorChoice, LogLevel, Settings, Stopped};
+use kiln_daemon::{Daemon, ExecutorChoice, LogLevel, Plugins, Settings, Stopped};
 use kiln_graph::Entitlements;
 use rustix::fs::{Gid, Mode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     // Read before the user namespace, in which everyone is root.
-    let defaults = Defaults::read();
+    let defaults = Defaults::read(&arguments);
     let level = arguments.debug.unwrap_or(LogLevel::Info);
     let filter = level.filter(defaults.log_directives.as_deref()).context("KILND_LOG")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -98,12 +97,16 @@ fn settings(arguments: &Arguments, defaults: &Defaults) -> Settings {
     let allowed =
         |name: &str| arguments.allow_insecure_entitlement.iter().any(|allowed| allowed == name);
     let executor = arguments.oci_worker_binary.clone();
-    let plugins = arguments.plugin_path.iter().chain(&defaults.plugin_path);
     Settings {
         root: arguments.root.clone().unwrap_or_else(|| defaults.root.clone()),
         executor: executor.map_or(ExecutorChoice::Native, ExecutorChoice::Runtime),
         pull_frontends: arguments.pull_frontends,
-        plugin_path: plugins.cloned().collect::<Vec<PathBuf>>(),
+        plugins: Plugins {
+            directories: defaults.plugins.clone(),
+            // Whoever may call the daemon must not choose what it executes.
+            by_path: false,
+            unconfined: arguments.unconfined_plugins,
+        },
         entitlements: Entitlements {
             network_host: allowed("network.host"),
             security_insecure: allowed("security.insecure"),
