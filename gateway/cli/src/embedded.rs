@@ -127,6 +127,7 @@ fn daemon_settings(settings: &Embedded) -> Settings {
         // Whoever runs the daemon in their own process has allowed it by asking for it.
         entitlements: Entitlements { network_host: true, security_insecure: true },
         step_grace: STEP_GRACE,
+        privileges: settings.privileges.clone(),
         ..Settings::default()
     }
 }

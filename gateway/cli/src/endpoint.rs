@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_daemon::PluginDirectory;
+use kiln_daemon::{PluginDirectory, Privileges};
 
 use crate::args::{ExecutorChoice, Global, Program};
 use crate::environment::Environment;
@@ -56,6 +56,8 @@ pub(crate) struct Embedded {
     pub unconfined_plugins: bool,
     /// Pull frontends that one which is linked in stands for.
     pub pull_frontends: bool,
+    /// What the kernel grants this process, once it was asked.
+    pub privileges: Privileges,
     /// PATH and the proxy variables, for programs of the daemon.
     pub host_env: Vec<(String, String)>,
 }
@@ -92,6 +94,7 @@ impl Endpoint {
                     plugins: plugins(environment),
                     unconfined_plugins: global.unconfined_plugins,
                     pull_frontends: global.pull_frontends,
+                    privileges: Privileges::default(),
                     host_env: environment.host_env(),
                 }));
             }

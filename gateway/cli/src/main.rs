@@ -81,8 +81,8 @@ fn run(
     environment: Environment,
     command: Command,
 ) -> anyhow::Result<()> {
-    let endpoint = Endpoint::decide(program, global, &environment)?;
-    hooks::prepare_process(&endpoint, &command)?;
+    let mut endpoint = Endpoint::decide(program, global, &environment)?;
+    hooks::prepare_process(&mut endpoint, &command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

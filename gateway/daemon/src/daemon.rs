@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kiln_bridge::{Seats, SeatsParts};
 use kiln_cache::{CacheStore, DiskStore, MemoryStore};
 use kiln_engine::{Engine, EngineOptions};
-use kiln_executor::{Executor, Native, OciRuntime, Spawner};
+use kiln_executor::{Executor, Native, OciRuntime, Privileges, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
@@ -90,8 +90,18 @@ impl Daemon {
     /// [`StartError`]; nothing is left running then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         kiln_registry::install_crypto();
+        let refused = settings.privileges.refuses_overlays();
+        if let Some(why) = refused {
+            tracing::warn!(
+                why,
+                "overlays cannot be mounted; files are copied instead, which takes time and space"
+            );
+        }
         let options = StoreOptions {
             discard_interrupted: settings.discard_interrupted_caches,
+            copy: refused.is_some(),
+            // Without rights over the host its attributes of overlays are out of reach.
+            in_user_namespace: (settings.privileges.standing == Standing::Plain).then_some(true),
             ..StoreOptions::default()
         };
         let store = Store::open(&settings.root, options)?;
@@ -101,14 +111,7 @@ impl Daemon {
         store.private_file("sources.redb").map_err(private)?;
         let scratch = store.private_directory("executor").map_err(private)?;
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
-        let executor: Arc<dyn Executor> = match &settings.executor {
-            ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
-            ExecutorChoice::Runtime(binary) => Arc::new(OciRuntime::new(
-                spawner.clone(),
-                binary.clone(),
-                runtime_arguments(binary),
-            )),
-        };
+        let executor = executor(&settings, &spawner);
         let sessions = SessionManager::new(kiln_session::Health::default());
         let registry = Registry::new(
             Hosts::new(settings.registries.clone()),
@@ -116,7 +119,7 @@ impl Daemon {
         );
         let info = WorkerInfo {
             id: worker_id(&store)?,
-            labels: labels(executor.name()),
+            labels: labels(executor.name(), &settings.privileges),
             platforms: vec![Platform::host()],
         };
         let seats = Seats::new(SeatsParts {
@@ -232,12 +235,31 @@ impl std::fmt::Debug for Daemon {
     }
 }
 
-fn labels(executor: &str) -> BTreeMap<String, String> {
+/// What runs processes, as far as the kernel allows any.
+fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
+    if let Some(reason) = settings.privileges.refuses_containers() {
+        tracing::warn!("{reason}");
+        return Arc::new(Unavailable::new(reason));
+    }
+    match &settings.executor {
+        ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
+        ExecutorChoice::Runtime(binary) => {
+            let arguments = runtime_arguments(binary);
+            Arc::new(OciRuntime::new(spawner.clone(), binary.clone(), arguments))
+        }
+    }
+}
+
+fn labels(executor: &str, privileges: &Privileges) -> BTreeMap<String, String> {
     let label = |name: &str, value: &str| {
         (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned())
     };
-    [label("executor", executor), label("snapshotter", "overlayfs"), label("network", "host")]
-        .into()
+    let snapshotter = if privileges.refuses_overlays().is_some() { "native" } else { "overlayfs" };
+    let findings = privileges.labels().into_iter().map(|(name, value)| (name.to_owned(), value));
+    [label("executor", executor), label("snapshotter", snapshotter), label("network", "host")]
+        .into_iter()
+        .chain(findings)
+        .collect()
 }
 
 /// crun cannot use the control groups of a mixed hierarchy.

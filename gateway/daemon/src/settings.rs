@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_bridge::Plugins;
+use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
 
 /// The variables of the host that its programs, such as git, get: the search path and proxies.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub host_env: Vec<(String, String)>,
     /// Processes that run at the same time; `None` is no limit.
     pub max_parallelism: Option<usize>,
+    /// What the kernel grants this process; see [`crate::private_process`].
+    pub privileges: Privileges,
     /// Prune by policy after builds.
     pub collect: bool,
     /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.

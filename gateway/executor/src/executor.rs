@@ -86,6 +86,12 @@ pub enum ExecError {
         /// What the kernel said.
         message: String,
     },
+    /// Nothing can be run on this machine.
+    #[error("{reason}")]
+    Unavailable {
+        /// What is missing, and what would help.
+        reason: String,
+    },
     /// The helper that starts processes has ended; no further process can run.
     #[error("the process spawner has ended; restart the daemon")]
     SpawnerGone,

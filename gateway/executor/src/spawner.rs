@@ -66,9 +66,7 @@ impl Spawner {
         let flags = libc::CLONE_NEWPID as u64;
         match sys::spawn_self(other.as_fd(), &arguments, flags) {
             // Without a process namespace, children are still tied to it one by one.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                sys::spawn_self(other.as_fd(), &arguments, 0)?
-            }
+            Err(error) if refused(&error) => sys::spawn_self(other.as_fd(), &arguments, 0)?,
             result => result?,
         };
         rustix::io::ioctl_fionbio(&control, true)?;
@@ -156,6 +154,11 @@ impl Job {
             }
         }
     }
+}
+
+/// Whether the kernel, or a filter in front of it, does not give what was asked for.
+fn refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS | libc::ENOSPC | libc::EINVAL))
 }
 
 /// Two ends of a socket that keeps packets apart.

@@ -61,6 +61,8 @@ pub fn executor_suite() -> &'static [Case] {
         name_servers_are_known,
         limits_are_set,
         a_sandbox_has_few_privileges,
+        a_restricted_process_has_none_and_gains_none,
+        a_root_in_memory_is_empty,
         device_nodes_of_a_sandbox_are_dead,
         common_devices_can_be_made,
         an_unconfined_process_may_mount,
@@ -502,6 +504,33 @@ async fn a_sandbox_has_few_privileges(lab: &Lab<'_>) {
     let output = lab.run(lab.shell(script)).await.expect("starts");
     assert!(output.stdout.to_lowercase().contains("permi"), "{output:?}");
     assert!(output.stderr.contains("Read-only file system"), "{output:?}");
+}
+
+async fn a_restricted_process_has_none_and_gains_none(lab: &Lab<'_>) {
+    let script = "grep -E '^(Cap...|NoNewPrivs|Seccomp):' /proc/self/status";
+    let process = Process { security: Security::Restricted, ..lab.shell(script) };
+    let output = lab.run(process).await.expect("runs");
+    let mut values: Vec<_> =
+        output.stdout.lines().filter_map(|line| line.split_once(":\t")).collect();
+    values.retain(|(name, _)| *name != "CapAmb");
+    let none = "0000000000000000";
+    let expected = [
+        ("CapInh", none),
+        ("CapPrm", none),
+        ("CapEff", none),
+        ("CapBnd", none),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ];
+    assert_eq!(values, expected, "{output:?}");
+}
+
+async fn a_root_in_memory_is_empty(lab: &Lab<'_>) {
+    let mut process = lab.process(&["/tools/bin/sh", "-c", "echo /*; echo > /new && echo written"]);
+    process.rootfs = Rootfs::Memory;
+    process.mounts = vec![Mount::new("/tools", MountSource::Bind(lab.base())).readonly()];
+    let output = lab.run(process).await.expect("runs");
+    assert_eq!(output.stdout, "/dev /etc /proc /sys /tools\nwritten\n", "{output:?}");
 }
 
 async fn device_nodes_of_a_sandbox_are_dead(lab: &Lab<'_>) {

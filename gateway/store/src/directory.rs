@@ -294,7 +294,7 @@ impl Directory {
 
     /// The directory that is written. Without a base this is the whole content.
     pub fn path(&self) -> PathBuf {
-        self.held.store.layer_files(self.held.number)
+        self.overlay().upper
     }
 
     /// Notes that something begins to write to it, until [`Writer::ended`].

@@ -145,8 +145,14 @@ impl Index {
     /// of the whole file system per build step. They are flushed in the background soon after. If
     /// the machine went down in between (another boot id than last time), what was not flushed is
     /// forgotten here, and rebuilt like any other cache miss.
-    pub(crate) fn open(root: &Path, reserve: Arc<Reserve>) -> Result<Self, StoreError> {
-        let database = open_or_replace(root)?;
+    ///
+    /// A new index notes how overlay attributes are named in its layers.
+    pub(crate) fn open(
+        root: &Path,
+        reserve: Arc<Reserve>,
+        user_namespace: bool,
+    ) -> Result<Self, StoreError> {
+        let database = open_or_replace(root, attributes_name(user_namespace))?;
         let shared = Arc::new(Shared { root: root.to_owned(), database, reserve });
         let unsettled = shared.forget_unsettled()?;
         let (sender, receiver) = channel();
@@ -156,6 +162,28 @@ impl Index {
             .spawn(move || writer.serve(&receiver, unsettled))
             .map_err(|error| StoreError::io("start the thread of", root, error))?;
         Ok(Self { shared, sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Says that overlay attributes are named in this way from here on; `false` if there are layers
+    /// in which they are not.
+    pub(crate) fn claim(&self, user_namespace: bool) -> Result<bool, StoreError> {
+        let name = attributes_name(user_namespace);
+        let noted = self.shared.read(|transaction| {
+            let texts = transaction.open_table(TEXTS)?;
+            Ok(texts.get("attributes")?.map(|text| text.value().to_owned()))
+        })?;
+        // An index of an older version notes nothing, and is believed.
+        if noted.is_none_or(|noted| noted == name) {
+            return Ok(true);
+        }
+        if !self.layers()?.is_empty() {
+            return Ok(false);
+        }
+        self.shared.write(&[], true, |transaction| {
+            transaction.open_table(TEXTS)?.insert("attributes", name)?;
+            Ok(())
+        })?;
+        Ok(true)
     }
 
     /// Applies changes together and waits until they are on disk.
@@ -645,9 +673,13 @@ fn file(root: &Path) -> PathBuf {
     root.join("index.redb")
 }
 
-fn open_or_replace(root: &Path) -> Result<Database, StoreError> {
+fn attributes_name(user_namespace: bool) -> &'static str {
+    if user_namespace { "user" } else { "trusted" }
+}
+
+fn open_or_replace(root: &Path, attributes: &str) -> Result<Database, StoreError> {
     let path = file(root);
-    match open_checked(&path) {
+    match open_checked(&path, attributes) {
         Ok(database) => Ok(database),
         Err(error) if is_full(&error) => {
             Err(StoreError::NoSpace { doing: "opening index", path: file(root) })
@@ -662,7 +694,7 @@ fn open_or_replace(root: &Path) -> Result<Database, StoreError> {
             let aside = root.join("index.redb.broken");
             std::fs::rename(&path, &aside)
                 .map_err(|error| StoreError::io("set aside", &path, error))?;
-            open_checked(&path).map_err(|source| StoreError::Index {
+            open_checked(&path, attributes).map_err(|source| StoreError::Index {
                 root: root.to_owned(),
                 source: Box::new(source),
             })
@@ -676,7 +708,7 @@ fn is_garbage(error: &redb::Error) -> bool {
     matches!(error, redb::Error::Io(io) if matches!(io.kind(), InvalidData | UnexpectedEof))
 }
 
-fn open_checked(path: &Path) -> Result<Database, redb::Error> {
+fn open_checked(path: &Path, attributes: &str) -> Result<Database, redb::Error> {
     let existed = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
     privacy::open_file(path)?;
     let database = Database::open(path, CACHE_BYTES)?;
@@ -691,7 +723,7 @@ fn open_checked(path: &Path) -> Result<Database, redb::Error> {
     }
     database.write(Durability::Immediate, |transaction| {
         transaction.open_table(NUMBERS)?.insert("schema", SCHEMA)?;
-        transaction.open_table(TEXTS)?;
+        transaction.open_table(TEXTS)?.insert("attributes", attributes)?;
         transaction.open_table(RECORDS)?;
         transaction.open_table(LAYERS)?;
         transaction.open_table(LAYER_USES)?;

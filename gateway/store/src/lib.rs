@@ -26,6 +26,7 @@ mod compressor;
 mod pack;
 
 mod compose;
+mod copied;
 mod difference;
 mod directory;
 

@@ -103,8 +103,14 @@ pub fn single_id() -> bool {
     static SINGLE: OnceLock<bool> = OnceLock::new();
     *SINGLE.get_or_init(|| {
         fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| mapped_ids(&map) == 1)
-            || !rustix::process::geteuid().is_root()
+            || !can_give_away()
     })
+}
+
+/// Whether the kernel lets this process give files to other users: root may lack that right, too.
+fn can_give_away() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN))
 }
 
 /// Whether this process lives in a user namespace other than the machine's.

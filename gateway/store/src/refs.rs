@@ -12,6 +12,8 @@ use kiln_oci::Digest;
 
 use crate::Store;
 use crate::attributes::copy_attributes;
+use crate::copied::{self, Use};
+use crate::difference;
 use crate::error::{StoreError, blocking};
 use crate::index::{Change, LayerRow, RecordRow};
 use crate::layer::Layer;
@@ -265,11 +267,14 @@ impl MutableRef {
     pub async fn commit(mut self) -> Result<Ref, CommitError> {
         blocking(move || {
             let files = self.store.layer_files(self.number);
+            if self.store.options.copy && self.parent.is_some() {
+                self.take_over_differences(&files)?;
+            }
             let written = fs::read_dir(&files)
                 .map_err(|error| StoreError::io("list", &files, error))?
                 .next()
                 .is_some();
-            for name in ["work", "mask"] {
+            for name in ["work", "mask", "copy"] {
                 self.store.trash.discard(&self.store.snapshot(self.number).join(name));
             }
             let whiteouts = written && self.parent.is_some();
@@ -281,6 +286,12 @@ impl MutableRef {
             Ok(Ref::new(&self.store, layers))
         })
         .await
+    }
+
+    /// Puts what the copy has and the layers have not into the directory of this layer.
+    fn take_over_differences(&self, files: &Path) -> Result<(), StoreError> {
+        let copy = self.store.copy_of(self.number);
+        difference::write_copy(self.layers(), &copy, files, self.store.user_namespace)
     }
 
     fn layers(&self) -> &[Arc<Layer>] {
@@ -352,6 +363,11 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Where a layer that cannot be mounted on others is written instead, together with them.
+    pub(crate) fn copy_of(&self, number: u64) -> PathBuf {
+        self.snapshot(number).join("copy")
     }
 
     /// Goes past every number that has a directory; happens once per process.
@@ -433,6 +449,9 @@ pub(crate) fn new_directory(
         fs::create_dir(&work).map_err(|error| StoreError::io("create", &work, error))?;
         // The upper directory's own attributes are those of the merged root.
         let Some(top) = layers.last() else { return Ok(None) };
+        if store.options.copy {
+            copied::copy(layers, store.user_namespace, &store.copy_of(number), Use::Write)?;
+        }
         let files = store.layer_files(number);
         copy_attributes(&top.path(), &files)
             .map_err(|error| StoreError::io("set attributes of", &files, error))?;
@@ -441,13 +460,21 @@ pub(crate) fn new_directory(
     fill().map(|mask| (number, mask)).inspect_err(|_| store.abandon(number))
 }
 
-/// How to mount something writable.
+/// How to mount something writable. Where overlays cannot be mounted it is a directory already.
 pub(crate) fn overlay(
     store: &Inner,
     number: u64,
     layers: &[Arc<Layer>],
     mask: Option<&Path>,
 ) -> Overlay {
+    if store.options.copy && !layers.is_empty() {
+        return Overlay {
+            lowers: Vec::new(),
+            upper: store.copy_of(number),
+            work: store.snapshot(number).join("work"),
+            user_xattr: store.user_namespace,
+        };
+    }
     let lowers = layers.iter().rev().map(|layer| layer.path());
     Overlay {
         lowers: lowers.chain(mask.map(Path::to_owned)).collect(),

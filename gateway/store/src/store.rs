@@ -34,6 +34,8 @@ pub struct StoreOptions {
     /// Whether the process lives in a user namespace without rights over the host, which decides
     /// the names of overlay attributes. Found out by itself when `None`.
     pub in_user_namespace: Option<bool>,
+    /// Copy files instead of mounting overlays, which this process cannot.
+    pub copy: bool,
     /// Long-lived directories to which something was still writing when it was killed are not given
     /// out again; the next one begins empty.
     pub discard_interrupted: bool,
@@ -52,6 +54,15 @@ pub enum OpenError {
         root: PathBuf,
         /// The process id that the lock file names.
         holder: Option<u32>,
+    },
+    /// Its layers are written in a way that this process cannot read, or must not write.
+    #[error(
+        "`{root}` was filled by a daemon with other rights over this machine (in a user namespace or not), and its \
+         layers cannot be used by this one: choose another root"
+    )]
+    OtherRights {
+        /// The root directory.
+        root: PathBuf,
     },
     /// The machine beneath failed.
     #[error(transparent)]
@@ -119,8 +130,11 @@ impl Store {
         }
         make_empty(&root.join("empty"))?;
         privacy::close(&root, whose);
-        let index = Index::open(&root, Arc::clone(&reserve))?;
         let user_namespace = options.in_user_namespace.unwrap_or_else(owner::in_user_namespace);
+        let index = Index::open(&root, Arc::clone(&reserve), user_namespace)?;
+        if !index.claim(user_namespace)? {
+            return Err(OpenError::OtherRights { root });
+        }
         let trash = Trash::start(&root)?;
         let inner = Arc::new(Inner {
             root,

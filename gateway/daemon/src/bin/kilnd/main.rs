@@ -50,17 +50,19 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // What is private is made so; what builds make must not depend on who started the daemon.
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    kiln_daemon::private_process().context("cannot prepare the process")?;
+    let settings = settings(&arguments, &defaults);
+    let privileges =
+        kiln_daemon::private_process(&settings.root).context("cannot prepare the process")?;
+    let settings = Settings { privileges, ..settings };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(arguments, defaults));
+    let served = runtime.block_on(serve(arguments, defaults, settings));
     runtime.shutdown_timeout(CLOSE);
     served
 }
 
-async fn serve(arguments: Arguments, defaults: Defaults) -> anyhow::Result<()> {
+async fn serve(arguments: Arguments, defaults: Defaults, settings: Settings) -> anyhow::Result<()> {
     // Before there is anything to be stopped.
     let mut signals = Signals::new()?;
-    let settings = settings(&arguments, &defaults);
     let own = Address::Unix(settings.root.join("kilnd.sock"));
     let daemon = Daemon::start(settings)?;
     let addresses = addresses(&arguments, &defaults, own)?;
