@@ -238,7 +238,7 @@ impl std::fmt::Debug for Daemon {
 /// What runs processes, as far as the kernel allows any.
 fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
     if let Some(reason) = settings.privileges.refuses_containers() {
-        tracing::warn!("{reason}");
+        tracing::info!("{reason}");
         return Arc::new(Unavailable::new(reason));
     }
     match &settings.executor {

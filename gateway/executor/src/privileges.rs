@@ -59,13 +59,14 @@ impl Privileges {
     ///
     /// Only if a helper process cannot be made or talked to; a refusal is a finding.
     pub fn acquire(root: &Path) -> io::Result<Self> {
-        let standing = stand();
-        let findings = match standing {
-            Standing::Plain => {
-                Findings { overlay: Some("mounts are refused".into()), ..probe(root)? }
-            }
-            _ => probe(root)?,
-        };
+        let (standing, refused) = stand();
+        let mut findings = probe(root)?;
+        if let Some(error) = refused {
+            let namespaces = findings.namespaces.as_deref().unwrap_or("have mounts of its own");
+            let also = format!("{namespaces}, nor enter a user namespace: {}", describe(&error));
+            findings.namespaces = Some(also);
+            findings.overlay = Some("mounts are refused".to_owned());
+        }
         Ok(Self { standing, findings })
     }
 
@@ -119,17 +120,15 @@ impl Privileges {
     }
 }
 
-/// Takes mounts of its own, in a user namespace if need be.
-fn stand() -> Standing {
+/// Takes mounts of its own, in a user namespace if need be; with the reason if neither is given.
+fn stand() -> (Standing, Option<io::Error>) {
     if rustix::process::geteuid().is_root() && userns::private_mounts().is_ok() {
-        return if userns::inside() { Standing::UserNamespace } else { Standing::Root };
+        let inside = userns::inside();
+        return (if inside { Standing::UserNamespace } else { Standing::Root }, None);
     }
     match userns::enter() {
-        Ok(()) => Standing::UserNamespace,
-        Err(error) => {
-            tracing::debug!(%error, "no user namespace");
-            Standing::Plain
-        }
+        Ok(()) => (Standing::UserNamespace, None),
+        Err(error) => (Standing::Plain, Some(error)),
     }
 }
 

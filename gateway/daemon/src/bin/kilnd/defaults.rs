@@ -46,7 +46,12 @@ impl Defaults {
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), variable(name)?)))
                 .collect(),
-            plugins: plugins.into_iter().map(PluginDirectory::inspect).collect(),
+            // An empty one would be whatever directory the daemon was started in.
+            plugins: plugins
+                .into_iter()
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(PluginDirectory::inspect)
+                .collect(),
             log_directives: variable("KILND_LOG").filter(|text| !text.is_empty()),
         }
     }
