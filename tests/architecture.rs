@@ -354,6 +354,51 @@ fn shared_versions_and_lints_come_from_the_root() {
     nobody(wrong);
 }
 
+/// The tests that a line of the threat model names: the crate, and the function.
+fn named_tests(line: &str) -> Vec<(String, String)> {
+    let mut package = String::new();
+    let mut found = Vec::new();
+    for (number, part) in line.split('`').enumerate() {
+        if number % 2 == 0 {
+            let words =
+                part.trim_end().strip_suffix(':').and_then(|part| part.split_whitespace().last());
+            package = words.map(|word| word.trim_start_matches('(').to_owned()).unwrap_or(package);
+        } else if !package.is_empty()
+            && part.contains('_')
+            && part.chars().all(|c| c == '_' || c.is_ascii_lowercase())
+        {
+            found.push((package.clone(), part.to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_promise_of_the_threat_model_has_its_test() {
+    let workspace = workspace();
+    let text = std::fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let mut wrong = Vec::new();
+    let mut rows = 0;
+    for line in text.lines() {
+        let promise = line.starts_with("| ") && !line.ends_with("| test |");
+        rows += usize::from(promise);
+        let tests = named_tests(line);
+        if promise && tests.is_empty() {
+            wrong.push(format!("no test beside: {line}"));
+        }
+        for (package, test) in tests {
+            let files = workspace.get(&package).map(|package| rust_files(&package.directory));
+            let mut files = files.unwrap_or_default().into_iter();
+            let function = format!("fn {test}(");
+            if !files.any(|file| std::fs::read_to_string(file).unwrap().contains(&function)) {
+                wrong.push(format!("{package} has no test {test}"));
+            }
+        }
+    }
+    assert!(rows > 25, "{rows}");
+    nobody(wrong);
+}
+
 #[test]
 fn the_contracts_are_where_strangers_look_for_them() {
     let schema = root().join("schemas/mockerfile.json");

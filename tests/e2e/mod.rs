@@ -17,4 +17,7 @@ mod peer;
 mod progress;
 mod python;
 mod rootless;
+mod security;
+mod space;
+mod stopping;
 mod story;

@@ -51,6 +51,23 @@ pub enum PluginError {
     /// The name is not one.
     #[error("`{0}` is no name of a plugin: letters, digits, `-`, `_` and `.` make one")]
     Name(String),
+    /// A path, of a daemon that starts no program of the caller's choice.
+    #[error(
+        "frontend `{path}` is a path, and this daemon starts plugins by name only, from its own directories \
+         ({directories}): have its operator put the executable there as {PREFIX}NAME, make an image of it with \
+         `kiln frontend pack`, or build with kiln's own daemon, without an address"
+    )]
+    Path {
+        /// The path.
+        path: String,
+        /// Where plugins may be.
+        directories: String,
+    },
+    /// A path that a frontend named.
+    #[error(
+        "frontend `{0}` is a path, and only the user may name one: frontends call each other by name or image"
+    )]
+    NestedPath(String),
     /// Others may change it.
     #[error(
         "plugin `{plugin}` is not started, because `{path}` {problem}: a plugin and the directories it is in must \
@@ -72,6 +89,13 @@ pub enum PluginError {
         /// What the kernel answered.
         source: io::Error,
     },
+}
+
+impl PluginError {
+    /// Whether it is there, and must not be started.
+    pub(crate) fn is_denial(&self) -> bool {
+        matches!(self, Self::Path { .. } | Self::NestedPath(_) | Self::Unsafe { .. })
+    }
 }
 
 impl PluginDirectory {
@@ -123,12 +147,36 @@ impl PluginDirectory {
 }
 
 impl Plugins {
+    /// The executable that a client, or for `nested` a frontend, means by a name or path; `None` if
+    /// there is no plugin of that name.
+    ///
+    /// # Errors
+    ///
+    /// If it must not be started.
+    pub(crate) fn choose(&self, name: &str, nested: bool) -> Result<Option<PathBuf>, PluginError> {
+        if !name.contains('/') {
+            return self.find(name);
+        }
+        let path = || name.chars().take(400).collect::<String>();
+        if !self.by_path {
+            let list = self.directories.iter().map(|place| place.path.display().to_string());
+            let directories = list.reduce(|list, next| format!("{list}, {next}"));
+            let directories = directories.unwrap_or_else(|| "none".to_owned());
+            return Err(PluginError::Path { path: path(), directories });
+        }
+        if nested {
+            return Err(PluginError::NestedPath(path()));
+        }
+        let real = fs::canonicalize(name);
+        real.map(Some).map_err(|source| PluginError::Io { plugin: name.into(), source })
+    }
+
     /// The plugin of a name, in the first directory that has one.
     ///
     /// # Errors
     ///
     /// If that one is not to be trusted; a later one is not looked for.
-    pub(crate) fn find(&self, name: &str) -> Result<Option<PathBuf>, PluginError> {
+    fn find(&self, name: &str) -> Result<Option<PathBuf>, PluginError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let name = name.strip_suffix(".v0").unwrap_or(name);
         if name.is_empty() || !name.chars().all(plain) {
@@ -249,6 +297,24 @@ mod tests {
         assert_eq!(scene.find("yaml"), Ok(None));
         for name in ["", "../toml", "a/b", "..%2f", "a b"] {
             assert!(scene.find(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_for_the_user_of_a_daemon_in_the_same_process() {
+        let scene = Scene::new();
+        let path = scene.plugin().display().to_string();
+        let choose = |by_path, nested| {
+            let plugins = Plugins { by_path, ..Plugins::default() };
+            plugins.choose(&path, nested).map_err(|error| error.to_string())
+        };
+        let real = scene.plugin().canonicalize().unwrap();
+        assert_eq!(choose(true, false), Ok(Some(real)));
+        let error = choose(true, true).unwrap_err();
+        assert!(error.contains("only the user may name one"), "{error}");
+        for nested in [false, true] {
+            let error = choose(false, nested).unwrap_err();
+            assert!(error.contains("by name only") && error.contains("(none)"), "{error}");
         }
     }
 

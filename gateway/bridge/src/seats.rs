@@ -1,7 +1,6 @@
 //! The frontends of a daemon, by name: linked in, plugins, images.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_executor::Spawner;
@@ -43,32 +42,7 @@ pub enum SeatError {
         /// Names that exist.
         built_in: String,
     },
-    /// A path, of a daemon that starts no program of the caller's choice.
-    #[error(
-        "frontend `{path}` is a path, and this daemon starts plugins by name only, from its own directories \
-         ({directories}): have its operator put the executable there as {PREFIX}NAME, make an image of it with \
-         `kiln frontend pack`, or build with kiln's own daemon, without an address"
-    )]
-    Path {
-        /// The path.
-        path: String,
-        /// Where plugins may be.
-        directories: String,
-    },
-    /// A path that a frontend named.
-    #[error(
-        "frontend `{0}` is a path, and only the user may name one: frontends call each other by name or image"
-    )]
-    NestedPath(String),
-    /// No executable there.
-    #[error("there is no executable at `{path}`")]
-    NotThere {
-        /// The path.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A plugin that is not to be trusted.
+    /// A plugin that is not started.
     #[error(transparent)]
     Plugin(#[from] PluginError),
     /// `gateway.v0` without an image.
@@ -115,8 +89,8 @@ impl Seats {
         if let Some(linked) = self.0.linked.get(name) {
             return call_linked(&**linked, bridge).await;
         }
-        let plugin = self.plugin(name, bridge.is_nested()).map_err(|error| refused(&error))?;
-        match plugin {
+        let plugin = self.0.plugins.choose(name, bridge.is_nested());
+        match plugin.map_err(|error| refused(&error.into()))? {
             Some(path) if self.0.plugins.unconfined => {
                 seat::call_on_host(&self.0.spawner, &path, bridge).await
             }
@@ -126,27 +100,6 @@ impl Seats {
                 Err(refused(&SeatError::Unknown { name: name.to_owned(), built_in }))
             }
         }
-    }
-
-    fn plugin(&self, name: &str, nested: bool) -> Result<Option<PathBuf>, SeatError> {
-        let plugins = &self.0.plugins;
-        if !name.contains('/') {
-            return Ok(plugins.find(name)?);
-        }
-        let path = name.to_owned();
-        if !plugins.by_path {
-            let directories = plugins.directories.iter();
-            let directories: Vec<_> =
-                directories.map(|directory| directory.path().display().to_string()).collect();
-            let directories =
-                if directories.is_empty() { "none".to_owned() } else { directories.join(", ") };
-            return Err(SeatError::Path { path, directories });
-        }
-        if nested {
-            return Err(SeatError::NestedPath(path));
-        }
-        let real = std::fs::canonicalize(name);
-        real.map(Some).map_err(|source| SeatError::NotThere { path, source })
     }
 }
 
@@ -159,9 +112,7 @@ async fn call_linked(
 
 fn refused(error: &SeatError) -> RichStatus {
     let code = match error {
-        SeatError::Path { .. }
-        | SeatError::NestedPath(_)
-        | SeatError::Plugin(PluginError::Unsafe { .. }) => Code::PermissionDenied,
+        SeatError::Plugin(error) if error.is_denial() => Code::PermissionDenied,
         _ => Code::InvalidArgument,
     };
     let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Invalid, error);

@@ -8,7 +8,7 @@ use kiln_daemon::LogLevel;
 
 /// A build daemon that speaks BuildKit's Control API.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, args_override_self = true)]
 pub(crate) struct Arguments {
     /// Where to listen: unix:///PATH or tcp://HOST:PORT; may be given several times.
     #[arg(long = "addr", value_name = "ADDRESS")]
