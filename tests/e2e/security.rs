@@ -139,10 +139,12 @@ fn entitlements_are_the_operators_to_give() {
     }
 }
 
-/// A command of a user whom nothing here belongs to.
+/// A command of a user whom nothing here belongs to. By way of a shell: until its first program runs
+/// `setpriv` may still do what root may.
 fn as_stranger(group: u32, words: &[&str]) -> Outcome {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=54321", &format!("--regid={group}"), "--clear-groups"]).args(words);
+    command.args([&format!("--reuid={STRANGER}"), &format!("--regid={group}"), "--clear-groups"]);
+    command.args(["/bin/sh", "-c", "exec \"$@\"", "sh"]).args(words);
     run(command, b"", SOON)
 }
 

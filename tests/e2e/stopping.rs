@@ -61,7 +61,8 @@ fn a_build_that_takes_too_long_is_cancelled_by_name_and_its_step_may_put_things_
     );
     let daemon = Kilnd::with(&["--stop-timeout=200ms", "--step-stop-timeout=60s"]);
     let client = daemon.client();
-    let mut build = dockerfile(&client, &script(&registry, &line)).start();
+    let project = script(&registry, &line);
+    let mut build = dockerfile(&client, &project).start();
     build.wait_for(" started\n", SOON);
     daemon.signal(Signal::TERM);
     says_why(build.wait(SOON));
@@ -80,7 +81,8 @@ fn a_second_signal_stops_at_once() {
         format!("trap 'echo no' TERM; echo started; sleep {rest} & while :; do sleep 0.02; done");
     let mut daemon = Kilnd::with(&["--stop-timeout=600s", "--step-stop-timeout=600s"]);
     let client = daemon.client();
-    let mut build = dockerfile(&client, &script(&registry, &line)).start();
+    let project = script(&registry, &line);
+    let mut build = dockerfile(&client, &project).start();
     build.wait_for(" started\n", SOON);
     daemon.signal(Signal::TERM);
     daemon.wait_for("waiting for running builds", SOON);
@@ -99,7 +101,8 @@ fn a_step_that_does_not_end_is_killed_in_time_for_a_service_manager() {
         format!("trap 'echo no' TERM; echo started; sleep {rest} & while :; do sleep 0.02; done");
     let daemon = Kilnd::start();
     let client = daemon.client();
-    let mut build = dockerfile(&client, &script(&registry, &line)).start();
+    let project = script(&registry, &line);
+    let mut build = dockerfile(&client, &project).start();
     build.wait_for(" started\n", SOON);
     // As it is without any flag: within what service managers wait at least.
     daemon.stop().succeeds();
@@ -112,7 +115,8 @@ fn found_after_an_interruption(registry: &Registry, flags: &[&str]) -> Outcome {
     let daemon = Kilnd::with(flags);
     let client = daemon.client();
     let line = "echo half > /cache/file; echo started; sleep 600";
-    let mut build = dockerfile(&client, &script(registry, line)).start();
+    let project = script(registry, line);
+    let mut build = dockerfile(&client, &project).start();
     build.wait_for(" started\n", SOON);
     build.signal(Signal::INT);
     build.wait(SOON).fails();
@@ -130,7 +134,8 @@ fn a_cache_mount_of_a_step_that_was_killed_is_marked_and_treated_as_the_operator
     let daemon = Kilnd::start();
     let client = daemon.client();
     let line = "echo half > /cache/file; echo started; sleep 600";
-    let mut build = dockerfile(&client, &script(&registry, line)).start();
+    let project = script(&registry, line);
+    let mut build = dockerfile(&client, &project).start();
     build.wait_for(" started\n", SOON);
     // Killed with everything, without a chance to note anything.
     let daemon = daemon.killed_and_restarted();
@@ -151,7 +156,8 @@ fn a_build_that_its_user_interrupts_leaves_nothing() {
         "trap 'echo saved > /cache/saved; exit 1' TERM; echo started; sleep {rest} & while :; do sleep 0.02; done"
     );
     let kiln = Kiln::new();
-    let mut build = dockerfile(&kiln, &script(&registry, &line)).start();
+    let project = script(&registry, &line);
+    let mut build = dockerfile(&kiln, &project).start();
     build.wait_for(" started\n", SOON);
     build.signal(Signal::INT);
     build.wait(SOON).fails().says(&["the build was canceled"]);

@@ -92,12 +92,8 @@ pub(crate) async fn call_image(
             Rootfs::Overlay { lowers: overlay.lowers, upper: overlay.upper, work: overlay.work }
         }
     };
-    // For this user alone, and not where others could guess its name.
-    let directory = store.private_directory("run").map_err(|error| failed(&name, &error))?;
-    let metadata =
-        tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&name, &error))?;
-    std::fs::write(metadata.path(), definition.encode_to_vec())
-        .map_err(|error| failed(&name, &error))?;
+    let metadata = store.temporary_file(&definition.encode_to_vec());
+    let metadata = metadata.map_err(|error| failed(&name, &error))?;
     let arguments = entrypoint.unwrap_or_else(|| vec!["/run".to_owned()]);
     let mut process = Process::new(unique_id(), rootfs, &[]);
     process.args = arguments;

@@ -164,3 +164,17 @@ fn record(usage: Usage) -> wire::UsageRecord {
         ..wire::UsageRecord::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_the_clients_mistake() {
+        let full = StoreError::NoSpace { doing: "writing index", path: "/x".into() };
+        assert_eq!(store_status(&full).code(), Code::ResourceExhausted);
+        assert_eq!(store_status(&StoreError::Closed).code(), Code::Internal);
+    }
+}

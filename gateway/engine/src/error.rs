@@ -27,7 +27,8 @@ pub enum ErrorKind {
 }
 
 /// What the kernel says of a full disk, and of a full quota on it.
-const FULL: &[&str] = &["no space left on device", "disk quota exceeded"];
+const FULL: &[&str] =
+    &["no space left on device", "no space left on the device", "disk quota exceeded"];
 
 /// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -178,7 +178,8 @@ fn try_all(place: &Place) -> Findings {
     Findings {
         namespaces: found("mount memory", filesystem("tmpfs", &[], closed()).map(drop)),
         proc: found("mount /proc", filesystem("proc", &[], closed()).map(drop)),
-        overlay: found("mount an overlay", place.mount_overlay()),
+        // Where there is no place to try it, a disk may be full, and nothing is known.
+        overlay: place.usable.then(|| found("mount an overlay", place.mount_overlay())).flatten(),
     }
 }
 
@@ -186,6 +187,7 @@ fn try_all(place: &Place) -> Findings {
 struct Place {
     path: PathBuf,
     made: Vec<PathBuf>,
+    usable: bool,
 }
 
 impl Place {
@@ -197,10 +199,10 @@ impl Place {
             rustix::fs::mkdir(directory, Mode::from_raw_mode(0o700)).ok();
         }
         made.insert(0, path.clone());
-        for name in ["lower", "upper", "work", "view"] {
-            fs::create_dir_all(path.join(name)).ok();
-        }
-        Self { path, made }
+        let usable = ["lower", "upper", "work", "view"]
+            .iter()
+            .all(|name| fs::create_dir_all(path.join(name)).is_ok());
+        Self { path, made, usable }
     }
 
     fn mount_overlay(&self) -> io::Result<()> {
@@ -214,7 +216,10 @@ impl Place {
         // Some file systems let themselves be mounted so and then cannot be written.
         let written = fs::write("view/file", "");
         rustix::mount::unmount("view", UnmountFlags::DETACH)?;
-        written
+        match written.map_err(|error| (error.kind(), error)) {
+            Err((io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _)) | Ok(()) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
     }
 }
 

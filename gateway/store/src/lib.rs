@@ -59,5 +59,5 @@ pub use layer::Layer;
 pub use mount::{MountError, Mounted, Overlay};
 pub use record::{Kind, RecordInfo, Sharing, UnknownKind};
 pub use refs::{CommitError, KeepError, LoadError, MutableRef, PrepareError, Ref};
-pub use store::{OpenError, Store, StoreOptions};
+pub use store::{OpenError, Store, StoreOptions, TemporaryFile};
 pub use usage::Usage;

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -163,6 +164,19 @@ impl Store {
         Ok(path)
     }
 
+    /// Writes a file for this user alone that goes away with the handle, or with the next start.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn temporary_file(&self, content: &[u8]) -> Result<TemporaryFile, StoreError> {
+        let path = self.inner.root.join("ingest").join(self.inner.trash.name());
+        let file = TemporaryFile(path);
+        let written = privacy::open_file(&file.0).and_then(|mut open| open.write_all(content));
+        written.map_err(|error| StoreError::io("write", &file.0, error))?;
+        Ok(file)
+    }
+
     /// Makes a directory in the root for whoever keeps one there, for this user alone.
     ///
     /// # Errors
@@ -183,6 +197,24 @@ impl Store {
     /// Whether overlay attributes are written as `user.overlay.…` and mounts need `userxattr`.
     pub fn in_user_namespace(&self) -> bool {
         self.inner.user_namespace
+    }
+}
+
+/// A file of [`Store::temporary_file`].
+#[derive(Debug)]
+pub struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // What cannot be removed now is when the store is opened the next time.
+        fs::remove_file(&self.0).ok();
     }
 }
 

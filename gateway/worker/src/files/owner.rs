@@ -82,24 +82,27 @@ mod tests {
 
     #[test]
     fn a_user_by_name_brings_its_group_and_nobody_is_root() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:\nbuild:x:1000:1001::/:\n")
-            .unwrap();
-        std::fs::write(root.path().join("etc/group"), "staff:x:50:\n").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("etc")).unwrap();
+        std::fs::write(
+            directory.path().join("etc/passwd"),
+            "root:x:0:0::/:\nbuild:x:1000:1001::/:\n",
+        )
+        .unwrap();
+        std::fs::write(directory.path().join("etc/group"), "staff:x:50:\n").unwrap();
         let named = |name: &str| FileUser::Name {
             name: name.into(),
             input: kiln_graph::FileInput::Scratch,
         };
         let (build, staff, nobody) = (named("build"), named("staff"), named("who"));
-        let root = Some(root.path());
+        let root = Some(directory.path());
         let find = |user, group| find_owner(Some((user, root)), group).unwrap();
         assert_eq!(find(&build, None), Ids { uid: 1000, gid: 1001 });
         assert_eq!(find(&build, Some((&staff, root))), Ids { uid: 1000, gid: 50 });
         assert_eq!(find(&nobody, None), Ids { uid: 0, gid: 0 });
         assert_eq!(find(&FileUser::Id(7), None), Ids { uid: 7, gid: 0 });
         for entry in ["eve:x:4294967295:0::/:\n", "eve:x:4294967296:0::/:\n", "eve:x:0:-1::/:\n"] {
-            std::fs::write(root.unwrap().join("etc/passwd"), entry).unwrap();
+            std::fs::write(directory.path().join("etc/passwd"), entry).unwrap();
             let error = find_owner(Some((&named("eve"), root)), None).unwrap_err().to_string();
             assert!(error.contains("the entry of eve in /etc/passwd has an id"), "{error}");
         }

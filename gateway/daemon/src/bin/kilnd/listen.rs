@@ -90,19 +90,36 @@ fn listen_on_path(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
     UnixListener::from_std(socket.into())
 }
 
-/// A group by name or number.
-pub(crate) fn group(text: &str, groups: &str) -> anyhow::Result<Gid> {
+/// A group of the machine, by name or number, as this process calls it: in a user namespace it may
+/// have another number, or none.
+pub(crate) fn group(text: &str, groups: &str, map: &str) -> anyhow::Result<Gid> {
+    let outside = number(text, groups)?;
+    let ranges = map.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().ok());
+        Some((numbers.next()??, numbers.next()??, numbers.next()??))
+    });
+    let mut inside = ranges.filter_map(|(inside, first, count)| {
+        let distance =
+            u64::from(outside).checked_sub(first).filter(|distance| *distance < count)?;
+        u32::try_from(inside + distance).ok()
+    });
+    let found = inside.next().with_context(|| {
+        format!("--group: group {outside} is not one of those that this user may give files to (/etc/subgid)")
+    });
+    Ok(Gid::from_raw(found?))
+}
+
+fn number(text: &str, groups: &str) -> anyhow::Result<u32> {
     if let Ok(number) = text.parse::<u32>() {
         anyhow::ensure!(number != u32::MAX, "--group: {text} is no group id");
-        return Ok(Gid::from_raw(number));
+        return Ok(number);
     }
     let found = groups.lines().find_map(|line| {
         let mut fields = line.split(':');
         let number = (fields.next()? == text).then(|| fields.nth(1))??;
         number.parse().ok().filter(|number| *number != u32::MAX)
     });
-    let found = found.with_context(|| format!("--group: there is no group {text} in /etc/group"));
-    Ok(Gid::from_raw(found?))
+    found.with_context(|| format!("--group: there is no group {text} in /etc/group"))
 }
 
 #[cfg(test)]
@@ -114,11 +131,17 @@ mod tests {
     #[test]
     fn a_group_is_a_name_or_a_number() {
         let groups = "root:x:0:\nbuild:x:77:ann\nbad:x:4294967295:\n";
-        assert_eq!(group("build", groups).unwrap().as_raw(), 77);
-        assert_eq!(group("5", groups).unwrap().as_raw(), 5);
+        let all = "         0          0 4294967295\n";
+        assert_eq!(group("build", groups, all).unwrap().as_raw(), 77);
+        assert_eq!(group("5", groups, all).unwrap().as_raw(), 5);
         for nonsense in ["none", "bad", "4294967295", "-1", ""] {
-            assert!(group(nonsense, groups).is_err(), "{nonsense}");
+            assert!(group(nonsense, groups, all).is_err(), "{nonsense}");
         }
+        let some = "0 1000 1\n1 100000 65536\n";
+        let inside = |text| group(text, groups, some).map(|gid| gid.as_raw()).ok();
+        assert_eq!(inside("1000"), Some(0));
+        assert_eq!(inside("100007"), Some(8));
+        assert_eq!(inside("build"), None);
     }
 
     #[tokio::test]

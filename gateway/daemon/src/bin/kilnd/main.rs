@@ -141,7 +141,8 @@ fn addresses(
 }
 
 fn find_group(text: &str) -> anyhow::Result<Gid> {
-    group(text, &std::fs::read_to_string("/etc/group").unwrap_or_default())
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    group(text, &read("/etc/group"), &read("/proc/self/gid_map"))
 }
 
 /// Serves what comes in, until `ended` says so and the clients have hung up.
