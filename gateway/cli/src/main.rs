@@ -36,6 +36,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
+use kiln_daemon::LogLevel;
 
 use args::{Cli, Command, Global, LogFormat, Program, normalize};
 use commands::Context;
@@ -62,8 +63,8 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     };
-    start_logs(&cli.global);
-    match run(program, &cli.global, environment, command) {
+    let started = start_logs(&cli.global, &environment);
+    match started.and_then(|()| run(program, &cli.global, environment, command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&failure::report(&error));
@@ -100,11 +101,13 @@ fn usage_error(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn start_logs(global: &Global) {
-    let level = if global.debug { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    let logs = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+fn start_logs(global: &Global, environment: &Environment) -> anyhow::Result<()> {
+    let level = global.debug.unwrap_or(LogLevel::Warn);
+    let filter = level.filter(environment.get_nonempty("KILND_LOG")).context("KILND_LOG")?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match global.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
+    Ok(())
 }

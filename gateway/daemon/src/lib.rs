@@ -12,10 +12,12 @@ mod daemon;
 mod images;
 mod languages;
 mod local;
+mod logs;
 mod settings;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_graph::Entitlements;
 pub use languages::{Channel, LINKED, linked};
 pub use local::private_process;
+pub use logs::LogLevel;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
