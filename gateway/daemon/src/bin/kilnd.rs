@@ -136,11 +136,13 @@ async fn serve(arguments: Arguments, defaults: Defaults) -> anyhow::Result<()> {
         let router = daemon.services().await;
         if let Some(path) = address.strip_prefix("unix://") {
             let listener = listen(path).with_context(|| format!("cannot listen on {address}"))?;
-            servers.spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
+            let connections = UnixListenerStream::new(listener);
+            servers.spawn(kiln_wire::channel::serve_all(router, connections));
         } else if let Some(host) = address.strip_prefix("tcp://") {
             let listener = tokio::net::TcpListener::bind(host).await;
             let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-            servers.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+            let connections = TcpListenerStream::new(listener);
+            servers.spawn(kiln_wire::channel::serve_all(router, connections));
         } else {
             anyhow::bail!("cannot listen on {address}: expected unix:///PATH or tcp://HOST:PORT");
         }
