@@ -7,6 +7,7 @@
 
 mod build;
 mod builds;
+pub mod config;
 mod control;
 mod daemon;
 mod images;
