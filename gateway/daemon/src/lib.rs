@@ -12,6 +12,7 @@ mod control;
 mod daemon;
 mod images;
 mod languages;
+pub mod listen;
 mod local;
 mod logs;
 mod settings;

@@ -1,0 +1,111 @@
+//! Unix sockets, and who may use them.
+//!
+//! Whoever can open a Unix socket may build with all the daemon's rights, so it is the owner's and
+//! one group's, from the moment it exists and whatever the process' mask.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::net::UnixListener;
+
+use crate::config::Group;
+
+/// How many connections may wait.
+const BACKLOG: i32 = 1024;
+/// Owner and group.
+const SOCKET_MODE: u32 = 0o660;
+/// A directory for a socket: everyone may pass, only the owner may look or write.
+const DIRECTORY_MODE: u32 = 0o711;
+
+/// There is no such group.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no group {0} in /etc/group")]
+pub struct GroupError(String);
+
+/// Whose a socket is; the process' own, if nothing is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Owner {
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+/// Listens on a path; what a daemon that was killed left there is removed.
+pub(super) fn listen(path: &Path, owner: &Owner) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
+    }
+    if UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path).ok();
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // The file gets the mode of the socket: at first the owner's only, until it has its group.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let (uid, gid) = (owner.uid.map(Uid::from_raw), owner.gid.map(Gid::from_raw));
+    rustix::fs::chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(SOCKET_MODE))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// The id of a group of this machine.
+pub(super) fn find_group(group: &Group) -> Result<u32, GroupError> {
+    match group {
+        Group::Id(id) => Ok(*id),
+        Group::Name(name) => {
+            group_id(name, &std::fs::read_to_string("/etc/group").unwrap_or_default())
+        }
+    }
+}
+
+/// The id of a group, by its name in the text of `/etc/group`.
+///
+/// # Errors
+///
+/// If it is not there, or has no id.
+pub fn group_id(name: &str, groups: &str) -> Result<u32, GroupError> {
+    let found = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let id = (fields.next()? == name).then(|| fields.nth(1))??;
+        id.parse().ok().filter(|id| *id != u32::MAX)
+    });
+    found.ok_or_else(|| GroupError(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn a_group_has_a_name_and_an_id() {
+        let groups = "root:x:0:\nbuild:x:77:ann\nbad:x:4294967295:\n";
+        assert_eq!(group_id("build", groups), Ok(77));
+        for nonsense in ["none", "bad", ""] {
+            assert!(group_id(nonsense, groups).is_err(), "{nonsense}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_for_its_owner_and_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/kiln/kilnd.sock");
+        let own = Owner { uid: None, gid: Some(rustix::process::getegid().as_raw()) };
+        drop(listen(&path, &own).unwrap());
+        // Once more, over what is left there.
+        let _listener = listen(&path, &own).unwrap();
+        assert!(listen(&path, &own).is_err(), "a daemon listens there");
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, SOCKET_MODE);
+        assert_eq!(Some(metadata.gid()), own.gid);
+        let above = std::fs::metadata(path.parent().unwrap()).unwrap();
+        assert_eq!(above.permissions().mode() & 0o022, 0);
+    }
+}
