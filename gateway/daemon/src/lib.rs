@@ -10,6 +10,7 @@ mod builds;
 pub mod config;
 mod control;
 mod daemon;
+pub mod debug;
 mod images;
 mod languages;
 pub mod listen;
