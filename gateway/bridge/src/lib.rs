@@ -8,10 +8,12 @@
 mod build_bridge;
 mod error;
 mod frontend_image;
+mod rules;
 mod seat;
 mod seats;
 
 pub use build_bridge::{BuildBridge, BuildParts};
 pub use error::{op_status, solve_status};
 pub use kiln_frontend::service;
+pub use rules::{FrontendRules, RuleError};
 pub use seats::{SeatError, Seats, SeatsParts};

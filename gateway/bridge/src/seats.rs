@@ -10,7 +10,7 @@ use kiln_oci::Reference;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
-use crate::BuildBridge;
+use crate::{BuildBridge, FrontendRules};
 use crate::{frontend_image, seat};
 
 /// The name of a plugin's executable is this and the frontend's name.
@@ -26,6 +26,8 @@ pub struct SeatsParts {
     pub plugin_path: Vec<PathBuf>,
     /// What starts plugins.
     pub spawner: Spawner,
+    /// Which frontends builds may use.
+    pub rules: FrontendRules,
 }
 
 /// All frontends, by name.
@@ -69,13 +71,21 @@ impl Seats {
         let options = &bridge.info().options;
         if name == "gateway.v0" {
             let source = options.get("source").filter(|source| !source.is_empty());
-            let source = source.ok_or_else(|| not_found(&SeatError::NoSource))?;
+            let source = source.ok_or_else(|| invalid(&SeatError::NoSource))?;
+            let given = frontend_image::is_given(source, bridge.info());
             // What is linked in stands for an image of its name, unless the client gives another.
-            if frontend_image::is_given(source, bridge.info()) {
-                return seat::call_image(source, bridge).await;
-            }
-            if let Some(linked) = self.0.linked.get(source) {
+            if let Some(linked) = self.0.linked.get(source).filter(|_| !given) {
+                self.0.rules.check_name(source).map_err(|error| invalid(&error))?;
                 return call_linked(&**linked, bridge).await;
+            }
+            self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
+            self.0.rules.check_image(source).map_err(|error| invalid(&error))?;
+            if given {
+                let image = frontend_image::given(source, bridge.info());
+                if let Some(image) = image.map_err(|error| invalid(&*error))? {
+                    self.0.rules.check_given(&image).map_err(|error| invalid(&error))?;
+                }
+                return seat::call_image(source, bridge).await;
             }
             if let Some(linked) =
                 source.parse().ok().and_then(|source| (self.0.stands_for)(&source))
@@ -85,6 +95,7 @@ impl Seats {
             }
             return seat::call_image(source, bridge).await;
         }
+        self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
         if let Some(linked) = self.0.linked.get(name) {
             return call_linked(&**linked, bridge).await;
         }
@@ -92,7 +103,7 @@ impl Seats {
             Some(path) => seat::call_plugin(&self.0.spawner, &path, bridge).await,
             None => {
                 let built_in = self.0.linked.keys().cloned().collect::<Vec<_>>().join(", ");
-                Err(not_found(&SeatError::Unknown { name: name.to_owned(), built_in }))
+                Err(invalid(&SeatError::Unknown { name: name.to_owned(), built_in }))
             }
         }
     }
@@ -117,6 +128,6 @@ async fn call_linked(
     kiln_frontend::run(frontend, bridge).await.map_err(RichStatus::from)
 }
 
-fn not_found(error: &SeatError) -> RichStatus {
+fn invalid(error: &dyn std::error::Error) -> RichStatus {
     RichStatus::new(Code::InvalidArgument, error.to_string())
 }

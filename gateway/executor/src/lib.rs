@@ -26,6 +26,7 @@ pub mod userns;
 
 pub use executor::{ExecError, Executor, ExitStatus, Running};
 pub use native::{HostRunning, Native, spawn_host};
+pub use network_files::host_resolv_conf;
 pub use oci::OciRuntime;
 pub use process::{
     ExecProcess, HostProcess, Mount, MountSource, Network, Process, Resources, Rootfs, Security,
