@@ -114,6 +114,7 @@ impl wire::control_server::Control for Control {
                 .map(kiln_frontend::grpc::platform_to_wire)
                 .collect(),
             buildkit_version: Some(version()),
+            gc_policy: self.0.policies().into_iter().map(gc_policy).collect(),
             ..types::WorkerRecord::default()
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
@@ -132,6 +133,19 @@ fn version() -> types::BuildkitVersion {
         package: "kiln".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         ..types::BuildkitVersion::default()
+    }
+}
+
+fn gc_policy(policy: PruneOptions) -> types::GcPolicy {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    types::GcPolicy {
+        all: policy.all,
+        filters: policy.filter,
+        keep_duration: i64::try_from(policy.keep_duration.as_nanos()).unwrap_or(i64::MAX),
+        reserved_space: number(policy.reserved_space),
+        max_used_space: number(policy.max_used_space),
+        min_free_space: number(policy.min_free_space),
+        ..types::GcPolicy::default()
     }
 }
 

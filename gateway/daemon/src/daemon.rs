@@ -14,17 +14,21 @@ use kiln_exporters::Images;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_session::SessionManager;
-use kiln_store::{Store, StoreOptions};
+use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
 use kiln_wire::proto::control::control_server::ControlServer;
 use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
+use tonic_health::ServingStatus;
 
 use crate::builds::Builds;
 use crate::control::Control;
 use crate::images::StoreImages;
-use crate::{ExecutorChoice, Settings, languages};
+use crate::step_defaults::StepDefaults;
+use crate::{ExecutorChoice, Settings, languages, reflection};
 
+/// The services that are served beside health and reflection.
+const SERVICES: &[&str] = &["moby.buildkit.v1.Control", "moby.buildkit.v1.frontend.LLBBridge"];
 /// How long after a build is collected, so that the next build does not wait for it.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
 /// How long nothing is collected after that.
@@ -100,21 +104,30 @@ impl Daemon {
                 runtime_arguments(binary),
             )),
         };
+        let executor: Arc<dyn Executor> = Arc::new(StepDefaults::new(
+            executor,
+            settings.cgroup_parent.clone(),
+            settings.dns.clone(),
+            &scratch,
+        ));
         let sessions = SessionManager::new(kiln_session::Health::default());
-        let registry = Registry::new(
-            Hosts::new(settings.registries.clone()),
-            kiln_registry::Options::default(),
-        );
+        let registry =
+            Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
         let info = WorkerInfo {
             id: worker_id(&root)?,
-            labels: labels(executor.name()),
-            platforms: vec![Platform::host()],
+            labels: labels(executor.name(), &settings.labels),
+            platforms: match settings.platforms.is_empty() {
+                true => vec![Platform::host()],
+                false => settings.platforms.clone(),
+            },
         };
+        let pull = settings.pull_frontends || settings.frontends.disabled.contains("dockerfile.v0");
         let seats = Seats::new(SeatsParts {
             linked: languages::all(),
-            stands_for: if settings.pull_frontends { |_| None } else { languages::stands_for },
+            stands_for: if pull { |_| None } else { languages::stands_for },
             plugin_path: settings.plugin_path.clone(),
             spawner: spawner.clone(),
+            rules: settings.frontends.clone(),
         });
         let images = Arc::new(StoreImages(store.clone()));
         let worker = Worker::new(WorkerParts {
@@ -139,7 +152,9 @@ impl Daemon {
             builds: Builds::default(),
             collecting: AtomicBool::new(false),
         };
-        Ok(Self(Arc::new(parts)))
+        let daemon = Self(Arc::new(parts));
+        daemon.collect_soon();
+        Ok(daemon)
     }
 
     /// Where it keeps images and results.
@@ -158,13 +173,20 @@ impl Daemon {
     ///
     /// If the client does not speak HTTP/2.
     pub async fn serve(&self, io: impl Io) -> Result<(), tonic::transport::Error> {
-        kiln_wire::channel::serve(self.services().await, io).await
+        kiln_wire::channel::serve(self.api().await, io).await
     }
 
     /// All services, to be served on listeners.
     pub async fn services(&self) -> Router {
+        reflection::add_to(self.api().await, SERVICES)
+    }
+
+    /// What builds need.
+    async fn api(&self) -> Router {
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<ControlServer<Control>>().await;
+        for service in SERVICES {
+            health.set_service_status(*service, ServingStatus::Serving).await;
+        }
         let control = ControlServer::new(Control(self.clone()))
             .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
@@ -174,26 +196,25 @@ impl Daemon {
             .add_service(health_service)
     }
 
+    /// The policies of collection for the disk that the store is on; none, if nothing is collected.
+    pub(crate) fn policies(&self) -> Vec<PruneOptions> {
+        let total = self.store().disk_size().unwrap_or_default();
+        let collection = self.0.settings.collection.as_ref();
+        collection.map(|collection| collection.on_disk(total)).unwrap_or_default()
+    }
+
     /// Prunes by policy, soon and at most once a minute, if this daemon does that.
     pub(crate) fn collect_soon(&self) {
-        if !self.0.settings.collect || self.0.collecting.swap(true, Ordering::Relaxed) {
+        let policies = self.policies();
+        if policies.is_empty() || self.0.collecting.swap(true, Ordering::Relaxed) {
             return;
         }
         let daemon = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(COLLECT_DELAY).await;
             let store = daemon.store();
-            let collected = match store.default_policies() {
-                Ok(policies) => {
-                    store
-                        .collect(&policies, &mut |usage| {
-                            tracing::debug!(id = usage.id, "collected");
-                        })
-                        .await
-                }
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = collected {
+            let mut log = |usage: Usage| tracing::debug!(id = usage.id, "collected");
+            if let Err(error) = store.collect(&policies, &mut log).await {
                 tracing::warn!(%error, "collection failed");
             }
             tokio::time::sleep(COLLECT_PAUSE).await;
@@ -213,12 +234,26 @@ impl std::fmt::Debug for Daemon {
     }
 }
 
-fn labels(executor: &str) -> BTreeMap<String, String> {
-    let label = |name: &str, value: &str| {
-        (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned())
-    };
-    [label("executor", executor), label("snapshotter", "overlayfs"), label("network", "host")]
-        .into()
+/// What the worker is, in BuildKit's words, and what the user says about it.
+fn labels(executor: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let facts = [
+        ("executor", executor),
+        ("snapshotter", "overlayfs"),
+        ("network", "host"),
+        ("hostname", &hostname),
+        ("oci.process-mode", "sandbox"),
+        ("selinux.enabled", "false"),
+    ];
+    let facts = facts
+        .map(|(name, value)| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned()));
+    facts.into_iter().chain(own.clone()).collect()
+}
+
+fn registry_options(settings: &Settings) -> kiln_registry::Options {
+    let default = kiln_registry::Options::default();
+    let max_per_host = settings.registry_concurrency.unwrap_or(default.max_per_host);
+    kiln_registry::Options { max_per_host, ..default }
 }
 
 /// crun cannot use the control groups of a mixed hierarchy.

@@ -16,7 +16,9 @@ mod languages;
 pub mod listen;
 mod local;
 mod logs;
+mod reflection;
 mod settings;
+mod step_defaults;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_graph::Entitlements;
