@@ -103,16 +103,11 @@ fn a_frontend_that_is_disabled_is_refused_by_name() {
                 [frontend.\"gateway.v0\"]\nallowedRepositories = [\"example.com/front\"]\n";
     let daemon = Kilnd::configured("kilnd", &[], file);
     let project = Project::new(&[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
-    let context = |build: kiln_tests::Build<'_>| {
-        build.local("context", project.path()).local("dockerfile", project.path())
-    };
     let client = daemon.client();
-    let disabled = context(client.build().flag("--frontend=dockerfile.v0")).run().fails();
+    let build = |frontend: &str| client.build().frontend(frontend).of(&project);
+    let disabled = build("dockerfile.v0").run().fails();
     disabled.says(&["frontend dockerfile.v0 not found", "frontend.\"dockerfile.v0\".enabled"]);
-    let elsewhere = context(client.build().flag("--frontend=gateway.v0"))
-        .opt("source", "docker/dockerfile:1")
-        .run()
-        .fails();
+    let elsewhere = build("gateway.v0").opt("source", "docker/dockerfile:1").run().fails();
     elsewhere.says(&["'docker/dockerfile:1' is not an allowed gateway source"]);
 }
 

@@ -1,6 +1,6 @@
 //! The Control service: BuildKit's API over the rooms of this daemon.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -28,9 +28,9 @@ impl wire::control_server::Control for Control {
         self.0.0.builds.add(&request.r#ref, receiver);
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
-        let (running, began) = (self.0.0.builds.metrics().began(), Instant::now());
+        let running = self.0.0.builds.metrics().began();
         let result = build.run(&self.0, sender).await;
-        running.ended(result.as_ref().err().map(|status| status.code), began.elapsed());
+        running.ended(result.as_ref().err().map(|status| status.code));
         // What a build that failed had finished is kept too.
         self.0.flush().await;
         self.0.collect_soon();

@@ -264,12 +264,7 @@ impl Reader {
                 .and_then(|address| self.understood(address, Address::of_debug_endpoint(address))),
             sockets: self.sockets(file.grpc, &defaults, file.kiln.allow_plain_tcp),
             root: file.root.map_or(defaults.root, |root| root.value.into()),
-            entitlements: file
-                .insecure_entitlements
-                .unwrap_or_default()
-                .into_iter()
-                .map(|entitlement| entitlement.value)
-                .collect(),
+            entitlements: self.entitlements(file.insecure_entitlements.unwrap_or_default()),
             collection: self.collection(&file.worker.oci),
             worker: self.worker(file.worker.oci, defaults.cni_config, defaults.bridge),
             registries,
@@ -297,6 +292,15 @@ impl Reader {
             pull_frontends: file.kiln.pull_frontends.unwrap_or_default(),
             remarks: Vec::new(),
         }
+    }
+
+    fn entitlements(&mut self, given: Vec<Spanned<Entitlement>>) -> Vec<Entitlement> {
+        let device = given.iter().find(|entitlement| entitlement.value == Entitlement::Device);
+        if let Some(device) = device {
+            let warning = "no effect: `device` (steps get no devices yet)";
+            self.warnings.push(Diagnostic::warning(warning).at(device.span));
+        }
+        given.into_iter().map(|entitlement| entitlement.value).collect()
     }
 
     fn sockets(&mut self, grpc: GrpcTable, defaults: &Defaults, plain: Option<bool>) -> Sockets {

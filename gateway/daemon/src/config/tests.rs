@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use expect_test::{Expect, expect, expect_file};
+use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
@@ -533,4 +534,41 @@ fn being_rootless_is_not_a_wish() {
     let arguments = vec!["kilnd".to_owned(), "--rootless".to_owned()];
     let line = CommandLine::parse(Program::Kilnd, arguments).unwrap();
     Config::of(Program::Kilnd, &Environment::default(), vec![line.layer]).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is written, there is a configuration or an error that says something.
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(
+        file in prop_oneof![".{0,200}", line().prop_map(|line| line + "\n")],
+        flag in prop::sample::select(FLAGS.iter().map(|flag| flag.name).collect::<Vec<_>>()),
+        value in "[a-zA-Z0-9%,=:/._-]{0,12}",
+    ) {
+        let flag = format!("--{flag}={value}");
+        let given = Given { flags: &[&flag], variables: &[], file: &file };
+        if let Err(error) = read(Program::Buildkitd, &given) {
+            prop_assert!(error.to_string().starts_with("error: "), "{error}");
+        }
+    }
+}
+
+/// A line that sets one of the keys to something.
+fn line() -> impl Strategy<Value = String> {
+    let keys = KEYS.iter().map(|key| {
+        let quoted = key.path.iter().map(|part| format!("\"{part}\""));
+        quoted.collect::<Vec<_>>().join(".")
+    });
+    let value = prop_oneof![
+        "\"[a-z0-9%:/. -]{0,12}\"",
+        "-?[0-9]{1,20}",
+        Just("true".to_owned()),
+        Just("[]".to_owned()),
+        Just("[\"a\", \"b\"]".to_owned()),
+        Just("{ a = 1 }".to_owned()),
+        Just("[{ key = \"a\" }]".to_owned()),
+    ];
+    (prop::sample::select(keys.collect::<Vec<_>>()), value)
+        .prop_map(|(key, value)| format!("{key} = {value}"))
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kiln_wire::proto::control::StatusResponse;
 use tonic::Code;
@@ -68,14 +68,24 @@ impl Steps {
     }
 }
 
-/// A build that goes on; it counts as running until it is dropped.
+/// A build that goes on; when it is dropped without an end, its client has gone.
 #[derive(Debug)]
-pub(crate) struct Running<'a>(&'a Metrics);
+pub(crate) struct Running<'a> {
+    metrics: &'a Metrics,
+    began: Instant,
+    ended: bool,
+}
 
 impl Running<'_> {
-    /// Says how a build ended, and after what time.
-    pub(crate) fn ended(self, error: Option<Code>, duration: Duration) {
-        let mut counts = self.0.counts();
+    /// Says how a build ended.
+    pub(crate) fn ended(mut self, error: Option<Code>) {
+        self.count(error);
+    }
+
+    fn count(&mut self, error: Option<Code>) {
+        self.ended = true;
+        let duration = self.began.elapsed();
+        let mut counts = self.metrics.counts();
         *counts.builds.entry(error.map(|code| code as i32)).or_default() += 1;
         counts.durations.entry(error.is_none()).or_default().add(duration);
     }
@@ -83,7 +93,10 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.counts().running -= 1;
+        if !self.ended {
+            self.count(Some(Code::Cancelled));
+        }
+        self.metrics.counts().running -= 1;
     }
 }
 
@@ -91,7 +104,7 @@ impl Metrics {
     /// Counts a build that begins.
     pub(crate) fn began(&self) -> Running<'_> {
         self.counts().running += 1;
-        Running(self)
+        Running { metrics: self, began: Instant::now(), ended: false }
     }
 
     /// Counts the steps of a build that has ended.
@@ -199,30 +212,22 @@ mod tests {
     fn builds_are_counted_by_how_they_ended() {
         let metrics = Metrics::default();
         let _running = metrics.began();
-        metrics.began().ended(None, Duration::from_millis(700));
-        metrics.began().ended(Some(Code::Unknown), Duration::from_secs(7000));
+        metrics.began().ended(None);
+        metrics.began().ended(Some(Code::Unknown));
+        drop(metrics.began());
         metrics.add_steps(Steps { total: 5, completed: 4, cached: 2, warnings: 1 });
         let text = metrics.text(&ProcessFacts::default());
-        let text: String = text
-            .lines()
-            .filter(|line| {
-                !line.starts_with('#') && !line.contains("le=\"") || line.contains("le=\"1\"")
-            })
-            .flat_map(|line| [line, "\n"])
-            .collect();
+        let timed = |line: &str| line.starts_with('#') || line.contains("_duration_seconds");
+        let text: String =
+            text.lines().filter(|line| !timed(line)).flat_map(|line| [line, "\n"]).collect();
         expect![[r#"
             buildkit_builds_total{status="success"} 1
+            buildkit_builds_total{status="failure",error_code="Cancelled"} 1
             buildkit_builds_total{status="failure",error_code="Unknown"} 1
             buildkit_builds_steps_total{kind="total"} 5
             buildkit_builds_steps_total{kind="completed"} 4
             buildkit_builds_steps_total{kind="cached"} 2
             buildkit_builds_steps_total{kind="warnings"} 1
-            buildkit_build_duration_seconds_bucket{status="failure",le="1"} 0
-            buildkit_build_duration_seconds_sum{status="failure"} 7000
-            buildkit_build_duration_seconds_count{status="failure"} 1
-            buildkit_build_duration_seconds_bucket{status="success",le="1"} 1
-            buildkit_build_duration_seconds_sum{status="success"} 0.7
-            buildkit_build_duration_seconds_count{status="success"} 1
             kiln_builds_running 1
             process_resident_memory_bytes 0
             process_open_fds 0
@@ -230,6 +235,20 @@ mod tests {
             process_uptime_seconds 0
         "#]]
         .assert_eq(&text);
+    }
+
+    #[test]
+    fn buckets_hold_what_is_within_their_bound() {
+        let mut histogram = Histogram::default();
+        for seconds in [0.05, 0.7, 1.0, 7000.0] {
+            histogram.add(Duration::from_secs_f64(seconds));
+        }
+        let mut text = Exposition::default();
+        histogram.write(&mut text, "success");
+        let lines: Vec<_> =
+            text.0.lines().map(|line| line.split_once("success\"").unwrap().1).collect();
+        assert_eq!(lines[..3], [",le=\"0.1\"} 1", ",le=\"0.5\"} 1", ",le=\"1\"} 3"]);
+        assert_eq!(lines[10..], [",le=\"3600\"} 3", ",le=\"+Inf\"} 4", "} 7001.75", "} 4"]);
     }
 
     #[test]

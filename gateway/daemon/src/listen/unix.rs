@@ -19,8 +19,9 @@ use crate::config::Group;
 const BACKLOG: i32 = 1024;
 /// Owner and group.
 const SOCKET_MODE: u32 = 0o660;
-/// A directory for a socket: everyone may pass, only the owner may look or write.
-const DIRECTORY_MODE: u32 = 0o711;
+/// A directory for a socket: everyone may pass, only the owner may look or write. The sticky bit
+/// keeps who tidies up below `/run/user` away from it.
+const DIRECTORY_MODE: u32 = 0o1711;
 
 /// There is no such group.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
