@@ -108,7 +108,7 @@ impl Daemon {
             executor,
             settings.cgroup_parent.clone(),
             settings.dns.clone(),
-            &scratch,
+            &root.join("network"),
         ));
         let sessions = SessionManager::new(kiln_session::Health::default());
         let registry =

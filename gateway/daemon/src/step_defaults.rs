@@ -23,14 +23,14 @@ pub(crate) struct StepDefaults {
 }
 
 impl StepDefaults {
-    /// Adds to the processes of `inner`; files are made in `scratch`.
+    /// Adds to the processes of `inner`; files are made in `directory`, which is made if need be.
     pub(crate) fn new(
         inner: Arc<dyn Executor>,
         cgroup_parent: Option<String>,
         dns: DnsConfig,
-        scratch: &Path,
+        directory: &Path,
     ) -> Self {
-        let dns = (dns != DnsConfig::default()).then(|| ResolvConf::new(dns, scratch));
+        let dns = (dns != DnsConfig::default()).then(|| ResolvConf::new(dns, directory));
         Self { inner, cgroup_parent, dns }
     }
 }
@@ -71,8 +71,8 @@ struct ResolvConf {
 }
 
 impl ResolvConf {
-    fn new(dns: DnsConfig, scratch: &Path) -> Self {
-        let files = ["resolv.conf", "resolv-host.conf"].map(|name| scratch.join(name));
+    fn new(dns: DnsConfig, directory: &Path) -> Self {
+        let files = ["resolv.conf", "resolv-host.conf"].map(|name| directory.join(name));
         Self { dns, files, written: Mutex::default() }
     }
 
@@ -82,6 +82,9 @@ impl ResolvConf {
         let (file, which) = (&self.files[usize::from(host_network)], usize::from(host_network));
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written[which] != text {
+            if let Some(directory) = file.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
             let new = file.with_extension("new");
             std::fs::write(&new, &text)?;
             std::fs::rename(&new, file)?;
@@ -142,12 +145,13 @@ mod tests {
     #[test]
     fn the_file_follows_the_machines() {
         let scratch = tempfile::tempdir().unwrap();
-        let conf = ResolvConf::new(dns(&["192.0.2.7"], &[], &[]), scratch.path());
+        let directory = scratch.path().join("network");
+        let conf = ResolvConf::new(dns(&["192.0.2.7"], &[], &[]), &directory);
         for host_network in [true, false] {
             let file = conf.file(host_network).unwrap();
             assert!(std::fs::read_to_string(&file).unwrap().contains("nameserver 192.0.2.7\n"));
             assert_eq!(conf.file(host_network).unwrap(), file);
         }
-        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
     }
 }
