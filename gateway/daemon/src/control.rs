@@ -145,7 +145,6 @@ fn gc_policy(policy: PruneOptions) -> types::GcPolicy {
         reserved_space: number(policy.reserved_space),
         max_used_space: number(policy.max_used_space),
         min_free_space: number(policy.min_free_space),
-        ..types::GcPolicy::default()
     }
 }
 

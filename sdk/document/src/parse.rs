@@ -23,7 +23,7 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(
 ) -> Result<T, Vec<Diagnostic>> {
     let tree = parse_tree(source, language, limits)?;
     check_tree::<T>(&tree, source, limits)?;
-    read_tree(&tree).map_err(|mistake| vec![mistake])
+    read_tree(&tree)
 }
 
 /// Checks a tree against the JSON Schema of `T`; the second half of [`parse`] is this and
@@ -47,9 +47,10 @@ pub fn check_tree<T: JsonSchema>(
 ///
 /// # Errors
 ///
-/// What a schema cannot say: that a `TryFrom` behind a field refuses its value, for example.
-pub fn read_tree<T: DeserializeOwned>(tree: &Node) -> Result<T, Diagnostic> {
-    deserialize::from_node(tree)
+/// What a schema cannot say, the first of it: that a `TryFrom` behind a field refuses its value, for
+/// example.
+pub fn read_tree<T: DeserializeOwned>(tree: &Node) -> Result<T, Vec<Diagnostic>> {
+    deserialize::from_node(tree).map_err(|mistake| vec![mistake])
 }
 
 /// Reads a document into a tree of values with their places, checked against nothing but the

@@ -217,7 +217,7 @@ impl Config {
         let mut judgement = Judgement::of(&layers.tree);
         let mut mistakes = std::mem::take(&mut layers.mistakes);
         let read = mistakes.is_empty().then(|| read_tree::<ConfigFile>(&layers.tree));
-        let file = read.and_then(|file| file.map_err(|mistake| mistakes.push(mistake)).ok());
+        let file = read.and_then(|file| file.map_err(|found| mistakes.extend(found)).ok());
         mistakes.append(&mut judgement.mistakes);
         let Some(file) = file else { return Err(layers.error(mistakes)) };
         let mut reader = Reader { mistakes, warnings: Vec::new() };
@@ -380,8 +380,12 @@ impl Reader {
     }
 
     fn collection(&mut self, oci: &OciTable) -> Option<Collection> {
-        let bounds = self.bounds(&oci.reserved_space, &oci.max_used_space, &oci.min_free_space);
-        let older = self.space(&oci.gckeepstorage);
+        let bounds = Bounds {
+            reserved: self.space(oci.reserved_space.as_ref()),
+            max_used: self.space(oci.max_used_space.as_ref()),
+            min_free: self.space(oci.min_free_space.as_ref()),
+        };
+        let older = self.space(oci.gckeepstorage.as_ref());
         let policies = oci.gcpolicy.as_deref().unwrap_or_default();
         let policies: Vec<Policy> = policies.iter().map(|table| self.policy(table)).collect();
         if oci.gc == Some(false) {
@@ -401,9 +405,12 @@ impl Reader {
         for filter in filters {
             self.understood(filter, Filter::parse(&[&filter.value]));
         }
-        let mut bounds =
-            self.bounds(&table.reserved_space, &table.max_used_space, &table.min_free_space);
-        let older = self.space(&table.keep_bytes);
+        let older = self.space(table.keep_bytes.as_ref());
+        let mut bounds = Bounds {
+            reserved: self.space(table.reserved_space.as_ref()),
+            max_used: self.space(table.max_used_space.as_ref()),
+            min_free: self.space(table.min_free_space.as_ref()),
+        };
         if bounds.reserved == DiskSpace::NONE {
             bounds.reserved = older;
         }
@@ -415,20 +422,7 @@ impl Reader {
         }
     }
 
-    fn bounds(
-        &mut self,
-        reserved: &Option<Spanned<Scalar>>,
-        max_used: &Option<Spanned<Scalar>>,
-        min_free: &Option<Spanned<Scalar>>,
-    ) -> Bounds {
-        Bounds {
-            reserved: self.space(reserved),
-            max_used: self.space(max_used),
-            min_free: self.space(min_free),
-        }
-    }
-
-    fn space(&mut self, text: &Option<Spanned<Scalar>>) -> DiskSpace {
+    fn space(&mut self, text: Option<&Spanned<Scalar>>) -> DiskSpace {
         let Some(text) = text else { return DiskSpace::NONE };
         DiskSpace::parse(&text.value.0).unwrap_or_else(|| {
             let mistake = format!("`{text}` is no amount of disk space");

@@ -297,7 +297,7 @@ impl Lines {
             Value::Bool(true) => self.put(&["log", "level"], text(level, span)),
             Value::Bool(false) => self.put(&[level], switch(value, span)),
             _ if matches!(value, "debug" | "trace") => {
-                self.put(&["log", "level"], text(value, span))
+                self.put(&["log", "level"], text(value, span));
             }
             _ => self.refuse(
                 span,

@@ -54,8 +54,8 @@ impl ProcessFacts {
 /// The age of a process: the machine's, less the machine's when the process began.
 fn up(stat: &str, uptime: &str) -> Duration {
     // After the name, which may hold anything, in brackets.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let began = fields.skip(19).next().and_then(|ticks| ticks.parse::<f64>().ok());
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let began = fields.nth(19).and_then(|ticks| ticks.parse::<f64>().ok());
     let now = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok());
     let age = began.zip(now).map(|(began, now)| now - began / TICKS_PER_SECOND);
     age.and_then(|age| Duration::try_from_secs_f64(age).ok()).unwrap_or_default()

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use kiln_daemon::HOST_VARIABLES;
@@ -127,7 +127,7 @@ fn unused_network(network: &NetworkConfig) -> Option<String> {
 /// A file that is named should be there; BuildKit does without.
 fn missing(
     program: Program,
-    path: &PathBuf,
+    path: &Path,
     named: bool,
     remarks: &mut Vec<String>,
 ) -> Result<(), NoSetup> {
