@@ -405,6 +405,9 @@ fn the_contracts_are_where_strangers_look_for_them() {
     let text = std::fs::read_to_string(&schema).unwrap();
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(schema["properties"]["images"].is_object(), "the schema knows no `images`");
+    let schema = std::fs::read_to_string(root().join("schemas/kilnd.json")).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert!(schema["properties"]["worker"].is_object(), "the schema knows no `worker`");
     for file in ["control", "gateway", "ops", "caps", "filesync"] {
         let path = root().join(format!("schemas/buildkit/{file}.proto"));
         assert!(path.is_file(), "{} is missing", shown(&path));

@@ -3,6 +3,7 @@
 
 mod article;
 mod cache;
+mod configuration;
 mod conform;
 mod crashes;
 mod daemon;

@@ -1,6 +1,6 @@
 //! The daemon in a process of its own, on a socket of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -44,6 +44,21 @@ impl Kilnd {
         Self::start_as(tempfile::tempdir().expect("failed to make a directory"), flags)
     }
 
+    /// Starts it under a name, with flags and a configuration file.
+    ///
+    /// # Panics
+    ///
+    /// If no directory can be made.
+    #[track_caller]
+    pub fn configured(name: &str, flags: &[&str], file: &str) -> Self {
+        let directory = tempfile::tempdir().expect("failed to make a directory");
+        let mut command = command(&directory, name);
+        let config = directory.path().join("config.toml");
+        std::fs::write(&config, file).expect("failed to write a file");
+        command.arg("--config").arg(config).args(flags);
+        Self { process: start(command, b""), directory }
+    }
+
     #[track_caller]
     fn start_in(directory: TempDir) -> Self {
         Self::start_as(directory, &[])
@@ -51,12 +66,14 @@ impl Kilnd {
 
     #[track_caller]
     fn start_as(directory: TempDir, flags: &[&str]) -> Self {
-        let mut command = Command::new(binaries().path("kilnd"));
-        command.arg(format!("--addr={}", address(&directory)));
-        command.arg("--root").arg(directory.path().join("state"));
+        let mut command = command(&directory, "kilnd");
         command.args(flags);
-        command.env_clear().env("HOME", directory.path()).env("PATH", crate::kiln::SEARCH_PATH);
         Self { process: start(command, b""), directory }
+    }
+
+    /// Where its socket, its state and its configuration file are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A client of it, which waits until it is up.
@@ -119,6 +136,20 @@ impl Kilnd {
         self.process.signal(Signal::TERM);
         self.process.wait(Duration::from_secs(20))
     }
+}
+
+/// A daemon of this name, on a socket and state in a directory. Nothing of the tester's own settings
+/// reaches it.
+fn command(directory: &TempDir, name: &str) -> Command {
+    let program = directory.path().join(name);
+    if !program.exists() {
+        std::os::unix::fs::symlink(binaries().path("kilnd"), &program).expect("failed to link");
+    }
+    let mut command = Command::new(program);
+    command.arg(format!("--addr={}", address(directory)));
+    command.arg("--root").arg(directory.path().join("state"));
+    command.env_clear().env("HOME", directory.path()).env("PATH", crate::kiln::SEARCH_PATH);
+    command
 }
 
 fn address(directory: &TempDir) -> String {

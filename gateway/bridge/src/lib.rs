@@ -10,6 +10,7 @@ mod confinement;
 mod error;
 mod frontend_image;
 mod plugins;
+mod rules;
 mod seat;
 mod seats;
 
@@ -17,4 +18,5 @@ pub use build_bridge::{BuildBridge, BuildParts};
 pub use error::{op_status, solve_status};
 pub use kiln_frontend::service;
 pub use plugins::{PluginDirectory, PluginError, Plugins};
+pub use rules::{FrontendRules, RuleError};
 pub use seats::{SeatError, Seats, SeatsParts};

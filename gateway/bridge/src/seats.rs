@@ -9,8 +9,8 @@ use kiln_oci::Reference;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
-use crate::BuildBridge;
 use crate::plugins::{PREFIX, PluginError, Plugins};
+use crate::{BuildBridge, FrontendRules};
 use crate::{frontend_image, seat};
 
 /// What the seats are made of.
@@ -23,6 +23,8 @@ pub struct SeatsParts {
     pub plugins: Plugins,
     /// What starts plugins that are not confined.
     pub spawner: Spawner,
+    /// Which frontends builds may use.
+    pub rules: FrontendRules,
 }
 
 /// All frontends, by name.
@@ -71,12 +73,20 @@ impl Seats {
         if name == "gateway.v0" {
             let source = options.get("source").filter(|source| !source.is_empty());
             let source = source.ok_or_else(|| refused(&SeatError::NoSource))?;
+            let given = frontend_image::is_given(source, bridge.info());
             // What is linked in stands for an image of its name, unless the client gives another.
-            if frontend_image::is_given(source, bridge.info()) {
-                return seat::call_image(source, bridge).await;
-            }
-            if let Some(linked) = self.0.linked.get(source) {
+            if let Some(linked) = self.0.linked.get(source).filter(|_| !given) {
+                self.0.rules.check_name(source).map_err(|error| invalid(&error))?;
                 return call_linked(&**linked, bridge).await;
+            }
+            self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
+            self.0.rules.check_image(source).map_err(|error| invalid(&error))?;
+            if given {
+                let image = frontend_image::given(source, bridge.info());
+                if let Some(image) = image.map_err(|error| invalid(&*error))? {
+                    self.0.rules.check_given(&image).map_err(|error| invalid(&error))?;
+                }
+                return seat::call_image(source, bridge).await;
             }
             if let Some(linked) =
                 source.parse().ok().and_then(|source| (self.0.stands_for)(&source))
@@ -86,6 +96,7 @@ impl Seats {
             }
             return seat::call_image(source, bridge).await;
         }
+        self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
         if let Some(linked) = self.0.linked.get(name) {
             return call_linked(&**linked, bridge).await;
         }
@@ -115,6 +126,14 @@ fn refused(error: &SeatError) -> RichStatus {
         SeatError::Plugin(error) if error.is_denial() => Code::PermissionDenied,
         _ => Code::InvalidArgument,
     };
+    status(code, error)
+}
+
+fn invalid(error: &dyn std::error::Error) -> RichStatus {
+    status(Code::InvalidArgument, error)
+}
+
+fn status(code: Code, error: &dyn std::error::Error) -> RichStatus {
     let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Invalid, error);
     RichStatus::new(code, error.message)
 }

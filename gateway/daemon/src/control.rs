@@ -30,10 +30,12 @@ impl wire::control_server::Control for Control {
         self.0.0.builds.add(&request.r#ref, receiver);
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
+        let running = self.0.0.builds.metrics().began();
         let result = tokio::select! {
             result = build.run(&self.0, sender) => result,
             status = admission.cancelled(&id) => Err(status),
         };
+        running.ended(result.as_ref().err().map(|status| status.code));
         // What a build that failed had finished is kept too.
         self.0.flush().await;
         self.0.collect_soon();
@@ -115,6 +117,7 @@ impl wire::control_server::Control for Control {
                 .map(kiln_frontend::grpc::platform_to_wire)
                 .collect(),
             buildkit_version: Some(version()),
+            gc_policy: self.0.policies().into_iter().map(gc_policy).collect(),
             ..types::WorkerRecord::default()
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
@@ -142,6 +145,18 @@ fn version() -> types::BuildkitVersion {
         package: "kiln".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         ..types::BuildkitVersion::default()
+    }
+}
+
+fn gc_policy(policy: PruneOptions) -> types::GcPolicy {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    types::GcPolicy {
+        all: policy.all,
+        filters: policy.filter,
+        keep_duration: i64::try_from(policy.keep_duration.as_nanos()).unwrap_or(i64::MAX),
+        reserved_space: number(policy.reserved_space),
+        max_used_space: number(policy.max_used_space),
+        min_free_space: number(policy.min_free_space),
     }
 }
 

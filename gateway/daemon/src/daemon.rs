@@ -9,16 +9,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kiln_bridge::{Seats, SeatsParts};
 use kiln_cache::{CacheStore, DiskStore, MemoryStore};
 use kiln_engine::{Engine, EngineOptions};
-use kiln_executor::{Executor, Native, OciRuntime, Privileges, Spawner, Standing, Unavailable};
+use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_session::SessionManager;
-use kiln_store::{Store, StoreOptions};
+use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
 use kiln_wire::proto::control::control_server::ControlServer;
 use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
+use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -26,8 +27,11 @@ use crate::builds::Builds;
 use crate::control::Control;
 use crate::gate::Gate;
 use crate::images::StoreImages;
-use crate::{ExecutorChoice, Settings, languages};
+use crate::step_defaults::StepDefaults;
+use crate::{ExecutorChoice, Settings, languages, reflection};
 
+/// The services that are served beside health and reflection.
+const SERVICES: &[&str] = &["moby.buildkit.v1.Control", "moby.buildkit.v1.frontend.LLBBridge"];
 /// How long after a build is collected, so that the next build does not wait for it.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
 /// How long nothing is collected after that.
@@ -111,22 +115,30 @@ impl Daemon {
         store.private_file("sources.redb").map_err(private)?;
         let scratch = store.private_directory("executor").map_err(private)?;
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
-        let executor = executor(&settings, &spawner);
+        let executor: Arc<dyn Executor> = Arc::new(StepDefaults::new(
+            executor(&settings, &spawner),
+            settings.cgroup_parent.clone(),
+            settings.dns.clone(),
+            &store.root().join("network"),
+        ));
         let sessions = SessionManager::new(kiln_session::Health::default());
-        let registry = Registry::new(
-            Hosts::new(settings.registries.clone()),
-            kiln_registry::Options::default(),
-        );
+        let registry =
+            Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
         let info = WorkerInfo {
             id: worker_id(&store)?,
-            labels: labels(executor.name(), &settings.privileges),
-            platforms: vec![Platform::host()],
+            labels: labels(executor.name(), &settings),
+            platforms: match settings.platforms.is_empty() {
+                true => vec![Platform::host()],
+                false => settings.platforms.clone(),
+            },
         };
+        let pull = settings.pull_frontends || settings.frontends.disabled.contains("dockerfile.v0");
         let seats = Seats::new(SeatsParts {
             linked: languages::all(),
-            stands_for: if settings.pull_frontends { |_| None } else { languages::stands_for },
+            stands_for: if pull { |_| None } else { languages::stands_for },
             plugins: settings.plugins.clone(),
             spawner: spawner.clone(),
+            rules: settings.frontends.clone(),
         });
         let images = Arc::new(StoreImages(store.clone()));
         let worker = Worker::new(WorkerParts {
@@ -154,13 +166,22 @@ impl Daemon {
             health: HealthReporter::new(),
             collecting: AtomicBool::new(false),
         };
-        Ok(Self(Arc::new(parts)))
+        let daemon = Self(Arc::new(parts));
+        daemon.collect_soon();
+        Ok(daemon)
     }
 
-    /// Says on the health service that builds are taken.
+    /// Says on the health service that builds are taken, if they are.
     async fn set_serving(&self) {
         if self.0.gate.is_open() {
-            self.0.health.set_serving::<ControlServer<Control>>().await;
+            self.set_health(ServingStatus::Serving).await;
+        }
+    }
+
+    /// What the health service says about each service.
+    pub(crate) async fn set_health(&self, status: ServingStatus) {
+        for service in SERVICES {
+            self.0.health.set_service_status(*service, status).await;
         }
     }
 
@@ -180,11 +201,16 @@ impl Daemon {
     ///
     /// If the client does not speak HTTP/2.
     pub async fn serve(&self, io: impl Io) -> Result<(), tonic::transport::Error> {
-        kiln_wire::channel::serve(self.services().await, io).await
+        kiln_wire::channel::serve(self.api().await, io).await
     }
 
     /// All services, to be served on listeners.
     pub async fn services(&self) -> Router {
+        reflection::add_to(self.api().await, SERVICES)
+    }
+
+    /// What builds need.
+    async fn api(&self) -> Router {
         self.set_serving().await;
         let health = HealthService::from_health_reporter(self.0.health.clone());
         let control = ControlServer::new(Control(self.clone()))
@@ -196,26 +222,25 @@ impl Daemon {
             .add_service(HealthServer::new(health))
     }
 
+    /// The policies of collection for the disk that the store is on; none, if nothing is collected.
+    pub(crate) fn policies(&self) -> Vec<PruneOptions> {
+        let total = self.store().disk_size().unwrap_or_default();
+        let collection = self.0.settings.collection.as_ref();
+        collection.map(|collection| collection.on_disk(total)).unwrap_or_default()
+    }
+
     /// Prunes by policy, soon and at most once a minute, if this daemon does that.
     pub(crate) fn collect_soon(&self) {
-        if !self.0.settings.collect || self.0.collecting.swap(true, Ordering::Relaxed) {
+        let policies = self.policies();
+        if policies.is_empty() || self.0.collecting.swap(true, Ordering::Relaxed) {
             return;
         }
         let daemon = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(COLLECT_DELAY).await;
             let store = daemon.store();
-            let collected = match store.default_policies() {
-                Ok(policies) => {
-                    store
-                        .collect(&policies, &mut |usage| {
-                            tracing::debug!(id = usage.id, "collected");
-                        })
-                        .await
-                }
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = collected {
+            let mut log = |usage: Usage| tracing::debug!(id = usage.id, "collected");
+            if let Err(error) = store.collect(&policies, &mut log).await {
                 tracing::warn!(%error, "collection failed");
             }
             tokio::time::sleep(COLLECT_PAUSE).await;
@@ -250,16 +275,33 @@ fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
     }
 }
 
-fn labels(executor: &str, privileges: &Privileges) -> BTreeMap<String, String> {
-    let label = |name: &str, value: &str| {
-        (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned())
+/// What the worker is, in BuildKit's words, what the kernel grants it, and what the user says about
+/// it.
+fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let snapshotter = match settings.privileges.refuses_overlays() {
+        Some(_) => "native",
+        None => "overlayfs",
     };
-    let snapshotter = if privileges.refuses_overlays().is_some() { "native" } else { "overlayfs" };
-    let findings = privileges.labels().into_iter().map(|(name, value)| (name.to_owned(), value));
-    [label("executor", executor), label("snapshotter", snapshotter), label("network", "host")]
-        .into_iter()
-        .chain(findings)
-        .collect()
+    let facts = [
+        ("executor", executor),
+        ("snapshotter", snapshotter),
+        ("network", "host"),
+        ("hostname", &hostname),
+        ("oci.process-mode", "sandbox"),
+        ("selinux.enabled", "false"),
+    ];
+    let facts = facts
+        .map(|(name, value)| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned()));
+    let granted = settings.privileges.labels();
+    let granted = granted.into_iter().map(|(name, value)| (name.to_owned(), value));
+    facts.into_iter().chain(granted).chain(settings.labels.clone()).collect()
+}
+
+fn registry_options(settings: &Settings) -> kiln_registry::Options {
+    let default = kiln_registry::Options::default();
+    let max_per_host = settings.registry_concurrency.unwrap_or(default.max_per_host);
+    kiln_registry::Options { max_per_host, ..default }
 }
 
 /// crun cannot use the control groups of a mixed hierarchy.

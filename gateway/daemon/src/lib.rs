@@ -7,14 +7,19 @@
 
 mod build;
 mod builds;
+pub mod config;
 mod control;
 mod daemon;
+pub mod debug;
 mod gate;
 mod images;
 mod languages;
+pub mod listen;
 mod local;
 mod logs;
+mod reflection;
 mod settings;
+mod step_defaults;
 mod stop;
 
 pub use daemon::{Daemon, StartError};

@@ -9,6 +9,8 @@ use tracing_subscriber::filter::ParseError;
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
+    /// Only what failed.
+    Error,
     /// Only what is wrong.
     Warn,
     /// What a daemon does.
@@ -47,6 +49,7 @@ impl LogLevel {
     /// Targets begin with the name of a crate, and those of Kiln's with `kiln`.
     fn directives(self) -> &'static str {
         match self {
+            Self::Error => "error",
             Self::Warn => "warn",
             Self::Info => "warn,kiln=info",
             Self::Debug => "warn,kiln=debug",

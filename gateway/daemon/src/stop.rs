@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use kiln_wire::proto::control::control_server::ControlServer;
+use tonic_health::ServingStatus;
 
 use crate::Daemon;
-use crate::control::Control;
 
 /// How long what is killed at once may take to be gone.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -30,7 +29,7 @@ impl Daemon {
     /// `at_once` cuts all waiting short: processes are killed.
     pub async fn stop(&self, timeout: Duration, at_once: impl Future<Output = ()>) -> Stopped {
         tokio::pin!(at_once);
-        self.0.health.set_not_serving::<ControlServer<Control>>().await;
+        self.set_health(ServingStatus::NotServing).await;
         let running = self.0.gate.close();
         if running > 0 {
             tracing::info!(builds = running, ?timeout, "waiting for running builds");

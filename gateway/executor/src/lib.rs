@@ -29,6 +29,7 @@ pub mod userns;
 
 pub use executor::{ExecError, Executor, ExitStatus, Running};
 pub use native::{HostRunning, Native, spawn_host};
+pub use network_files::host_resolv_conf;
 pub use oci::OciRuntime;
 pub use privileges::{Privileges, Standing};
 pub use process::{

@@ -81,30 +81,13 @@ impl Store {
         Ok(())
     }
 
-    /// BuildKit's policies, for the disk the store is on, in the order to apply them: fetched
-    /// sources and cache mounts unused for two days once they take 512 MB, anything unused for 60
-    /// days, then everything beyond the bounds on space, and last what only `all` removes.
-    pub fn default_policies(&self) -> Result<Vec<PruneOptions>, StoreError> {
-        let (size, _) = self.disk()?;
-        let bounds = PruneOptions {
-            reserved_space: (size / 10).min(10_000_000_000),
-            max_used_space: (size / 10 * 8).min(100_000_000_000),
-            min_free_space: size / 5,
-            ..PruneOptions::default()
-        };
-        let day = Duration::from_secs(24 * 60 * 60);
-        let easy = ["source.local", "exec.cachemount", "source.git.checkout"];
-        Ok(vec![
-            PruneOptions {
-                filter: easy.iter().map(|kind| format!("type=={kind}")).collect(),
-                keep_duration: 2 * day,
-                max_used_space: 512_000_000,
-                ..PruneOptions::default()
-            },
-            PruneOptions { keep_duration: 60 * day, ..bounds.clone() },
-            bounds.clone(),
-            PruneOptions { all: true, ..bounds },
-        ])
+    /// The size of the disk the store is on, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the disk cannot be measured.
+    pub fn disk_size(&self) -> Result<u64, StoreError> {
+        Ok(self.disk()?.0)
     }
 
     /// The size of the disk and what is free of it.

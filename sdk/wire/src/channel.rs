@@ -8,10 +8,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use futures::Stream;
 use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::{Connected, Router};
 use tonic::transport::{Channel, Endpoint};
+
+use crate::authority::WithAuthority;
 
 /// Any two-way byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -20,6 +23,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 /// Flow control windows: file transfers should not wait for acknowledgements, in bytes.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The most header bytes of one call: which files of a directory are wanted stands there.
+const HEADER_BYTES: u32 = 4 << 20;
 
 /// Opens a channel over a byte stream.
 ///
@@ -45,6 +50,7 @@ pub async fn connect(io: impl Io) -> Result<Channel, tonic::transport::Error> {
 /// A server with the same windows as [`connect`].
 pub fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
+        .http2_max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
 }
@@ -56,7 +62,7 @@ pub fn server() -> tonic::transport::Server {
 /// If the far side does not speak HTTP/2.
 pub async fn serve(router: Router, io: impl Io) -> Result<(), tonic::transport::Error> {
     let (ended, on_end) = tokio::sync::oneshot::channel::<()>();
-    let io = Once { io, _ended: ended };
+    let io = Once { io: WithAuthority::new(io), _ended: ended };
     // The list of connections must not end after the first: that would start a graceful shutdown.
     let incoming =
         futures::stream::iter([Ok::<_, io::Error>(io)]).chain(futures::stream::pending());
@@ -64,6 +70,19 @@ pub async fn serve(router: Router, io: impl Io) -> Result<(), tonic::transport::
         on_end.await.ok();
     };
     router.serve_with_incoming_shutdown(incoming, closed).await
+}
+
+/// Serves every connection that comes in, also those of old clients (see [`crate::authority`]).
+///
+/// # Errors
+///
+/// If `incoming` fails; a connection that fails ends alone.
+pub async fn serve_all<S, T>(router: Router, incoming: S) -> Result<(), tonic::transport::Error>
+where
+    S: Stream<Item = io::Result<T>>,
+    T: Io + Connected<ConnectInfo: Clone + Send + Sync>,
+{
+    router.serve_with_incoming(incoming.map(|io| io.map(WithAuthority::new))).await
 }
 
 /// The one connection; when the server drops it, `serve` returns.
@@ -164,5 +183,63 @@ mod tests {
             .unwrap()
             .unwrap()
             .unwrap();
+    }
+
+    /// A frame on stream 1.
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let stream = u8::from(kind != 4);
+        let head = [&(payload.len() as u32).to_be_bytes()[1..], &[kind, flags, 0, 0, 0, stream]];
+        [&head.concat(), payload].concat()
+    }
+
+    /// What a client sends that asks for the secret `key`, with an authority as it is encoded.
+    fn old_client(authority: &[u8]) -> Vec<u8> {
+        let path = b"/moby.buildkit.secrets.v1.Secrets/GetSecret";
+        let head = [b"\x83\x86\x04", &[path.len() as u8][..], path, authority].concat();
+        let head = [&head[..], b"\x0f\x10\x10application/grpc", b"\0\x02te\x08trailers"].concat();
+        let request = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, b""),
+            frame(1, 4, &head),
+            frame(0, 1, b"\0\0\0\0\x05\x0a\x03key"),
+        ];
+        request.concat()
+    }
+
+    /// Reads frames until one is of the kind, on stream 1; gives its payload.
+    async fn answered(io: &mut (impl AsyncRead + Unpin), wanted: u8) -> Vec<u8> {
+        use tokio::io::AsyncReadExt as _;
+        loop {
+            let mut head = [0; 9];
+            io.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            io.read_exact(&mut payload).await.unwrap();
+            assert!(!matches!(head[3], 3 | 7), "reset or goodbye: {payload:?}");
+            if head[3] == wanted && head[8] == 1 {
+                return payload;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_without_an_authority_are_answered() {
+        use tokio::io::AsyncWriteExt as _;
+        // Empty, the path of a socket as it is and escaped, absent, and a proper one.
+        for authority in [
+            &b"\x81"[..],
+            b"\x41\x12/run/buildkit.sock",
+            b"\x41\x10%2Frun%2Fkd.sock",
+            b"",
+            b"\x41\x09localhost",
+        ] {
+            let (mut ours, theirs) = tokio::io::duplex(64 << 10);
+            let serving =
+                tokio::spawn(serve(server().add_service(SecretsServer::new(Echo)), theirs));
+            ours.write_all(&old_client(authority)).await.unwrap();
+            assert_eq!(answered(&mut ours, 0).await, b"\0\0\0\0\x05\x0a\x03key");
+            drop(ours);
+            serving.await.unwrap().ok();
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! are those of `kiln-pb`. Nothing here decides anything: see [`proto`] for the services, [`status`]
 //! for errors with details, [`tunnel`] for gRPC inside gRPC.
 
+pub mod authority;
 pub mod channel;
 pub mod proto;
 pub mod status;

@@ -4,6 +4,7 @@
 //! itself or kept more than its limits allow. libFuzzer runs targets over inputs it makes up (the
 //! programs in `libfuzzer/`), the tests of this crate over the inputs that were kept in `corpus/`.
 
+mod authority;
 mod definition;
 mod dockerfile;
 mod document;

@@ -1,6 +1,6 @@
 //! All targets, by name.
 
-use crate::{definition, dockerfile, document, gateway, mockerfile, options, patterns};
+use crate::{authority, definition, dockerfile, document, gateway, mockerfile, options, patterns};
 
 /// One thing to feed with bytes.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    Target { name: "authority", run: authority::run },
     Target { name: "document", run: document::run },
     Target { name: "definition", run: definition::run },
     Target { name: "options", run: options::run },
