@@ -373,6 +373,31 @@ fn named_tests(line: &str) -> Vec<(String, String)> {
     found
 }
 
+/// Whether a file has a test of this name that is run: it is marked as one, or in the list of a suite.
+fn has_test(text: &str, test: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let function = format!("fn {test}(");
+    let is_it = |line: &&str| line.strip_prefix("async ").unwrap_or(line).starts_with(&function);
+    let Some(at) = lines.iter().position(is_it) else { return false };
+    let marks = || lines[..at].iter().rev().take_while(|line| line.starts_with(['#', '/']));
+    let marked =
+        marks().any(|mark| mark.starts_with("#[test]") || mark.starts_with("#[tokio::test"));
+    let listed = lines.contains(&format!("{test},").as_str());
+    (marked || listed) && !marks().any(|mark| mark.starts_with("#[ignore"))
+}
+
+#[test]
+fn a_test_that_is_not_run_is_none() {
+    let run = "#[test]\nfn a_b() {}\n/// Why.\n#[tokio::test(x)]\nasync fn c_d() {}\n    e_f,\nasync fn e_f(lab: &Lab) {}";
+    for test in ["a_b", "c_d", "e_f"] {
+        assert!(has_test(run, test), "{test}");
+    }
+    let not = "#[test]\n#[ignore = \"x\"]\nfn a_b() {}\n\nfn c_d() {}\n// fn e_f() {}";
+    for test in ["a_b", "c_d", "e_f", "a"] {
+        assert!(!has_test(not, test), "{test}");
+    }
+}
+
 #[test]
 fn every_promise_of_the_threat_model_has_its_test() {
     let workspace = workspace();
@@ -389,8 +414,7 @@ fn every_promise_of_the_threat_model_has_its_test() {
         for (package, test) in tests {
             let files = workspace.get(&package).map(|package| rust_files(&package.directory));
             let mut files = files.unwrap_or_default().into_iter();
-            let function = format!("fn {test}(");
-            if !files.any(|file| std::fs::read_to_string(file).unwrap().contains(&function)) {
+            if !files.any(|file| has_test(&std::fs::read_to_string(file).unwrap(), &test)) {
                 wrong.push(format!("{package} has no test {test}"));
             }
         }

@@ -119,7 +119,7 @@ impl Daemon {
             executor(&settings, &spawner),
             settings.cgroup_parent.clone(),
             settings.dns.clone(),
-            &store.root().join("network"),
+            &store.private_directory("network").map_err(private)?,
         ));
         let sessions = SessionManager::new(kiln_session::Health::default());
         let registry =

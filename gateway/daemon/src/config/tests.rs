@@ -222,8 +222,32 @@ fn plugins_and_stopping_are_said_by_flags_or_the_file() {
     ]);
     assert_eq!((of_flags.plugins, of_flags.stopping), (of_both.plugins, of_both.stopping));
     refused(
-        &Given { flags: &["--stop-timeout=soon", "--interrupted-caches=burn"], ..Given::default() },
-        &expect![[""]],
+        &Given { flags: &["--stop-timeout=soon", "--step-stop-timeout=-1s"], ..Given::default() },
+        &expect![[r#"
+            error: `soon` is no duration
+             --> command line:1:16
+              |
+            1 | --stop-timeout=soon
+              |                ^^^^
+              |
+              = help: write seconds (172800) or a duration (48h)
+
+            error: `-1s` is no duration
+             --> command line:2:21
+              |
+            2 | --step-stop-timeout=-1s
+              |                     ^^^
+              |
+              = help: write seconds (172800) or a duration (48h)"#]],
+    );
+    refused(
+        &Given { flags: &["--interrupted-caches=burn"], ..Given::default() },
+        &expect![[r#"
+            error: expected one of `keep`, `discard`, found `burn`
+             --> command line:1:22
+              |
+            1 | --interrupted-caches=burn
+              |                      ^^^^"#]],
     );
 }
 
