@@ -1,7 +1,7 @@
 //! The configuration file as it is written: BuildKit's `buildkitd.toml`, and a table of Kiln's own.
 //!
 //! Every key that BuildKit's daemon knows is here, also those that mean nothing to this one: what
-//! becomes of each is said in [`super::keys`]. Values are taken as they stand; [`super::resolve`]
+//! becomes of each is said in [`super::keys`]. Values are taken as they stand; [`super::checked`]
 //! understands them. The comments are the descriptions of the published JSON Schema.
 
 mod grpc;

@@ -2,7 +2,7 @@
 //!
 //! One row per key, which the reader, the flags and the tests all go by: a key is honoured, or it
 //! means nothing here and the log says so, or it is refused with what to do instead. When something
-//! new can be honoured, its row changes here and its value is used in [`super::resolve`].
+//! new can be honoured, its row changes here and its value is used in [`super::checked`].
 
 /// A key and what becomes of it.
 #[derive(Clone, Copy, Debug)]
