@@ -355,12 +355,84 @@ fn shared_versions_and_lints_come_from_the_root() {
     nobody(wrong);
 }
 
+/// The tests that a line of the threat model names: the crate, and the function.
+fn named_tests(line: &str) -> Vec<(String, String)> {
+    let mut package = String::new();
+    let mut found = Vec::new();
+    for (number, part) in line.split('`').enumerate() {
+        if number % 2 == 0 {
+            let words =
+                part.trim_end().strip_suffix(':').and_then(|part| part.split_whitespace().last());
+            package = words.map(|word| word.trim_start_matches('(').to_owned()).unwrap_or(package);
+        } else if !package.is_empty()
+            && part.contains('_')
+            && part.chars().all(|c| c == '_' || c.is_ascii_lowercase())
+        {
+            found.push((package.clone(), part.to_owned()));
+        }
+    }
+    found
+}
+
+/// Whether a file has a test of this name that is run: it is marked as one, or in the list of a suite.
+fn has_test(text: &str, test: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let function = format!("fn {test}(");
+    let is_it = |line: &&str| line.strip_prefix("async ").unwrap_or(line).starts_with(&function);
+    let Some(at) = lines.iter().position(is_it) else { return false };
+    let marks = || lines[..at].iter().rev().take_while(|line| line.starts_with(['#', '/']));
+    let marked =
+        marks().any(|mark| mark.starts_with("#[test]") || mark.starts_with("#[tokio::test"));
+    let listed = lines.contains(&format!("{test},").as_str());
+    (marked || listed) && !marks().any(|mark| mark.starts_with("#[ignore"))
+}
+
+#[test]
+fn a_test_that_is_not_run_is_none() {
+    let run = "#[test]\nfn a_b() {}\n/// Why.\n#[tokio::test(x)]\nasync fn c_d() {}\n    e_f,\nasync fn e_f(lab: &Lab) {}";
+    for test in ["a_b", "c_d", "e_f"] {
+        assert!(has_test(run, test), "{test}");
+    }
+    let not = "#[test]\n#[ignore = \"x\"]\nfn a_b() {}\n\nfn c_d() {}\n// fn e_f() {}";
+    for test in ["a_b", "c_d", "e_f", "a"] {
+        assert!(!has_test(not, test), "{test}");
+    }
+}
+
+#[test]
+fn every_promise_of_the_threat_model_has_its_test() {
+    let workspace = workspace();
+    let text = std::fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let mut wrong = Vec::new();
+    let mut rows = 0;
+    for line in text.lines() {
+        let promise = line.starts_with("| ") && !line.ends_with("| test |");
+        rows += usize::from(promise);
+        let tests = named_tests(line);
+        if promise && tests.is_empty() {
+            wrong.push(format!("no test beside: {line}"));
+        }
+        for (package, test) in tests {
+            let files = workspace.get(&package).map(|package| rust_files(&package.directory));
+            let mut files = files.unwrap_or_default().into_iter();
+            if !files.any(|file| has_test(&std::fs::read_to_string(file).unwrap(), &test)) {
+                wrong.push(format!("{package} has no test {test}"));
+            }
+        }
+    }
+    assert!(rows > 25, "{rows}");
+    nobody(wrong);
+}
+
 #[test]
 fn the_contracts_are_where_strangers_look_for_them() {
     let schema = root().join("schemas/mockerfile.json");
     let text = std::fs::read_to_string(&schema).unwrap();
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(schema["properties"]["images"].is_object(), "the schema knows no `images`");
+    let schema = std::fs::read_to_string(root().join("schemas/kilnd.json")).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert!(schema["properties"]["worker"].is_object(), "the schema knows no `worker`");
     for file in ["control", "gateway", "ops", "caps", "filesync"] {
         let path = root().join(format!("schemas/buildkit/{file}.proto"));
         assert!(path.is_file(), "{} is missing", shown(&path));

@@ -40,6 +40,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
     files.sort();
+    // For reflection, which needs no comments.
+    let mut compiler = protox::Compiler::new(&folders)?;
+    compiler.include_imports(true).open_files(&files)?;
+    let out = std::env::var_os("OUT_DIR").ok_or("not started by cargo")?;
+    std::fs::write(Path::new(&out).join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let descriptors = protox::compile(files, folders)?;
     let builder =
         tonic_prost_build::configure().generate_default_stubs(true).emit_rerun_if_changed(false);

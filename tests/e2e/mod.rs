@@ -3,6 +3,7 @@
 
 mod article;
 mod cache;
+mod configuration;
 mod conform;
 mod contexts;
 mod crashes;
@@ -21,4 +22,7 @@ mod policies;
 mod progress;
 mod python;
 mod rootless;
+mod security;
+mod space;
+mod stopping;
 mod story;

@@ -83,6 +83,76 @@ images:
     assert_eq!((twice.content.as_str(), twice.owner), ("0\n0\n", (0, 0)));
 }
 
+/// Starts kiln as root without one capability, where no user namespace can be made: what is left of
+/// root in an ordinary container. The namespace around it is only there to forbid others.
+const POWERLESS: &[&str] = &[
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "sh",
+    "-c",
+    "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --bounding-set=-all \"$@\"",
+    "sh",
+];
+
+#[test]
+fn without_any_rights_files_are_built_and_processes_refused_with_a_reason() {
+    let mut probe = Command::new(POWERLESS[0]);
+    probe.args(&POWERLESS[1..]).args([
+        "grep",
+        "-q",
+        "CapEff:\t0000000000000000",
+        "/proc/self/status",
+    ]);
+    if !has_program("setpriv") || !run(probe, b"", Duration::from_secs(5)).status.success() {
+        skip("setpriv and user namespaces");
+        return;
+    }
+    let kiln = Kiln::new();
+    let powerless = Kiln::new().launched_by(POWERLESS);
+    let project = Project::new(&[
+        ("one", "1\n"),
+        ("two", "2\n"),
+        ("deep/three", "3\n"),
+        (
+            "Dockerfile",
+            "FROM scratch AS base
+WORKDIR /work
+COPY one deep /work/
+COPY --chown=7:8 --chmod=0400 two /work/two
+COPY two /work/one
+FROM base
+COPY --from=base /work /copied
+COPY --link one /linked
+ADD one /work/
+",
+        ),
+        ("run/Dockerfile", "FROM scratch\nCOPY one /one\nRUN [\"/one\"]\n"),
+    ]);
+    let image = |kiln: &Kiln| {
+        let build = kiln.build().frontend("dockerfile.v0").of(&project);
+        build.opt("build-arg:SOURCE_DATE_EPOCH", "1700000000").image()
+    };
+    let ((expected, _), (built, _)) = (image(&kiln), image(&powerless));
+    let files = |image: &OciImage| {
+        let names = ["work/one", "work/two", "work/three", "copied/two", "linked"];
+        names.map(|name| image.file(name).map(|file| (file.content.clone(), file.owner, file.mode)))
+    };
+    assert_eq!(files(&built), files(&expected));
+    assert_eq!(built.file("work/two").unwrap().owner, (7, 8));
+
+    let build = powerless.build().frontend("dockerfile.v0").local("context", project.path());
+    let refused = build.local("dockerfile", &project.path().join("run")).run().fails();
+    refused.says(&[
+        "no process can be run here",
+        "make namespaces",
+        "CAP_SYS_ADMIN",
+        "--privileged",
+    ]);
+    let workers = powerless.run(&["debug", "workers", "-v"]).succeeds();
+    assert!(workers.text().contains("kiln.dev/containers:\trefused"), "{workers}");
+}
+
 /// Directories for tests are made for their maker only.
 fn open_to_all(project: &Project) {
     use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,6 @@
 //! The daemon in a process of its own, on a socket of its own.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,18 +34,92 @@ impl Kilnd {
         Self::start_in(tempfile::tempdir().expect("failed to make a directory"))
     }
 
+    /// Starts it with more flags.
+    ///
+    /// # Panics
+    ///
+    /// If no directory can be made.
+    #[track_caller]
+    pub fn with(flags: &[&str]) -> Self {
+        Self::start_as(tempfile::tempdir().expect("failed to make a directory"), flags)
+    }
+
+    /// Starts it under a name, with flags and a configuration file.
+    ///
+    /// # Panics
+    ///
+    /// If no directory can be made.
+    #[track_caller]
+    pub fn configured(name: &str, flags: &[&str], file: &str) -> Self {
+        let directory = tempfile::tempdir().expect("failed to make a directory");
+        let mut command = command(&directory, name);
+        let config = directory.path().join("config.toml");
+        std::fs::write(&config, file).expect("failed to write a file");
+        command.arg("--config").arg(config).args(flags);
+        Self { process: start(command, b""), directory }
+    }
+
     #[track_caller]
     fn start_in(directory: TempDir) -> Self {
-        let mut command = Command::new(binaries().path("kilnd"));
-        command.arg(format!("--addr={}", address(&directory)));
-        command.arg("--root").arg(directory.path().join("state"));
-        command.env_clear().env("HOME", directory.path()).env("PATH", crate::kiln::SEARCH_PATH);
+        Self::start_as(directory, &[])
+    }
+
+    #[track_caller]
+    fn start_as(directory: TempDir, flags: &[&str]) -> Self {
+        let mut command = command(&directory, "kilnd");
+        command.args(flags);
         Self { process: start(command, b""), directory }
+    }
+
+    /// Where its socket, its state and its configuration file are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A client of it, which waits until it is up.
     pub fn client(&self) -> Kiln {
         Kiln::of_daemon(&address(&self.directory)).flag("--wait")
+    }
+
+    /// Where its socket is.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("kilnd.sock")
+    }
+
+    /// Where its state is.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.errors_so_far()
+    }
+
+    /// Waits until it has logged a text.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str, limit: Duration) {
+        self.process.wait_for(text, limit);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(self, limit: Duration) -> Outcome {
+        self.process.wait(limit)
+    }
+
+    /// Stops it and starts another on the same state and socket, with these flags.
+    #[track_caller]
+    #[must_use]
+    pub fn restarted_with(self, flags: &[&str]) -> Self {
+        self.process.signal(Signal::TERM);
+        self.process.wait(Duration::from_secs(20));
+        Self::start_as(self.directory, flags)
     }
 
     /// Kills it and starts another on the same state and socket.
@@ -61,6 +136,20 @@ impl Kilnd {
         self.process.signal(Signal::TERM);
         self.process.wait(Duration::from_secs(20))
     }
+}
+
+/// A daemon of this name, on a socket and state in a directory. Nothing of the tester's own settings
+/// reaches it.
+fn command(directory: &TempDir, name: &str) -> Command {
+    let program = directory.path().join(name);
+    if !program.exists() {
+        std::os::unix::fs::symlink(binaries().path("kilnd"), &program).expect("failed to link");
+    }
+    let mut command = Command::new(program);
+    command.arg(format!("--addr={}", address(directory)));
+    command.arg("--root").arg(directory.path().join("state"));
+    command.env_clear().env("HOME", directory.path()).env("PATH", crate::kiln::SEARCH_PATH);
+    command
 }
 
 fn address(directory: &TempDir) -> String {

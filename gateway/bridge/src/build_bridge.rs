@@ -103,6 +103,11 @@ impl BuildBridge {
         Self { shared: Arc::new(shared), info, inputs, policies, depth: 0 }
     }
 
+    /// Whether a frontend asks, rather than the client.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.depth > 0
+    }
+
     /// The machine.
     pub fn worker(&self) -> &Worker {
         &self.shared.worker

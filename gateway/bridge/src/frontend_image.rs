@@ -95,6 +95,19 @@ pub(crate) fn is_given(source: &str, info: &BuildInfo) -> bool {
     keys(source, None, &info.default_platform()).iter().any(|key| info.options.get(key).is_some())
 }
 
+/// What the client gives for a frontend of this name, if it does.
+///
+/// # Errors
+///
+/// If the name is no image's, or what is given is none.
+pub(crate) fn given(
+    source: &str,
+    info: &BuildInfo,
+) -> Result<Option<pb::SourceOp>, Box<dyn std::error::Error + Send + Sync>> {
+    let reference: Reference = source.parse()?;
+    Ok(context(source, &reference, info)?)
+}
+
 /// The image that the client gives for this frontend, if it does.
 fn context(
     source: &str,

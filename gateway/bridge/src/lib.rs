@@ -6,14 +6,19 @@
 //! results only when somebody looks inside.
 
 mod build_bridge;
+mod confinement;
 mod error;
 mod frontend_image;
+mod plugins;
 mod policies;
+mod rules;
 mod seat;
 mod seats;
 
 pub use build_bridge::{BuildBridge, BuildParts};
 pub use error::{op_status, solve_status};
 pub use kiln_frontend::service;
+pub use plugins::{PluginDirectory, PluginError, Plugins};
 pub use policies::BuildPolicies;
+pub use rules::{FrontendRules, RuleError};
 pub use seats::{SeatError, Seats, SeatsParts};

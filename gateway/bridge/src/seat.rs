@@ -1,4 +1,4 @@
-//! A frontend in its own process: an image's entrypoint in a container, or a plugin on the host.
+//! A frontend in its own process: an image's entrypoint or a plugin, in a container.
 //!
 //! Processes are started here and gone when the build ends; what is said to them, and what they say,
 //! is [`kiln_frontend::guest`]'s.
@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_executor::{
-    HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process, Rootfs, Running,
-    Spawner, Stdio, spawn_host,
+    ExecError, HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process, Rootfs,
+    Running, Spawner, Stdio, spawn_host,
 };
 use kiln_frontend::guest::{self, Ended, Guest};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
@@ -18,11 +18,32 @@ use kiln_wire::status::RichStatus;
 use prost::Message;
 use tonic::Code;
 
-use crate::BuildBridge;
 use crate::frontend_image::FrontendImage;
+use crate::{BuildBridge, confinement};
 
-/// Calls a plugin.
+/// Calls a plugin, confined.
 pub(crate) async fn call_plugin(
+    path: &Path,
+    bridge: &BuildBridge,
+) -> Result<BuildResult<Ref>, RichStatus> {
+    let name = format!("frontend {}", path.display());
+    let env = environment(bridge.info()).collect();
+    let process = confinement::confined(path, unique_id(), env);
+    let process = process.map_err(|error| failed(&name, &error))?;
+    let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
+    let started = bridge.worker().executor().start(process, stdio).await;
+    let running = started.map_err(|error| {
+        let mut status = failed(&name, &error);
+        if matches!(error, ExecError::Program { .. }) {
+            status.message = format!("{}; {}", status.message, confinement::HINT);
+        }
+        status
+    })?;
+    converse(name, Seated::Container(running), pipes, bridge).await
+}
+
+/// Calls a plugin as a plain process of the host.
+pub(crate) async fn call_on_host(
     spawner: &Spawner,
     path: &Path,
     bridge: &BuildBridge,
@@ -71,9 +92,8 @@ pub(crate) async fn call_image(
             Rootfs::Overlay { lowers: overlay.lowers, upper: overlay.upper, work: overlay.work }
         }
     };
-    let metadata = tempfile::NamedTempFile::new().map_err(|error| failed(&name, &error))?;
-    std::fs::write(metadata.path(), definition.encode_to_vec())
-        .map_err(|error| failed(&name, &error))?;
+    let metadata = store.temporary_file(&definition.encode_to_vec());
+    let metadata = metadata.map_err(|error| failed(&name, &error))?;
     let arguments = entrypoint.unwrap_or_else(|| vec!["/run".to_owned()]);
     let mut process = Process::new(unique_id(), rootfs, &[]);
     process.args = arguments;

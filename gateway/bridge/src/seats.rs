@@ -1,7 +1,6 @@
-//! Where frontends sit: linked in, plugins, images.
+//! The frontends of a daemon, by name: linked in, plugins, images.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_executor::Spawner;
@@ -10,11 +9,9 @@ use kiln_oci::Reference;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
-use crate::BuildBridge;
+use crate::plugins::{PREFIX, PluginError, Plugins};
+use crate::{BuildBridge, FrontendRules};
 use crate::{frontend_image, seat};
-
-/// The name of a plugin's executable is this and the frontend's name.
-const PLUGIN_PREFIX: &str = "kiln-frontend-";
 
 /// What the seats are made of.
 pub struct SeatsParts {
@@ -22,10 +19,12 @@ pub struct SeatsParts {
     pub linked: BTreeMap<String, Arc<dyn Frontend>>,
     /// Which of them stands for an image, so that the image is not pulled.
     pub stands_for: fn(&Reference) -> Option<Arc<dyn Frontend>>,
-    /// Directories with plugins.
-    pub plugin_path: Vec<PathBuf>,
-    /// What starts plugins.
+    /// Which plugins may be started.
+    pub plugins: Plugins,
+    /// What starts plugins that are not confined.
     pub spawner: Spawner,
+    /// Which frontends builds may use.
+    pub rules: FrontendRules,
 }
 
 /// All frontends, by name.
@@ -36,8 +35,8 @@ pub struct Seats(SeatsParts);
 pub enum SeatError {
     /// Nobody has that name.
     #[error(
-        "frontend `{name}` not found: it is not built in ({built_in}), no executable at that path, and no \
-         `{PLUGIN_PREFIX}{name}` on the plugin path; for an image, use gateway.v0 with the option source=IMAGE"
+        "frontend `{name}` not found: it is not built in ({built_in}), and there is no `{PREFIX}{name}` in the plugin \
+         directories of this daemon; for an image, use gateway.v0 with the option source=IMAGE"
     )]
     Unknown {
         /// The name.
@@ -45,6 +44,9 @@ pub enum SeatError {
         /// Names that exist.
         built_in: String,
     },
+    /// A plugin that is not started.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// `gateway.v0` without an image.
     #[error("gateway.v0 needs the option source=IMAGE, the frontend's image")]
     NoSource,
@@ -56,7 +58,8 @@ impl Seats {
         Self(parts)
     }
 
-    /// Calls a frontend by name: `gateway.v0`, one that is linked in, a path or a plugin's name.
+    /// Calls a frontend by name: `gateway.v0`, one that is linked in, or a plugin's; the client of a
+    /// daemon in its own process may also name a plugin by its path.
     ///
     /// # Errors
     ///
@@ -69,13 +72,21 @@ impl Seats {
         let options = &bridge.info().options;
         if name == "gateway.v0" {
             let source = options.get("source").filter(|source| !source.is_empty());
-            let source = source.ok_or_else(|| not_found(&SeatError::NoSource))?;
+            let source = source.ok_or_else(|| refused(&SeatError::NoSource))?;
+            let given = frontend_image::is_given(source, bridge.info());
             // What is linked in stands for an image of its name, unless the client gives another.
-            if frontend_image::is_given(source, bridge.info()) {
-                return seat::call_image(source, bridge).await;
-            }
-            if let Some(linked) = self.0.linked.get(source) {
+            if let Some(linked) = self.0.linked.get(source).filter(|_| !given) {
+                self.0.rules.check_name(source).map_err(|error| invalid(&error))?;
                 return call_linked(&**linked, bridge).await;
+            }
+            self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
+            self.0.rules.check_image(source).map_err(|error| invalid(&error))?;
+            if given {
+                let image = frontend_image::given(source, bridge.info());
+                if let Some(image) = image.map_err(|error| invalid(&*error))? {
+                    self.0.rules.check_given(&image).map_err(|error| invalid(&error))?;
+                }
+                return seat::call_image(source, bridge).await;
             }
             if let Some(linked) =
                 source.parse().ok().and_then(|source| (self.0.stands_for)(&source))
@@ -85,28 +96,21 @@ impl Seats {
             }
             return seat::call_image(source, bridge).await;
         }
+        self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
         if let Some(linked) = self.0.linked.get(name) {
             return call_linked(&**linked, bridge).await;
         }
-        match self.plugin(name) {
-            Some(path) => seat::call_plugin(&self.0.spawner, &path, bridge).await,
+        let plugin = self.0.plugins.choose(name, bridge.is_nested());
+        match plugin.map_err(|error| refused(&error.into()))? {
+            Some(path) if self.0.plugins.unconfined => {
+                seat::call_on_host(&self.0.spawner, &path, bridge).await
+            }
+            Some(path) => seat::call_plugin(&path, bridge).await,
             None => {
                 let built_in = self.0.linked.keys().cloned().collect::<Vec<_>>().join(", ");
-                Err(not_found(&SeatError::Unknown { name: name.to_owned(), built_in }))
+                Err(refused(&SeatError::Unknown { name: name.to_owned(), built_in }))
             }
         }
-    }
-
-    fn plugin(&self, name: &str) -> Option<PathBuf> {
-        if name.contains('/') {
-            return std::fs::canonicalize(name).ok().filter(|path| path.is_file());
-        }
-        let name = format!("{PLUGIN_PREFIX}{}", name.trim_end_matches(".v0"));
-        self.0
-            .plugin_path
-            .iter()
-            .map(|directory: &PathBuf| directory.join(&name))
-            .find(|path: &PathBuf| Path::is_file(path))
     }
 }
 
@@ -117,6 +121,19 @@ async fn call_linked(
     kiln_frontend::run(frontend, bridge).await.map_err(RichStatus::from)
 }
 
-fn not_found(error: &SeatError) -> RichStatus {
-    RichStatus::new(Code::InvalidArgument, error.to_string())
+fn refused(error: &SeatError) -> RichStatus {
+    let code = match error {
+        SeatError::Plugin(error) if error.is_denial() => Code::PermissionDenied,
+        _ => Code::InvalidArgument,
+    };
+    status(code, error)
+}
+
+fn invalid(error: &dyn std::error::Error) -> RichStatus {
+    status(Code::InvalidArgument, error)
+}
+
+fn status(code: Code, error: &dyn std::error::Error) -> RichStatus {
+    let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Invalid, error);
+    RichStatus::new(code, error.message)
 }

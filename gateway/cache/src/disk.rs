@@ -2,12 +2,13 @@
 //!
 //! What is in the file can be made again: when it cannot be read it is moved aside and started anew.
 //! A write does not wait for the disk: many quick ones are made durable together, by `flush` or once
-//! enough of them wait.
+//! enough of them wait. A full disk costs the writes of that time and no more: the file is opened
+//! again afterwards.
 
 use std::fmt;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
@@ -26,9 +27,18 @@ pub struct OpenError {
     source: Box<redb::Error>,
 }
 
+impl OpenError {
+    /// Whether the disk, or the quota on it, is full.
+    pub fn is_full(&self) -> bool {
+        is_full(&self.source)
+    }
+}
+
 /// A [`KeyValue`] in a file.
 pub struct DiskKeyValue {
-    database: Database,
+    path: PathBuf,
+    /// Empty only while the file cannot be opened again.
+    database: RwLock<Option<Database>>,
     /// How many writes wait for the disk.
     waiting: Mutex<usize>,
 }
@@ -44,8 +54,8 @@ impl DiskKeyValue {
         let failed =
             |source: redb::Error| OpenError { path: path.to_owned(), source: Box::new(source) };
         match Self::try_open(path) {
-            Ok(database) => Ok(database),
-            Err(error) if in_use(&error) => Err(failed(error)),
+            Ok(store) => Ok(store),
+            Err(error) if in_use(&error) || is_full(&error) => Err(failed(error)),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the cache index is broken; starting anew");
                 let mut aside = path.as_os_str().to_owned();
@@ -66,7 +76,38 @@ impl DiskKeyValue {
             write.open_table(TABLE)?;
             write.commit()?;
         }
-        Ok(Self { database, waiting: Mutex::default() })
+        let (path, database) = (path.to_owned(), RwLock::new(Some(database)));
+        Ok(Self { path, database, waiting: Mutex::default() })
+    }
+
+    /// Uses the database. After an I/O error redb refuses everything until it is opened again, which
+    /// is done at once, and with every later use while it does not work.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        self.open_again_if_closed();
+        let handle = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let result = work(handle.as_ref().ok_or(redb::Error::PreviousIo)?);
+        drop(handle);
+        if matches!(result, Err(redb::Error::Io(_) | redb::Error::PreviousIo)) {
+            self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+            self.open_again_if_closed();
+        }
+        result
+    }
+
+    fn open_again_if_closed(&self) {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
+        let mut handle = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if handle.is_none() {
+            match Database::open(&self.path) {
+                Ok(database) => *handle = Some(database),
+                Err(error) => tracing::warn!(%error, "the cache index cannot be opened again yet"),
+            }
+        }
     }
 
     /// Whether the next write should take all earlier ones to the disk.
@@ -76,18 +117,18 @@ impl DiskKeyValue {
         *waiting == 0
     }
 
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
-        let value = self.database.begin_read()?.open_table(TABLE)?.get(key)?;
+    fn read(database: &Database, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+        let value = database.begin_read()?.open_table(TABLE)?.get(key)?;
         Ok(value.map(|value| value.value().to_owned()))
     }
 
     fn read_range(
-        &self,
+        database: &Database,
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let table = database.begin_read()?.open_table(TABLE)?;
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let mut entries = Vec::new();
         for entry in table.range::<&[u8]>((start, Bound::Unbounded))?.take(limit) {
@@ -100,8 +141,8 @@ impl DiskKeyValue {
         Ok(entries)
     }
 
-    fn apply(&self, batch: &Batch) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
+    fn apply(&self, database: &Database, batch: &Batch) -> Result<(), redb::Error> {
+        let mut write = database.begin_write()?;
         if !self.is_due() {
             write.set_durability(Durability::None)?;
         }
@@ -118,6 +159,11 @@ impl DiskKeyValue {
     }
 }
 
+fn is_full(error: &redb::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, redb::Error::Io(io) if matches!(io.kind(), StorageFull | QuotaExceeded))
+}
+
 fn in_use(error: &redb::Error) -> bool {
     matches!(error, redb::Error::DatabaseAlreadyOpen)
         || matches!(error, redb::Error::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied)
@@ -125,7 +171,7 @@ fn in_use(error: &redb::Error) -> bool {
 
 impl KeyValue for DiskKeyValue {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KeyValueError> {
-        Ok(self.read(key)?)
+        Ok(self.with(|database| Self::read(database, key))?)
     }
 
     fn scan(
@@ -134,11 +180,11 @@ impl KeyValue for DiskKeyValue {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>, KeyValueError> {
-        Ok(self.read_range(prefix, after, limit)?)
+        Ok(self.with(|database| Self::read_range(database, prefix, after, limit))?)
     }
 
     fn write(&self, batch: Batch) -> Result<(), KeyValueError> {
-        Ok(self.apply(&batch)?)
+        Ok(self.with(|database| self.apply(database, &batch))?)
     }
 
     fn flush(&self) -> Result<(), KeyValueError> {
@@ -146,7 +192,7 @@ impl KeyValue for DiskKeyValue {
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if waiting > 0 {
             // A commit takes with it all that was committed before without waiting.
-            self.database.begin_write()?.commit()?;
+            self.with(|database| Ok(database.begin_write()?.commit()?))?;
         }
         Ok(())
     }

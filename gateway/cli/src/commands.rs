@@ -11,7 +11,7 @@ mod du;
 mod frontend;
 mod in_root;
 mod prune;
-mod signals;
+pub(crate) mod signals;
 #[cfg(test)]
 mod tests;
 

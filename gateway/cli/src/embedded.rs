@@ -4,15 +4,17 @@
 //! goes out. Nothing of the daemon's inside is known here.
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_client::Client;
-use kiln_daemon::{Daemon, Entitlements, Settings};
+use kiln_daemon::{Daemon, Entitlements, Plugins, Settings};
 use kiln_oci::Reference;
 
 use crate::args::ExecutorChoice;
+use crate::commands::signals::or_interrupted;
 use crate::endpoint::{Embedded, Endpoint};
 use crate::pack::{Blob, FrontendImage, ImageSink};
 
@@ -45,17 +47,42 @@ enum Holder {
     Other(Client),
 }
 
+/// How long a step may take to end once the build was given up.
+const STEP_GRACE: Duration = Duration::from_secs(3);
+
+/// The daemon in this process, if it was needed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnDaemon(Arc<OnceLock<Daemon>>);
+
+impl OwnDaemon {
+    /// Ends it in order: what still runs was given up, and is asked to end. A signal cuts that short.
+    pub(crate) async fn stop(&self) {
+        let Some(daemon) = self.0.get() else { return };
+        let impatient = async {
+            // Who cannot hear signals waits for the end of the time.
+            if or_interrupted(std::future::pending::<()>())
+                .await
+                .is_err_and(|error| error.is_deaf())
+            {
+                std::future::pending::<()>().await;
+            }
+        };
+        daemon.stop(Duration::ZERO, impatient).await;
+    }
+}
+
 /// Starts the daemon and connects to it. If a `kilnd` holds the state directory, that one is used;
 /// if another `kiln` does, this one waits for its end.
 ///
 /// # Errors
 ///
 /// If it cannot be started.
-pub(crate) async fn start(settings: &Embedded) -> anyhow::Result<Client> {
+pub(crate) async fn start(settings: &Embedded, own: &OwnDaemon) -> anyhow::Result<Client> {
     let daemon = match hold(settings).await? {
         Holder::Own(daemon) => daemon,
         Holder::Other(client) => return Ok(client),
     };
+    own.0.set(daemon.clone()).ok();
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     tokio::spawn(async move { daemon.serve(far).await });
     Ok(Client::from_io(near).await?)
@@ -89,11 +116,18 @@ fn daemon_settings(settings: &Embedded) -> Settings {
             ExecutorChoice::Native => kiln_daemon::ExecutorChoice::Native,
             ExecutorChoice::Oci(binary) => kiln_daemon::ExecutorChoice::Runtime(binary.clone()),
         },
-        plugin_path: settings.plugin_path.clone(),
+        plugins: Plugins {
+            directories: settings.plugins.clone(),
+            // The client is this process, so that is the user who runs the plugin.
+            by_path: true,
+            unconfined: settings.unconfined_plugins,
+        },
         pull_frontends: settings.pull_frontends,
         host_env: settings.host_env.clone(),
         // Whoever runs the daemon in their own process has allowed it by asking for it.
         entitlements: Entitlements { network_host: true, security_insecure: true },
+        step_grace: STEP_GRACE,
+        privileges: settings.privileges.clone(),
         ..Settings::default()
     }
 }

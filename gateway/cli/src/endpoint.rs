@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_daemon::{PluginDirectory, Privileges};
+
 use crate::args::{ExecutorChoice, Global, Program};
 use crate::environment::Environment;
 
@@ -48,10 +50,14 @@ pub(crate) struct Embedded {
     pub root: PathBuf,
     /// What runs processes.
     pub executor: ExecutorChoice,
-    /// Directories with frontend plugins.
-    pub plugin_path: Vec<PathBuf>,
+    /// Directories with frontend plugins, looked at before the process is in a user namespace.
+    pub plugins: Vec<PluginDirectory>,
+    /// Run plugins as plain processes.
+    pub unconfined_plugins: bool,
     /// Pull frontends that one which is linked in stands for.
     pub pull_frontends: bool,
+    /// What the kernel grants this process, once it was asked.
+    pub privileges: Privileges,
     /// PATH and the proxy variables, for programs of the daemon.
     pub host_env: Vec<(String, String)>,
 }
@@ -85,8 +91,10 @@ impl Endpoint {
                 return Ok(Self::Embedded(Embedded {
                     root: global.root.clone().unwrap_or_else(|| environment.default_root()),
                     executor: global.executor(),
-                    plugin_path: environment.plugin_path(),
+                    plugins: plugins(environment),
+                    unconfined_plugins: global.unconfined_plugins,
                     pull_frontends: global.pull_frontends,
+                    privileges: Privileges::default(),
                     host_env: environment.host_env(),
                 }));
             }
@@ -94,6 +102,10 @@ impl Endpoint {
         let timeout = Duration::from_secs(global.timeout);
         Ok(Self::Address(Address { url, tls: tls(global)?, timeout, wait: global.wait }))
     }
+}
+
+fn plugins(environment: &Environment) -> Vec<PluginDirectory> {
+    environment.plugin_path().into_iter().map(PluginDirectory::inspect).collect()
 }
 
 fn tls(global: &Global) -> Result<Option<Tls>, EndpointError> {

@@ -61,7 +61,8 @@ impl Environment {
     pub(crate) fn plugin_path(&self) -> Vec<PathBuf> {
         let own =
             std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
-        std::env::split_paths(self.get("KILN_PLUGIN_PATH").unwrap_or_default()).chain(own).collect()
+        let named = std::env::split_paths(self.get("KILN_PLUGIN_PATH").unwrap_or_default());
+        named.filter(|path| !path.as_os_str().is_empty()).chain(own).collect()
     }
 
     /// Directories with programs: those with plugins, and the search path.

@@ -17,11 +17,13 @@ pub(crate) fn become_helper_if_asked() {
 ///
 /// # Errors
 ///
-/// If the kernel does not let this user have it.
-pub(crate) fn prepare_process(endpoint: &Endpoint, command: &Command) -> anyhow::Result<()> {
-    if matches!(endpoint, Endpoint::Embedded(_)) && command.needs_daemon() {
-        kiln_daemon::private_process()
-            .context("failed to get mounts of its own, or a user namespace, which kiln needs when it is not root")?;
+/// If a helper process cannot be made.
+pub(crate) fn prepare_process(endpoint: &mut Endpoint, command: &Command) -> anyhow::Result<()> {
+    if let Endpoint::Embedded(embedded) = endpoint
+        && command.needs_daemon()
+    {
+        embedded.privileges = kiln_daemon::private_process(&embedded.root)
+            .context("failed to find out what the kernel grants")?;
     }
     Ok(())
 }

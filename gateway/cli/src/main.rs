@@ -36,9 +36,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
+use kiln_daemon::LogLevel;
 
 use args::{Cli, Command, Global, LogFormat, Program, normalize};
 use commands::Context;
+use embedded::OwnDaemon;
 use endpoint::Endpoint;
 use environment::Environment;
 use output::complain;
@@ -62,8 +64,8 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     };
-    start_logs(&cli.global);
-    match run(program, &cli.global, environment, command) {
+    let started = start_logs(&cli.global, &environment);
+    match started.and_then(|()| run(program, &cli.global, environment, command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&failure::report(&error));
@@ -79,14 +81,18 @@ fn run(
     environment: Environment,
     command: Command,
 ) -> anyhow::Result<()> {
-    let endpoint = Endpoint::decide(program, global, &environment)?;
-    hooks::prepare_process(&endpoint, &command)?;
+    let mut endpoint = Endpoint::decide(program, global, &environment)?;
+    hooks::prepare_process(&mut endpoint, &command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let context = Context { endpoint, environment };
-    let result = runtime.block_on(commands::run(&context, command));
+    let context = Context { endpoint, environment, own_daemon: OwnDaemon::default() };
+    let result = runtime.block_on(async {
+        let result = commands::run(&context, command).await;
+        context.own_daemon.stop().await;
+        result
+    });
     // The daemon closes its files. A read of standard input that never ends must not keep the
     // process, so there is an end to waiting.
     runtime.shutdown_timeout(FAREWELL);
@@ -100,11 +106,13 @@ fn usage_error(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn start_logs(global: &Global) {
-    let level = if global.debug { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    let logs = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+fn start_logs(global: &Global, environment: &Environment) -> anyhow::Result<()> {
+    let level = global.debug.unwrap_or(LogLevel::Warn);
+    let filter = level.filter(environment.get_nonempty("KILND_LOG")).context("KILND_LOG")?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match global.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
+    Ok(())
 }

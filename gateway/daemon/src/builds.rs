@@ -1,8 +1,8 @@
 //! Builds that run or have just ended: their progress so far, and gateways of clients.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use kiln_bridge::service::{Find, Seated};
@@ -11,6 +11,8 @@ use kiln_wire::proto::control::StatusResponse;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+
+use crate::debug::{Metrics, RunningBuild, Steps};
 
 /// How long somebody who asks for a build waits for it to begin.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -28,6 +30,7 @@ pub(crate) struct Builds(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     table: Mutex<Table>,
+    metrics: Metrics,
     /// Changes when a build or a gateway is added.
     added: watch::Sender<u64>,
 }
@@ -54,14 +57,31 @@ impl Build {
         if len <= seen {
             return None;
         }
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).get(seen).cloned()
+        self.history().get(seen).cloned()
     }
 
     fn push(&self, responses: Vec<StatusResponse>) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history();
         history.extend(responses.into_iter().map(Arc::new));
         let len = history.len();
         self.state.send_modify(|state| state.0 = len);
+    }
+
+    fn history(&self) -> MutexGuard<'_, Vec<Arc<StatusResponse>>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::of(&self.history())
+    }
+
+    /// What it is doing, if it has not ended.
+    fn running(&self, id: &str, now: SystemTime) -> Option<RunningBuild> {
+        if self.state.borrow().1 {
+            return None;
+        }
+        let history = self.history().clone();
+        Some(RunningBuild::of(id, &history, now))
     }
 }
 
@@ -85,6 +105,7 @@ impl Builds {
                 build.push(wire::to_responses(batch));
             }
             build.state.send_modify(|state| state.1 = true);
+            builds.metrics().add_steps(build.steps());
             tokio::time::sleep(AFTERGLOW).await;
             let mut table = builds.table();
             if table.builds.get(&id).is_some_and(|current| Arc::ptr_eq(current, &build)) {
@@ -105,6 +126,18 @@ impl Builds {
         SeatGuard { builds: self.clone(), id: id.to_owned() }
     }
 
+    /// Counters of builds.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// What goes on just now.
+    pub(crate) fn running(&self) -> Vec<RunningBuild> {
+        let builds: Vec<_> = self.table().builds.clone().into_iter().collect();
+        let now = SystemTime::now();
+        builds.iter().filter_map(|(id, build)| build.running(id, now)).collect()
+    }
+
     async fn wait<T>(&self, patience: Duration, find: impl Fn(&Table) -> Option<T>) -> Option<T> {
         let mut added = self.0.added.subscribe();
         let search = async {
@@ -119,7 +152,7 @@ impl Builds {
         tokio::time::timeout(patience, search).await.ok().flatten()
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use kiln_progress::wire::timestamp;
-use kiln_store::{Filter, PruneOptions, Usage};
+use kiln_store::{Filter, PruneError, PruneOptions, StoreError, Usage};
 use kiln_wire::proto::control as wire;
 use kiln_wire::proto::types;
 use tonic::codegen::BoxStream;
@@ -24,11 +24,18 @@ impl wire::control_server::Control for Control {
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let request = request.into_inner();
+        let admission = self.0.0.gate.enter().map_err(|status| status.to_status())?;
+        let id = request.r#ref.clone();
         let (sender, receiver) = kiln_progress::channel();
         self.0.0.builds.add(&request.r#ref, receiver);
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
-        let result = build.run(&self.0, sender).await;
+        let running = self.0.0.builds.metrics().began();
+        let result = tokio::select! {
+            result = build.run(&self.0, sender) => result,
+            status = admission.cancelled(&id) => Err(status),
+        };
+        running.ended(result.as_ref().err().map(|status| status.code));
         // What a build that failed had finished is kept too.
         self.0.flush().await;
         self.0.collect_soon();
@@ -65,12 +72,7 @@ impl wire::control_server::Control for Control {
     ) -> Result<Response<wire::DiskUsageResponse>, Status> {
         let filter = Filter::parse(&request.into_inner().filter);
         let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let usage = self
-            .0
-            .store()
-            .usage(&filter)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
+        let usage = self.0.store().usage(&filter).await.map_err(|error| store_status(&error))?;
         Ok(Response::new(wire::DiskUsageResponse {
             record: usage.into_iter().map(record).collect(),
         }))
@@ -98,7 +100,10 @@ impl wire::control_server::Control for Control {
         };
         let pruned = self.0.store().prune(options, on_removed).await;
         self.0.forget(ids).await;
-        pruned.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        pruned.map_err(|error| match error {
+            PruneError::Filter(error) => Status::invalid_argument(error.to_string()),
+            PruneError::Store(error) => store_status(&error),
+        })?;
         Ok(Response::new(Box::pin(futures::stream::iter(removed))))
     }
 
@@ -117,6 +122,7 @@ impl wire::control_server::Control for Control {
                 .map(kiln_frontend::grpc::platform_to_wire)
                 .collect(),
             buildkit_version: Some(version()),
+            gc_policy: self.0.policies().into_iter().map(gc_policy).collect(),
             ..types::WorkerRecord::default()
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
@@ -130,11 +136,32 @@ impl wire::control_server::Control for Control {
     }
 }
 
+/// A failure of the store as a status: a full disk is not the client's mistake.
+fn store_status(error: &StoreError) -> Status {
+    let message = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error).message;
+    match error.is_full() {
+        true => Status::resource_exhausted(message),
+        false => Status::internal(message),
+    }
+}
+
 fn version() -> types::BuildkitVersion {
     types::BuildkitVersion {
         package: "kiln".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         ..types::BuildkitVersion::default()
+    }
+}
+
+fn gc_policy(policy: PruneOptions) -> types::GcPolicy {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    types::GcPolicy {
+        all: policy.all,
+        filters: policy.filter,
+        keep_duration: i64::try_from(policy.keep_duration.as_nanos()).unwrap_or(i64::MAX),
+        reserved_space: number(policy.reserved_space),
+        max_used_space: number(policy.max_used_space),
+        min_free_space: number(policy.min_free_space),
     }
 }
 
@@ -147,10 +174,27 @@ fn record(usage: Usage) -> wire::UsageRecord {
         created_at: Some(timestamp(usage.created)),
         last_used_at: Some(timestamp(usage.last_used)),
         usage_count: i64::try_from(usage.usage_count).unwrap_or(i64::MAX),
-        description: usage.description,
+        description: match usage.interrupted {
+            true => format!("{} (a step that wrote to it was interrupted)", usage.description),
+            false => usage.description,
+        },
         record_type: usage.kind.as_str().to_owned(),
         shared: usage.shared,
         parents: usage.parents,
         ..wire::UsageRecord::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_the_clients_mistake() {
+        let full = StoreError::NoSpace { doing: "writing index", path: "/x".into() };
+        assert_eq!(store_status(&full).code(), Code::ResourceExhausted);
+        assert_eq!(store_status(&StoreError::Closed).code(), Code::Internal);
     }
 }

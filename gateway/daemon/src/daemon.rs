@@ -7,24 +7,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kiln_bridge::{Seats, SeatsParts};
-use kiln_cache::{CacheStore, DiskKeyValue, LinkStore};
+use kiln_cache::{CacheStore, DiskKeyValue, LinkStore, MemoryKeyValue};
 use kiln_engine::{Engine, EngineOptions};
-use kiln_executor::{Executor, Native, OciRuntime, Spawner};
+use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_session::SessionManager;
-use kiln_store::{Store, StoreOptions};
+use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
 use kiln_wire::proto::control::control_server::ControlServer;
 use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::builds::Builds;
 use crate::control::Control;
+use crate::gate::Gate;
 use crate::images::StoreImages;
-use crate::{ExecutorChoice, Settings, languages};
+use crate::step_defaults::StepDefaults;
+use crate::{ExecutorChoice, Settings, languages, reflection};
 
+/// The services that are served beside health and reflection.
+const SERVICES: &[&str] = &["moby.buildkit.v1.Control", "moby.buildkit.v1.frontend.LLBBridge"];
 /// How long after a build is collected, so that the next build does not wait for it.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
 /// How long nothing is collected after that.
@@ -75,6 +82,8 @@ pub(crate) struct Parts {
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
+    pub(crate) gate: Gate,
+    pub(crate) health: HealthReporter,
     collecting: AtomicBool,
 }
 
@@ -86,36 +95,51 @@ impl Daemon {
     /// [`StartError`]; nothing is left running then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         kiln_registry::install_crypto();
-        let store = Store::open(&settings.root, StoreOptions::default())?;
-        let root = store.root().to_owned();
-        let cache = LinkStore::new(DiskKeyValue::open(&root.join("cache.redb"))?);
-        let scratch = root.join("executor");
-        std::fs::create_dir_all(&scratch)
-            .map_err(|source| StartError::Root { path: scratch.display().to_string(), source })?;
+        let refused = settings.privileges.refuses_overlays();
+        if let Some(why) = refused {
+            tracing::warn!(
+                why,
+                "overlays cannot be mounted; files are copied instead, which takes time and space"
+            );
+        }
+        let options = StoreOptions {
+            discard_interrupted: settings.discard_interrupted_caches,
+            copy: refused.is_some(),
+            // Without rights over the host its attributes of overlays are out of reach.
+            in_user_namespace: (settings.privileges.standing == Standing::Plain).then_some(true),
+            ..StoreOptions::default()
+        };
+        let store = Store::open(&settings.root, options)?;
+        let private = |error: kiln_store::StoreError| kiln_store::OpenError::from(error);
+        let cache = open_cache(&store.private_file("cache.redb").map_err(private)?)?;
+        // It is the sources' own, and they ask nobody for its mode.
+        store.private_file("sources.redb").map_err(private)?;
+        let scratch = store.private_directory("executor").map_err(private)?;
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
-        let executor: Arc<dyn Executor> = match &settings.executor {
-            ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
-            ExecutorChoice::Runtime(binary) => Arc::new(OciRuntime::new(
-                spawner.clone(),
-                binary.clone(),
-                runtime_arguments(binary),
-            )),
-        };
+        let executor: Arc<dyn Executor> = Arc::new(StepDefaults::new(
+            executor(&settings, &spawner),
+            settings.cgroup_parent.clone(),
+            settings.dns.clone(),
+            &store.private_directory("network").map_err(private)?,
+        ));
         let sessions = SessionManager::new(kiln_session::Health::default());
-        let registry = Registry::new(
-            Hosts::new(settings.registries.clone()),
-            kiln_registry::Options::default(),
-        );
+        let registry =
+            Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
         let info = WorkerInfo {
-            id: worker_id(&root)?,
-            labels: labels(executor.name()),
-            platforms: vec![Platform::host()],
+            id: worker_id(&store)?,
+            labels: labels(executor.name(), &settings),
+            platforms: match settings.platforms.is_empty() {
+                true => vec![Platform::host()],
+                false => settings.platforms.clone(),
+            },
         };
+        let pull = settings.pull_frontends || settings.frontends.disabled.contains("dockerfile.v0");
         let seats = Seats::new(SeatsParts {
             linked: languages::all(),
-            stands_for: if settings.pull_frontends { |_| None } else { languages::stands_for },
-            plugin_path: settings.plugin_path.clone(),
+            stands_for: if pull { |_| None } else { languages::stands_for },
+            plugins: settings.plugins.clone(),
             spawner: spawner.clone(),
+            rules: settings.frontends.clone(),
         });
         let images = Arc::new(StoreImages(store.clone()));
         let worker = Worker::new(WorkerParts {
@@ -127,9 +151,9 @@ impl Daemon {
             sessions: sessions.clone(),
             info,
             host_env: settings.host_env.clone(),
+            step_grace: settings.step_grace,
         })?;
         let options = EngineOptions { max_parallelism: settings.max_parallelism };
-        let cache: Arc<dyn CacheStore> = Arc::new(cache);
         let engine = Engine::start(Arc::new(worker.clone()), Arc::clone(&cache), &options);
         let parts = Parts {
             settings,
@@ -140,9 +164,27 @@ impl Daemon {
             sessions,
             registry,
             builds: Builds::default(),
+            gate: Gate::default(),
+            health: HealthReporter::new(),
             collecting: AtomicBool::new(false),
         };
-        Ok(Self(Arc::new(parts)))
+        let daemon = Self(Arc::new(parts));
+        daemon.collect_soon();
+        Ok(daemon)
+    }
+
+    /// Says on the health service that builds are taken, if they are.
+    async fn set_serving(&self) {
+        if self.0.gate.is_open() {
+            self.set_health(ServingStatus::Serving).await;
+        }
+    }
+
+    /// What the health service says about each service.
+    pub(crate) async fn set_health(&self, status: ServingStatus) {
+        for service in SERVICES {
+            self.0.health.set_service_status(*service, status).await;
+        }
     }
 
     /// Where it keeps images and results.
@@ -161,25 +203,38 @@ impl Daemon {
     ///
     /// If the client does not speak HTTP/2.
     pub async fn serve(&self, io: impl Io) -> Result<(), tonic::transport::Error> {
-        kiln_wire::channel::serve(self.services().await, io).await
+        kiln_wire::channel::serve(self.api().await, io).await
     }
 
     /// All services, to be served on listeners.
     pub async fn services(&self) -> Router {
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<ControlServer<Control>>().await;
+        reflection::add_to(self.api().await, SERVICES)
+    }
+
+    /// What builds need.
+    async fn api(&self) -> Router {
+        self.set_serving().await;
+        let health = HealthService::from_health_reporter(self.0.health.clone());
         let control = ControlServer::new(Control(self.clone()))
             .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
         kiln_wire::channel::server()
             .add_service(control)
             .add_service(kiln_bridge::service::service(self.0.builds.clone()))
-            .add_service(health_service)
+            .add_service(HealthServer::new(health))
+    }
+
+    /// The policies of collection for the disk that the store is on; none, if nothing is collected.
+    pub(crate) fn policies(&self) -> Vec<PruneOptions> {
+        let total = self.store().disk_size().unwrap_or_default();
+        let collection = self.0.settings.collection.as_ref();
+        collection.map(|collection| collection.on_disk(total)).unwrap_or_default()
     }
 
     /// Prunes by policy, soon and at most once a minute, if this daemon does that.
     pub(crate) fn collect_soon(&self) {
-        if !self.0.settings.collect || self.0.collecting.swap(true, Ordering::Relaxed) {
+        let policies = self.policies();
+        if policies.is_empty() || self.0.collecting.swap(true, Ordering::Relaxed) {
             return;
         }
         let daemon = self.clone();
@@ -187,16 +242,11 @@ impl Daemon {
             tokio::time::sleep(COLLECT_DELAY).await;
             let store = daemon.store();
             let mut removed = Vec::new();
-            let collected = match store.default_policies() {
-                Ok(policies) => {
-                    let on_removed = &mut |usage: kiln_store::Usage| {
-                        tracing::debug!(id = usage.id, "collected");
-                        removed.push(usage.id);
-                    };
-                    store.collect(&policies, on_removed).await
-                }
-                Err(error) => Err(error.into()),
+            let mut on_removed = |usage: Usage| {
+                tracing::debug!(id = usage.id, "collected");
+                removed.push(usage.id);
             };
+            let collected = store.collect(&policies, &mut on_removed).await;
             daemon.forget(removed).await;
             if let Err(error) = collected {
                 tracing::warn!(%error, "collection failed");
@@ -228,12 +278,48 @@ impl std::fmt::Debug for Daemon {
     }
 }
 
-fn labels(executor: &str) -> BTreeMap<String, String> {
-    let label = |name: &str, value: &str| {
-        (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned())
+/// What runs processes, as far as the kernel allows any.
+fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
+    if let Some(reason) = settings.privileges.refuses_containers() {
+        tracing::info!("{reason}");
+        return Arc::new(Unavailable::new(reason));
+    }
+    match &settings.executor {
+        ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
+        ExecutorChoice::Runtime(binary) => {
+            let arguments = runtime_arguments(binary);
+            Arc::new(OciRuntime::new(spawner.clone(), binary.clone(), arguments))
+        }
+    }
+}
+
+/// What the worker is, in BuildKit's words, what the kernel grants it, and what the user says about
+/// it.
+fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let snapshotter = match settings.privileges.refuses_overlays() {
+        Some(_) => "native",
+        None => "overlayfs",
     };
-    [label("executor", executor), label("snapshotter", "overlayfs"), label("network", "host")]
-        .into()
+    let facts = [
+        ("executor", executor),
+        ("snapshotter", snapshotter),
+        ("network", "host"),
+        ("hostname", &hostname),
+        ("oci.process-mode", "sandbox"),
+        ("selinux.enabled", "false"),
+    ];
+    let facts = facts
+        .map(|(name, value)| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned()));
+    let granted = settings.privileges.labels();
+    let granted = granted.into_iter().map(|(name, value)| (name.to_owned(), value));
+    facts.into_iter().chain(granted).chain(settings.labels.clone()).collect()
+}
+
+fn registry_options(settings: &Settings) -> kiln_registry::Options {
+    let default = kiln_registry::Options::default();
+    let max_per_host = settings.registry_concurrency.unwrap_or(default.max_per_host);
+    kiln_registry::Options { max_per_host, ..default }
 }
 
 /// crun cannot use the control groups of a mixed hierarchy.
@@ -243,14 +329,27 @@ fn runtime_arguments(binary: &Path) -> Vec<String> {
     if crun && !pure { vec!["--cgroup-manager=disabled".to_owned()] } else { Vec::new() }
 }
 
+/// Opens the cache index; one for which there is no space is done without until the next start.
+fn open_cache(path: &Path) -> Result<Arc<dyn CacheStore>, kiln_cache::OpenError> {
+    match DiskKeyValue::open(path) {
+        Ok(file) => Ok(Arc::new(LinkStore::new(file))),
+        Err(error) if error.is_full() => {
+            tracing::warn!(%error, "the disk is full: nothing that is built now will be known to be built later");
+            Ok(Arc::new(LinkStore::new(MemoryKeyValue::default())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The worker's id, made when the state directory is new.
-fn worker_id(root: &Path) -> Result<String, StartError> {
-    let path = root.join("workerid");
-    if let Ok(id) = std::fs::read_to_string(&path) {
-        return Ok(id.trim().to_owned());
+fn worker_id(store: &Store) -> Result<String, StartError> {
+    let path = store.private_file("workerid").map_err(kiln_store::OpenError::from)?;
+    let failed = |source| StartError::Root { path: path.display().to_string(), source };
+    let known = std::fs::read_to_string(&path).map_err(failed)?;
+    if !known.trim().is_empty() {
+        return Ok(known.trim().to_owned());
     }
     let id = kiln_client::new_id();
-    std::fs::write(&path, &id)
-        .map_err(|source| StartError::Root { path: path.display().to_string(), source })?;
+    std::fs::write(&path, &id).map_err(failed)?;
     Ok(id)
 }

@@ -7,15 +7,27 @@
 
 mod build;
 mod builds;
+pub mod config;
 mod control;
 mod daemon;
+pub mod debug;
+mod gate;
 mod images;
 mod languages;
+pub mod listen;
 mod local;
+mod logs;
+mod reflection;
 mod settings;
+mod step_defaults;
+mod stop;
 
 pub use daemon::{Daemon, StartError};
+pub use kiln_bridge::{PluginDirectory, Plugins};
+pub use kiln_executor::Privileges;
 pub use kiln_graph::Entitlements;
 pub use languages::{Channel, LINKED, linked};
 pub use local::private_process;
+pub use logs::LogLevel;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
+pub use stop::Stopped;

@@ -1,17 +1,18 @@
 //! What the process of a daemon needs from the kernel, before it has threads.
 
-/// Gives the process mounts of its own, which vanish with it however it ends. Without privileges it
-/// continues in a user namespace.
+use std::path::Path;
+
+use kiln_executor::Privileges;
+
+/// Gives the process mounts of its own, which vanish with it however it ends; without rights it
+/// continues in a user namespace, and where the kernel refuses that too, as it is. What was granted
+/// goes into [`crate::Settings::privileges`].
 ///
-/// Must be called before any thread is started.
+/// `root` is the state directory. Must be called before any thread is started.
 ///
 /// # Errors
 ///
-/// If the kernel does not allow it.
-pub fn private_process() -> std::io::Result<()> {
-    kiln_executor::userns::enter_if_unprivileged()?;
-    if kiln_executor::userns::inside() {
-        return Ok(());
-    }
-    kiln_executor::userns::private_mounts()
+/// If a helper process cannot be made.
+pub fn private_process(root: &Path) -> std::io::Result<Privileges> {
+    Privileges::acquire(root)
 }

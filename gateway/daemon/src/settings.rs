@@ -2,8 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use kiln_bridge::{FrontendRules, PluginDirectory, Plugins};
+use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
+use kiln_oci::Platform;
+
+use crate::config::{
+    CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig, InterruptedCaches,
+    NetworkConfig,
+};
 
 /// The variables of the host that its programs, such as git, get: the search path and proxies.
 pub const HOST_VARIABLES: &[&str] =
@@ -26,8 +35,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// What runs processes.
     pub executor: ExecutorChoice,
-    /// Directories with frontend plugins.
-    pub plugin_path: Vec<PathBuf>,
+    /// Which executables may be started as frontends, and how.
+    pub plugins: Plugins,
     /// Pull frontends that are named as images also where one that is linked in stands for them.
     pub pull_frontends: bool,
     /// What builds may ask for beyond the ordinary.
@@ -38,6 +47,94 @@ pub struct Settings {
     pub host_env: Vec<(String, String)>,
     /// Processes that run at the same time; `None` is no limit.
     pub max_parallelism: Option<usize>,
-    /// Prune by policy after builds.
-    pub collect: bool,
+    /// What the kernel grants this process; see [`crate::private_process`].
+    pub privileges: Privileges,
+    /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
+    pub step_grace: Duration,
+    /// Do not give a cache mount out again whose step was killed; the next step begins with an
+    /// empty one.
+    pub discard_interrupted_caches: bool,
+    /// What is pruned after builds, by policy; nothing, if there is none.
+    pub collection: Option<Collection>,
+    /// Labels of the worker besides those that say what it is.
+    pub labels: BTreeMap<String, String>,
+    /// Platforms the worker says it runs; that of the machine, if there are none.
+    pub platforms: Vec<Platform>,
+    /// The cgroup under which those of processes are made that name none.
+    pub cgroup_parent: Option<String>,
+    /// How processes resolve names.
+    pub dns: DnsConfig,
+    /// Which frontends builds may use.
+    pub frontends: FrontendRules,
+    /// Connections at the same time to one registry; the client's default, if `None`.
+    pub registry_concurrency: Option<usize>,
+    /// How processes are connected. Nothing acts on it yet.
+    pub network: Option<NetworkConfig>,
+    /// Devices for processes. Nothing acts on it yet.
+    pub cdi: CdiConfig,
+    /// How long builds are remembered. Nothing acts on it yet.
+    pub history: HistoryConfig,
+    /// Where processes send traces. Nothing acts on it yet.
+    pub otel_socket: Option<PathBuf>,
+    /// What becomes part of provenance. Nothing acts on it yet.
+    pub provenance_env_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// What a configuration says. Directories of certificates and plugins are read: call it before
+    /// [`crate::private_process`], which finds out the [privileges](Self::privileges) that are not
+    /// known yet.
+    ///
+    /// # Errors
+    ///
+    /// If one of these cannot be read.
+    pub fn of(config: &Config, host_env: Vec<(String, String)>) -> std::io::Result<Self> {
+        let registries = config.registries.iter();
+        let registries = registries
+            .map(|(name, registry)| Ok((name.clone(), registry.clone().with_directories()?)));
+        let executor = config.worker.binary.clone();
+        let allowed = |entitlement| config.entitlements.contains(&entitlement);
+        Ok(Self {
+            root: config.root.clone(),
+            executor: executor.map_or(ExecutorChoice::Native, ExecutorChoice::Runtime),
+            plugins: Plugins {
+                directories: config
+                    .plugins
+                    .directories
+                    .iter()
+                    .map(PluginDirectory::inspect)
+                    .collect(),
+                // Whoever may call the daemon must not choose what it executes.
+                by_path: false,
+                unconfined: config.plugins.unconfined,
+            },
+            pull_frontends: config.pull_frontends,
+            entitlements: Entitlements {
+                network_host: allowed(Entitlement::NetworkHost),
+                security_insecure: allowed(Entitlement::SecurityInsecure),
+            },
+            registries: registries.collect::<std::io::Result<_>>()?,
+            host_env,
+            max_parallelism: config.worker.max_parallelism,
+            privileges: Privileges::default(),
+            step_grace: config.stopping.step_timeout,
+            discard_interrupted_caches: config.stopping.interrupted_caches
+                == InterruptedCaches::Discard,
+            collection: config.collection.clone(),
+            labels: config.worker.labels.clone(),
+            platforms: config.worker.platforms.clone(),
+            cgroup_parent: config.worker.cgroup_parent.clone(),
+            dns: config.dns.clone(),
+            frontends: FrontendRules {
+                disabled: config.frontends.disabled.iter().map(ToString::to_string).collect(),
+                allowed_repositories: config.frontends.allowed_repositories.clone(),
+            },
+            registry_concurrency: config.registry_concurrency.map(std::num::NonZero::get),
+            network: Some(config.worker.network.clone()),
+            cdi: config.cdi.clone(),
+            history: config.history.clone(),
+            otel_socket: Some(config.otel_socket.clone()),
+            provenance_env_dir: Some(config.provenance_env_dir.clone()),
+        })
+    }
 }

@@ -37,6 +37,9 @@ pub enum Subject {
     /// This action of a file operation.
     FileAction(usize),
 }
+/// What the kernel says of a full disk, and of a full quota on it.
+const FULL: &[&str] =
+    &["no space left on device", "no space left on the device", "disk quota exceeded"];
 
 /// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,7 +61,8 @@ impl OpError {
         Self { message: message.into(), kind, exit_code: None, subject: None }
     }
 
-    /// A failure for a reason that is an error itself; the message is its whole chain.
+    /// A failure for a reason that is an error itself; the message is its whole chain. One that says
+    /// that the disk is full is [`ErrorKind::Exhausted`].
     pub fn from_error(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();
         let mut source = error.source();
@@ -70,7 +74,9 @@ impl OpError {
             }
             source = error.source();
         }
-        Self::new(kind, message)
+        let text = message.to_lowercase();
+        let full = kind == ErrorKind::Failed && FULL.iter().any(|words| text.contains(words));
+        Self::new(if full { ErrorKind::Exhausted } else { kind }, message)
     }
 
     /// Puts words in front.

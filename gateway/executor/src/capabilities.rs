@@ -26,6 +26,7 @@ const SANDBOX_NAMES: &[&str] = &[
 pub(crate) fn of(security: Security) -> CapabilitySet {
     match security {
         Security::Insecure => CapabilitySet::all(),
+        Security::Restricted => CapabilitySet::empty(),
         Security::Sandbox => {
             CapabilitySet::CHOWN
                 | CapabilitySet::DAC_OVERRIDE
@@ -48,6 +49,7 @@ pub(crate) fn of(security: Security) -> CapabilitySet {
 /// The names of [`of`] a confinement, as an OCI configuration wants them.
 pub(crate) fn names(security: Security) -> Vec<String> {
     match security {
+        Security::Restricted => Vec::new(),
         Security::Sandbox => SANDBOX_NAMES.iter().map(|name| (*name).to_owned()).collect(),
         Security::Insecure => {
             let available = rustix::thread::capabilities(None).map(|sets| sets.permitted);

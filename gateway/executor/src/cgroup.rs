@@ -19,7 +19,7 @@ use crate::process::{Process, Resources};
 /// Between the parent group and a process' own, as the peer names it.
 const OWN: &str = "buildkit";
 /// The controllers of version 1 that limits need.
-const LIMITING: &[&str] = &["memory", "cpu", "cpuset"];
+const LIMITING: &[&str] = &["memory", "cpu", "cpuset", "pids"];
 
 /// What this machine has.
 #[derive(Debug)]
@@ -103,7 +103,12 @@ pub(crate) struct Group {
 impl Group {
     /// Makes the group of `process`, with its limits; `None` if it needs none.
     pub(crate) fn create(hierarchy: &Hierarchy, process: &Process) -> io::Result<Option<Self>> {
-        let asked = process.cgroup_parent.is_some() || !process.resources.is_empty();
+        let limited = !process.resources.is_empty();
+        let needed = limited && !process.resources.best_effort;
+        let (asked, needed) = match process.cgroup_parent {
+            Some(_) => (true, true),
+            None => (limited, needed),
+        };
         let path = group_path(process)?;
         let group = match hierarchy {
             Hierarchy::Version2(mount) => Self::version2(mount, &path, &process.resources),
@@ -116,7 +121,7 @@ impl Group {
         };
         match group {
             Ok(group) => Ok(Some(group)),
-            Err(error) if asked => Err(error),
+            Err(error) if needed => Err(error),
             Err(_) => Ok(None),
         }
     }
@@ -287,6 +292,7 @@ fn version1_settings(resources: &Resources) -> Vec<(&'static str, &'static str, 
         ("cpu", "cpu.cfs_quota_us", resources.cpu_quota.as_ref().map(|it| text(it))),
         ("cpuset", "cpuset.cpus", resources.cpuset_cpus.clone()),
         ("cpuset", "cpuset.mems", resources.cpuset_mems.clone()),
+        ("pids", "pids.max", resources.pids.as_ref().map(|it| text(it))),
     ];
     settings
         .into_iter()
@@ -312,6 +318,7 @@ fn version2_settings(resources: &Resources) -> Vec<(&'static str, String)> {
         ("cpu.weight", resources.cpu_shares.map(|shares| weight(shares).to_string())),
         ("cpuset.cpus", resources.cpuset_cpus.clone()),
         ("cpuset.mems", resources.cpuset_mems.clone()),
+        ("pids.max", resources.pids.map(|pids| pids.to_string())),
     ];
     settings.into_iter().filter_map(|(file, value)| Some((file, value?))).collect()
 }

@@ -24,7 +24,9 @@ pub(crate) use bundle::{Supervisor, enter_supervisor, exec_bundle, start_bundle}
 pub(crate) use devices::{DeviceGuard, device_rules, usable as usable_devices};
 pub(crate) use identity::Identity;
 pub(crate) use launch::execute_host;
+pub(crate) use overlay::filesystem;
 pub(crate) use stubs::{StubDirectory, Stubs, remove as remove_stubs};
+pub(crate) use system::closed;
 
 use crate::process::{ExecProcess, Network, Process};
 use crate::seccomp::Filter;

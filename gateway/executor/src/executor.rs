@@ -3,6 +3,8 @@
 //! [`Executor`] is implemented by [`crate::Native`] and [`crate::OciRuntime`]; both pass the suite in
 //! `testing`. Exit statuses come out as the field counts them: 128 + signal for a killed process.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::process::{ExecProcess, Process};
@@ -37,6 +39,11 @@ pub trait Running: Send + Sync + std::fmt::Debug {
 
     /// Sends `signal`. `SIGKILL` ends the whole tree. A process that has ended ignores it.
     fn kill(&self, signal: i32);
+
+    /// Asks every process inside to end (`SIGTERM`), and ends the whole tree (`SIGKILL`) after
+    /// `grace`, or as soon as none is left that handles the signal. Returns at once; [`Self::wait`]
+    /// says when it is over. A process that has ended ignores it.
+    fn terminate(&self, grace: Duration);
 
     /// Starts a second process inside.
     async fn exec(&self, process: ExecProcess, stdio: Stdio)
@@ -78,6 +85,12 @@ pub enum ExecError {
         step: String,
         /// What the kernel said.
         message: String,
+    },
+    /// Nothing can be run on this machine.
+    #[error("{reason}")]
+    Unavailable {
+        /// What is missing, and what would help.
+        reason: String,
     },
     /// The helper that starts processes has ended; no further process can run.
     #[error("the process spawner has ended; restart the daemon")]

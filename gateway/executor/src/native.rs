@@ -1,5 +1,7 @@
 //! The executor that needs no runtime: containers made by the crate's own spawner.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::executor::{ExecError, Executor, ExitStatus, Running};
@@ -50,6 +52,10 @@ impl Running for NativeProcess {
         self.job.command(&Command::Kill(signal));
     }
 
+    fn terminate(&self, grace: Duration) {
+        self.job.terminate(grace);
+    }
+
     async fn exec(
         &self,
         process: ExecProcess,
@@ -94,5 +100,11 @@ impl HostRunning {
     /// Sends `signal` to the process group.
     pub fn kill(&self, signal: i32) {
         self.job.command(&Command::Kill(signal));
+    }
+
+    /// Asks the processes of the group to end, and kills them after `grace`; see
+    /// [`Running::terminate`].
+    pub fn terminate(&self, grace: Duration) {
+        self.job.terminate(grace);
     }
 }

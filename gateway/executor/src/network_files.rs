@@ -21,8 +21,9 @@ pub(crate) fn hosts(hostname: &str, extra: &[(String, String)]) -> String {
     text
 }
 
-/// The host's `/etc/resolv.conf`: as it is for the host's network, else what works outside it.
-pub(crate) fn host_resolv_conf(verbatim: bool) -> String {
+/// The host's `/etc/resolv.conf`: as it is (`verbatim`) for the host's network, else what works
+/// outside of it. Reads files, so it may wait for a disk.
+pub fn host_resolv_conf(verbatim: bool) -> String {
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     if verbatim && !host.is_empty() {
         return host;

@@ -5,6 +5,7 @@
 //! and all processes vanish with the namespaces.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -84,6 +85,10 @@ impl Running for OciProcess {
 
     fn kill(&self, signal: i32) {
         self.job.command(&Command::Kill(signal));
+    }
+
+    fn terminate(&self, grace: Duration) {
+        self.job.terminate(grace);
     }
 
     async fn exec(

@@ -115,7 +115,7 @@ pub struct ExecProcess {
     pub security: Security,
 }
 
-/// A plain process of the host: a frontend plugin, git.
+/// A plain process of the host, such as git.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProcess {
     /// Program and arguments; a program without a slash is looked up in the `PATH` of `env`.
@@ -143,6 +143,8 @@ pub enum Rootfs {
         /// Read-only layers, the topmost first.
         lowers: Vec<PathBuf>,
     },
+    /// An empty directory in memory.
+    Memory,
     /// One directory.
     Bind {
         /// The directory.
@@ -253,6 +255,9 @@ pub enum Security {
     Sandbox,
     /// Everything the daemon may do; needs the entitlement `security.insecure`.
     Insecure,
+    /// Less than a sandbox: no capabilities at all, and no way to gain any. For programs that only
+    /// compute, such as frontend plugins.
+    Restricted,
 }
 
 /// A resource limit, by the field's name.
@@ -283,12 +288,16 @@ pub struct Resources {
     pub cpuset_cpus: Option<String>,
     /// Memory nodes, as `0-2,4`.
     pub cpuset_mems: Option<String>,
+    /// Processes and threads at a time.
+    pub pids: Option<u64>,
+    /// Do without what this machine cannot limit, instead of failing.
+    pub best_effort: bool,
 }
 
 impl Resources {
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        Self { best_effort: false, ..self.clone() } == Self::default()
     }
 }
 

@@ -5,6 +5,7 @@
 //! each has a socket of its own, whose closing ends the job. It is the first process of its own
 //! process namespace, so nothing it started outlives it, and it ends when the daemon does.
 
+mod ending;
 mod job;
 mod protocol;
 mod server;
@@ -14,6 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -64,9 +66,7 @@ impl Spawner {
         let flags = libc::CLONE_NEWPID as u64;
         match sys::spawn_self(other.as_fd(), &arguments, flags) {
             // Without a process namespace, children are still tied to it one by one.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                sys::spawn_self(other.as_fd(), &arguments, 0)?
-            }
+            Err(error) if refused(&error) => sys::spawn_self(other.as_fd(), &arguments, 0)?,
             result => result?,
         };
         rustix::io::ioctl_fionbio(&control, true)?;
@@ -136,6 +136,12 @@ impl Job {
         send(self.socket.get_ref(), command, &[]).ok();
     }
 
+    /// Asks the job to end within `grace`.
+    pub(crate) fn terminate(&self, grace: Duration) {
+        let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.command(&Command::Terminate { grace });
+    }
+
     async fn next_report(&self) -> Result<Report, ExecError> {
         loop {
             let mut ready = self.socket.readable().await?;
@@ -148,6 +154,11 @@ impl Job {
             }
         }
     }
+}
+
+/// Whether the kernel, or a filter in front of it, does not give what was asked for.
+fn refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS | libc::ENOSPC | libc::EINVAL))
 }
 
 /// Two ends of a socket that keeps packets apart.

@@ -62,6 +62,8 @@ pub fn executor_suite() -> &'static [Case] {
         name_servers_are_known,
         limits_are_set,
         a_sandbox_has_few_privileges,
+        a_restricted_process_has_none_and_gains_none,
+        a_root_in_memory_is_empty,
         device_nodes_of_a_sandbox_are_dead,
         common_devices_can_be_made,
         an_unconfined_process_may_mount,
@@ -70,6 +72,9 @@ pub fn executor_suite() -> &'static [Case] {
         many_processes_run_at_once,
         killing_ends_the_tree,
         dropping_ends_the_tree,
+        a_process_that_is_asked_to_end_may_put_things_in_order,
+        a_process_that_does_not_end_in_time_is_killed,
+        processes_that_do_not_handle_the_signal_get_no_time,
         a_terminal_controls_the_process,
         a_terminal_can_be_resized,
         memory_is_limited,
@@ -525,6 +530,33 @@ async fn a_sandbox_has_few_privileges(lab: &Lab<'_>) {
     assert!(output.stderr.contains("Read-only file system"), "{output:?}");
 }
 
+async fn a_restricted_process_has_none_and_gains_none(lab: &Lab<'_>) {
+    let script = "grep -E '^(Cap...|NoNewPrivs|Seccomp):' /proc/self/status";
+    let process = Process { security: Security::Restricted, ..lab.shell(script) };
+    let output = lab.run(process).await.expect("runs");
+    let mut values: Vec<_> =
+        output.stdout.lines().filter_map(|line| line.split_once(":\t")).collect();
+    values.retain(|(name, _)| *name != "CapAmb");
+    let none = "0000000000000000";
+    let expected = [
+        ("CapInh", none),
+        ("CapPrm", none),
+        ("CapEff", none),
+        ("CapBnd", none),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ];
+    assert_eq!(values, expected, "{output:?}");
+}
+
+async fn a_root_in_memory_is_empty(lab: &Lab<'_>) {
+    let mut process = lab.process(&["/tools/bin/sh", "-c", "echo /*; echo > /new && echo written"]);
+    process.rootfs = Rootfs::Memory;
+    process.mounts = vec![Mount::new("/tools", MountSource::Bind(lab.base())).readonly()];
+    let output = lab.run(process).await.expect("runs");
+    assert_eq!(output.stdout, "/dev /etc /proc /sys /tools\nwritten\n", "{output:?}");
+}
+
 async fn device_nodes_of_a_sandbox_are_dead(lab: &Lab<'_>) {
     let script = "echo x > /dev/null && dd if=/dev/zero bs=1 count=1 2>/dev/null | wc -c; \
                   for d in /tmp /dev; do \
@@ -600,6 +632,45 @@ async fn dropping_ends_the_tree(lab: &Lab<'_>) {
     let (running, mut stdout) = lab.start(lab.shell("sleep 60 & echo ready; sleep 60")).await;
     drop(running);
     timeout(PATIENCE, stdout.read_to_end(&mut Vec::new())).await.expect("closes").expect("read");
+}
+
+/// How long a process has that shall not need it.
+const LONG: Duration = Duration::from_secs(600);
+
+async fn a_process_that_is_asked_to_end_may_put_things_in_order(lab: &Lab<'_>) {
+    let script =
+        "trap 'sleep 0.2; echo saved; exit 3' TERM; echo ready; while :; do sleep 0.02; done";
+    // The shell below is not the first of its namespace, and so is killed by the signal.
+    let (mut running, mut stdout) =
+        lab.start(lab.shell(&format!("sh -c 'sleep 60' & {script}"))).await;
+    running.terminate(LONG);
+    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let mut text = String::new();
+    timeout(PATIENCE, stdout.read_to_string(&mut text)).await.expect("closes").expect("read");
+    assert_eq!((status.code, text.ends_with("saved\n")), (3, true), "{text}");
+}
+
+async fn a_process_that_does_not_end_in_time_is_killed(lab: &Lab<'_>) {
+    let script = "trap 'echo later' TERM; echo ready; while :; do sleep 0.02; done";
+    let (mut running, mut stdout) = lab.start(lab.shell(script)).await;
+    running.terminate(Duration::from_millis(300));
+    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let mut text = String::new();
+    timeout(PATIENCE, stdout.read_to_string(&mut text)).await.expect("closes").expect("read");
+    assert_eq!((status.code, text.ends_with("later\n")), (137, true), "{text}");
+}
+
+async fn processes_that_do_not_handle_the_signal_get_no_time(lab: &Lab<'_>) {
+    for script in ["echo ready; sleep 60; sleep 60", "trap '' TERM; echo ready; sleep 60"] {
+        let (mut running, mut stdout) = lab.start(lab.shell(script)).await;
+        running.terminate(LONG);
+        let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+        assert!(status.code >= 128, "{status:?}");
+        timeout(PATIENCE, stdout.read_to_end(&mut Vec::new()))
+            .await
+            .expect("closes")
+            .expect("read");
+    }
 }
 
 async fn a_terminal_controls_the_process(lab: &Lab<'_>) {

@@ -1,7 +1,7 @@
 //! How a daemon gets the powers it needs, before it has threads.
 //!
-//! Without root it continues inside a user namespace where it is root; with root it only takes its
-//! mounts private, so that they vanish with it.
+//! Without rights it continues inside a user namespace where it is root; with them it only takes its
+//! mounts private, so that they vanish with it. [`crate::Privileges`] decides which.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::sys;
 
-/// Continues in a user and mount namespace of its own, unless the caller is root.
+/// Continues in a user and mount namespace of its own.
 ///
 /// Returns in the new namespaces, in a child; the calling process stays outside, passes signals on
 /// and exits as the child does. All ids of `/etc/subuid` and `/etc/subgid` are mapped if the host
@@ -22,10 +22,7 @@ use crate::sys;
 /// # Errors
 ///
 /// If the kernel does not let this user make namespaces.
-pub fn enter_if_unprivileged() -> io::Result<()> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
+pub fn enter() -> io::Result<()> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let (mapped, map) = pipe_with(PipeFlags::CLOEXEC)?;
     let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
@@ -37,6 +34,7 @@ pub fn enter_if_unprivileged() -> io::Result<()> {
     };
     if let Err(error) = map_ids(child, uid, gid) {
         rustix::process::kill_process(child, Signal::KILL)?;
+        wait(child)?;
         return Err(error);
     }
     sys::forward_signals(child, sys::FORWARDED);
@@ -56,7 +54,8 @@ pub fn inside() -> bool {
     !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
-fn make_mounts_private() -> io::Result<()> {
+/// Keeps what is mounted from here on to this mount namespace.
+pub(crate) fn make_mounts_private() -> io::Result<()> {
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     Ok(rustix::mount::mount_change("/", flags)?)
 }

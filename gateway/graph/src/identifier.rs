@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use kiln_oci::{Digest, Reference};
 use serde::{Serialize, Serializer};
 
+use crate::ids;
+
 /// What to get from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Identifier {
@@ -279,14 +281,15 @@ fn oci_layout(rest: &str, from: &Attributes<'_>) -> Result<OciLayoutSource, Iden
 }
 
 fn http(identifier: &str, from: &Attributes<'_>) -> Result<HttpSource, IdentifierError> {
+    let id = |what, text: &str| ids::checked(what, text.parse().ok()?).ok();
     let octal = |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
     Ok(HttpSource {
         url: identifier.to_owned(),
         checksum: from.parse("http.checksum", |text| text.parse().ok())?,
         filename: from.text("http.filename"),
         perm: from.parse("http.perm", octal)?,
-        uid: from.parse("http.uid", |text| text.parse().ok())?.unwrap_or(0),
-        gid: from.parse("http.gid", |text| text.parse().ok())?.unwrap_or(0),
+        uid: from.parse("http.uid", |text| id("user", text))?.unwrap_or(0),
+        gid: from.parse("http.gid", |text| id("group", text))?.unwrap_or(0),
         auth_header_secret: from.text("http.authheadersecret"),
         accept: from.text("http.header.accept"),
         user_agent: from.text("http.header.user-agent"),
@@ -376,5 +379,9 @@ mod tests {
         assert!(matches!(parse("oci-layout://a:b", &[]), Err(IdentifierError::Reference { .. })));
         let error = parse("https://x/y", &[("http.perm", "9")]).unwrap_err();
         assert_eq!(error.to_string(), "source `https://x/y`: invalid http.perm `9`");
+        for id in ["4294967295", "-1", "4294967296"] {
+            let error = parse("https://x/y", &[("http.uid", id)]).unwrap_err();
+            assert_eq!(error.to_string(), format!("source `https://x/y`: invalid http.uid `{id}`"));
+        }
     }
 }

@@ -10,6 +10,7 @@ mod exec;
 mod file;
 mod graph;
 mod identifier;
+mod ids;
 mod load;
 mod metadata;
 mod op;

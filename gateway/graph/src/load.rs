@@ -10,6 +10,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::file::UNPACK_ZIP;
+use crate::ids;
 use crate::source_map::SourceMap;
 use crate::{
     Arrived, BuildOp, CacheSharing, Constraints, ContentCache, CopyAction, Edge, Exec, ExecMount,
@@ -425,6 +426,7 @@ fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
         Ok(pb::SecurityMode::Insecure) => SecurityMode::Insecure,
         Err(_) => return Err(format!("invalid security mode {}", op.security)),
     };
+    ids::check_owner(&meta.user)?;
     if let Some(device) = op.cdi_devices.iter().find(|device| !device.optional) {
         return Err(format!("device {} is requested by the build but not allowed", device.name));
     }
@@ -446,11 +448,7 @@ fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
             .map(|h| HostEntry { host: h.host, ip: h.ip })
             .collect(),
         hostname: meta.hostname,
-        ulimits: meta
-            .ulimit
-            .into_iter()
-            .map(|u| Ulimit { name: u.name, soft: u.soft, hard: u.hard })
-            .collect(),
+        ulimits: meta.ulimit.into_iter().map(ulimit).collect::<Result<_, _>>()?,
         cgroup_parent: meta.cgroup_parent,
         remove_mount_stubs_recursive: meta.remove_mount_stubs_recursive,
         valid_exit_codes: meta.valid_exit_codes,
@@ -463,6 +461,14 @@ fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
             .map(|s| SecretEnv { id: s.id, name: s.name, optional: s.optional })
             .collect(),
     })
+}
+
+fn ulimit(limit: pb::Ulimit) -> Result<Ulimit, String> {
+    // -1 is no limit; any other negative number would become one, too.
+    match [limit.soft, limit.hard].iter().find(|value| **value < -1) {
+        Some(value) => Err(format!("ulimit {} cannot be {value}", limit.name)),
+        None => Ok(Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard }),
+    }
 }
 
 fn mount(mount: pb::Mount, inputs: usize) -> Result<ExecMount, String> {
@@ -485,8 +491,8 @@ fn mount(mount: pb::Mount, inputs: usize) -> Result<ExecMount, String> {
             let s = mount.secret_opt.unwrap_or_default();
             MountKind::Secret {
                 id: s.id,
-                uid: s.uid,
-                gid: s.gid,
+                uid: ids::checked("user", s.uid)?,
+                gid: ids::checked("group", s.gid)?,
                 mode: s.mode & 0o777,
                 optional: s.optional,
             }
@@ -495,8 +501,8 @@ fn mount(mount: pb::Mount, inputs: usize) -> Result<ExecMount, String> {
             let s = mount.ssh_opt.unwrap_or_default();
             MountKind::Ssh {
                 id: s.id,
-                uid: s.uid,
-                gid: s.gid,
+                uid: ids::checked("user", s.uid)?,
+                gid: ids::checked("group", s.gid)?,
                 mode: s.mode & 0o777,
                 optional: s.optional,
             }
@@ -615,16 +621,17 @@ fn owner(
     from: &impl Fn(i64) -> Result<FileInput, String>,
 ) -> Result<Option<FileOwner>, String> {
     let Some(owner) = owner else { return Ok(None) };
-    let user = |user: Option<pb::UserOpt>| -> Result<Option<FileUser>, String> {
+    let user = |what, user: Option<pb::UserOpt>| -> Result<Option<FileUser>, String> {
         Ok(match user.and_then(|user| user.user) {
             None => None,
-            Some(pb::user_opt::User::ById(id)) => Some(FileUser::Id(id)),
+            Some(pb::user_opt::User::ById(id)) => Some(FileUser::Id(ids::checked(what, id)?)),
             Some(pb::user_opt::User::ByName(named)) => {
+                ids::check_text(what, &named.name)?;
                 Some(FileUser::Name { name: named.name, input: from(named.input)? })
             }
         })
     };
-    Ok(Some(FileOwner { user: user(owner.user)?, group: user(owner.group)? }))
+    Ok(Some(FileOwner { user: user("user", owner.user)?, group: user("group", owner.group)? }))
 }
 
 fn build(op: &pb::BuildOp, inputs: usize) -> Result<BuildOp, String> {
@@ -788,5 +795,66 @@ mod tests {
         assert!(error.to_string().starts_with("network.host is not allowed"), "{error}");
         let entitlements = Entitlements { network_host: true, ..Default::default() };
         assert!(Graph::load(&definition, &LoadContext { entitlements, ..context() }).is_ok());
+    }
+
+    /// Why a process of this user, or with this mount or limit, is refused.
+    #[track_caller]
+    fn refused(meta: pb::Meta, mount: pb::Mount) -> String {
+        let image = source("docker-image://alpine");
+        let mut run = reading(&image);
+        run.op = Some(pb::op::Op::Exec(pb::ExecOp {
+            meta: Some(pb::Meta { args: vec!["true".into()], ..meta }),
+            mounts: vec![pb::Mount { dest: "/".into(), ..Default::default() }, mount],
+            ..Default::default()
+        }));
+        let definition = definition(&[image, run.clone(), reading(&run)]);
+        Graph::load(&definition, &context()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_number_that_is_no_id_is_refused_wherever_a_process_has_one() {
+        let none = || pb::Mount { dest: "/m".into(), ..Default::default() };
+        for user in ["4294967295", "-1", "4294967296", "0:-1"] {
+            let error = refused(pb::Meta { user: user.into(), ..Default::default() }, none());
+            assert!(error.contains("is out of range (0 to 4294967294)"), "{error}");
+        }
+        let secret = pb::SecretOpt { id: "s".into(), uid: u32::MAX, ..Default::default() };
+        let secret = pb::Mount {
+            mount_type: pb::MountType::Secret.into(),
+            secret_opt: Some(secret),
+            ..none()
+        };
+        let error = refused(pb::Meta::default(), secret);
+        assert!(error.contains("user id 4294967295"), "{error}");
+        let ssh = pb::SshOpt { gid: u32::MAX, ..Default::default() };
+        let ssh = pb::Mount { mount_type: pb::MountType::Ssh.into(), ssh_opt: Some(ssh), ..none() };
+        let error = refused(pb::Meta::default(), ssh);
+        assert!(error.contains("group id 4294967295"), "{error}");
+        let limit = pb::Ulimit { name: "nofile".into(), soft: -2, hard: -1 };
+        let error = refused(pb::Meta { ulimit: vec![limit], ..Default::default() }, none());
+        assert!(error.contains("ulimit nofile cannot be -2"), "{error}");
+    }
+
+    #[test]
+    fn a_number_that_is_no_id_is_refused_wherever_a_file_has_one() {
+        use pb::user_opt::User;
+        let by_name = |name: &str| User::ByName(pb::NamedUserOpt { name: name.into(), input: -1 });
+        for user in [User::ById(u32::MAX), by_name("4294967296"), by_name("-1")] {
+            let user = pb::UserOpt { user: Some(user) };
+            let owner = pb::ChownOpt { user: Some(user.clone()), group: Some(user) };
+            let make =
+                pb::FileActionMkDir { path: "/d".into(), owner: Some(owner), ..Default::default() };
+            let action = pb::FileAction {
+                input: -1,
+                secondary_input: -1,
+                action: Some(pb::file_action::Action::Mkdir(make)),
+                ..Default::default()
+            };
+            let file = pb::FileOp { actions: vec![action] };
+            let op = pb::Op { op: Some(pb::op::Op::File(file)), ..Default::default() };
+            let error =
+                Graph::load(&definition(&[op.clone(), reading(&op)]), &context()).unwrap_err();
+            assert!(error.to_string().contains("is out of range"), "{error}");
+        }
     }
 }

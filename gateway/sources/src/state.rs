@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use kiln_store::Database;
+use redb::{Durability, ReadableTable as _, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -54,17 +55,23 @@ struct Inner {
     flushed: Mutex<Option<Instant>>,
 }
 
+/// How much memory the database may use, in bytes.
+const CACHE_BYTES: usize = 16 << 20;
 /// What is remembered reaches the disk this long after it was written, or when the file is closed.
 const FLUSH: Duration = Duration::from_secs(5);
 /// A value that is remembered again within this time is not written again, in seconds.
 const RECENT: u64 = 3600;
 
 impl StateFile {
-    /// Opens the memory in a directory. One that cannot be read is begun anew.
+    /// Opens the memory in a directory. One that cannot be read is begun anew, unless that is for
+    /// want of space.
     pub(crate) fn open(directory: &Path) -> Result<Self, StateError> {
         let path = directory.join("sources.redb");
-        let database = match Database::create(&path) {
+        let database = match Database::open(&path, CACHE_BYTES) {
             Ok(database) => database,
+            Err(error) if kiln_store::is_full(&error) => {
+                return Err(StateError { path, source: error.into() });
+            }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "begun anew");
                 let fresh = fs::remove_file(&path).or_else(|error| match error.kind() {
@@ -73,7 +80,7 @@ impl StateFile {
                 });
                 let failed = |source| StateError { path: path.clone(), source };
                 fresh.map_err(|error| failed(error.into()))?;
-                Database::create(&path).map_err(|error| failed(error.into()))?
+                Database::open(&path, CACHE_BYTES).map_err(|error| failed(error.into()))?
             }
         };
         Ok(Self { inner: Arc::new(Inner { database, flushed: Mutex::default() }) })
@@ -88,12 +95,14 @@ impl StateFile {
     pub(crate) async fn get_bytes(&self, shelf: &Shelf, key: &str) -> Option<Vec<u8>> {
         let (inner, table, key) = (Arc::clone(&self.inner), shelf.table, key.to_owned());
         let read = move || -> Result<Option<Vec<u8>>, redb::Error> {
-            let transaction = inner.database.begin_read()?;
-            let table = match transaction.open_table(table) {
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-                table => table?,
-            };
-            Ok(table.get(key.as_str())?.and_then(|value| Some(value.value().get(8..)?.to_vec())))
+            inner.database.read(|transaction| {
+                let table = match transaction.open_table(table) {
+                    Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                    table => table?,
+                };
+                let value = table.get(key.as_str())?;
+                Ok(value.and_then(|value| Some(value.value().get(8..)?.to_vec())))
+            })
         };
         tokio::task::spawn_blocking(read).await.ok()?.unwrap_or_else(|error| {
             tracing::warn!(%error, "memory of sources cannot be read");
@@ -119,19 +128,17 @@ impl StateFile {
             if inner.remembers(table, &key, &row)? {
                 return Ok(());
             }
-            let mut transaction = inner.database.begin_write()?;
             // Losing the last entries to a crash is fine, waiting for the disk each time is not.
-            if !inner.is_flush_due() {
-                transaction.set_durability(redb::Durability::None)?;
-            }
-            {
+            let due = inner.is_flush_due();
+            let durability = if due { Durability::Immediate } else { Durability::None };
+            inner.database.write(durability, |transaction| {
                 let mut table = transaction.open_table(table)?;
                 table.insert(key.as_str(), row.as_slice())?;
                 if redb::ReadableTableMetadata::len(&table)? > most {
                     drop_oldest(&mut table)?;
                 }
-            }
-            Ok(transaction.commit()?)
+                Ok(())
+            })
         };
         match tokio::task::spawn_blocking(write).await {
             Ok(Err(error)) => tracing::warn!(%error, "memory of sources cannot be written"),
@@ -145,16 +152,17 @@ impl Inner {
     /// Whether this very value was remembered within the last hour: writing it again would only
     /// keep the disk busy.
     fn remembers(&self, table: Table, key: &str, row: &[u8]) -> Result<bool, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let table = match transaction.open_table(table) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
-            table => table?,
-        };
-        let Some(known) = table.get(key)? else { return Ok(false) };
-        let age = |row: &[u8]| row.first_chunk().map_or(0, |time| u64::from_be_bytes(*time));
-        let known = known.value();
-        let recent = age(row).saturating_sub(age(known)) < RECENT;
-        Ok(recent && known.get(8..) == row.get(8..))
+        self.database.read(|transaction| {
+            let table = match transaction.open_table(table) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
+                table => table?,
+            };
+            let Some(known) = table.get(key)? else { return Ok(false) };
+            let age = |row: &[u8]| row.first_chunk().map_or(0, |time| u64::from_be_bytes(*time));
+            let known = known.value();
+            let recent = age(row).saturating_sub(age(known)) < RECENT;
+            Ok(recent && known.get(8..) == row.get(8..))
+        })
     }
 
     fn is_flush_due(&self) -> bool {
@@ -175,8 +183,7 @@ impl Drop for Inner {
         if !unflushed {
             return;
         }
-        let flush = || -> Result<(), redb::Error> { Ok(self.database.begin_write()?.commit()?) };
-        if let Err(error) = flush() {
+        if let Err(error) = self.database.write(Durability::Immediate, |_| Ok(())) {
             tracing::warn!(%error, "memory of sources was not written to disk");
         }
     }

@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::filter::{Filter, FilterError};
 use crate::index::Change;
 use crate::record::Kind;
+use crate::store::Inner;
 use crate::usage::Usage;
 
 /// How many records one transaction removes.
@@ -64,6 +65,7 @@ impl Store {
             self.remove(batch, on_removed).await?;
         }
         self.inner.trash.settle().await;
+        self.inner.reserve.refill();
         Ok(())
     }
 
@@ -79,30 +81,13 @@ impl Store {
         Ok(())
     }
 
-    /// BuildKit's policies, for the disk the store is on, in the order to apply them: fetched
-    /// sources and cache mounts unused for two days once they take 512 MB, anything unused for 60
-    /// days, then everything beyond the bounds on space, and last what only `all` removes.
-    pub fn default_policies(&self) -> Result<Vec<PruneOptions>, StoreError> {
-        let (size, _) = self.disk()?;
-        let bounds = PruneOptions {
-            reserved_space: (size / 10).min(10_000_000_000),
-            max_used_space: (size / 10 * 8).min(100_000_000_000),
-            min_free_space: size / 5,
-            ..PruneOptions::default()
-        };
-        let day = Duration::from_secs(24 * 60 * 60);
-        let easy = ["source.local", "exec.cachemount", "source.git.checkout"];
-        Ok(vec![
-            PruneOptions {
-                filter: easy.iter().map(|kind| format!("type=={kind}")).collect(),
-                keep_duration: 2 * day,
-                max_used_space: 512_000_000,
-                ..PruneOptions::default()
-            },
-            PruneOptions { keep_duration: 60 * day, ..bounds.clone() },
-            bounds.clone(),
-            PruneOptions { all: true, ..bounds },
-        ])
+    /// The size of the disk the store is on, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the disk cannot be measured.
+    pub fn disk_size(&self) -> Result<u64, StoreError> {
+        Ok(self.disk()?.0)
     }
 
     /// The size of the disk and what is free of it.
@@ -142,9 +127,44 @@ impl Store {
         if changes.is_empty() {
             return Ok(());
         }
-        let freed = store.index.commit(changes).await?;
+        let freed = match store.index.commit(changes.clone()).await {
+            Err(error) if error.is_full() => {
+                // Not even what was kept back for this is there. The bytes go first, then.
+                store.discard_files(removed.iter().map(|usage| usage.id.as_str()))?;
+                store.trash.settle().await;
+                store.index.commit(changes).await?
+            }
+            freed => freed?,
+        };
         store.consider(freed);
         removed.into_iter().cloned().for_each(on_removed);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Removes the files of records and directories whose rows are still there, as far as nothing
+    /// else stands on them.
+    fn discard_files<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
+        let records: BTreeMap<_, _> = self.index.records()?.into_iter().collect();
+        let directories: BTreeMap<_, _> = self.index.directories()?.into_iter().collect();
+        let layers = records.values().flat_map(|row| &row.layers);
+        let mut uses: BTreeMap<u64, usize> = BTreeMap::new();
+        for number in layers.chain(directories.values().flat_map(|row| &row.base)) {
+            *uses.entry(*number).or_default() += 1;
+        }
+        for id in ids {
+            if let Some(row) = directories.get(id) {
+                self.discard_layer(row.number);
+            }
+            for number in records.get(id).into_iter().flat_map(|row| &row.layers) {
+                let Some(left) = uses.get_mut(number) else { continue };
+                *left -= 1;
+                if *left == 0 {
+                    self.discard_layer(*number);
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -233,6 +253,7 @@ mod tests {
             shared: false,
             parents: parents.iter().map(|&parent| parent.to_owned()).collect(),
             mutable: false,
+            interrupted: false,
         }
     }
 

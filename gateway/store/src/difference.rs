@@ -50,6 +50,28 @@ pub(crate) struct Written {
     pub(crate) implied: Vec<String>,
 }
 
+/// Writes into the empty directory `root` what turns `lower` (bottom first) into `copy`, a directory
+/// that is given up afterwards.
+pub(crate) fn write_copy(
+    lower: &[Arc<Layer>],
+    copy: &Path,
+    root: &Path,
+    user_namespace: bool,
+) -> Result<(), StoreError> {
+    let mut difference = Difference {
+        lower: View::new(lower, user_namespace),
+        upper: View::of_directory(copy, user_namespace),
+        link: true,
+        root,
+        made: vec![(PathBuf::new(), Some(copy.to_owned()))],
+        implied: BTreeSet::from([PathBuf::new()]),
+        written: false,
+        whiteouts: false,
+    };
+    difference.compare()?;
+    difference.finish()
+}
+
 struct Difference<'a> {
     lower: View,
     upper: View,

@@ -1,9 +1,11 @@
 //! Long-lived mutable directories: cache mounts, and working copies of a client's files.
 //!
 //! A directory has a key and survives restarts. Who asks for a key says with whom it may be shared
-//! meanwhile; dropping the [`Directory`] gives it free.
+//! meanwhile; dropping the [`Directory`] gives it free. A [`Writer`] that never ended leaves a mark,
+//! also when it ended with the machine.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -14,6 +16,7 @@ use crate::error::{StoreError, blocking};
 use crate::index::{Change, DirectoryRow};
 use crate::layer::Layer;
 use crate::mount::{MountError, Mounted, Overlay};
+use crate::privacy;
 use crate::record::{Kind, Sharing, now};
 use crate::refs::{Ref, new_directory, new_id, overlay, rows};
 use crate::store::Inner;
@@ -101,6 +104,10 @@ impl Store {
                 match self.inner.find(key, sharing, base)? {
                     Found::Free(held) => return Ok(self.inner.reserve(held, false)),
                     Found::Busy => {}
+                    Found::Interrupted(id) => {
+                        self.inner.discard_interrupted(key, id).await?;
+                        continue;
+                    }
                     Found::None => return self.inner.create(key, kind, sharing, base).await,
                 }
             }
@@ -125,6 +132,8 @@ impl Store {
 enum Found {
     Free(Arc<Held>),
     Busy,
+    /// This one is left from a writer that was killed, and must go first.
+    Interrupted(String),
     None,
 }
 
@@ -168,6 +177,11 @@ impl Inner {
         }
         // With one busy and one idle, locking waits for the busy one: it is the one in use.
         match (idle, found) {
+            (Some((id, row)), Found::None)
+                if self.options.discard_interrupted && self.is_interrupted(row.number) =>
+            {
+                Ok(Found::Interrupted(id))
+            }
             (Some((id, row)), Found::None) => {
                 if row.size.is_some() {
                     self.index.note(vec![Change::Measure { id: id.clone(), size: None }]);
@@ -177,6 +191,23 @@ impl Inner {
             }
             (_, found) => Ok(found),
         }
+    }
+
+    async fn discard_interrupted(&self, key: &str, id: String) -> Result<(), StoreError> {
+        tracing::info!(key, id, "a step that wrote to this directory was killed; it is discarded");
+        let freed = self.index.commit(vec![Change::DeleteDirectory { id }]).await?;
+        self.consider(freed);
+        Ok(())
+    }
+
+    /// Where the writers of a directory are noted, a file for each.
+    fn writers(&self, number: u64) -> PathBuf {
+        self.snapshot(number).join("writers")
+    }
+
+    /// Whether a writer of a directory that nobody uses was killed.
+    pub(crate) fn is_interrupted(&self, number: u64) -> bool {
+        fs::read_dir(self.writers(number)).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     fn hold(
@@ -265,7 +296,21 @@ impl Directory {
 
     /// The directory that is written. Without a base this is the whole content.
     pub fn path(&self) -> PathBuf {
-        self.held.store.layer_files(self.held.number)
+        self.overlay().upper
+    }
+
+    /// Notes that something begins to write to it, until [`Writer::ended`].
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn writer(&self) -> Result<Writer, StoreError> {
+        let store = &self.held.store;
+        let directory = store.writers(self.held.number);
+        let path = directory.join(store.trash.name());
+        privacy::make_directory(&directory)?;
+        privacy::open_file(&path).map_err(|error| StoreError::io("create", &path, error))?;
+        Ok(Writer { path, _directory: self.clone() })
     }
 
     /// Shows it for writing, in the mount namespace of this process. Without a base this is the
@@ -302,6 +347,22 @@ impl Held {
         let mounted = Arc::new(mounted);
         *known = Arc::downgrade(&mounted);
         Ok(mounted)
+    }
+}
+
+/// Something that writes to a [`Directory`]. Dropping it without [`Writer::ended`], or the end of
+/// this process, leaves the directory marked as interrupted: what is in it may be half of something.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    _directory: Directory,
+}
+
+impl Writer {
+    /// It has ended by itself.
+    pub fn ended(self) {
+        // A mark that cannot be removed costs a directory that was fine.
+        fs::remove_file(&self.path).ok();
     }
 }
 

@@ -54,6 +54,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the cause is that there is no space.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::Reserve { .. })
+    }
+
+    /// The failure to write the index, for the second who waited for it.
+    pub(crate) fn again(message: &str, full: bool, path: PathBuf) -> Self {
+        match full {
+            true => Self::NoSpace { doing: "writing index", path },
+            false => {
+                Self::Io { doing: "write", path, source: io::Error::other(message.to_owned()) }
+            }
+        }
+    }
+
     /// Wraps what the kernel answered; a full disk becomes [`StoreError::NoSpace`].
     pub(crate) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let source = source.into();

@@ -52,6 +52,8 @@ enum Field {
     Type,
     Shared,
     Private,
+    /// Kiln's own: something that wrote to it was killed.
+    Interrupted,
     /// Not one of ours: never there.
     Unknown,
 }
@@ -67,6 +69,7 @@ const FIELDS: &[(&str, Field)] = &[
     ("type", Field::Type),
     ("shared", Field::Shared),
     ("private", Field::Private),
+    ("interrupted", Field::Interrupted),
 ];
 
 impl Filter {
@@ -115,6 +118,7 @@ impl Field {
             Self::Type => Some(Cow::Borrowed(usage.kind.as_str())),
             Self::Shared => flag(usage.shared),
             Self::Private => flag(!usage.shared),
+            Self::Interrupted => flag(usage.interrupted),
             Self::Unknown => None,
         }
     }
@@ -211,6 +215,7 @@ mod tests {
             shared: false,
             parents: Vec::new(),
             mutable: true,
+            interrupted: false,
         }
     }
 

@@ -6,19 +6,22 @@
 //! rooms beside it come here; rows are JSON, keys are text and integers.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kiln_oci::{Descriptor, Digest};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Durability, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::database::{Database, is_full};
 use crate::error::StoreError;
+use crate::privacy;
 use crate::record::Kind;
+use crate::reserve::Reserve;
 
 /// Written into a new index; an index of another version is set aside.
 pub(crate) const SCHEMA: u64 = 1;
@@ -32,6 +35,8 @@ const BLOB_USES: TableDefinition<'_, &str, u64> = TableDefinition::new("blob_use
 const CHAINS: TableDefinition<'_, &str, u64> = TableDefinition::new("chains");
 const DIRECTORIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("directories");
 
+/// How much memory the index may use, in bytes.
+const CACHE_BYTES: usize = 16 << 20;
 /// How long after a change the file system is flushed in the background.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -79,6 +84,7 @@ pub(crate) struct DirectoryRow {
 }
 
 /// One change of the index.
+#[derive(Clone)]
 pub(crate) enum Change {
     /// Adds or replaces a record; layers that have no row yet get the given one.
     Keep { id: String, record: RecordRow, layers: Vec<(u64, LayerRow)> },
@@ -116,10 +122,20 @@ pub(crate) struct Index {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Request {
+    /// Whether it only removes, and so may use what is kept back for that.
+    fn is_deletion(&self) -> bool {
+        let deletes = |change: &Change| {
+            matches!(change, Change::Delete { .. } | Change::DeleteDirectory { .. })
+        };
+        !self.changes.is_empty() && self.changes.iter().all(deletes)
+    }
+}
+
 struct Shared {
     root: PathBuf,
-    /// Empty only while a database that failed is opened again.
-    database: RwLock<Option<Database>>,
+    database: Database,
+    reserve: Arc<Reserve>,
 }
 
 impl Index {
@@ -132,10 +148,15 @@ impl Index {
     /// of the whole file system per build step. They are flushed in the background soon after. If
     /// the machine went down in between (another boot id than last time), what was not flushed is
     /// forgotten here, and rebuilt like any other cache miss.
-    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
-        let database = open_or_replace(root)?;
-        let shared =
-            Arc::new(Shared { root: root.to_owned(), database: RwLock::new(Some(database)) });
+    ///
+    /// A new index notes how overlay attributes are named in its layers.
+    pub(crate) fn open(
+        root: &Path,
+        reserve: Arc<Reserve>,
+        user_namespace: bool,
+    ) -> Result<Self, StoreError> {
+        let database = open_or_replace(root, attributes_name(user_namespace))?;
+        let shared = Arc::new(Shared { root: root.to_owned(), database, reserve });
         let unsettled = shared.forget_unsettled()?;
         let (sender, receiver) = channel();
         let writer = shared.clone();
@@ -144,6 +165,28 @@ impl Index {
             .spawn(move || writer.serve(&receiver, unsettled))
             .map_err(|error| StoreError::io("start the thread of", root, error))?;
         Ok(Self { shared, sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Says that overlay attributes are named in this way from here on; `false` if there are layers
+    /// in which they are not.
+    pub(crate) fn claim(&self, user_namespace: bool) -> Result<bool, StoreError> {
+        let name = attributes_name(user_namespace);
+        let noted = self.shared.read(|transaction| {
+            let texts = transaction.open_table(TEXTS)?;
+            Ok(texts.get("attributes")?.map(|text| text.value().to_owned()))
+        })?;
+        // An index of an older version notes nothing, and is believed.
+        if noted.is_none_or(|noted| noted == name) {
+            return Ok(true);
+        }
+        if !self.layers()?.is_empty() {
+            return Ok(false);
+        }
+        self.shared.write(&[], true, |transaction| {
+            transaction.open_table(TEXTS)?.insert("attributes", name)?;
+            Ok(())
+        })?;
+        Ok(true)
     }
 
     /// Applies changes together and waits until they are on disk.
@@ -228,31 +271,20 @@ impl Drop for Index {
 }
 
 impl Shared {
-    fn error(&self, source: impl Into<redb::Error>) -> StoreError {
-        match source.into() {
-            redb::Error::Io(error)
-                if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) =>
-            {
+    fn error(&self, source: redb::Error) -> StoreError {
+        match source {
+            full if is_full(&full) => {
                 StoreError::NoSpace { doing: "writing index", path: file(&self.root) }
             }
             source => StoreError::Index { root: self.root.clone(), source: Box::new(source) },
         }
     }
 
-    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        self.database.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     fn read<T>(
         &self,
         look: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let database = self.database();
-        let transaction = database.as_ref().ok_or(StoreError::Closed)?.begin_read();
-        transaction
-            .map_err(redb::Error::from)
-            .and_then(|transaction| look(&transaction))
-            .map_err(|error| self.error(error))
+        self.database.read(look).map_err(|error| self.error(error))
     }
 
     fn get<K: redb::Key + 'static, T: DeserializeOwned>(
@@ -310,6 +342,7 @@ impl Shared {
                     .map(|(id, _)| Change::Delete { id }),
             );
         }
+        let changes: Vec<&Change> = changes.iter().collect();
         self.write(&changes, true, |transaction| {
             let mut numbers = transaction.open_table(NUMBERS)?;
             numbers.insert("settled", epoch)?;
@@ -362,46 +395,58 @@ impl Shared {
     }
 
     fn perform(&self, batch: Vec<Request>, durable: bool) {
-        let mut changes = Vec::new();
-        let mut waiting = Vec::new();
-        for request in batch {
-            changes.extend(request.changes);
-            waiting.extend(request.done);
-        }
-        let mut result = if changes.is_empty() {
-            Ok(Freed::default())
-        } else {
-            self.write(&changes, durable, |_| Ok(()))
-        };
-        let message = result.as_ref().err().map(ToString::to_string);
-        for done in waiting {
-            // The first who waits learns what was freed, and the true cause of a failure.
-            let answer = match &message {
-                None => Ok(result.as_mut().map(std::mem::take).unwrap_or_default()),
-                Some(text) => Err(match std::mem::replace(&mut result, Ok(Freed::default())) {
-                    Err(error) => error,
-                    Ok(_) => StoreError::Io {
-                        doing: "write",
-                        path: file(&self.root),
-                        source: std::io::Error::other(text.clone()),
-                    },
-                }),
-            };
-            done.send(answer).ok();
-        }
-        if let Some(message) = message {
-            tracing::warn!(root = %self.root.display(), error = message, "index not written");
-            self.reopen();
+        let (deletions, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(Request::is_deletion);
+        // Deletions go first, and alone if need be: on a full disk they are what helps.
+        let together = self.try_perform(deletions.iter().chain(&others), durable);
+        match together {
+            Err(error) if error.is_full() && !deletions.is_empty() => {
+                let mut deleted = self.try_perform(deletions.iter(), true);
+                if deleted.as_ref().is_err_and(StoreError::is_full) && self.reserve.release() {
+                    deleted = self.try_perform(deletions.iter(), true);
+                }
+                self.answer(deletions, deleted);
+                self.answer(others, Err(error));
+            }
+            result => self.answer(deletions.into_iter().chain(others), result),
         }
     }
 
-    /// A database that saw an I/O error refuses to write until it is opened again.
-    fn reopen(&self) {
-        let mut database = self.database.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        database.take();
-        match builder().open(file(&self.root)) {
-            Ok(again) => *database = Some(again),
-            Err(error) => tracing::error!(%error, "index could not be opened again"),
+    fn try_perform<'a>(
+        &self,
+        batch: impl Iterator<Item = &'a Request>,
+        durable: bool,
+    ) -> Result<Freed, StoreError> {
+        let changes: Vec<&Change> = batch.flat_map(|request| &request.changes).collect();
+        if changes.is_empty() {
+            return Ok(Freed::default());
+        }
+        self.write(&changes, durable, |_| Ok(()))
+    }
+
+    /// Tells those who wait how it went. The first who waits learns what was freed, and the true
+    /// cause of a failure.
+    fn answer(
+        &self,
+        requests: impl IntoIterator<Item = Request>,
+        mut result: Result<Freed, StoreError>,
+    ) {
+        let failure = result.as_ref().err().map(|error| (error.to_string(), error.is_full()));
+        if let Some((message, _)) = &failure {
+            tracing::warn!(root = %self.root.display(), error = message, "index not written");
+        }
+        for request in requests {
+            let Some(done) = request.done else { continue };
+            let answer = match &failure {
+                // Who only waits for others is not hurt by their failure.
+                _ if request.changes.is_empty() => Ok(Freed::default()),
+                None => Ok(result.as_mut().map(std::mem::take).unwrap_or_default()),
+                Some((message, full)) => {
+                    let again = StoreError::again(message, *full, file(&self.root));
+                    Err(std::mem::replace(&mut result, Ok(Freed::default())).err().unwrap_or(again))
+                }
+            };
+            done.send(answer).ok();
         }
     }
 
@@ -433,35 +478,27 @@ impl Shared {
 
     fn write(
         &self,
-        changes: &[Change],
+        changes: &[&Change],
         durable: bool,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<Freed, StoreError> {
-        let database = self.database();
-        let database = database.as_ref().ok_or(StoreError::Closed)?;
-        let work = || -> Result<Freed, redb::Error> {
-            let mut transaction = database.begin_write()?;
-            transaction.set_durability(if durable {
-                Durability::Immediate
-            } else {
-                Durability::None
-            })?;
+        let durability = if durable { Durability::Immediate } else { Durability::None };
+        let written = self.database.write(durability, |transaction| {
             let mut freed = Freed::default();
-            let epoch = next_epoch(&transaction, changes)?;
+            let epoch = next_epoch(transaction, changes)?;
             for change in changes {
-                perform(&transaction, change, epoch, &mut freed)?;
+                perform(transaction, change, epoch, &mut freed)?;
             }
-            more(&transaction)?;
-            transaction.commit()?;
+            more(transaction)?;
             Ok(freed)
-        };
-        work().map_err(|error| self.error(error))
+        });
+        written.map_err(|error| self.error(error))
     }
 }
 
 fn next_epoch(
     transaction: &redb::WriteTransaction,
-    changes: &[Change],
+    changes: &[&Change],
 ) -> Result<u64, redb::Error> {
     let mut numbers = transaction.open_table(NUMBERS)?;
     let epoch = numbers.get("epoch")?.map_or(0, |n| n.value());
@@ -639,16 +676,17 @@ fn file(root: &Path) -> PathBuf {
     root.join("index.redb")
 }
 
-fn builder() -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(16 << 20);
-    builder
+fn attributes_name(user_namespace: bool) -> &'static str {
+    if user_namespace { "user" } else { "trusted" }
 }
 
-fn open_or_replace(root: &Path) -> Result<Database, StoreError> {
+fn open_or_replace(root: &Path, attributes: &str) -> Result<Database, StoreError> {
     let path = file(root);
-    match open_checked(&path) {
+    match open_checked(&path, attributes) {
         Ok(database) => Ok(database),
+        Err(error) if is_full(&error) => {
+            Err(StoreError::NoSpace { doing: "opening index", path: file(root) })
+        }
         Err(error @ (redb::Error::DatabaseAlreadyOpen | redb::Error::Io(_)))
             if !is_garbage(&error) =>
         {
@@ -659,7 +697,7 @@ fn open_or_replace(root: &Path) -> Result<Database, StoreError> {
             let aside = root.join("index.redb.broken");
             std::fs::rename(&path, &aside)
                 .map_err(|error| StoreError::io("set aside", &path, error))?;
-            open_checked(&path).map_err(|source| StoreError::Index {
+            open_checked(&path, attributes).map_err(|source| StoreError::Index {
                 root: root.to_owned(),
                 source: Box::new(source),
             })
@@ -673,27 +711,30 @@ fn is_garbage(error: &redb::Error) -> bool {
     matches!(error, redb::Error::Io(io) if matches!(io.kind(), InvalidData | UnexpectedEof))
 }
 
-fn open_checked(path: &Path) -> Result<Database, redb::Error> {
+fn open_checked(path: &Path, attributes: &str) -> Result<Database, redb::Error> {
     let existed = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
-    let database = builder().create(path)?;
+    privacy::open_file(path)?;
+    let database = Database::open(path, CACHE_BYTES)?;
     if existed {
-        let transaction = database.begin_read()?;
-        let found = transaction.open_table(NUMBERS)?.get("schema")?.map(|n| n.value());
+        let found = database.read(|transaction| {
+            Ok(transaction.open_table(NUMBERS)?.get("schema")?.map(|n| n.value()))
+        })?;
         if found == Some(SCHEMA) {
             return Ok(database);
         }
         return Err(redb::Error::Corrupted(format!("schema {found:?}, expected {SCHEMA}")));
     }
-    let transaction = database.begin_write()?;
-    transaction.open_table(NUMBERS)?.insert("schema", SCHEMA)?;
-    transaction.open_table(TEXTS)?;
-    transaction.open_table(RECORDS)?;
-    transaction.open_table(LAYERS)?;
-    transaction.open_table(LAYER_USES)?;
-    transaction.open_table(BLOB_USES)?;
-    transaction.open_table(CHAINS)?;
-    transaction.open_table(DIRECTORIES)?;
-    transaction.commit()?;
+    database.write(Durability::Immediate, |transaction| {
+        transaction.open_table(NUMBERS)?.insert("schema", SCHEMA)?;
+        transaction.open_table(TEXTS)?.insert("attributes", attributes)?;
+        transaction.open_table(RECORDS)?;
+        transaction.open_table(LAYERS)?;
+        transaction.open_table(LAYER_USES)?;
+        transaction.open_table(BLOB_USES)?;
+        transaction.open_table(CHAINS)?;
+        transaction.open_table(DIRECTORIES)?;
+        Ok(())
+    })?;
     Ok(database)
 }
 

@@ -17,9 +17,11 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
 };
 
+use crate::copied::{self, Use};
 use crate::error::StoreError;
 use crate::layer::Layer;
 use crate::store::Inner;
+use crate::trash::remove_tree;
 
 /// The longest option string that `mount(2)` takes in one page, with some room to spare.
 const OPTIONS_LIMIT: usize = 4000;
@@ -72,6 +74,8 @@ pub struct Mounted {
     /// Mount point and helper directory that the guard made and takes away again.
     mount_point: bool,
     mask: Option<PathBuf>,
+    /// A copy of the layers, which goes with the guard.
+    copy: Option<PathBuf>,
     /// Layers stay as long as somebody looks at them.
     _layers: Vec<Arc<Layer>>,
 }
@@ -84,13 +88,29 @@ impl Mounted {
 
     /// A view that is a directory already.
     pub(crate) fn plain(path: PathBuf, layers: &[Arc<Layer>]) -> Self {
-        Self { path, mount_point: false, mask: None, _layers: layers.to_vec() }
+        Self { path, mount_point: false, mask: None, copy: None, _layers: layers.to_vec() }
+    }
+
+    /// Copies layers (bottom first), for reading only.
+    fn copied(store: &Inner, layers: &[Arc<Layer>]) -> Result<Self, StoreError> {
+        let path = store.root.join("mnt").join(store.trash.name());
+        // Whatever happens, what was copied until then goes with the guard.
+        let mut mounted = Self::plain(path.clone(), layers);
+        mounted.copy = Some(path.clone());
+        copied::copy(layers, store.user_namespace, &path, Use::Read)?;
+        Ok(mounted)
     }
 
     /// Mounts layers (bottom first) for reading only.
     pub(crate) fn read_only(store: &Inner, layers: &[Arc<Layer>]) -> Result<Self, MountError> {
         let empty = store.root.join("empty");
         let Some(bottom) = layers.first() else { return Ok(Self::plain(empty, layers)) };
+        if store.options.copy {
+            return match layers.len() == 1 && !bottom.may_hide() {
+                true => Ok(Self::plain(bottom.path(), layers)),
+                false => Ok(Self::copied(store, layers)?),
+            };
+        }
         let name = store.trash.name();
         let mask = mask(bottom, &store.root.join("mnt").join(format!("{name}-mask")))?;
         if layers.len() == 1 && mask.is_none() {
@@ -129,7 +149,7 @@ impl Mounted {
     fn point(store: &Inner, name: &str, layers: &[Arc<Layer>]) -> Result<Self, StoreError> {
         let path = store.root.join("mnt").join(name);
         fs::create_dir(&path).map_err(|error| StoreError::io("create", &path, error))?;
-        Ok(Self { path, mount_point: true, mask: None, _layers: layers.to_vec() })
+        Ok(Self { path, mount_point: true, mask: None, copy: None, _layers: layers.to_vec() })
     }
 }
 
@@ -143,6 +163,9 @@ impl Drop for Mounted {
         }
         if let Some(mask) = &self.mask {
             fs::remove_dir_all(mask).ok();
+        }
+        if let Some(copy) = &self.copy {
+            remove_tree(copy).ok();
         }
     }
 }

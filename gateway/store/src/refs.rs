@@ -13,6 +13,8 @@ use kiln_oci::Digest;
 
 use crate::Store;
 use crate::attributes::copy_attributes;
+use crate::copied::{self, Use};
+use crate::difference;
 use crate::error::{StoreError, blocking};
 use crate::index::{Change, LayerRow, RecordRow};
 use crate::layer::Layer;
@@ -280,11 +282,14 @@ impl MutableRef {
     pub async fn commit(mut self) -> Result<Ref, CommitError> {
         blocking(move || {
             let files = self.store.layer_files(self.number);
+            if self.store.options.copy && self.parent.is_some() {
+                self.take_over_differences(&files)?;
+            }
             let written = fs::read_dir(&files)
                 .map_err(|error| StoreError::io("list", &files, error))?
                 .next()
                 .is_some();
-            for name in ["work", "mask"] {
+            for name in ["work", "mask", "copy"] {
                 self.store.trash.discard(&self.store.snapshot(self.number).join(name));
             }
             let whiteouts = written && self.parent.is_some();
@@ -304,6 +309,12 @@ impl MutableRef {
             Ok(Ref::new(&self.store, layers))
         })
         .await
+    }
+
+    /// Puts what the copy has and the layers have not into the directory of this layer.
+    fn take_over_differences(&self, files: &Path) -> Result<(), StoreError> {
+        let copy = self.store.copy_of(self.number);
+        difference::write_copy(self.layers(), &copy, files, self.store.user_namespace)
     }
 
     fn layers(&self) -> &[Arc<Layer>] {
@@ -361,7 +372,7 @@ impl Inner {
                 number
             };
             let path = self.snapshot(number);
-            let made = fs::create_dir(&path).and_then(|()| fs::create_dir(path.join("fs")));
+            let made = fs::create_dir(&path).and_then(|()| make_root(&path.join("fs")));
             match made {
                 Ok(()) => return Ok(number),
                 Err(error) => {
@@ -375,6 +386,11 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Where a layer that cannot be mounted on others is written instead, together with them.
+    pub(crate) fn copy_of(&self, number: u64) -> PathBuf {
+        self.snapshot(number).join("copy")
     }
 
     /// Goes past every number that has a directory; happens once per process.
@@ -432,6 +448,14 @@ impl Drop for Inner {
     }
 }
 
+/// Makes the directory that a layer is, which builds see as `/`, with the usual mode whatever the
+/// mask of this process.
+fn make_root(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
 /// The rows to write if the index lacks them.
 pub(crate) fn rows(layers: &[Arc<Layer>]) -> Vec<(u64, LayerRow)> {
     layers.iter().map(|layer| (layer.number(), layer.row().clone())).collect()
@@ -448,6 +472,9 @@ pub(crate) fn new_directory(
         fs::create_dir(&work).map_err(|error| StoreError::io("create", &work, error))?;
         // The upper directory's own attributes are those of the merged root.
         let Some(top) = layers.last() else { return Ok(None) };
+        if store.options.copy {
+            copied::copy(layers, store.user_namespace, &store.copy_of(number), Use::Write)?;
+        }
         let files = store.layer_files(number);
         copy_attributes(&top.path(), &files)
             .map_err(|error| StoreError::io("set attributes of", &files, error))?;
@@ -456,13 +483,21 @@ pub(crate) fn new_directory(
     fill().map(|mask| (number, mask)).inspect_err(|_| store.abandon(number))
 }
 
-/// How to mount something writable.
+/// How to mount something writable. Where overlays cannot be mounted it is a directory already.
 pub(crate) fn overlay(
     store: &Inner,
     number: u64,
     layers: &[Arc<Layer>],
     mask: Option<&Path>,
 ) -> Overlay {
+    if store.options.copy && !layers.is_empty() {
+        return Overlay {
+            lowers: Vec::new(),
+            upper: store.copy_of(number),
+            work: store.snapshot(number).join("work"),
+            user_xattr: store.user_namespace,
+        };
+    }
     let lowers = layers.iter().rev().map(|layer| layer.path());
     Overlay {
         lowers: lowers.chain(mask.map(Path::to_owned)).collect(),

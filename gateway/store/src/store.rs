@@ -1,12 +1,15 @@
 //! The store itself: its root directory, its lock, and what is alive in this process.
 //!
 //! [`Store::open`] gives the handle that everything else hangs on. Layout of the root:
-//! `kiln.lock`, `index.redb`, `blobs/sha256/<hex>`, `snapshots/<n>/{fs,work}`, `ingest/` (blobs
-//! being written), `mnt/` (mount points), `empty/` and `trash/` (on its way out). What no index
+//! `kiln.lock`, `index.redb`, `blobs/sha256/<hex>`, `snapshots/<n>/{fs,work,writers}`, `ingest/`
+//! (blobs being written), `mnt/` (mount points), `empty/`, `trash/` (on its way out) and `reserve`
+//! (space for deletions). All of it is for the store's user alone. What no index
 //! row and no handle in this process names is removed in the background.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -18,7 +21,9 @@ use crate::error::StoreError;
 use crate::index::Index;
 use crate::layer::Layer;
 use crate::owner;
+use crate::privacy;
 use crate::refs::RefInner;
+use crate::reserve::Reserve;
 use crate::trash::Trash;
 
 /// How a store behaves.
@@ -30,6 +35,11 @@ pub struct StoreOptions {
     /// Whether the process lives in a user namespace without rights over the host, which decides
     /// the names of overlay attributes. Found out by itself when `None`.
     pub in_user_namespace: Option<bool>,
+    /// Copy files instead of mounting overlays, which this process cannot.
+    pub copy: bool,
+    /// Long-lived directories to which something was still writing when it was killed are not given
+    /// out again; the next one begins empty.
+    pub discard_interrupted: bool,
 }
 
 /// Why a store could not be opened.
@@ -45,6 +55,15 @@ pub enum OpenError {
         root: PathBuf,
         /// The process id that the lock file names.
         holder: Option<u32>,
+    },
+    /// Its layers are written in a way that this process cannot read, or must not write.
+    #[error(
+        "`{root}` was filled by a daemon with other rights over this machine (in a user namespace or not), and its \
+         layers cannot be used by this one: choose another root"
+    )]
+    OtherRights {
+        /// The root directory.
+        root: PathBuf,
     },
     /// The machine beneath failed.
     #[error(transparent)]
@@ -64,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) options: StoreOptions,
     pub(crate) user_namespace: bool,
     pub(crate) live: Mutex<Live>,
+    pub(crate) reserve: Arc<Reserve>,
+    whose: privacy::Root,
     // Order matters: the index and the trash finish their work before the lock is let go.
     pub(crate) index: Index,
     pub(crate) trash: Trash,
@@ -99,27 +120,73 @@ impl Store {
     ///
     /// [`OpenError::InUse`] if another process has the root open.
     pub fn open(root: &Path, options: StoreOptions) -> Result<Self, OpenError> {
-        fs::create_dir_all(root).map_err(|error| StoreError::io("create", root, error))?;
+        let whose = privacy::prepare(root)?;
         let root = root.canonicalize().map_err(|error| StoreError::io("resolve", root, error))?;
         let lock = lock(&root)?;
-        for name in ["blobs/sha256", "snapshots", "ingest", "mnt", "empty", "trash"] {
-            let path = root.join(name);
-            fs::create_dir_all(&path).map_err(|error| StoreError::io("create", &path, error))?;
+        let reserve = Arc::new(Reserve::of(&root));
+        // Opening a database may take space, too.
+        reserve.release_if_full();
+        for name in ["blobs", "blobs/sha256", "snapshots", "ingest", "mnt", "trash"] {
+            privacy::make_directory(&root.join(name))?;
         }
-        let index = Index::open(&root)?;
+        make_empty(&root.join("empty"))?;
+        privacy::close(&root, whose);
         let user_namespace = options.in_user_namespace.unwrap_or_else(owner::in_user_namespace);
+        let index = Index::open(&root, Arc::clone(&reserve), user_namespace)?;
+        if !index.claim(user_namespace)? {
+            return Err(OpenError::OtherRights { root });
+        }
         let trash = Trash::start(&root)?;
         let inner = Arc::new(Inner {
             root,
             options,
             user_namespace,
             live: Mutex::default(),
+            reserve,
+            whose,
             index,
             trash,
             _lock: lock,
         });
         inner.trash.sweep(&inner);
         Ok(Self { inner })
+    }
+
+    /// Opens a file in the root for whoever keeps one there, readable by this user alone; an empty
+    /// one is made if there is none. Returns its path.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn private_file(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.inner.root.join(name);
+        privacy::open_file(&path).map_err(|error| StoreError::io("open", &path, error))?;
+        Ok(path)
+    }
+
+    /// Writes a file for this user alone that goes away with the handle, or with the next start.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn temporary_file(&self, content: &[u8]) -> Result<TemporaryFile, StoreError> {
+        let path = self.inner.root.join("ingest").join(self.inner.trash.name());
+        let file = TemporaryFile(path);
+        let written = privacy::open_file(&file.0).and_then(|mut open| open.write_all(content));
+        written.map_err(|error| StoreError::io("write", &file.0, error))?;
+        Ok(file)
+    }
+
+    /// Makes a directory in the root for whoever keeps one there, for this user alone.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn private_directory(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.inner.root.join(name);
+        privacy::make_directory(&path)?;
+        privacy::close(&self.inner.root, self.inner.whose);
+        Ok(path)
     }
 
     /// The directory everything is in.
@@ -130,6 +197,24 @@ impl Store {
     /// Whether overlay attributes are written as `user.overlay.…` and mounts need `userxattr`.
     pub fn in_user_namespace(&self) -> bool {
         self.inner.user_namespace
+    }
+}
+
+/// A file of [`Store::temporary_file`].
+#[derive(Debug)]
+pub struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // What cannot be removed now is when the store is opened the next time.
+        fs::remove_file(&self.0).ok();
     }
 }
 
@@ -176,16 +261,17 @@ impl Inner {
     }
 }
 
+/// Makes the directory that builds from nothing begin with, which all of their users may see.
+fn make_empty(path: &Path) -> Result<(), StoreError> {
+    privacy::make_directory(path)?;
+    let everyone = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(path, everyone).map_err(|error| StoreError::io("open", path, error))
+}
+
 /// Takes the lock of the root; it is let go when the file is closed.
 fn lock(root: &Path) -> Result<File, OpenError> {
     let path = root.join("kiln.lock");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| StoreError::io("open", &path, error))?;
+    let file = privacy::open_file(&path).map_err(|error| StoreError::io("open", &path, error))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             // Only for people and for the message above, so a failure does not matter.

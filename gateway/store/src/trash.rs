@@ -119,6 +119,19 @@ impl Inner {
         drop(live);
     }
 
+    /// Removes a layer's directory although the index names it, unless a handle does. Its rows find
+    /// nothing then, which is a miss like any other.
+    pub(crate) fn discard_layer(&self, number: u64) {
+        let live = self.live();
+        let in_use = live.writing.contains(&number)
+            || live.directories.contains_layer(number)
+            || live.layers.get(&number).is_some_and(|layer| layer.strong_count() > 0);
+        if !in_use {
+            self.trash.discard(&self.snapshot(number));
+        }
+        drop(live);
+    }
+
     /// Removes a blob unless a handle or the index names it. Says whether it is gone.
     pub(crate) fn consider_blob(&self, digest: &str) -> bool {
         let Ok(digest) = digest.parse::<Digest>() else { return false };
@@ -220,6 +233,10 @@ fn sweep(store: &Weak<Inner>) {
         };
         let Some(store) = store.upgrade() else { return };
         store.consider_layer(number);
+    }
+    // What was in the way is gone by now.
+    if let Some(store) = store.upgrade() {
+        store.reserve.refill();
     }
 }
 

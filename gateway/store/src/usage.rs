@@ -42,6 +42,8 @@ pub struct Usage {
     pub parents: Vec<String>,
     /// Whether it is a directory that changes.
     pub mutable: bool,
+    /// Whether something that wrote to it was killed.
+    pub interrupted: bool,
 }
 
 impl Store {
@@ -56,10 +58,10 @@ impl Store {
         Ok(all)
     }
 
-    /// Bytes the index takes on disk.
+    /// Bytes that the store itself takes on disk: its index, and the space kept back for deletions.
     pub fn index_size(&self) -> u64 {
-        let path = self.inner.root.join("index.redb");
-        path.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+        let blocks = |name| self.inner.root.join(name).metadata().map_or(0, |file| file.blocks());
+        (blocks("index.redb") + blocks("reserve")) * 512
     }
 }
 
@@ -145,6 +147,7 @@ impl Survey {
             shared: false,
             parents: self.parents(&id, &row.layers),
             mutable: false,
+            interrupted: false,
             id,
         })
     }
@@ -171,6 +174,7 @@ impl Survey {
             shared: false,
             parents: self.parents(&id, &row.base),
             mutable: true,
+            interrupted: !in_use && self.store.is_interrupted(row.number),
             id,
         })
     }
@@ -250,6 +254,7 @@ impl Survey {
                 shared: false,
                 parents: Vec::new(),
                 mutable,
+                interrupted: false,
             });
         }
         Ok(())
@@ -280,6 +285,7 @@ impl Survey {
                 shared: false,
                 parents: Vec::new(),
                 mutable: false,
+                interrupted: false,
             });
         }
     }

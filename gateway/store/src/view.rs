@@ -34,7 +34,15 @@ pub(crate) struct Found {
 impl View {
     /// The view of layers, given bottom first.
     pub(crate) fn new(layers: &[Arc<Layer>], user_namespace: bool) -> Self {
-        let roots: Vec<PathBuf> = layers.iter().rev().map(|layer| layer.path()).collect();
+        Self::of(layers.iter().rev().map(|layer| layer.path()).collect(), user_namespace)
+    }
+
+    /// The view of a single directory.
+    pub(crate) fn of_directory(directory: &Path, user_namespace: bool) -> Self {
+        Self::of(vec![directory.to_owned()], user_namespace)
+    }
+
+    fn of(roots: Vec<PathBuf>, user_namespace: bool) -> Self {
         let all = Arc::new((0..roots.len()).collect());
         Self { roots, user_namespace, directories: HashMap::from([(PathBuf::new(), all)]) }
     }

@@ -1,6 +1,6 @@
 //! The mounts of a process: what of the inputs it sees, and what becomes of what it writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{Mount, MountSource, Rootfs};
 use kiln_graph::{CacheSharing, Exec, ExecMount, MountKind};
 use kiln_sources::{AgentSocket, Session};
-use kiln_store::{Directory, Kind, Mounted, MutableRef, Ref, Sharing};
+use kiln_store::{Directory, Kind, Mounted, MutableRef, Ref, Sharing, Writer};
 
 use crate::caches;
 use crate::secrets::SecretFile;
@@ -30,6 +30,9 @@ pub(crate) struct Prepared {
     views: Vec<Mounted>,
     shared_views: Vec<Arc<Mounted>>,
     directories: BTreeMap<String, Directory>,
+    /// The keys of those that the process may write to.
+    written: BTreeSet<String>,
+    writers: Vec<Writer>,
     secrets: Vec<SecretFile>,
     agents: Vec<AgentSocket>,
 }
@@ -59,6 +62,8 @@ pub(crate) async fn prepare(
         views: Vec::new(),
         shared_views: Vec::new(),
         directories: BTreeMap::new(),
+        written: BTreeSet::new(),
+        writers: Vec::new(),
         secrets: Vec::new(),
         agents: Vec::new(),
     };
@@ -216,6 +221,9 @@ impl Prepared {
                 worker.store.directory(&key, Kind::ExecCacheMount, sharing, input.as_ref()).await;
             self.directories.insert(own.clone(), directory.map_err(|error| failed(&error))?);
         }
+        if !mount.readonly {
+            self.written.insert(own.clone());
+        }
         let overlay = self.directories[&own].overlay();
         if let Some(output) = mount.output {
             self.outputs.insert(output, Outcome::Same(input));
@@ -228,6 +236,20 @@ impl Prepared {
         let source = MountSource::Bind(view.path().to_owned());
         self.shared_views.push(view);
         Ok(source)
+    }
+
+    /// Notes in its cache directories that the process begins.
+    pub(crate) fn begin_writing(&mut self) -> Result<(), OpError> {
+        for key in &self.written {
+            let writer = self.directories[key].writer().map_err(|error| failed(&error))?;
+            self.writers.push(writer);
+        }
+        Ok(())
+    }
+
+    /// Notes there that the process has ended by itself.
+    pub(crate) fn end_writing(&mut self) {
+        self.writers.drain(..).for_each(Writer::ended);
     }
 
     /// The results, once the process has ended.

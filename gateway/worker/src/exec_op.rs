@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
-use kiln_executor::{Network, Process, Resources, Security, Stdio, Ulimit};
+use kiln_executor::{Network, Process, Resources, Security, Ulimit};
 use kiln_graph::{Exec, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
-use kiln_progress::Stream;
 use kiln_store::Ref;
 
 use crate::exec_mounts::{prepare, secret};
 use crate::foreign;
-use crate::logs;
+use crate::steps::Step;
 use crate::vertex_map::{VertexMap, content_of};
-use crate::worker::{Inner, failed};
+use crate::worker::Inner;
 
 /// The search path of processes that name none (BuildKit's `DefaultPathEnvUnix`).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -85,6 +84,7 @@ impl ExecOperator {
                 cpu_quota: some(limits.cpu_quota),
                 cpuset_cpus: text(&limits.cpuset_cpus),
                 cpuset_mems: text(&limits.cpuset_mems),
+                ..Resources::default()
             },
             remove_mount_stubs: true,
             resolv_conf: None,
@@ -135,21 +135,9 @@ impl Operator<Ref> for ExecOperator {
         process.rootfs = prepared.rootfs.clone();
         process.readonly_rootfs = prepared.readonly_rootfs;
         process.mounts = prepared.mounts.clone();
-        let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&error))?;
-        drop(pipes.stdin);
-        let started = self.worker.executor.start(process, stdio);
-        let output = async {
-            tokio::join!(
-                logs::forward(job.clone(), Stream::Stdout, pipes.stdout),
-                logs::forward(job.clone(), Stream::Stderr, pipes.stderr)
-            )
-        };
-        let ended = async {
-            let mut running = started.await.map_err(|error| failed(&error))?;
-            running.wait().await.map_err(|error| failed(&error))
-        };
-        let (status, _) = tokio::join!(ended, output);
-        let status = status.map_err(|error| {
+        let executor = Arc::clone(&self.worker.executor);
+        let step = Step { executor, process, prepared, job: job.clone() };
+        let (status, prepared) = self.worker.steps.run(step).await.map_err(|error| {
             let native = &self.worker.info.platforms;
             foreign::could_not_run(&exec.args, &self.vertex.platform, native, error)
         })?;

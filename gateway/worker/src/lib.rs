@@ -19,6 +19,7 @@ pub mod read;
 mod scope;
 mod secrets;
 mod source_op;
+mod steps;
 mod sys;
 mod vertex_map;
 mod worker;

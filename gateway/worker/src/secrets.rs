@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,13 +35,13 @@ impl SecretFiles {
         mode: u32,
     ) -> io::Result<SecretFile> {
         if self.ready.get().is_none() {
-            fs::create_dir_all(&self.root)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root)?;
             mount(
                 "tmpfs",
                 &self.root,
                 "tmpfs",
                 MountFlags::NOSUID | MountFlags::NODEV,
-                Some(c"mode=0711"),
+                Some(c"mode=0700"),
             )?;
             // Two at once mount twice, one over the other, and both work.
             self.ready.get_or_init(|| ());

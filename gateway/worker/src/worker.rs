@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
@@ -19,6 +20,7 @@ use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
 use crate::secrets::SecretFiles;
 use crate::source_op::SourceOperator;
+use crate::steps::Steps;
 
 /// What a worker is made of.
 pub struct WorkerParts {
@@ -38,6 +40,8 @@ pub struct WorkerParts {
     pub info: WorkerInfo,
     /// Variables of the host that its programs get: PATH and proxies.
     pub host_env: Vec<(String, String)>,
+    /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
+    pub step_grace: Duration,
 }
 
 /// What a worker says about itself.
@@ -61,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) sources: Sources,
     pub(crate) sessions: SessionManager,
     pub(crate) secrets: SecretFiles,
+    pub(crate) steps: Steps,
     pub(crate) info: WorkerInfo,
 }
 
@@ -86,6 +91,7 @@ impl Worker {
             sources,
             sessions: parts.sessions,
             secrets,
+            steps: Steps::new(parts.step_grace),
             info: parts.info,
         })))
     }
@@ -113,6 +119,16 @@ impl Worker {
     /// The clients.
     pub fn sessions(&self) -> &SessionManager {
         &self.0.sessions
+    }
+
+    /// Waits until no process of a step is left, with all that it used. Cancelled ones count.
+    pub async fn steps_ended(&self) {
+        self.0.steps.ended().await;
+    }
+
+    /// Gives cancelled processes no more time, now and later.
+    pub fn end_steps_at_once(&self) {
+        self.0.steps.end_at_once();
     }
 }
 

@@ -22,12 +22,35 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(
     limits: &Limits,
 ) -> Result<T, Vec<Diagnostic>> {
     let tree = parse_tree(source, language, limits)?;
+    check_tree::<T>(&tree, source, limits)?;
+    read_tree(&tree)
+}
+
+/// Checks a tree against the JSON Schema of `T`; the second half of [`parse`] is this and
+/// [`read_tree`], for who changes the tree in between.
+///
+/// # Errors
+///
+/// All mistakes in the order of the file, at most [`Limits::diagnostics`]; never empty.
+pub fn check_tree<T: JsonSchema>(
+    tree: &Node,
+    source: &Source,
+    limits: &Limits,
+) -> Result<(), Vec<Diagnostic>> {
     let schema = schemars::schema_for!(T).to_value();
-    let mistakes = check::check(&tree, &schema, source);
-    if !mistakes.is_empty() {
-        return Err(bounded(mistakes, limits));
-    }
-    deserialize::from_node(&tree).map_err(|mistake| vec![mistake])
+    let mistakes = check::check(tree, &schema, source);
+    if mistakes.is_empty() { Ok(()) } else { Err(bounded(mistakes, limits)) }
+}
+
+/// Builds `T` from a tree that [`check_tree`] has accepted. [`crate::Spanned`] values get the spans
+/// of the tree, whatever source those are in.
+///
+/// # Errors
+///
+/// What a schema cannot say, the first of it: that a `TryFrom` behind a field refuses its value, for
+/// example.
+pub fn read_tree<T: DeserializeOwned>(tree: &Node) -> Result<T, Vec<Diagnostic>> {
+    deserialize::from_node(tree).map_err(|mistake| vec![mistake])
 }
 
 /// Reads a document into a tree of values with their places, checked against nothing but the

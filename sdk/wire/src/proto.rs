@@ -6,6 +6,10 @@
     reason = "generated code; the schemas carry the comments"
 )]
 
+/// All schemas, and what they import, as an encoded `google.protobuf.FileDescriptorSet`: what gRPC
+/// reflection answers with.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 pub use kiln_pb::{apicaps, errdefs, filetree, pb, rpc, sourcepolicy, types};
 
 /// A content store (`content.proto`).

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use kiln_daemon::LogLevel;
 
 /// Where the daemon is and how it is spoken to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -12,9 +13,10 @@ pub(crate) struct Global {
     /// [env: BUILDKIT_HOST]
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub addr: Option<String>,
-    /// Log what happens
-    #[arg(long, global = true)]
-    pub debug: bool,
+    /// Log what happens; --debug=trace logs HTTP/2, too
+    #[arg(long, global = true, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "debug", value_parser = log_level)]
+    pub debug: Option<LogLevel>,
     /// How logs are written
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -49,6 +51,9 @@ pub(crate) struct Global {
     /// OCI runtime to run processes with; the same as --executor=PATH
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "executor")]
     pub oci_worker_binary: Option<PathBuf>,
+    /// Run frontend plugins as plain processes, with all that you may do
+    #[arg(long, global = true)]
+    pub unconfined_plugins: bool,
     /// Pull the images of frontends, also where one that is linked in stands for them
     #[arg(long, global = true)]
     pub pull_frontends: bool,
@@ -72,6 +77,10 @@ pub(crate) enum ExecutorChoice {
     Native,
     /// An OCI runtime, by name or path.
     Oci(PathBuf),
+}
+
+fn log_level(text: &str) -> Result<LogLevel, String> {
+    LogLevel::of_debug_flag(text, LogLevel::Warn)
 }
 
 impl std::str::FromStr for ExecutorChoice {

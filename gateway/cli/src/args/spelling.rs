@@ -26,6 +26,7 @@ const BOOLEAN_FLAGS: &[&str] = &[
     "--offline",
     "--proxy-network",
     "--svg",
+    "--unconfined-plugins",
     "--verbose",
     "--wait",
     "--watch",

@@ -3,6 +3,7 @@
 use kiln_client::Client;
 
 use crate::connect::connect;
+use crate::embedded::OwnDaemon;
 use crate::endpoint::Endpoint;
 use crate::environment::Environment;
 
@@ -13,6 +14,8 @@ pub(crate) struct Context {
     pub endpoint: Endpoint,
     /// What the process was given.
     pub environment: Environment,
+    /// The daemon in this process, once there is one.
+    pub own_daemon: OwnDaemon,
 }
 
 impl Context {
@@ -22,6 +25,6 @@ impl Context {
     ///
     /// If it cannot be reached.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
-        connect(&self.endpoint).await
+        connect(&self.endpoint, &self.own_daemon).await
     }
 }

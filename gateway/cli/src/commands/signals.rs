@@ -13,6 +13,13 @@ pub(crate) enum Interrupted {
     Deaf(#[from] std::io::Error),
 }
 
+impl Interrupted {
+    /// Whether nothing can be heard at all.
+    pub(crate) fn is_deaf(&self) -> bool {
+        matches!(self, Self::Deaf(_))
+    }
+}
+
 /// Does `work` until it is done or the process is asked to end.
 ///
 /// # Errors

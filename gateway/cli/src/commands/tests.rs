@@ -18,6 +18,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{Context, run};
 use crate::args::Cli;
+use crate::embedded::OwnDaemon;
 use crate::endpoint::{Address, Endpoint};
 use crate::environment::Environment;
 use crate::failure;
@@ -155,6 +156,7 @@ impl Stage {
         let context = Context {
             endpoint: Endpoint::Address(address),
             environment: Environment { stderr_terminal: false, ..Environment::default() },
+            own_daemon: OwnDaemon::default(),
         };
         let result = run(&context, cli.command.unwrap()).await;
         result.map_err(|error| failure::report(&error))

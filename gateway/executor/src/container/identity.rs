@@ -9,6 +9,8 @@ use rustix::fs::{FileType, OFlags};
 use super::stubs::open_inside;
 use crate::spawner::Failure;
 
+/// The largest id there is: the one above means "leave it as it is" to the kernel.
+const MAX_ID: u32 = u32::MAX - 1;
 /// A larger user file is refused.
 const MAX_FILE_BYTES: u64 = 10 << 20;
 
@@ -47,14 +49,14 @@ pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity,
         Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
         None => (user, None),
     };
-    let uid = if name.is_empty() { Some(0) } else { name.parse::<u32>().ok() };
+    let uid = if name.is_empty() { Some(0) } else { number("user", name)? };
     let entry = accounts(passwd).find(|account| match uid {
-        Some(uid) => account.uid == uid,
+        Some(uid) => account.uid == Some(uid),
         None => account.name == name,
     });
     let home = entry.as_ref().map_or("/", |account| account.home).to_owned();
     let (uid, own_gid) = match (uid, &entry) {
-        (_, Some(account)) => (account.uid, account.gid),
+        (_, Some(account)) => account.ids()?,
         (Some(uid), None) => (uid, 0),
         (None, None) => {
             return Err(format!("unable to find user {name}: no matching entries in passwd file"));
@@ -74,45 +76,75 @@ pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity,
 
 struct Account<'a> {
     name: &'a str,
-    uid: u32,
-    gid: u32,
+    /// `None` if the file has something else in its place.
+    uid: Option<u32>,
+    gid: Option<u32>,
     home: &'a str,
+}
+
+impl Account<'_> {
+    fn ids(&self) -> Result<(u32, u32), String> {
+        match (self.uid, self.gid) {
+            (Some(uid), Some(gid)) => Ok((uid, gid)),
+            _ => Err(format!(
+                "the entry of {} in the passwd file has an id that is not a number from 0 to {MAX_ID}",
+                self.name
+            )),
+        }
+    }
+}
+
+/// A text that is a number, as an id; `None` if it is a name.
+fn number(what: &str, text: &str) -> Result<Option<u32>, String> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let out_of_range = || format!("{what} id {text} is out of range (0 to {MAX_ID})");
+    id(text).map(Some).ok_or_else(out_of_range)
+}
+
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id <= MAX_ID)
 }
 
 fn accounts(passwd: &str) -> impl Iterator<Item = Account<'_>> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
         let name = fields.next()?;
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
+        let uid = id(fields.nth(1)?);
+        let gid = id(fields.next()?);
         let home = fields.nth(1).filter(|home| !home.is_empty()).unwrap_or("/");
         Some(Account { name, uid, gid, home })
     })
 }
 
-/// Name, id and members of each group.
-fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
+/// Name, id and members of each group; no id if the file has something else in its place.
+fn groups(group: &str) -> impl Iterator<Item = (&str, Option<u32>, &str)> {
     group.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
         let name = fields.next()?;
-        let gid = fields.nth(1)?.parse().ok()?;
+        let gid = id(fields.nth(1)?);
         Some((name, gid, fields.next().unwrap_or_default()))
     })
 }
 
 fn group_id(name: &str, group: &str) -> Result<u32, String> {
-    if let Ok(gid) = name.parse() {
+    if let Some(gid) = number("group", name)? {
         return Ok(gid);
     }
-    groups(group)
-        .find_map(|(found, gid, _)| (found == name).then_some(gid))
-        .ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))
+    let (_, gid, _) = groups(group)
+        .find(|(found, ..)| *found == name)
+        .ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))?;
+    gid.ok_or_else(|| {
+        format!("the entry of {name} in the group file has an id that is not a number from 0 to {MAX_ID}")
+    })
 }
 
 fn memberships(user: &str, group: &str) -> Vec<u32> {
     groups(group)
         .filter(|(_, _, members)| members.split(',').any(|member| member == user))
-        .map(|(_, gid, _)| gid)
+        .filter_map(|(_, gid, _)| gid)
         .collect()
 }
 
@@ -151,6 +183,27 @@ mod tests {
     fn a_given_group_replaces_the_memberships() {
         check("ann:staff", 1000, 50, &[50], "/home/ann");
         check("ann:77", 1000, 77, &[77], "/home/ann");
+    }
+
+    #[test]
+    fn a_number_that_is_no_id_is_an_error_and_never_root() {
+        for user in ["4294967295", "-1", "4294967296", "99999999999999999999", "0:4294967295"] {
+            let error = resolve(user, PASSWD, GROUP).expect_err(user);
+            assert!(error.contains("is out of range (0 to 4294967294)"), "{error}");
+        }
+        check("4294967294", 4_294_967_294, 0, &[0], "/");
+    }
+
+    #[test]
+    fn an_entry_without_valid_ids_is_an_error_if_it_is_wanted() {
+        let passwd = "eve:x:4294967295:7::/:\nmal:x:7:4294967296::/:\nann:x:1000:1001::/:\n";
+        let group = "wide:x:-1:ann\nann:x:1001:\nwheel:x:10:ann\n";
+        for user in ["eve", "mal", "7", "ann:wide"] {
+            let error = resolve(user, passwd, group).expect_err(user);
+            assert!(error.contains("an id that is not a number from 0 to 4294967294"), "{error}");
+        }
+        let ann = resolve("ann", passwd, group).unwrap();
+        assert_eq!((ann.uid, ann.gid, ann.groups), (1000, 1001, vec![1001, 10]));
     }
 
     #[test]

@@ -175,7 +175,10 @@ fn confine(
     sys::limit_bounding_set(wanted.bits()).step(|| "limit capabilities".into())?;
     sys::set_group_ids(identity.gid, &identity.groups)
         .map_err(|(step, error)| Failure::setup(step, error))?;
-    if security == Security::Sandbox {
+    if security == Security::Restricted {
+        rustix::thread::set_no_new_privs(true).step(|| "refuse new privileges".into())?;
+    }
+    if security != Security::Insecure {
         // While still privileged, as the process may gain privileges later (set-user-id programs).
         sys::install_filter(context.filter.instructions())
             .step(|| "install the system call filter".into())?;

@@ -41,7 +41,7 @@ pub(crate) fn mount_root(process: &Process, context: &Context<'_>) -> Result<Own
 
 /// Whether device nodes outside `/dev` must be disabled mount by mount.
 pub(crate) fn keeps_devices_dead(process: &Process, context: &Context<'_>) -> bool {
-    process.security == Security::Sandbox && context.devices == DeviceGuard::Mounts
+    process.security != Security::Insecure && context.devices == DeviceGuard::Mounts
 }
 
 fn mount_scratch(scratch: &Path) -> io::Result<()> {
@@ -56,6 +56,7 @@ fn root_on(rootfs: &Rootfs, target: &Path, context: &Context<'_>) -> io::Result<
         }
         // Mount points are made in a memory layer, so that the layers themselves stay as they are.
         Rootfs::OverlayReadonly { lowers } => mount_under_memory(lowers, target, context)?,
+        Rootfs::Memory => attach(tmpfs(None, 0o755)?, &directory(target)?)?,
         Rootfs::Bind { source, readonly: true } => {
             mount_under_memory(std::slice::from_ref(source), target, context)?;
         }

@@ -119,7 +119,7 @@ impl Common<'_> {
             "env": environment(self.env, Some(&identity.home)),
             "cwd": self.cwd,
             "capabilities": sets,
-            "noNewPrivileges": false,
+            "noNewPrivileges": self.security == Security::Restricted,
         });
         if let Some((rows, columns)) = self.tty.then(crate::stdio::own_size).flatten() {
             process["consoleSize"] = json!({ "height": rows, "width": columns });
@@ -169,6 +169,7 @@ fn resources(resources: &Resources, insecure: bool) -> Value {
             "cpus": resources.cpuset_cpus,
             "mems": resources.cpuset_mems,
         },
+        "pids": resources.pids.map(|limit| json!({ "limit": limit })),
     })
 }
 

@@ -143,7 +143,7 @@ fn existing(root: &OwnedFd, path: &str) -> io::Result<Option<OwnedFd>> {
 
 fn readonly_unless_insecure(process: &Process) -> MountAttrFlags {
     match process.security {
-        Security::Sandbox => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        Security::Sandbox | Security::Restricted => MountAttrFlags::MOUNT_ATTR_RDONLY,
         Security::Insecure => MountAttrFlags::empty(),
     }
 }

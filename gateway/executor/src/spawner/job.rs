@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitStatus};
 
+use super::ending::Ending;
 use super::protocol::{Failure, Report, Request, Setup, receive, send};
 use crate::cgroup::Group;
 use crate::container::{self, StubDirectory};
@@ -24,9 +26,11 @@ pub(super) struct Job {
     pub(super) terminal: Option<OwnedFd>,
     pub(super) group: Option<Group>,
     pub(super) own_network: bool,
+    /// Its last time, once it was asked to end.
+    pub(super) ending: Option<Ending>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobKind {
     Container,
     Exec,
@@ -84,6 +88,22 @@ impl Job {
         rustix::process::kill_process(self.pid, signal).ok();
         if self.kind == JobKind::Host {
             rustix::process::kill_process_group(self.pid, signal).ok();
+        }
+    }
+
+    /// Asks it to end, and lets it go on for so long.
+    pub(super) fn terminate(&mut self, grace: Duration) {
+        // What has not begun yet has nothing to put in order.
+        match self.setup {
+            Some(_) => self.kill(libc::SIGKILL),
+            None => self.ending = Some(Ending::begin(self.pid, self.kind, grace)),
+        }
+    }
+
+    /// Kills it if it was asked to end and its time is up.
+    pub(super) fn end_if_over(&mut self) {
+        if self.ending.is_some_and(|ending| ending.is_over(self.pid, self.kind)) {
+            self.kill(libc::SIGKILL);
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) enum Report {
 pub(crate) enum Command {
     /// Send this signal.
     Kill(i32),
+    /// Ask all processes to end, and kill them after so many milliseconds.
+    Terminate { grace: u64 },
     /// Resize the terminal.
     Resize { rows: u16, columns: u16 },
 }

@@ -8,13 +8,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 use rustix::net::SocketFlags;
 use rustix::process::{PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
+use super::ending;
 use super::job::{Job, JobKind, exit_code};
 use super::protocol::{Command, Failure, Report, Request, Setup, Step, receive, send, unseal};
 use super::{ARGUMENT_ZERO, socket_pair};
@@ -125,6 +127,7 @@ impl Server {
                     Wake::Setup(number) => self.hear(number),
                 }
             }
+            self.jobs.values_mut().for_each(Job::end_if_over);
         }
     }
 
@@ -137,7 +140,12 @@ impl Server {
         }
         let mut polled: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::IN)).collect();
-        match poll(&mut polled, None) {
+        let pause = self
+            .jobs
+            .values()
+            .any(|job| job.ending.is_some())
+            .then_some(Timespec { tv_sec: 0, tv_nsec: i64::from(ending::PAUSE.subsec_nanos()) });
+        match poll(&mut polled, pause.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -218,6 +226,7 @@ impl Server {
                     terminal,
                     group,
                     own_network,
+                    ending: None,
                 })
             }
             Ok(None) => {
@@ -255,7 +264,7 @@ impl Server {
     /// Who keeps the device nodes of a sandbox dead; its own control group, if that can be had.
     fn device_guard(&self, request: &Request, group: Option<&Group>) -> DeviceGuard {
         let sandbox = match request {
-            Request::Container(process) => process.security == Security::Sandbox,
+            Request::Container(process) => process.security != Security::Insecure,
             // The runtime sees to it itself.
             Request::Bundle { runtime, .. } if runtime.control_groups => {
                 return DeviceGuard::ControlGroup;
@@ -379,6 +388,9 @@ impl Server {
         let Some(socket) = &job.socket else { return };
         match receive::<Command>(socket) {
             Ok(Some((Command::Kill(signal), _))) => job.kill(signal),
+            Ok(Some((Command::Terminate { grace }, _))) => {
+                job.terminate(Duration::from_millis(grace));
+            }
             Ok(Some((Command::Resize { rows, columns }, _))) => {
                 if let Some(terminal) = &job.terminal {
                     // A size the terminal does not take is the caller's mistake, not ours.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kiln_store::{Directory, KeepError, Kind, RecordInfo, Sharing, Store};
+use kiln_store::{Directory, Filter, KeepError, Kind, RecordInfo, Sharing, Store, StoreOptions};
 
 use crate::support::*;
 
@@ -127,4 +127,34 @@ async fn a_forgotten_directory_begins_empty() {
     let path = busy.path();
     drop(busy);
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_writer_that_never_ended_leaves_a_mark() {
+    let (root, store) = store();
+    let cache = get(&store, "k", Sharing::Shared).await;
+    let (fine, killed) = (cache.writer().unwrap(), cache.writer().unwrap());
+    put(&cache.path(), "half", "1");
+    fine.ended();
+    drop((killed, cache));
+    let interrupted = async |store: &Store| {
+        let filter = Filter::parse(&["interrupted"]).unwrap();
+        store.usage(&filter).await.unwrap().len()
+    };
+    assert_eq!(interrupted(&store).await, 1);
+    // The mark outlives the process, and the directory is given out all the same.
+    drop(store);
+    let store = open(root.path());
+    let cache = get(&store, "k", Sharing::Shared).await;
+    assert_eq!(names(&cache.path()), ["half"]);
+    drop((cache, store));
+
+    let options = StoreOptions { discard_interrupted: true, ..StoreOptions::default() };
+    let store = Store::open(root.path(), options).unwrap();
+    let cache = get(&store, "k", Sharing::Locked).await;
+    assert!(cache.is_new());
+    assert_eq!(names(&cache.path()), [""; 0]);
+    cache.writer().unwrap().ended();
+    drop(cache);
+    assert_eq!(interrupted(&store).await, 0);
 }

@@ -1,14 +1,19 @@
 //! A full disk: a clear error, nothing lost, and work goes on once there is room.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use kiln_store::{RecordInfo, StoreError};
+use kiln_store::{PruneOptions, RecordInfo, Store, StoreError};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::support::*;
 
 /// A small disk that goes away with its guard.
-struct SmallDisk(tempfile::TempDir);
+struct SmallDisk {
+    directory: tempfile::TempDir,
+    _image: Option<tempfile::NamedTempFile>,
+}
 
 impl SmallDisk {
     fn new() -> Self {
@@ -16,17 +21,51 @@ impl SmallDisk {
         let options = c"size=6m";
         rustix::mount::mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), options)
             .unwrap();
-        Self(directory)
+        Self { directory, _image: None }
+    }
+
+    /// A disk with blocks and inodes of its own; `None` where none can be made.
+    fn ext4() -> Option<Self> {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(24 << 20).unwrap();
+        let directory = tempfile::TempDir::new().unwrap();
+        let run = |program: &str, words: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(words).arg(image.path()).stdout(Stdio::null()).stderr(Stdio::null());
+            if program == "mount" {
+                command.arg(directory.path());
+            }
+            command.status().is_ok_and(|status| status.success())
+        };
+        if !run("mkfs.ext4", &["-q", "-m", "0"]) || !run("mount", &["-o", "loop"]) {
+            skip("mkfs.ext4 and loop devices");
+            return None;
+        }
+        Some(Self { directory, _image: Some(image) })
     }
 
     fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
+    }
+
+    /// Writes until not a byte is free.
+    fn fill(&self) {
+        let mut filler =
+            std::fs::File::options().append(true).create(true).open(self.filler()).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            while filler.write_all(&vec![0; size]).is_ok() {}
+            filler.sync_data().ok();
+        }
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path().join("filler")
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        rustix::mount::unmount(self.0.path(), UnmountFlags::DETACH).ok();
+        rustix::mount::unmount(self.directory.path(), UnmountFlags::DETACH).ok();
     }
 }
 
@@ -93,4 +132,120 @@ async fn a_full_disk_is_named_and_loses_nothing() {
 fn a_full_disk_has_an_error_of_its_own() {
     let error = StoreError::NoSpace { doing: "writing blob", path: "/x".into() };
     assert_eq!(error.to_string(), "no space left on device while writing blob `/x`");
+}
+
+/// Things worth pruning: records on top of each other, and one beside.
+async fn furnish(store: &Store) {
+    let base = apply(store, None, &[file("base", &"b".repeat(200_000))]).await;
+    let top = apply(store, Some(&base), &[file("top", &"t".repeat(100_000))]).await;
+    let beside = apply(store, None, &[file("beside", &"x".repeat(100_000))]).await;
+    for one in [base, top, beside] {
+        let info = RecordInfo { description: "d".repeat(2000), ..RecordInfo::default() };
+        one.keep(info).await.unwrap();
+    }
+}
+
+/// Fills the disk with records, the index to its last page, until not even one more fits.
+async fn crowd(store: &Store, disk: &SmallDisk) {
+    disk.fill();
+    let filler = std::fs::File::options().write(true).open(disk.filler()).unwrap();
+    filler.set_len(filler.metadata().unwrap().len() - (600 << 10)).unwrap();
+    for number in 0..1000 {
+        let Ok(step) = store.prepare(None).await else { break };
+        let info = RecordInfo { description: "d".repeat(20_000), ..RecordInfo::default() };
+        if let Err(error) = step.commit().await.unwrap().keep(info).await {
+            assert!(chain(&error).contains("no space left on device"), "{number}: {error}");
+            break;
+        }
+    }
+    disk.fill();
+}
+
+/// Prunes everything, and uses the store as if nothing had happened.
+async fn recover(store: &Store) {
+    let mut removed = 0;
+    let options = PruneOptions { all: true, ..PruneOptions::default() };
+    store.prune(options, &mut |_| removed += 1).await.unwrap();
+    assert!(removed >= 3, "{removed}");
+    assert_eq!(store.usage(&Default::default()).await.unwrap(), []);
+    let again = apply(store, None, &[file("again", "a")]).await;
+    again.keep(RecordInfo::default()).await.unwrap();
+}
+
+async fn a_full_disk_is_pruned(disk: SmallDisk) {
+    let store = open(disk.path());
+    // The background makes the reserve; here it must be there.
+    store.prune(PruneOptions::default(), &mut |_| {}).await.unwrap();
+    assert!(disk.path().join("reserve").exists());
+    furnish(&store).await;
+    crowd(&store, &disk).await;
+    recover(&store).await;
+
+    // The same, once the reserve is gone and something else has taken its space.
+    std::fs::remove_file(disk.filler()).unwrap();
+    std::fs::remove_file(disk.path().join("reserve")).ok();
+    furnish(&store).await;
+    crowd(&store, &disk).await;
+    recover(&store).await;
+
+    // And by a store that is opened only now.
+    std::fs::remove_file(disk.filler()).unwrap();
+    furnish(&store).await;
+    crowd(&store, &disk).await;
+    drop(store);
+    disk.fill();
+    let store = open(disk.path());
+    recover(&store).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_in_memory_is_pruned() {
+    if can_mount() {
+        a_full_disk_is_pruned(SmallDisk::new()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_of_blocks_is_pruned() {
+    if !can_mount() {
+        return;
+    }
+    if let Some(disk) = SmallDisk::ext4() {
+        a_full_disk_is_pruned(disk).await;
+    }
+}
+
+#[test]
+fn a_full_quota_is_a_full_disk() {
+    for code in [libc::ENOSPC, libc::EDQUOT] {
+        let error = redb::Error::Io(std::io::Error::from_raw_os_error(code));
+        assert!(kiln_store::is_full(&error), "{error}");
+    }
+}
+
+/// An index of so many pages that removing from all of them takes more space than it has to spare.
+#[tokio::test]
+async fn a_large_index_is_pruned_without_any_space() {
+    if !can_mount() {
+        return;
+    }
+    for reserve in [true, false] {
+        let disk = SmallDisk::new();
+        let store = open(disk.path());
+        store.prune(PruneOptions::default(), &mut |_| {}).await.unwrap();
+        furnish(&store).await;
+        let mut small = Vec::new();
+        for _ in 0..1500 {
+            small.push(store.prepare(None).await.unwrap().commit().await.unwrap());
+        }
+        let info = RecordInfo { description: "d".repeat(400), ..RecordInfo::default() };
+        let kept = futures::future::join_all(small.iter().map(|one| one.keep(info.clone()))).await;
+        kept.into_iter().for_each(Result::unwrap);
+        drop(small);
+        if !reserve {
+            std::fs::remove_file(disk.path().join("reserve")).unwrap();
+        }
+        disk.fill();
+        recover(&store).await;
+    }
 }

@@ -1,6 +1,9 @@
 //! Layers on layers: writable views, merges and differences.
 
+use std::collections::BTreeMap;
 use std::fs;
+
+use kiln_store::{PruneOptions, RecordInfo, Store, StoreOptions};
 
 use crate::support::*;
 
@@ -131,7 +134,7 @@ async fn any_two_refs_have_a_difference() {
 }
 
 /// A layer as a copy onto nothing makes it: files, and the directories on the way to them.
-async fn copied(store: &kiln_store::Store, name: &str) -> kiln_store::Ref {
+async fn copied(store: &Store, name: &str) -> kiln_store::Ref {
     let mut step = store.prepare(None).await.unwrap();
     put(&step.overlay().upper, name, "copied");
     let parents = std::path::Path::new(name).ancestors().skip(1).map(Into::into);
@@ -216,4 +219,85 @@ async fn whiteouts_of_nothing_do_not_show_where_a_layer_is_moved_to() {
 
 fn mode(path: &std::path::Path) -> u32 {
     std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).unwrap()) & 0o7777
+}
+
+/// What a step on two layers makes, by overlays or by copies: what is seen before and afterwards.
+async fn step_on_layers(options: StoreOptions) -> [BTreeMap<String, String>; 2] {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path(), options).unwrap();
+    let base = [
+        directory("d"),
+        file("d/gone", "1"),
+        file("d/stays", "2"),
+        directory("e"),
+        file("e/old", "3"),
+        symlink("l", "d/stays"),
+        item(b'6', "pipe"),
+        Item { mode: 0o555, ..directory("closed") },
+        file("closed/in", "4"),
+    ];
+    let base = apply(&store, None, &base).await;
+    let top = [item(b'0', "d/.wh.gone"), item(b'0', "e/.wh..wh..opq"), file("e/new", "5")];
+    let top = apply(&store, Some(&base), &top).await;
+    let before = tree(top.mount().await.unwrap().path());
+    let step = store.prepare(Some(&top)).await.unwrap();
+    {
+        let mounted = step.mount().await.unwrap();
+        assert_eq!(tree(mounted.path()), before);
+        let at = |name: &str| mounted.path().join(name);
+        fs::write(at("d/stays"), "changed").unwrap();
+        fs::remove_dir_all(at("e")).unwrap();
+        fs::write(at("e"), "a file now").unwrap();
+        fs::remove_file(at("l")).unwrap();
+        fs::create_dir(at("l")).unwrap();
+        put(mounted.path(), "l/deep/er", "6");
+        fs::hard_link(at("l/deep/er"), at("l/again")).unwrap();
+        for name in ["d", "d/stays", "e", "l", "l/deep", "l/deep/er", "."] {
+            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(7);
+            fs::File::open(at(name)).unwrap().set_modified(time).unwrap();
+        }
+    }
+    let step = step.commit().await.unwrap();
+    assert_eq!(step.layers().len(), 3);
+    // What was there before is as it was.
+    assert_eq!(tree(top.mount().await.unwrap().path()), before);
+    let after = tree(step.mount().await.unwrap().path());
+    step.keep(RecordInfo::default()).await.unwrap();
+    assert_eq!(fs::read_dir(root.path().join("mnt")).unwrap().count(), 0);
+    [before, after]
+}
+
+#[tokio::test]
+async fn copies_show_and_take_in_what_overlays_do() {
+    if !can_mount() {
+        return;
+    }
+    let overlays = step_on_layers(StoreOptions::default()).await;
+    let copy = StoreOptions { copy: true, ..StoreOptions::default() };
+    assert_eq!(step_on_layers(copy).await, overlays);
+    // The same for who cannot even read the attributes of overlays.
+    let plain =
+        StoreOptions { copy: true, in_user_namespace: Some(true), ..StoreOptions::default() };
+    assert_eq!(step_on_layers(plain).await, overlays);
+    assert_eq!(overlays[1]["e"].split(' ').next(), Some("644"), "{:?}", overlays[1]);
+}
+
+#[tokio::test]
+async fn a_store_of_other_rights_is_refused_unless_it_is_empty() {
+    let root = tempfile::tempdir().unwrap();
+    let open = |user_namespace| {
+        let options =
+            StoreOptions { in_user_namespace: Some(user_namespace), ..StoreOptions::default() };
+        Store::open(root.path(), options)
+    };
+    drop(open(true).unwrap());
+    let store = open(false).unwrap();
+    apply(&store, None, &[file("a", "a")]).await.keep(RecordInfo::default()).await.unwrap();
+    drop(store);
+    let error = open(true).unwrap_err().to_string();
+    assert!(error.contains("choose another root"), "{error}");
+    let store = open(false).unwrap();
+    store.prune(PruneOptions { all: true, ..PruneOptions::default() }, &mut |_| {}).await.unwrap();
+    drop(store);
+    open(true).unwrap();
 }

@@ -30,22 +30,33 @@ pub(crate) fn find_owner(
         None => {}
         Some((FileUser::Id(id), _)) => ids.uid = *id,
         Some((FileUser::Name { name, .. }, root)) => {
-            let fields = look_up(root, "/etc/passwd", name)?;
-            let number = |index: usize| {
-                fields.as_ref().and_then(|f| f.get(index)?.parse().ok()).unwrap_or(0)
-            };
-            ids = Ids { uid: number(2), gid: number(3) };
+            if let Some(fields) = look_up(root, "/etc/passwd", name)? {
+                ids =
+                    Ids { uid: number("passwd", &fields, 2)?, gid: number("passwd", &fields, 3)? };
+            }
         }
     }
     match group {
         None => {}
         Some((FileUser::Id(id), _)) => ids.gid = *id,
         Some((FileUser::Name { name, .. }, root)) => {
-            let fields = look_up(root, "/etc/group", name)?;
-            ids.gid = fields.and_then(|f| f.get(2)?.parse().ok()).unwrap_or(0);
+            if let Some(fields) = look_up(root, "/etc/group", name)? {
+                ids.gid = number("group", &fields, 2)?;
+            }
         }
     }
     Ok(ids)
+}
+
+/// The id in a field of an entry. What is no id must not pass for root's.
+fn number(list: &str, fields: &[String], index: usize) -> Result<u32, FileError> {
+    let id = fields.get(index).and_then(|text| text.parse().ok()).filter(|id| *id != u32::MAX);
+    id.ok_or_else(|| {
+        let name = fields.first().map_or("", String::as_str);
+        FileError::Invalid(format!(
+            "the entry of {name} in /etc/{list} has an id that is not a number from 0 to 4294967294"
+        ))
+    })
 }
 
 /// The fields of the line that begins with a name.
@@ -71,21 +82,29 @@ mod tests {
 
     #[test]
     fn a_user_by_name_brings_its_group_and_nobody_is_root() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:\nbuild:x:1000:1001::/:\n")
-            .unwrap();
-        std::fs::write(root.path().join("etc/group"), "staff:x:50:\n").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("etc")).unwrap();
+        std::fs::write(
+            directory.path().join("etc/passwd"),
+            "root:x:0:0::/:\nbuild:x:1000:1001::/:\n",
+        )
+        .unwrap();
+        std::fs::write(directory.path().join("etc/group"), "staff:x:50:\n").unwrap();
         let named = |name: &str| FileUser::Name {
             name: name.into(),
             input: kiln_graph::FileInput::Scratch,
         };
         let (build, staff, nobody) = (named("build"), named("staff"), named("who"));
-        let root = Some(root.path());
+        let root = Some(directory.path());
         let find = |user, group| find_owner(Some((user, root)), group).unwrap();
         assert_eq!(find(&build, None), Ids { uid: 1000, gid: 1001 });
         assert_eq!(find(&build, Some((&staff, root))), Ids { uid: 1000, gid: 50 });
         assert_eq!(find(&nobody, None), Ids { uid: 0, gid: 0 });
         assert_eq!(find(&FileUser::Id(7), None), Ids { uid: 7, gid: 0 });
+        for entry in ["eve:x:4294967295:0::/:\n", "eve:x:4294967296:0::/:\n", "eve:x:0:-1::/:\n"] {
+            std::fs::write(directory.path().join("etc/passwd"), entry).unwrap();
+            let error = find_owner(Some((&named("eve"), root)), None).unwrap_err().to_string();
+            assert!(error.contains("the entry of eve in /etc/passwd has an id"), "{error}");
+        }
     }
 }
