@@ -72,7 +72,7 @@ impl Renaming {
             definition.def.iter().map(|bytes| Digest::sha256(bytes).to_string()).collect();
         let places: BTreeMap<&str, usize> =
             digests.iter().enumerate().map(|(place, digest)| (digest.as_str(), place)).collect();
-        let ops: Vec<Option<pb::Op>> = definition.def.iter().map(|bytes| decode(bytes)).collect();
+        let ops: Vec<Option<pb::Op>> = definition.def.iter().map(decode).collect();
         let mut users = vec![Vec::new(); ops.len()];
         let mut waits = vec![0_usize; ops.len()];
         for (user, op) in ops.iter().enumerate() {

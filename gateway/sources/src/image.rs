@@ -62,7 +62,7 @@ pub(crate) struct ImagePin {
 #[derive(Clone, Debug)]
 enum Origin {
     Registry(Reference),
-    Store { name: String, image: NamedImage },
+    Store { name: String, image: Box<NamedImage> },
     Layout { session: String, store: String, name: String },
 }
 

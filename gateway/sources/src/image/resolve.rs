@@ -154,7 +154,7 @@ impl Image {
 /// An image of the store that has the name.
 fn stored(reference: &Reference, image: NamedImage) -> (Origin, Descriptor) {
     let root = image.root.clone();
-    (Origin::Store { name: reference.to_string(), image }, root)
+    (Origin::Store { name: reference.to_string(), image: Box::new(image) }, root)
 }
 
 fn reached_key(reference: &Reference, digest: &Digest) -> String {
