@@ -5,12 +5,16 @@
 //! through [`Image::from_json`] and leaves through [`Image::to_json`].
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use kiln_sdk::oci::Platform;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::gojson;
+use super::gojson::{self, Time};
 
 /// The search path of Unix commands.
 pub(crate) const DEFAULT_PATH: &str =
@@ -29,8 +33,8 @@ pub(crate) fn default_path(os: &str) -> &'static str {
 #[serde(default)]
 pub(crate) struct Image {
     /// When the base was made; never kept for what is built on it.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time")]
-    pub(crate) created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) created: Option<Time>,
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
     pub(crate) author: String,
     #[serde(deserialize_with = "lenient")]
@@ -51,11 +55,11 @@ pub(crate) struct Image {
     pub(crate) os_features: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
     pub(crate) variant: String,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "fields")]
     pub(crate) rootfs: RootFs,
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list_of_fields")]
     pub(crate) history: Vec<History>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "fields")]
     pub(crate) config: Config,
 }
 
@@ -73,8 +77,8 @@ pub(crate) struct RootFs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct History {
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time")]
-    pub(crate) created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) created: Option<Time>,
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
     pub(crate) created_by: String,
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient")]
@@ -109,7 +113,7 @@ pub(crate) struct Config {
     pub(crate) stop_signal: String,
     #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "lenient")]
     pub(crate) args_escaped: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional_fields")]
     pub(crate) healthcheck: Option<Healthcheck>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient")]
     pub(crate) on_build: Vec<String>,
@@ -123,7 +127,7 @@ pub(crate) struct Nothing {}
 
 impl<'de> Deserialize<'de> for Nothing {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self {})
+        fields::<D, BTreeMap<String, IgnoredAny>>(deserializer).map(|_| Self {})
     }
 }
 
@@ -158,14 +162,51 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A time, in the reference's spelling.
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text: Option<String> = Option::deserialize(deserializer)?;
-    text.map(|text| {
-        gojson::time(&text)
-            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time")))
-    })
-    .transpose()
+/// An object with fields, or `null`. A derived type would take a list for its fields in their order.
+fn fields<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    optional_fields(deserializer).map(Option::unwrap_or_default)
+}
+
+fn optional_fields<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::<Fields<T>>::deserialize(deserializer)?.map(|Fields(value)| value))
+}
+
+fn list_of_fields<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    let list: Vec<Option<Fields<T>>> = lenient(deserializer)?;
+    Ok(list.into_iter().map(|item| item.map_or_else(T::default, |Fields(value)| value)).collect())
+}
+
+/// A value that is written as an object and nothing else.
+struct Fields<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(OfMap(PhantomData)).map(Self)
+    }
 }
 
 impl Image {
@@ -194,16 +235,15 @@ impl Image {
     ///
     /// If the text is no JSON, or a field has another type than it must have.
     pub(crate) fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
-        // A list would be taken for the fields in their order.
-        if text.trim_ascii_start().starts_with(b"[") {
-            let list = serde::de::Unexpected::Seq;
-            return Err(serde::de::Error::invalid_type(list, &"an image config"));
-        }
-        serde_json::from_slice(text)
+        serde_json::from_slice(text).map(|Fields(image)| image)
     }
 
     /// The canonical text.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// If a step was made at a time that JSON has no spelling for.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         gojson::to_vec(self)
     }
 

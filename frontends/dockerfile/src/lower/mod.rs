@@ -33,7 +33,6 @@ mod secrets;
 mod stage;
 mod steps;
 mod triggers;
-mod unfit;
 mod variables;
 mod workdir;
 
@@ -92,7 +91,7 @@ pub(crate) struct Lowering<'a> {
     /// Seconds since 1970 that all times of the result are.
     epoch: Option<i64>,
     /// The same, as histories have it.
-    time: Option<String>,
+    time: Option<gojson::Time>,
     proxy: Option<Proxy>,
     lint: &'a mut Linter,
     graph: Graph,

@@ -89,8 +89,18 @@ pub(crate) struct Origin {
     pub(crate) description: String,
     /// It is no stage of the file.
     pub(crate) unregistered: bool,
-    /// A named context stands in its place.
-    pub(crate) replaced: bool,
+    /// The named context that stands in its place.
+    pub(crate) replaced: Option<Replacement>,
+}
+
+/// A named context in the place of a stage, as it was found when the stages were read: what becomes
+/// of the stage afterwards says nothing of the context.
+#[derive(Clone, Debug)]
+pub(crate) struct Replacement {
+    /// Its name, which is the stage's.
+    pub(crate) name: String,
+    /// The platform it is for: the stage's, else the one that is asked for, if one is.
+    pub(crate) platform: Option<Platform>,
 }
 
 /// How far a node is.
@@ -138,7 +148,7 @@ impl Default for Origin {
             lines: Lines::NOWHERE,
             description: String::new(),
             unregistered: false,
-            replaced: false,
+            replaced: None,
         }
     }
 }

@@ -48,7 +48,7 @@ impl Scope<'_> {
             mode: 0o755,
             parents: true,
             owner: (!user.is_empty()).then(|| Owner::parse(user)),
-            created: self.epoch.map(|seconds| seconds.saturating_mul(1_000_000_000)),
+            created: self.epoch.map(|seconds| seconds.wrapping_mul(1_000_000_000)),
         };
         let variables = Arc::clone(&node.environment);
         let text = names::shown(&self.step.instruction.code, self.expander, &*variables);
