@@ -10,7 +10,6 @@ use super::image::Image;
 use super::node::{NodeId, Replacement};
 use super::{Lowering, SCRATCH, names};
 use crate::lint::Breach;
-use crate::words::NoVariables;
 
 /// Something a build must know before it can be lowered.
 #[derive(Clone, Debug)]
@@ -251,7 +250,7 @@ impl Lowering<'_> {
         let node = self.graph.node_mut(id);
         let shown = settings.multi_platform.then_some(platform);
         let text = format!("FROM {}", node.origin.base_name);
-        let name = names::step(node, &text, shown, None::<&NoVariables>);
+        let name = names::step_of_base(node, &text, shown);
         let reference = node.origin.base_name.clone();
         let constraints = Constraints {
             platform: Some(platform.clone()),

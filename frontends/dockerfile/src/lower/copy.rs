@@ -1,7 +1,5 @@
 //! `COPY`, and what it shares with `ADD`: one file op that puts files of several sources in place.
 
-use std::sync::Arc;
-
 use kiln_sdk::llb::{
     Action, Constraints, Copy as CopyOptions, CopyMode, FileActions, Mkfile, Owner, ProgressGroup,
     State, caps,
@@ -147,10 +145,9 @@ impl Scope<'_> {
     ) -> Result<(), Failure> {
         let os = node.os().to_owned();
         let base = node.state.clone();
-        let variables = Arc::clone(&node.environment);
-        let text = names::shown(&self.step.instruction.code, self.expander, &*variables);
+        let text = names::shown(&self.step.instruction.code, self.expander, &node.variables());
         let platform = self.shown_platform(node);
-        let name = names::step(node, &text, platform.as_ref(), Some(&*variables));
+        let name = names::step(node, &text, platform.as_ref());
         let mut history = history(plan);
         let mut actions = Vec::new();
         for path in &plan.sources.paths {
@@ -197,16 +194,15 @@ impl Scope<'_> {
         actions: Vec<Action>,
         constraints: Constraints,
     ) -> Result<(), Failure> {
-        let variables = Arc::clone(&node.environment);
         // Both vertices are one step.
         node.steps_named = node.steps_named.saturating_sub(1);
         let group = ProgressGroup {
             id: self.group(node),
-            name: names::step(node, text, platform, Some(&*variables)),
+            name: names::step(node, text, platform),
             weak: true,
         };
         node.steps_named = node.steps_named.saturating_sub(1);
-        let linked = names::step(node, &format!("LINK {text}"), platform, Some(&*variables));
+        let linked = names::step(node, &format!("LINK {text}"), platform);
         let layer = State::scratch().file(FileActions {
             actions,
             constraints: Constraints {

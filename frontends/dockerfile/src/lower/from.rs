@@ -88,7 +88,7 @@ impl Lowering<'_> {
             description: from.description.clone(),
             ..Origin::default()
         });
-        node.outline.arguments = std::sync::Arc::clone(&self.arguments);
+        node.outline.globals = std::sync::Arc::clone(&self.arguments);
         if !from.platform.is_empty() {
             let (platform, more) = self.platform(from)?;
             node.platform = Some(platform);

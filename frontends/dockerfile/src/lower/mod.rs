@@ -12,6 +12,8 @@ mod config;
 mod context;
 mod copy;
 mod declare;
+mod env;
+mod environment;
 mod epoch;
 mod expand;
 mod expose;
@@ -23,6 +25,7 @@ mod gojson;
 mod graph;
 mod history;
 mod image;
+mod layered;
 mod mounts;
 mod names;
 mod node;
@@ -98,6 +101,8 @@ pub(crate) struct Lowering<'a> {
     target: NodeId,
     reachable: BTreeSet<NodeId>,
     context: BuildContext,
+    /// How many nodes the triggers of images brought in.
+    triggered_nodes: usize,
     /// How many more ports may be exposed.
     ports_left: usize,
 }
@@ -139,6 +144,7 @@ impl<'a> Lowering<'a> {
             target: NodeId(0),
             reachable: BTreeSet::new(),
             context: BuildContext::default(),
+            triggered_nodes: 0,
             ports_left: expose::MOST_PORTS,
             request,
         })

@@ -276,13 +276,12 @@ impl NamedContext<'_> {
         if let Some(error) = json_error(metadata.as_bytes(), &METADATA) {
             return Err(malformed(&error));
         }
-        let map: BTreeMap<String, Option<String>> =
+        let map: Option<BTreeMap<String, Option<String>>> =
             serde_json::from_str(metadata).map_err(|error| malformed(&error))?;
+        let map = map.unwrap_or_default();
         if let Some(Some(config)) = map.get(keys::IMAGE_CONFIG) {
             let raw = STANDARD.decode(config).map_err(|error| malformed(&error))?;
-            let config = parsed(&raw).map_err(|error| {
-                error.context(format!("failed to parse image config for {}", self.key))
-            })?;
+            let config = parsed(&raw)?;
             loaded.state = loaded.state.with_image_config(&config);
             loaded.config = Some(config);
             loaded.raw_config = Some(raw.into());
