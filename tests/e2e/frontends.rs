@@ -61,6 +61,21 @@ fn all_seats_make_the_same_vertices_and_the_same_image() {
 }
 
 #[test]
+fn an_image_without_a_capability_that_is_required_is_not_started() {
+    let Some(story) = Story::begin() else { return };
+    let kiln = Kiln::new();
+    let image = pack(&kiln, &story.registry);
+    let build = |caps: &str| {
+        let build = kiln.build().of(&story.project).frontend("gateway.v0").opt("source", &image);
+        build.opt("frontend.caps", caps).run()
+    };
+    build("moby.buildkit.frontend.inputs").succeeds();
+    let outcome = build("moby.buildkit.frontend.inputs,x.y+forward").fails();
+    let message = format!("frontend image {image}: unsupported frontend capability x.y");
+    assert!(outcome.stderr.contains(&message), "{outcome}");
+}
+
+#[test]
 fn states_that_never_met_make_the_same_image_when_times_are_given() {
     let Some(story) = Story::begin() else { return };
     let image = pack(&Kiln::new(), &story.registry);

@@ -33,10 +33,10 @@ pub fn file_name(url: &str) -> String {
     let unnamed = || UNNAMED.to_owned();
     let Some((_, rest)) = url.split_once("://") else { return unnamed() };
     let rest = rest.split('#').next().unwrap_or_default();
-    let rest = rest.split('?').next().unwrap_or_default();
     if rest.bytes().any(|byte| byte.is_ascii_control()) {
         return unnamed();
     }
+    let rest = rest.split('?').next().unwrap_or_default();
     let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
     let Some(path) = unescaped(path) else { return unnamed() };
     let path = path.trim_end_matches('/');
@@ -74,6 +74,8 @@ mod tests {
             ("https://example.com", UNNAMED),
             ("https://example.com/", UNNAMED),
             ("https://example.com/%zz", UNNAMED),
+            ("https://example.com/a?b\u{7f}", UNNAMED),
+            ("https://example.com/a#b\u{7f}", "a"),
         ] {
             assert_eq!(file_name(url), want, "{url}");
         }

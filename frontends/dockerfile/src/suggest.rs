@@ -27,7 +27,8 @@ pub fn search<'a>(
             allowed = distance.saturating_sub(1);
         }
     }
-    let nearest = nearest?;
+    // No one means an option without a name, but it is the nearest all the same.
+    let nearest = nearest.filter(|option| !option.is_empty())?;
     let upper = !case_sensitive && value != folded && value == value.to_uppercase();
     Some(if upper { nearest.to_uppercase() } else { nearest })
 }

@@ -2,6 +2,7 @@
 //! machine.
 
 use kiln_dockerfile::Dockerfile;
+use kiln_sdk::oci::{ImageConfig, Platform};
 use kiln_testing::Fixture;
 
 fn build(text: String) -> Result<usize, String> {
@@ -42,4 +43,28 @@ fn long_circles_are_found() {
         text.push_str(&format!("FROM scratch AS s{n}\nCOPY --from=s{} /a /a\n", (n + 1) % 2_000));
     }
     assert_eq!(build(text).unwrap_err(), "circular dependency detected on stage: s0");
+}
+
+#[test]
+fn a_trigger_that_waits_for_its_own_stage_is_a_circle() {
+    let text = "FROM scratch AS s\nONBUILD COPY --from=s /a /a\nFROM s AS s\n";
+    assert_eq!(build(text.into()).unwrap_err(), "circular dependency detected on stage: s");
+}
+
+#[test]
+fn an_image_whose_trigger_names_itself_ends() {
+    let mut config = ImageConfig::new(&Platform::host());
+    config.config.on_build = Some(vec!["COPY --from=loop /a /a".into()]);
+    let fixture = Fixture::new().image("loop", config).file(
+        "dockerfile",
+        "Dockerfile",
+        "FROM loop\nRUN make\n",
+    );
+    let error = fixture.build(&Dockerfile::mainline()).unwrap_err().to_string();
+    let start = "ONBUILD triggers of docker.io/library/loop:latest@sha256:";
+    assert!(error.starts_with(start), "{error}");
+    assert!(
+        error.contains("bring in more than 256 images: does `COPY --from=loop /a /a`"),
+        "{error}"
+    );
 }

@@ -1,16 +1,35 @@
 //! Which image a frontend runs from.
 //!
 //! The option `source` comes in; a source and the image's config go out. The client may give
-//! another image for it, by an option `context:<source>`, as for every name that a build uses.
+//! another image for it, by an option `context:<source>`, as for every name that a build uses. An
+//! image that lacks what the request requires of its frontend is refused before a layer is fetched:
+//! it would ignore what it does not know.
 
 use bytes::Bytes;
-use kiln_frontend::{Bridge, BuildInfo, ImageConfigRequest, ImageFacts, SourceRequest};
-use kiln_oci::{Digest, Platform, Reference};
+use kiln_frontend::{
+    Bridge, BuildInfo, FrontendError, ImageConfigRequest, ImageFacts, SourceRequest,
+};
+use kiln_oci::{Digest, ImageConfig, Platform, Reference};
 use kiln_wire::pb;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
 use crate::BuildBridge;
+
+/// The label in which an image says what may be required of its frontend, a comma list.
+const CAPABILITIES_LABEL: &str = "moby.buildkit.frontend.caps";
+
+/// The capability of a frontend that uses the graphs it is handed.
+const INPUTS: &str = "moby.buildkit.frontend.inputs";
+
+/// Images from before the label that use the graphs they are handed: docker/dockerfile 1.1.6 and
+/// 1.1.7, stable and experimental.
+const UNLABELLED_WITH_INPUTS: &[&str] = &[
+    "sha256:9ac1c43a60e31dca741a6fe8314130a9cd4c4db0311fbbc636ff992ef60ae76d",
+    "sha256:080bd74d8778f83e7b670de193362d8c593c8b14f5c8fb919d28ee8feda0d069",
+    "sha256:60543a9d92b92af5088fb2938fb09b2072684af8384399e153e137fe081f8ab4",
+    "sha256:de85b2f3a3e8a2f7fe48e8e84a65f6fdd5cd5183afa6412fff9caa6871649c44",
+];
 
 /// The image of a frontend.
 #[derive(Debug)]
@@ -19,6 +38,8 @@ pub(crate) struct FrontendImage {
     pub(crate) source: pb::SourceOp,
     /// Its config, as it came.
     pub(crate) config: Bytes,
+    /// What it was resolved to.
+    digest: String,
 }
 
 /// Why an option `context:<source>` names no image of a frontend.
@@ -51,15 +72,28 @@ impl FrontendImage {
     ///
     /// # Errors
     ///
-    /// What keeps the image from being found.
+    /// What keeps the image from being found, or the first capability that the request requires and
+    /// the image does not have (`errdefs.FrontendCap`, [`Code::Unimplemented`]).
     pub(crate) async fn find(source: &str, bridge: &BuildBridge) -> Result<Self, RichStatus> {
         let invalid = |error: &dyn std::error::Error| {
             RichStatus::new(Code::InvalidArgument, error.to_string())
         };
         let reference: Reference = source.parse().map_err(|error| invalid(&error))?;
-        match context(source, &reference, bridge.info()).map_err(|error| invalid(&error))? {
+        let given = context(source, &reference, bridge.info()).map_err(|error| invalid(&error))?;
+        let found = match given {
             Some(given) => Self::given(given, bridge).await,
             None => Self::named(reference, bridge).await,
+        }?;
+        let required = bridge.info().options.get("frontend.caps").unwrap_or_default();
+        let has_inputs = !bridge.inputs().await?.is_empty();
+        let config: ImageConfig = serde_json::from_slice(&found.config).map_err(|error| {
+            let message = kiln_frontend::image_config_error(&found.config, &error);
+            RichStatus::new(Code::Unknown, message)
+        })?;
+        let label = config.config.labels.get(CAPABILITIES_LABEL);
+        match missing(required, has_inputs, label.map_or("", String::as_str), &found.digest) {
+            Some(capability) => Err(FrontendError::unsupported_capability(&capability).into()),
+            None => Ok(found),
         }
     }
 
@@ -70,7 +104,7 @@ impl FrontendImage {
         let pinned = pinned(&reference, &resolved.digest);
         let identifier = format!("docker-image://{pinned}");
         let source = pb::SourceOp { identifier, ..Default::default() };
-        Ok(Self { source, config: resolved.config })
+        Ok(Self { source, config: resolved.config, digest: resolved.digest })
     }
 
     async fn given(given: pb::SourceOp, bridge: &BuildBridge) -> Result<Self, RichStatus> {
@@ -86,8 +120,23 @@ impl FrontendImage {
         {
             source.identifier = format!("docker-image://{}", pinned(&reference, &digest));
         }
-        Ok(Self { source, config })
+        Ok(Self { source, config, digest })
     }
+}
+
+/// The first capability that is required and that an image with this label and digest does not have.
+/// What stands behind a `+` says what happens to the others, and is none of the image's business.
+fn missing(required: &str, has_inputs: bool, label: &str, digest: &str) -> Option<String> {
+    let names = |list: &'_ str| -> Vec<String> {
+        let names = list.split(',').map(|cap| cap.split('+').next().unwrap_or_default());
+        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    let mut known = names(label);
+    if UNLABELLED_WITH_INPUTS.contains(&digest) {
+        known.push(INPUTS.to_owned());
+    }
+    let implied = has_inputs.then(|| INPUTS.to_owned());
+    names(required).into_iter().chain(implied).find(|cap| !known.contains(cap))
 }
 
 /// Whether the client gives an image for a frontend of this name.
@@ -223,6 +272,33 @@ mod tests {
             assert_eq!(found.identifier, format!("oci-layout://{name}@{DIGEST}"));
             assert_eq!(found.attrs["oci.store"], store);
             assert_eq!(found.attrs["oci.session"], "session-1");
+        }
+    }
+
+    #[test]
+    fn what_is_required_must_be_in_the_label() {
+        let known = UNLABELLED_WITH_INPUTS[0];
+        for (required, has_inputs, label, digest, want) in [
+            ("", false, "", DIGEST, None),
+            (",", false, "", DIGEST, None),
+            ("a.b", false, "a.b,c", DIGEST, None),
+            ("a.b+forward", false, "a.b+x", DIGEST, None),
+            ("a.b", false, "", DIGEST, Some("a.b")),
+            ("c,a.b,d", false, "c", DIGEST, Some("a.b")),
+            ("a.b+forward", false, "c", DIGEST, Some("a.b")),
+            ("", true, "c", DIGEST, Some(INPUTS)),
+            ("c", true, "c,moby.buildkit.frontend.inputs", DIGEST, None),
+            ("", true, "", known, None),
+            (
+                "moby.buildkit.frontend.contexts",
+                true,
+                "",
+                known,
+                Some("moby.buildkit.frontend.contexts"),
+            ),
+        ] {
+            let found = missing(required, has_inputs, label, digest);
+            assert_eq!(found.as_deref(), want, "{required} of {label}");
         }
     }
 

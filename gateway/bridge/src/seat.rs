@@ -107,7 +107,8 @@ pub(crate) async fn call_image(
         .config
         .labels
         .get("moby.buildkit.frontend.network.none")
-        .is_some_and(|value| value == "true");
+        .and_then(|value| kiln_frontend::boolean(value))
+        .unwrap_or(false);
     process.network = if isolated { Network::None } else { Network::Host };
     process.remove_mount_stubs = true;
     let described = MountSource::File(metadata.path().to_owned());

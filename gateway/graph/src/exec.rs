@@ -212,9 +212,9 @@ pub struct Resources {
     /// Memory and swap in bytes; -1 is no limit.
     pub memory_swap: i64,
     /// Share of processor time relative to others.
-    pub cpu_shares: i64,
+    pub cpu_shares: u64,
     /// Length of a scheduling period in microseconds.
-    pub cpu_period: i64,
+    pub cpu_period: u64,
     /// Processor time per period in microseconds.
     pub cpu_quota: i64,
     /// Processors such as `0-2,4`.

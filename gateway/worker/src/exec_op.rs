@@ -79,8 +79,8 @@ impl ExecOperator {
             resources: Resources {
                 memory: some(limits.memory),
                 memory_swap: some(limits.memory_swap),
-                cpu_shares: u64::try_from(limits.cpu_shares).ok().filter(|shares| *shares > 0),
-                cpu_period: u64::try_from(limits.cpu_period).ok().filter(|period| *period > 0),
+                cpu_shares: Some(limits.cpu_shares).filter(|shares| *shares > 0),
+                cpu_period: Some(limits.cpu_period).filter(|period| *period > 0),
                 cpu_quota: some(limits.cpu_quota),
                 cpuset_cpus: text(&limits.cpuset_cpus),
                 cpuset_mems: text(&limits.cpuset_mems),

@@ -11,6 +11,7 @@ mod attestation;
 mod base;
 mod bridge;
 mod compose;
+mod config_error;
 mod contexts;
 mod convert;
 mod error;
@@ -18,6 +19,7 @@ mod frontend;
 pub mod grpc;
 pub mod guest;
 mod image;
+mod json_error;
 mod language;
 mod options;
 mod platforms;
@@ -36,6 +38,7 @@ pub use bridge::{
     Worker,
 };
 pub use compose::{Call, Called, forward, state_of};
+pub use config_error::image_config_error;
 pub use contexts::{
     Age, Contexts, DefinitionFile, FollowPaths, GitRef, GitRefError, IgnoreFile, LoadedContext,
     MainContext, NamedContext, NamedRequest, QueryError,
@@ -43,13 +46,15 @@ pub use contexts::{
 pub use error::{ALSO, FrontendError};
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
+pub use json_error::{JsonType, json_error};
+pub use kiln_oci::quoted;
 /// The messages that errors, warnings and graphs are made of.
 pub use kiln_wire::pb;
 pub use language::{BuildLanguage, LANGUAGE_CAPS, Project};
 pub use options::{
     AttestError, Attests, CpuSetError, FieldsError, HostsError, NoCache, NumberError, OptionError,
     Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, boolean,
-    check_cpu_set, fields, quoted, size_bytes, ulimit,
+    check_cpu_set, fields, size_bytes, ulimit,
 };
 pub use platforms::{Made, MadeGraph, TargetPlatform, build_platforms};
 pub use relay::lend;

@@ -5,6 +5,7 @@
 //! that is present and empty is `{}`. This is for reading and comparing; nothing reads it back.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -63,8 +64,8 @@ impl Object {
     }
 
     /// A number of 64 bits.
-    fn long(&mut self, name: &str, value: i64) {
-        if value != 0 {
+    fn long(&mut self, name: &str, value: impl Display + Default + PartialEq) {
+        if value != Default::default() {
             self.set(name, value.to_string());
         }
     }

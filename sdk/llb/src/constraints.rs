@@ -115,9 +115,9 @@ pub struct LinuxResources {
     /// Memory and swap together, in bytes; -1 is unlimited swap.
     pub memory_swap_bytes: i64,
     /// Relative weight of CPU time.
-    pub cpu_shares: i64,
+    pub cpu_shares: u64,
     /// Length of a scheduling period, in microseconds.
-    pub cpu_period_micros: i64,
+    pub cpu_period_micros: u64,
     /// CPU time per period, in microseconds.
     pub cpu_quota_micros: i64,
     /// CPUs to run on, such as `0-3`.

@@ -50,9 +50,13 @@ impl Writer {
 
     /// A signed number of 64 bits, left out if zero.
     fn int(&mut self, field: u32, value: i64) {
+        self.uint(field, value.cast_unsigned());
+    }
+
+    fn uint(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.tag(field, VARINT);
-            self.varint(value.cast_unsigned());
+            self.varint(value);
         }
     }
 
@@ -417,8 +421,8 @@ canonical! {
     LinuxResources(m, w) {
         w.int(1, m.memory);
         w.int(2, m.memory_swap);
-        w.int(3, m.cpu_shares);
-        w.int(4, m.cpu_period);
+        w.uint(3, m.cpu_shares);
+        w.uint(4, m.cpu_period);
         w.int(5, m.cpu_quota);
         w.string(6, &m.cpuset_cpus);
         w.string(7, &m.cpuset_mems);

@@ -231,7 +231,7 @@ impl State {
         plan.chain(self, actions);
         let kind = Kind::File(FileVertex { steps: plan.steps, numbering: plan.numbering });
         let vertex = Vertex::new(kind, plan.inputs, constraints);
-        self.with_output(Some(vertex.output(Port::Index(0))))
+        self.with_output(Some(vertex.plain_output(Port::Index(0))))
     }
 }
 

@@ -91,6 +91,14 @@ impl State {
         self.edited(Edit::UnsetEnv(name.into()))
     }
 
+    /// Replaces the whole environment. Names are there once each, in the order in which commands get
+    /// them. Costs the same however large the environment is, which setting its variables one by one
+    /// does not.
+    #[must_use]
+    pub fn with_environment(&self, env: Vec<(String, String)>) -> Self {
+        self.edited(Edit::Environment(Arc::new(env)))
+    }
+
     /// Changes the working directory; a relative one starts at the current one.
     #[must_use]
     pub fn with_dir(&self, dir: impl Into<String>) -> Self {

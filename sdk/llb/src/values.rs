@@ -46,8 +46,8 @@ pub struct Ulimit {
 /// What a command inherits from the state it runs on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Values {
-    /// Environment, ordered by last write.
-    pub env: Vec<(String, String)>,
+    /// Environment, ordered by last write. Shared by states that differ in other values.
+    pub env: Arc<Vec<(String, String)>>,
     /// Working directory, absolute.
     pub dir: String,
     /// User and group, by name or number.
@@ -93,6 +93,7 @@ impl Values {
             Edit::Security(security) => *security == self.security,
             Edit::Platform(platform) => self.platform.as_ref() == Some(platform),
             Edit::CgroupParent(parent) => *parent == self.cgroup_parent,
+            Edit::Environment(env) => Arc::ptr_eq(env, &self.env),
             Edit::ExtraHost(..) | Edit::Ulimit(_) => false,
         }
     }
@@ -100,10 +101,12 @@ impl Values {
     fn apply(&mut self, edit: &Edit) {
         match edit {
             Edit::Env(name, value) => {
-                self.env.retain(|(key, _)| key != name);
-                self.env.push((name.clone(), value.clone()));
+                let env = Arc::make_mut(&mut self.env);
+                env.retain(|(key, _)| key != name);
+                env.push((name.clone(), value.clone()));
             }
-            Edit::UnsetEnv(name) => self.env.retain(|(key, _)| key != name),
+            Edit::UnsetEnv(name) => Arc::make_mut(&mut self.env).retain(|(key, _)| key != name),
+            Edit::Environment(env) => self.env = Arc::clone(env),
             Edit::Dir(dir) if dir.starts_with('/') => self.dir.clone_from(dir),
             Edit::Dir(dir) => {
                 let from = if self.dir.is_empty() { "/" } else { &self.dir };
@@ -126,6 +129,7 @@ impl Values {
 pub(crate) enum Edit {
     Env(String, String),
     UnsetEnv(String),
+    Environment(Arc<Vec<(String, String)>>),
     Dir(String),
     User(String),
     Hostname(String),
@@ -199,7 +203,7 @@ mod tests {
         let env = |name: &str, value: &str| Edit::Env(name.into(), value.into());
         let changes = [env("A", "1"), env("B", "2"), env("A", "3"), Edit::UnsetEnv("B".into())];
         let Inherited::Known(values) = Inherited::fresh().edited(changes) else { unreachable!() };
-        assert_eq!(values.env, [("A".to_owned(), "3".to_owned())]);
+        assert_eq!(*values.env, [("A".to_owned(), "3".to_owned())]);
         assert_eq!(values.env_value("A"), Some("3"));
     }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
+use crate::excerpt;
+
 /// A content address: an algorithm and the lower-case hexadecimal of its sum.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(Arc<str>);
@@ -60,20 +62,18 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        // Echo a bounded part only: the text may come from the network.
-        let shown = || text.chars().take(160).collect::<String>();
         let (algorithm, hex) =
-            text.split_once(':').ok_or_else(|| DigestError::NoAlgorithm(shown()))?;
+            text.split_once(':').ok_or_else(|| DigestError::NoAlgorithm(excerpt(text)))?;
         let len = match algorithm {
             "sha256" => 64,
             "sha384" => 96,
             "sha512" => 128,
-            _ => return Err(DigestError::Algorithm(shown())),
+            _ => return Err(DigestError::Algorithm(excerpt(text))),
         };
         if hex.len() != len
             || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         {
-            return Err(DigestError::Sum(shown()));
+            return Err(DigestError::Sum(excerpt(text)));
         }
         Ok(Self(text.into()))
     }

@@ -19,19 +19,23 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Who made it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub author: String,
     /// What it runs on.
     #[serde(flatten)]
     pub platform: Platform,
     /// Its layers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub rootfs: RootFs,
     /// How it was made, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub history: Vec<History>,
     /// How to run it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub config: ContainerConfig,
     /// Fields this version does not know.
     #[serde(flatten)]
@@ -75,7 +79,7 @@ impl ImageConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub struct ContainerConfig {
     /// User and group, by name or number.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub user: String,
     /// Ports such as `80/tcp`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
@@ -93,16 +97,16 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub volumes: BTreeMap<String, Value>,
     /// Where the process starts.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub working_dir: String,
     /// Labels by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
     /// The signal that asks the process to end.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub stop_signal: String,
     /// Windows: arguments are already escaped.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "null_is_default")]
     pub args_escaped: bool,
     /// How to find out whether the container works.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,19 +147,19 @@ pub struct Healthcheck {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub test: Vec<String>,
     /// Time between checks.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_is_default")]
     pub interval: i64,
     /// Time until a check counts as failed.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_is_default")]
     pub timeout: i64,
     /// Time during which failures do not count.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_is_default")]
     pub start_period: i64,
     /// Time between checks during the start period.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_is_default")]
     pub start_interval: i64,
     /// Failures in a row until the container is unhealthy.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_is_default")]
     pub retries: i64,
 }
 
@@ -163,7 +167,7 @@ pub struct Healthcheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
     /// Always `layers`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     pub kind: String,
     /// Bottom first.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -184,16 +188,16 @@ pub struct History {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// By what.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub created_by: String,
     /// By whom.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub author: String,
     /// A note.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub comment: String,
     /// The step made no layer.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "null_is_default")]
     pub empty_layer: bool,
 }
 
@@ -211,8 +215,8 @@ pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     chain
 }
 
-/// Go writes empty lists and maps as `null`.
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// What is `null` is not said: Go writes empty lists and maps so.
+pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
@@ -232,6 +236,19 @@ fn is_zero(value: &i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_or_null_is_not_said() {
+        for text in [
+            "{}",
+            r#"{"architecture":null,"os":null,"variant":null,"config":null,"rootfs":null}"#,
+            r#"{"rootfs":{"type":null},"config":{"User":null,"WorkingDir":null,"Env":null}}"#,
+            r#"{"config":{"Healthcheck":{"Test":null,"Interval":null}},"history":[{"comment":null}]}"#,
+        ] {
+            let config: ImageConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(config.platform, Platform::default(), "{text}");
+        }
+    }
 
     #[test]
     fn a_docker_config_keeps_what_we_do_not_know() {

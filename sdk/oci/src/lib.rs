@@ -8,9 +8,11 @@ mod image;
 mod manifest;
 mod platform;
 mod reference;
+mod words;
 
 pub use digest::{Digest, DigestError, Hasher};
 pub use image::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs, chain_ids};
 pub use manifest::{Descriptor, Index, Manifest, MediaKind, media_type};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError, VerbatimReference};
+pub use words::{excerpt, quoted};

@@ -8,21 +8,40 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::null_is_default;
+use crate::words::{excerpt, quoted};
+
 /// An operating system, an architecture and what is special about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// Such as `amd64`, in Go's spelling.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
     /// Such as `linux`, in Go's spelling.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
     /// The version of the operating system, used by Windows images.
-    #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "os.version",
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub os_version: String,
     /// Required features of the operating system, such as `win32k`.
-    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub os_features: Vec<String>,
     /// Such as `v7` for arm.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub variant: String,
 }
 
@@ -30,12 +49,13 @@ pub struct Platform {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum PlatformError {
     /// There is a `*` in it.
-    #[error("\"{0}\": wildcards not yet supported: invalid argument")]
+    #[error("{}: wildcards not yet supported: invalid argument", quoted(.0))]
     Wildcard(String),
     /// The part before the first slash is no operating system with a version and features.
     #[error(
-        "\"{part}\" is an invalid OS component of \"{text}\": OSAndVersion specifier component must match \
-         \"^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.%-]*)((?:\\\\+[A-Za-z0-9_.%-]+)*)\\\\))?$\": invalid argument"
+        "{} is an invalid OS component of {}: OSAndVersion specifier component must match \
+         \"^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.%-]*)((?:\\\\+[A-Za-z0-9_.%-]+)*)\\\\))?$\": invalid argument",
+        quoted(.part), quoted(.text)
     )]
     System {
         /// The part.
@@ -45,8 +65,9 @@ pub enum PlatformError {
     },
     /// Another part is empty or has a character outside `A-Za-z0-9_.-`.
     #[error(
-        "\"{part}\" is an invalid component of \"{text}\": platform specifier component must match \
-         \"^[A-Za-z0-9_.-]+$\": invalid argument"
+        "{} is an invalid component of {}: platform specifier component must match \
+         \"^[A-Za-z0-9_.-]+$\": invalid argument",
+        quoted(.part), quoted(.text)
     )]
     Part {
         /// The part.
@@ -55,13 +76,13 @@ pub enum PlatformError {
         text: String,
     },
     /// A version or a feature has a `%` that starts no escape.
-    #[error("\"{0}\" has an invalid OS version or feature: invalid argument")]
+    #[error("{} has an invalid OS version or feature: invalid argument", quoted(.0))]
     Escape(String),
     /// A single word that names neither an operating system nor an architecture.
-    #[error("\"{0}\": unknown operating system or architecture: invalid argument")]
+    #[error("{}: unknown operating system or architecture: invalid argument", quoted(.0))]
     Unknown(String),
     /// More than three parts.
-    #[error("\"{0}\": cannot parse platform specifier: invalid argument")]
+    #[error("{}: cannot parse platform specifier: invalid argument", quoted(.0))]
     TooManyParts(String),
 }
 
@@ -159,23 +180,21 @@ impl Platform {
     ///
     /// [`PlatformError`] if the text is no platform.
     pub fn parse(text: &str) -> Result<Self, PlatformError> {
-        // Echo a bounded part only: the text may come from the network.
-        let shown = |text: &str| text.chars().take(160).collect::<String>();
         if text.contains('*') {
-            return Err(PlatformError::Wildcard(shown(text)));
+            return Err(PlatformError::Wildcard(excerpt(text)));
         }
         let parts: Vec<&str> = text.splitn(4, '/').collect();
-        let wrong = |part: &str| PlatformError::System { part: shown(part), text: shown(text) };
+        let wrong = |part: &str| PlatformError::System { part: excerpt(part), text: excerpt(text) };
         let (name, options) = system(parts[0]).ok_or_else(|| wrong(parts[0]))?;
         let fine = |part: &str| {
             !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
         };
         if let Some(part) = parts[1..].iter().find(|part| !fine(part)) {
-            return Err(PlatformError::Part { part: shown(part), text: shown(text) });
+            return Err(PlatformError::Part { part: excerpt(part), text: excerpt(text) });
         }
         let mut words = options.split('+').map(unescaped);
         let words: Option<Vec<String>> = words.by_ref().collect();
-        let mut words = words.ok_or_else(|| PlatformError::Escape(shown(text)))?.into_iter();
+        let mut words = words.ok_or_else(|| PlatformError::Escape(excerpt(text)))?.into_iter();
         let os = Self { os: name.into(), ..Self::default() }.normalized().os;
         let base = Self {
             os_version: words.next().unwrap_or_default(),
@@ -184,8 +203,8 @@ impl Platform {
             ..Self::default()
         };
         base.completed(&parts).ok_or_else(|| match parts.len() {
-            1 => PlatformError::Unknown(shown(text)),
-            _ => PlatformError::TooManyParts(shown(text)),
+            1 => PlatformError::Unknown(excerpt(text)),
+            _ => PlatformError::TooManyParts(excerpt(text)),
         })
     }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Digest, DigestError};
+use crate::{Digest, DigestError, excerpt};
 
 /// A normalised image reference: registry host, repository, and a tag, a digest or both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,16 +63,14 @@ impl Reference {
     ///
     /// [`ReferenceError`] if the text does not fit the grammar.
     pub fn parse_untagged(text: &str) -> Result<Self, ReferenceError> {
-        // Echo a bounded part only: the text may come from the network.
-        let shown = |text: &str| text.chars().take(160).collect::<String>();
-        let malformed = || ReferenceError::Malformed(shown(text));
+        let malformed = || ReferenceError::Malformed(excerpt(text));
         if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(ReferenceError::Identifier(text.into()));
         }
         let (domain, remainder) = split_domain(text);
         let path = remainder.split(':').next().unwrap_or_default();
         if path.to_lowercase() != path {
-            return Err(ReferenceError::Upper(shown(path)));
+            return Err(ReferenceError::Upper(excerpt(path)));
         }
         let (rest, digest) = match remainder.split_once('@') {
             Some((rest, digest)) if digest_shaped(digest) => (rest, Some(digest)),
@@ -92,8 +90,8 @@ impl Reference {
         }
         let digest = digest.map(|digest| match digest.parse::<Digest>() {
             Ok(digest) => Ok(digest),
-            Err(DigestError::Sum(_)) => Err(ReferenceError::DigestLength(shown(text))),
-            Err(_) => Err(ReferenceError::DigestAlgorithm(shown(text))),
+            Err(DigestError::Sum(_)) => Err(ReferenceError::DigestLength(excerpt(text))),
+            Err(_) => Err(ReferenceError::DigestAlgorithm(excerpt(text))),
         });
         Ok(Self {
             domain,
@@ -175,8 +173,7 @@ pub struct VerbatimReference {
 
 impl VerbatimReference {
     fn parse(text: &str) -> Result<Self, ReferenceError> {
-        let shown = || text.chars().take(160).collect::<String>();
-        let malformed = || ReferenceError::Malformed(shown());
+        let malformed = || ReferenceError::Malformed(excerpt(text));
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) if digest_shaped(digest) => (rest, Some(digest)),
             Some(_) => return Err(malformed()),
@@ -195,8 +192,8 @@ impl VerbatimReference {
         }
         let digest = digest.map(|digest| match digest.parse::<Digest>() {
             Ok(digest) => Ok(digest),
-            Err(DigestError::Sum(_)) => Err(ReferenceError::DigestLength(shown())),
-            Err(_) => Err(ReferenceError::DigestAlgorithm(shown())),
+            Err(DigestError::Sum(_)) => Err(ReferenceError::DigestLength(excerpt(text))),
+            Err(_) => Err(ReferenceError::DigestAlgorithm(excerpt(text))),
         });
         Ok(Self { name: name.to_owned(), tag: tag.map(Into::into), digest: digest.transpose()? })
     }

@@ -1,14 +1,9 @@
 //! `# syntax=` and `BUILDKIT_SYNTAX`: the build goes to another frontend, which is an image.
 
-use kiln_sdk::frontend::{
-    Bridge, BuildResult, DefinitionFile, FrontendError, Inputs, Ref, Settings, Solve,
-};
+use kiln_sdk::frontend::{self, Bridge, BuildResult, DefinitionFile, FrontendError, Ref, Settings};
 
 use super::world::ranges;
 use crate::directives::detect_syntax;
-
-/// The capability of a daemon that takes graphs for frontends.
-const INPUTS: &str = "frontend.inputs";
 
 /// Forwards the build, if an option or the file asks for it.
 ///
@@ -23,36 +18,17 @@ pub(super) async fn forward(
 ) -> Result<Option<BuildResult<Ref>>, FrontendError> {
     if let Some(line) = &settings.syntax {
         let image = line.trim().split(' ').next().unwrap_or_default();
-        let result = call(bridge, image, line).await;
+        let result = frontend::forward(bridge, settings, image, line).await;
         return result.map(Some).map_err(|error| match error.has_source() {
             true => error,
             false => error.context(format!("failed with build-arg:BUILDKIT_SYNTAX = {line}")),
         });
     }
     let Some(syntax) = detect_syntax(text) else { return Ok(None) };
-    let result = call(bridge, &syntax.reference, &syntax.command_line).await;
+    let (image, line) = (&syntax.reference, &syntax.command_line);
+    let result = frontend::forward(bridge, settings, image, line).await;
     result.map(Some).map_err(|error| match error.has_source() {
         true => error,
         false => error.with_source(definition.info(), ranges(syntax.lines)),
     })
-}
-
-/// Calls the frontend in an image with all that this one was called with.
-async fn call(
-    bridge: &dyn Bridge,
-    image: &str,
-    line: &str,
-) -> Result<BuildResult<Ref>, FrontendError> {
-    let info = bridge.info();
-    let mut options = info.options.0.clone();
-    options.insert("cmdline".into(), line.to_owned());
-    options.insert("source".into(), image.to_owned());
-    let inputs = match info.gateway_caps.contains(INPUTS) {
-        true => bridge.inputs().await.map_err(|status| {
-            FrontendError::from(status).context("failed to get frontend inputs")
-        })?,
-        false => Inputs::new(),
-    };
-    let request = Solve { frontend: "gateway.v0".into(), options, inputs, ..Solve::default() };
-    Ok(bridge.solve(request).await?)
 }

@@ -15,6 +15,10 @@ use crate::lower::{Failure, File, Lowered};
 /// What was made for one platform.
 struct Made {
     entry: PlatformEntry,
+    /// Its image config, as it travels.
+    config: Vec<u8>,
+    /// The config of the image it starts from, if it does.
+    base_config: Option<Vec<u8>>,
     reference: Option<Ref>,
     lowered: Lowered,
     /// The graph, if it is needed once more.
@@ -90,9 +94,20 @@ async fn one(
             world.bridge.solve(request).await.map_err(kiln_sdk::frontend::FrontendError::from)?;
         result.into_single().map_err(Failure::new)?
     };
+    let config = lowered.image.to_json();
+    let config = config.map_err(|error| unwritable("failed to marshal image config", &error))?;
+    let base_config = lowered.base_image.as_ref().map(|base| base.to_json()).transpose();
+    let base_config =
+        base_config.map_err(|error| unwritable("failed to marshal source image config", &error))?;
     let id = wanted.format_all();
     let platform = extended(wanted, &lowered.image.platform());
-    Ok(Made { entry: PlatformEntry { id, platform }, reference, lowered, definition: kept })
+    let entry = PlatformEntry { id, platform };
+    Ok(Made { entry, config, base_config, reference, lowered, definition: kept })
+}
+
+/// A config that JSON has no spelling for.
+fn unwritable(what: &str, error: &serde_json::Error) -> Failure {
+    Failure::new(error.to_string()).context(what)
 }
 
 /// Windows images are for one version of the system, which only the base knows.
@@ -118,9 +133,9 @@ fn assemble(made: &[Made], many: bool) -> BuildResult<Ref> {
         };
         let lowered = &made.lowered;
         let metadata = &mut result.metadata;
-        metadata.insert(key(keys::IMAGE_CONFIG), lowered.image.to_json().into());
-        if let Some(base) = &lowered.base_image {
-            metadata.insert(key(keys::BASE_CONFIG), base.to_json().into());
+        metadata.insert(key(keys::IMAGE_CONFIG), made.config.clone().into());
+        if let Some(base) = &made.base_config {
+            metadata.insert(key(keys::BASE_CONFIG), base.clone().into());
         }
         if let Some(epoch) = lowered.epoch {
             metadata.insert(key(keys::SOURCE_DATE_EPOCH), epoch.to_string().into());

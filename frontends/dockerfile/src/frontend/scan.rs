@@ -40,11 +40,16 @@ impl Scanner {
                 .to_owned(),
             ..ImageConfigRequest::default()
         };
-        let found = world
-            .bridge
-            .resolve_image(&scanner.image, request)
-            .await
-            .map_err(FrontendError::from)?;
+        let name = &scanner.image;
+        let found = world.bridge.resolve_image(name, request).await.map_err(|status| {
+            let context = format!("failed to resolve source metadata for {name}");
+            FrontendError::from(status).context(context)
+        })?;
+        if let Some(source) = &found.non_image {
+            let message =
+                format!("ref mutated by policy to non-image: docker-image://{name} -> {source}");
+            return Err(Failure::new(message));
+        }
         let config: ImageConfig = serde_json::from_slice(&found.config)
             .map_err(|error| Failure::new(error.to_string()))?;
         let scanner = Self {

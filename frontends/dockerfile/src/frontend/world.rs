@@ -49,7 +49,6 @@ impl<'a> World<'a> {
         all_stages: bool,
         lint: &'l mut Linter,
     ) -> Result<Lowering<'l>, Failure> {
-        let requested = platform.clone();
         let request = Request {
             settings: self.settings,
             platform,
@@ -64,7 +63,7 @@ impl<'a> World<'a> {
             lowering.set_time(time);
         }
         let is_context = |name: &str, platform: Option<&Platform>| {
-            Ok(self.named(name, platform.or(requested.as_ref()).cloned())?.is_some())
+            Ok(self.named(name, platform.cloned())?.is_some())
         };
         lowering.add_stages(file, &is_context)?;
         lowering.connect()?;

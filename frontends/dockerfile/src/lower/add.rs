@@ -39,8 +39,9 @@ impl Scope<'_> {
             ignored: self.ignored,
         };
         let mut from = Remote { checksum, keep_git_dir: add.keep_git_dir, unpack: add.unpack };
+        let options = plan.options(node)?;
         from.check(&plan.sources.paths)?;
-        self.place(node, &plan, |scope, name, plan, path| match remote::git(path)? {
+        self.place(node, &plan, options, |scope, name, plan, path| match remote::git(path)? {
             Some(git) => from.git(name, &git),
             None if remote::is_http(path) => from.http(name, path),
             None => scope.local(plan, path),
@@ -121,20 +122,60 @@ impl Remote {
     }
 }
 
-/// A digest, with the reference's words for what is none.
+/// A digest.
+///
+/// # Errors
+///
+/// What BuildKit says of a text that is none.
 pub(super) fn digest(text: &str) -> Result<Digest, Failure> {
-    text.parse().map_err(|_| {
-        let known = |algorithm: &str| matches!(algorithm, "sha256" | "sha384" | "sha512");
-        Failure::new(match text.split_once(':') {
-            Some(("", _)) => "invalid checksum digest format",
-            Some((algorithm, _)) if !known(algorithm) => "unsupported digest algorithm",
-            Some((algorithm, hex)) => match (algorithm, hex.len()) {
-                ("sha256", 64) | ("sha384", 96) | ("sha512", 128) => {
-                    "invalid checksum digest format"
-                }
-                _ => "invalid checksum digest length",
-            },
-            None => "invalid checksum digest format",
-        })
-    })
+    text.parse().map_err(|_| Failure::new(refusal(text)))
+}
+
+/// Why a text is no digest. The algorithm must be known before the sum is looked at, but an unknown
+/// one is only said of what could be a digest.
+fn refusal(text: &str) -> &'static str {
+    const FORMAT: &str = "invalid checksum digest format";
+    let (algorithm, sum) = text.split_once(':').unwrap_or_default();
+    if algorithm.is_empty() || sum.is_empty() {
+        return FORMAT;
+    }
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ if is_digest_shaped(algorithm, sum) => return "unsupported digest algorithm",
+        _ => return FORMAT,
+    };
+    if sum.len() == length { FORMAT } else { "invalid checksum digest length" }
+}
+
+/// Whether a text is a digest by its characters alone.
+fn is_digest_shaped(algorithm: &str, sum: &str) -> bool {
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let mut words = algorithm.split(['.', '+', '_', '-']);
+    words.all(|word| !word.is_empty() && word.bytes().all(lower))
+        && sum.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=_-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_digest_is_refused_in_known_words() {
+        for (text, want) in [
+            ("sha256", "invalid checksum digest format"),
+            (":00", "invalid checksum digest format"),
+            ("sha256:", "invalid checksum digest format"),
+            ("SHA256:aa", "invalid checksum digest format"),
+            ("md5:*1", "invalid checksum digest format"),
+            ("md5:1", "unsupported digest algorithm"),
+            ("a.b+c:A=_-", "unsupported digest algorithm"),
+            ("a..b:1", "invalid checksum digest format"),
+            ("sha256:00", "invalid checksum digest length"),
+            (&format!("sha256:{}", "X".repeat(64)), "invalid checksum digest format"),
+        ] {
+            assert_eq!(digest(text).unwrap_err().error.to_string(), want, "{text}");
+        }
+    }
 }

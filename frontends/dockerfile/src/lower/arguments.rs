@@ -104,7 +104,7 @@ pub(crate) fn globals(
                 made_of.extend(old.made_of.iter().cloned());
             }
             if let Some(value) = &value {
-                globals.variables.set(&definition.key, value);
+                globals.variables.set(&definition.key, value.as_str());
             }
             let argument = Argument {
                 name: definition.key.clone(),

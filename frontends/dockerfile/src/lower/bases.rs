@@ -1,16 +1,15 @@
 //! What stages start from: which questions that needs, and what the answers mean.
 
 use bytes::Bytes;
-use kiln_sdk::frontend::{FollowPaths, LoadedContext, ResolvedImage};
+use kiln_sdk::frontend::{FollowPaths, LoadedContext, ResolvedImage, image_config_error};
 use kiln_sdk::llb::{Constraints, Image as ImageSource, State};
 use kiln_sdk::oci::{Digest, Platform, Reference};
 
 use super::failure::Failure;
 use super::image::Image;
-use super::node::NodeId;
+use super::node::{NodeId, Replacement};
 use super::{Lowering, SCRATCH, names};
 use crate::lint::Breach;
-use crate::words::NoVariables;
 
 /// Something a build must know before it can be lowered.
 #[derive(Clone, Debug)]
@@ -81,7 +80,7 @@ impl Lowering<'_> {
             }
             // The triggers of a base may make a stage needed that was not before.
             node.progress.resolved = reachable;
-            if node.origin.base_name == SCRATCH && !node.origin.replaced {
+            if node.origin.base_name == SCRATCH && node.origin.replaced.is_none() {
                 node.state = State::scratch();
                 node.image = Image::empty(&self.platforms.target);
                 node.platform = Some(self.platforms.target.clone());
@@ -122,9 +121,7 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let node = self.graph.node(id);
-        if node.origin.replaced {
-            let name = node.origin.name.clone().unwrap_or_default();
-            let platform = node.platform.clone();
+        if let Some(Replacement { name, platform }) = node.origin.replaced.clone() {
             let paths = node.used_paths.clone();
             return Ok(Some(Question { platform, paths, ..Question::of(id, name) }));
         }
@@ -253,7 +250,7 @@ impl Lowering<'_> {
         let node = self.graph.node_mut(id);
         let shown = settings.multi_platform.then_some(platform);
         let text = format!("FROM {}", node.origin.base_name);
-        let name = names::step(node, &text, shown, None::<&NoVariables>);
+        let name = names::step_of_base(node, &text, shown);
         let reference = node.origin.base_name.clone();
         let constraints = Constraints {
             platform: Some(platform.clone()),
@@ -270,7 +267,7 @@ impl Lowering<'_> {
 }
 
 fn parse(config: &Bytes) -> Result<Image, Failure> {
-    Image::from_json(config).map_err(|error| Failure::new(super::unfit::reason(config, &error)))
+    Image::from_json(config).map_err(|error| Failure::new(image_config_error(config, &error)))
 }
 
 /// The config of a named context, if it has one.

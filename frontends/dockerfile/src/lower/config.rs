@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::history::Leaves;
-use super::image::{Healthcheck as Check, Nothing, nanoseconds};
+use super::image::{Healthcheck as Check, Nothing, Words, nanoseconds};
 use super::node::Node;
 use super::steps::Scope;
 use crate::instruction::{CommandLine, Healthcheck, Pair};
@@ -47,7 +47,7 @@ impl Scope<'_> {
                 });
             }
             text.extend([" ", &key, "=", &value]);
-            node.image.config.set_env(&key, &value);
+            node.image.config.env.set(&key, &value);
             node.set_env(&key, &value);
         }
         self.remember(node, text);
@@ -82,7 +82,7 @@ impl Scope<'_> {
         self.once(node.command.replace(self.lines()));
         let args = self.with_shell(node, line);
         self.remember(node, format!("CMD {}", quote_list(&args)));
-        node.image.config.cmd = args;
+        node.image.config.cmd = args.into();
         node.image.config.args_escaped = true;
     }
 
@@ -90,16 +90,16 @@ impl Scope<'_> {
         self.once(node.entrypoint.replace(self.lines()));
         let args = self.with_shell(node, line);
         self.remember(node, format!("ENTRYPOINT {}", quote_list(&args)));
-        node.image.config.entrypoint = args;
+        node.image.config.entrypoint = args.into();
         if node.command.is_none() {
-            node.image.config.cmd.clear();
+            node.image.config.cmd = Words::default();
         }
     }
 
     pub(super) fn healthcheck(&mut self, node: &mut Node, check: &Healthcheck) {
         self.once(node.healthcheck.replace(self.lines()));
         let check = Check {
-            test: check.test.clone(),
+            test: check.test.clone().into(),
             interval: nanoseconds(check.interval),
             timeout: nanoseconds(check.timeout),
             start_period: nanoseconds(check.start_period),
@@ -120,7 +120,7 @@ impl Scope<'_> {
     }
 
     pub(super) fn shell(&mut self, node: &mut Node, shell: &[String]) {
-        node.image.config.shell = shell.to_vec();
+        node.image.config.shell = shell.to_vec().into();
         self.remember(node, format!("SHELL [{}]", shell.join(" ")));
     }
 

@@ -1,7 +1,5 @@
 //! `COPY`, and what it shares with `ADD`: one file op that puts files of several sources in place.
 
-use std::sync::Arc;
-
 use kiln_sdk::llb::{
     Action, Constraints, Copy as CopyOptions, CopyMode, FileActions, Mkfile, Owner, ProgressGroup,
     State, caps,
@@ -47,6 +45,32 @@ pub(super) struct Piece {
     pub(super) options: CopyOptions,
 }
 
+/// What holds for every source of a plan.
+pub(super) struct Options {
+    destination: String,
+    defaults: CopyOptions,
+}
+
+impl Plan<'_> {
+    /// What holds for every source.
+    ///
+    /// # Errors
+    ///
+    /// If the destination or the mode is none.
+    pub(super) fn options(&self, node: &Node) -> Result<Options, Failure> {
+        let directory = &values(&node.state)?.dir;
+        let destination = destination(directory, &self.sources.destination, &self.os)?;
+        let defaults = CopyOptions {
+            mode: mode(&self.chmod)?,
+            owner: (!self.chown.is_empty()).then(|| Owner::parse(&self.chown)),
+            exclude_patterns: self.excludes.to_vec(),
+            create_dest_path: true,
+            ..CopyOptions::default()
+        };
+        Ok(Options { destination, defaults })
+    }
+}
+
 impl Scope<'_> {
     pub(super) fn copy(&mut self, node: &mut Node, copy: &Copy) -> Result<(), Failure> {
         let chown = self.word(node, &copy.chown)?;
@@ -80,7 +104,8 @@ impl Scope<'_> {
             unpack: false,
             ignored,
         };
-        self.place(node, &plan, |scope, _, plan, path| {
+        let options = plan.options(node)?;
+        self.place(node, &plan, options, |scope, _, plan, path| {
             if remote::git(path)?.is_some() {
                 return Err(Failure::new("source can't be a git ref for COPY"));
             }
@@ -115,22 +140,14 @@ impl Scope<'_> {
         &mut self,
         node: &mut Node,
         plan: &Plan<'_>,
+        Options { destination, defaults }: Options,
         mut piece: impl FnMut(&mut Self, &str, &Plan<'_>, &str) -> Result<Piece, Failure>,
     ) -> Result<(), Failure> {
         let os = node.os().to_owned();
         let base = node.state.clone();
-        let destination = destination(&values(&base)?.dir, &plan.sources.destination, &os)?;
-        let defaults = CopyOptions {
-            mode: mode(&plan.chmod)?,
-            owner: (!plan.chown.is_empty()).then(|| Owner::parse(&plan.chown)),
-            exclude_patterns: plan.excludes.to_vec(),
-            create_dest_path: true,
-            ..CopyOptions::default()
-        };
-        let variables = Arc::clone(&node.environment);
-        let text = names::shown(&self.step.instruction.code, self.expander, &*variables);
+        let text = names::shown(&self.step.instruction.code, self.expander, &node.variables());
         let platform = self.shown_platform(node);
-        let name = names::step(node, &text, platform.as_ref(), Some(&*variables));
+        let name = names::step(node, &text, platform.as_ref());
         let mut history = history(plan);
         let mut actions = Vec::new();
         for path in &plan.sources.paths {
@@ -177,16 +194,15 @@ impl Scope<'_> {
         actions: Vec<Action>,
         constraints: Constraints,
     ) -> Result<(), Failure> {
-        let variables = Arc::clone(&node.environment);
         // Both vertices are one step.
         node.steps_named = node.steps_named.saturating_sub(1);
         let group = ProgressGroup {
             id: self.group(node),
-            name: names::step(node, text, platform, Some(&*variables)),
+            name: names::step(node, text, platform),
             weak: true,
         };
         node.steps_named = node.steps_named.saturating_sub(1);
-        let linked = names::step(node, &format!("LINK {text}"), platform, Some(&*variables));
+        let linked = names::step(node, &format!("LINK {text}"), platform);
         let layer = State::scratch().file(FileActions {
             actions,
             constraints: Constraints {

@@ -1,5 +1,7 @@
 //! `ARG`: variables that a build may set, from here to the end of the stage.
 
+use std::sync::Arc;
+
 use super::failure::Failure;
 use super::history::Leaves;
 use super::node::Node;
@@ -28,7 +30,7 @@ impl Scope<'_> {
                 text.push('=');
                 text.push_str(value);
             }
-            node.declared.insert(definition.key.clone(), value);
+            node.declared.insert(&definition.key, value.map(Arc::from));
         }
         node.image.remember(text, Leaves::Config, self.time);
         Ok(())

@@ -10,8 +10,9 @@ use super::add::digest;
 use super::arguments::EPOCH;
 use super::failure::Failure;
 use super::file::{File, Stage};
+use super::gojson::Time;
 use super::variables::Variables;
-use super::{Lowering, SCRATCH, gojson};
+use super::{Lowering, SCRATCH};
 use crate::instruction::{Add, ArgDefinition, Command};
 use crate::remote;
 use crate::words::Environment as _;
@@ -47,7 +48,7 @@ impl Lowering<'_> {
     /// Sets the time of everything; the variable has it as a number from here on.
     pub(crate) fn set_time(&mut self, time: Option<Age>) {
         self.epoch = time.map(|time| time.seconds);
-        self.time = time.and_then(|time| gojson::time_of(time.seconds, time.offset_seconds));
+        self.time = time.map(|time| Time::of(time.seconds, time.offset_seconds));
         match self.epoch.map(|seconds| seconds.to_string()) {
             Some(number) => {
                 if self.build_args.contains_key(EPOCH) {

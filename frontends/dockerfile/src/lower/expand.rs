@@ -27,7 +27,7 @@ impl Scope<'_> {
 
     fn expand(&mut self, node: &Node, word: &str, expander: Expander) -> Result<String, Failure> {
         // Most words have nothing to expand.
-        match expander.word(word, &*node.environment) {
+        match expander.word(word, &node.variables()) {
             Ok(expanded) => {
                 self.report_undefined(node, &expanded.unmatched);
                 Ok(expanded.text.into_owned())
@@ -44,11 +44,12 @@ impl Scope<'_> {
         for variable in unmatched.iter().map(AsRef::as_ref) {
             if variable == SCAN_CONTEXT
                 || variable == SCAN_STAGE
-                || node.declared.contains_key(variable)
+                || node.declared.contains(variable)
             {
                 continue;
             }
-            let names = node.environment.names();
+            let variables = node.variables();
+            let names = variables.names();
             let breach = Breach::UndefinedVar {
                 variable: variable.to_owned(),
                 suggestion: suggest::search(variable, names, true),

@@ -19,7 +19,7 @@ impl Scope<'_> {
     pub(super) fn expose(&mut self, node: &mut Node, words: &[String]) -> Result<(), Failure> {
         let mut ports = Vec::new();
         for word in words {
-            for port in self.expander.words(word, &*node.environment)? {
+            for port in self.expander.words(word, &node.variables())? {
                 self.port(&port, &mut ports)?;
             }
         }

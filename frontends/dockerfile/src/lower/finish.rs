@@ -9,6 +9,7 @@ use kiln_sdk::oci::Platform;
 use super::Lowering;
 use super::failure::Failure;
 use super::image::Image;
+use super::node::NodeId;
 
 /// A file, lowered for one platform.
 #[derive(Clone, Debug)]
@@ -66,13 +67,22 @@ impl Lowering<'_> {
         }
         Lowered {
             state: target.state.clone(),
-            image: target.image.clone(),
+            image: self.whole_image(self.target),
             base_image: target.base_image.clone(),
             epoch: self.epoch,
             platform: self.platforms.target.clone(),
             extras,
             ignore_cache,
         }
+    }
+
+    /// The image config of a stage, with what the stages below it say.
+    fn whole_image(&self, id: NodeId) -> Image {
+        let node = self.graph.node(id);
+        let below = std::iter::successors(node.base, |id| self.graph.node(*id).base);
+        let mut below: Vec<&Image> = below.map(|id| &self.graph.node(id).image).collect();
+        below.reverse();
+        node.image.on(below)
     }
 
     /// Makes the config name the platform that was asked for.

@@ -5,7 +5,7 @@ use kiln_sdk::oci::{Platform, Reference};
 use super::arguments::Globals;
 use super::failure::Failure;
 use super::file::File;
-use super::node::{Node, NodeId, Origin, Step};
+use super::node::{Node, NodeId, Origin, Replacement, Step};
 use super::variables::{Names as _, Variables};
 use super::{Lowering, SCRATCH};
 use crate::instruction::{Command, From as FromLine};
@@ -43,9 +43,9 @@ impl Lowering<'_> {
                 })
                 .collect();
             let name = node.origin.name.clone().unwrap_or_default();
-            let replaced = !name.is_empty() && is_context(&name, node.platform.as_ref())?;
-            if replaced {
-                node.origin.replaced = true;
+            let platform = node.platform.clone().or_else(|| self.request.platform.clone());
+            if !name.is_empty() && is_context(&name, platform.as_ref())? {
+                node.origin.replaced = Some(Replacement { name: name.clone(), platform });
                 node.label = name;
                 let id = self.graph.add(node);
                 // The context stands in place of the base as well.
@@ -88,7 +88,7 @@ impl Lowering<'_> {
             description: from.description.clone(),
             ..Origin::default()
         });
-        node.outline.arguments = std::sync::Arc::clone(&self.arguments);
+        node.outline.globals = std::sync::Arc::clone(&self.arguments);
         if !from.platform.is_empty() {
             let (platform, more) = self.platform(from)?;
             node.platform = Some(platform);

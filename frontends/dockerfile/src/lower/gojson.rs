@@ -3,27 +3,67 @@
 //! Differs from plain JSON in what is escaped inside strings, and in the spelling of times.
 
 use std::io;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 /// A value as compact JSON.
 ///
-/// The value is made of strings, numbers, lists and maps with string keys, so it can always be
-/// written.
-pub(crate) fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
+/// # Errors
+///
+/// If it has a time that JSON has no spelling for.
+pub(crate) fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = Vec::with_capacity(1024);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, GoFormatter);
-    match value.serialize(&mut serializer) {
-        Ok(()) => out,
-        Err(_) => Vec::new(),
+    value.serialize(&mut serializer)?;
+    Ok(out)
+}
+
+/// A time as JSON has it. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// In the shortest spelling.
+    At(Arc<str>),
+    /// The year has not four digits.
+    OutOfRange,
+}
+
+impl Time {
+    /// Seconds since 1970, on a clock that is so many seconds ahead of UTC.
+    pub(crate) fn of(seconds: i64, offset_seconds: i32) -> Self {
+        let written = || {
+            let offset = UtcOffset::from_whole_seconds(offset_seconds).ok()?;
+            let time = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+            time.checked_to_offset(offset)?.format(&Rfc3339).ok()
+        };
+        written().map_or(Self::OutOfRange, |text| Self::At(text.into()))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::At(text) => serializer.serialize_str(text),
+            Self::OutOfRange => Err(serde::ser::Error::custom(
+                "json: error calling MarshalJSON for type *time.Time: year outside of range [0,9999]",
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = time(&text).map(|time| Self::At(time.into()));
+        time.ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time")))
     }
 }
 
 /// A time in the shortest spelling: no zeros at the end of the fraction, `Z` for no offset.
-pub(crate) fn time(text: &str) -> Option<String> {
+fn time(text: &str) -> Option<String> {
     // A parsed offset is needed only to know that the text is a time.
     OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let (rest, offset) = match text.find('Z') {
@@ -40,13 +80,6 @@ pub(crate) fn time(text: &str) -> Option<String> {
         None => rest.to_owned(),
     };
     Some(format!("{rest}{offset}"))
-}
-
-/// Seconds since 1970 as a time, on a clock that is so many seconds ahead of UTC.
-pub(crate) fn time_of(seconds: i64, offset_seconds: i32) -> Option<String> {
-    let offset = UtcOffset::from_whole_seconds(offset_seconds).ok()?;
-    let time = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
-    time.checked_to_offset(offset)?.format(&Rfc3339).ok()
 }
 
 /// Writes strings so that they can stand in HTML and in JavaScript.
@@ -82,7 +115,7 @@ mod tests {
 
     #[test]
     fn strings_can_stand_in_html() {
-        let text = to_vec(&["a<b>&\u{2028}\"\\\n\u{1}é"]);
+        let text = to_vec(&["a<b>&\u{2028}\"\\\n\u{1}é"]).unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
             r#"["a\u003cb\u003e\u0026\u2028\"\\\n\u0001é"]"#
@@ -100,7 +133,16 @@ mod tests {
         ] {
             assert_eq!(time(text).as_deref(), want, "{text}");
         }
-        assert_eq!(time_of(-1, 0).as_deref(), Some("1969-12-31T23:59:59Z"));
-        assert_eq!(time_of(0, 5400).as_deref(), Some("1970-01-01T01:30:00+01:30"));
+        assert_eq!(Time::of(-1, 0), Time::At("1969-12-31T23:59:59Z".into()));
+        assert_eq!(Time::of(0, 5400), Time::At("1970-01-01T01:30:00+01:30".into()));
+    }
+
+    #[test]
+    fn a_year_of_five_digits_has_no_spelling() {
+        for seconds in [253_402_300_800, -62_167_219_201, i64::MAX, i64::MIN] {
+            let error = to_vec(&Time::of(seconds, 0)).unwrap_err().to_string();
+            assert!(error.ends_with("year outside of range [0,9999]"), "{error}");
+        }
+        assert!(to_vec(&Time::of(253_402_300_799, 0)).is_ok());
     }
 }

@@ -22,7 +22,7 @@ impl Graph {
         let id = NodeId(self.nodes.len());
         if let Some(&base) = self.by_name.get(&node.origin.base_name) {
             node.base = Some(base);
-            node.outline = self.node(base).outline.clone();
+            node.outline = self.node_mut(base).outline.heir();
         }
         if let Some(name) = &node.origin.name {
             self.by_name.insert(name.to_lowercase(), id);

@@ -1,5 +1,6 @@
 //! The history of an image: one line per instruction.
 
+use super::gojson::Time;
 use super::image::{History, Image};
 
 /// Says which kind of frontend made a step.
@@ -18,12 +19,12 @@ pub(crate) enum Leaves {
 
 impl Image {
     /// Adds an instruction to the history.
-    pub(crate) fn remember(&mut self, mut text: String, leaves: Leaves, time: Option<&str>) {
+    pub(crate) fn remember(&mut self, mut text: String, leaves: Leaves, time: Option<&Time>) {
         if leaves == Leaves::Step {
             text.push_str(" # buildkit");
         }
         self.history.push(History {
-            created: time.map(str::to_owned),
+            created: time.cloned(),
             created_by: text,
             author: String::new(),
             comment: COMMENT.into(),

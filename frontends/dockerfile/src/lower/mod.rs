@@ -12,6 +12,8 @@ mod config;
 mod context;
 mod copy;
 mod declare;
+mod env;
+mod environment;
 mod epoch;
 mod expand;
 mod expose;
@@ -23,6 +25,7 @@ mod gojson;
 mod graph;
 mod history;
 mod image;
+mod layered;
 mod mounts;
 mod names;
 mod node;
@@ -33,7 +36,6 @@ mod secrets;
 mod stage;
 mod steps;
 mod triggers;
-mod unfit;
 mod variables;
 mod workdir;
 
@@ -92,13 +94,15 @@ pub(crate) struct Lowering<'a> {
     /// Seconds since 1970 that all times of the result are.
     epoch: Option<i64>,
     /// The same, as histories have it.
-    time: Option<String>,
+    time: Option<gojson::Time>,
     proxy: Option<Proxy>,
     lint: &'a mut Linter,
     graph: Graph,
     target: NodeId,
     reachable: BTreeSet<NodeId>,
     context: BuildContext,
+    /// How many nodes the triggers of images brought in.
+    triggered_nodes: usize,
     /// How many more ports may be exposed.
     ports_left: usize,
 }
@@ -140,6 +144,7 @@ impl<'a> Lowering<'a> {
             target: NodeId(0),
             reachable: BTreeSet::new(),
             context: BuildContext::default(),
+            triggered_nodes: 0,
             ports_left: expose::MOST_PORTS,
             request,
         })

@@ -8,16 +8,20 @@ use std::fmt::Write as _;
 use kiln_sdk::oci::Platform;
 
 use super::node::Node;
-use super::variables::Names;
 use crate::words::{Environment, Expander};
 
 /// The name of the next step of a stage.
-pub(crate) fn step(
-    node: &mut Node,
-    text: &str,
-    platform: Option<&Platform>,
-    environment: Option<&impl Names>,
-) -> String {
+pub(crate) fn step(node: &mut Node, text: &str, platform: Option<&Platform>) -> String {
+    let arrow = platform.and_then(|platform| arrow(platform, &node.variables()));
+    numbered(node, text, platform, &arrow.unwrap_or_default())
+}
+
+/// The name of the step that a stage begins with, before it has variables.
+pub(crate) fn step_of_base(node: &mut Node, text: &str, platform: Option<&Platform>) -> String {
+    numbered(node, text, platform, "")
+}
+
+fn numbered(node: &mut Node, text: &str, platform: Option<&Platform>, arrow: &str) -> String {
     if node.steps_total == 0 {
         return text.to_owned();
     }
@@ -25,7 +29,7 @@ pub(crate) fn step(
     name.push('[');
     if let Some(platform) = platform {
         name.push_str(&platform.format_all());
-        name.push_str(&arrow(platform, environment));
+        name.push_str(arrow);
         name.push(' ');
     }
     if !node.label.is_empty() {
@@ -56,8 +60,8 @@ pub(crate) fn shown(code: &str, expander: Expander, environment: &impl Environme
 }
 
 /// `->` and the platform that is built for, if it is another than the one that builds.
-fn arrow(builds_on: &Platform, environment: Option<&impl Names>) -> String {
-    let Some(mut target) = environment.and_then(target_platform) else { return String::new() };
+fn arrow(builds_on: &Platform, environment: &impl Environment) -> Option<String> {
+    let mut target = target_platform(environment)?;
     if target.os.is_empty() {
         target.os.clone_from(&builds_on.os);
     }
@@ -66,34 +70,25 @@ fn arrow(builds_on: &Platform, environment: Option<&impl Names>) -> String {
     }
     let target = target.normalized();
     if target.os != builds_on.os {
-        return format!("->{}", target.format_all());
+        return Some(format!("->{}", target.format_all()));
     }
     match (target.architecture != builds_on.architecture, target.variant.as_str()) {
-        (false, _) => String::new(),
-        (true, "") => format!("->{}", target.architecture),
-        (true, variant) => format!("->{}/{variant}", target.architecture),
+        (false, _) => None,
+        (true, "") => Some(format!("->{}", target.architecture)),
+        (true, variant) => Some(format!("->{}/{variant}", target.architecture)),
     }
 }
 
 /// The platform that the variables of a stage say is built for.
-fn target_platform(environment: &impl Names) -> Option<Platform> {
-    let mut platform = Platform::default();
-    let mut said = false;
-    for name in environment.names() {
-        let value = || environment.get(name).unwrap_or_default();
-        match name {
-            "TARGETPLATFORM" => {
-                if let Ok(platform) = Platform::parse(value()) {
-                    return Some(platform);
-                }
-                continue;
-            }
-            "TARGETOS" => platform.os = value().to_owned(),
-            "TARGETARCH" => platform.architecture = value().to_owned(),
-            "TARGETVARIANT" => platform.variant = value().to_owned(),
-            _ => continue,
-        }
-        said = true;
+fn target_platform(environment: &impl Environment) -> Option<Platform> {
+    let whole = environment.get("TARGETPLATFORM").map(Platform::parse);
+    if let Some(Ok(platform)) = whole {
+        return Some(platform);
     }
-    said.then_some(platform)
+    let parts = ["TARGETOS", "TARGETARCH", "TARGETVARIANT"].map(|name| environment.get(name));
+    if parts.iter().all(Option::is_none) {
+        return None;
+    }
+    let [os, architecture, variant] = parts.map(|part| part.unwrap_or_default().to_owned());
+    Some(Platform { os, architecture, variant, ..Platform::default() })
 }

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-
 use kiln_sdk::frontend::FollowPaths;
 use kiln_sdk::llb::State;
 use kiln_sdk::oci::Platform;
 
+use super::environment::{Environment, Visible};
 use super::image::Image;
+use super::layered::Layered;
 use super::outline::Outline;
-use super::variables::Variables;
 use crate::instruction::Instruction;
 use crate::lines::Lines;
 
@@ -42,10 +41,12 @@ pub(crate) struct Node {
     pub(crate) image: Image,
     /// The config of the image it starts from, in the end.
     pub(crate) base_image: Option<Arc<Image>>,
-    /// The environment of commands, as the state has it. Shared until it changes.
-    pub(crate) environment: Arc<Variables>,
+    /// What commands see of variables besides those of the config.
+    pub(crate) environment: Environment,
+    /// The state has the variables that commands see now.
+    pub(crate) is_environment_set: bool,
     /// Variables that `ARG` declared so far, and their values if they have one.
-    pub(crate) declared: IndexMap<String, Option<String>>,
+    pub(crate) declared: Layered<Option<Arc<str>>>,
     /// What the file says of scans, by variable.
     pub(crate) scans: BTreeMap<&'static str, String>,
     /// Paths of its own that are used, shared with the stages that start from it.
@@ -89,8 +90,18 @@ pub(crate) struct Origin {
     pub(crate) description: String,
     /// It is no stage of the file.
     pub(crate) unregistered: bool,
-    /// A named context stands in its place.
-    pub(crate) replaced: bool,
+    /// The named context that stands in its place.
+    pub(crate) replaced: Option<Replacement>,
+}
+
+/// A named context in the place of a stage, as it was found when the stages were read: what becomes
+/// of the stage afterwards says nothing of the context.
+#[derive(Clone, Debug)]
+pub(crate) struct Replacement {
+    /// Its name, which is the stage's.
+    pub(crate) name: String,
+    /// The platform it is for: the stage's, else the one that is asked for, if one is.
+    pub(crate) platform: Option<Platform>,
 }
 
 /// How far a node is.
@@ -138,7 +149,7 @@ impl Default for Origin {
             lines: Lines::NOWHERE,
             description: String::new(),
             unregistered: false,
-            replaced: false,
+            replaced: None,
         }
     }
 }
@@ -157,8 +168,9 @@ impl Node {
             state: State::scratch(),
             image: Image::default(),
             base_image: None,
-            environment: Arc::default(),
-            declared: IndexMap::new(),
+            environment: Environment::default(),
+            is_environment_set: false,
+            declared: Layered::default(),
             scans: BTreeMap::new(),
             used_paths: FollowPaths::default(),
             ignore_cache: false,
@@ -195,10 +207,27 @@ impl Node {
         self.platform.as_ref().map_or("", |platform| platform.os.as_str())
     }
 
+    /// The variables that commands see.
+    pub(crate) fn variables(&self) -> Visible<'_> {
+        Visible { config: &self.image.config.env, environment: &self.environment }
+    }
+
     /// Sets a variable of commands.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
-        self.state = self.state.with_env(name, value);
-        Arc::make_mut(&mut self.environment).set(name, value);
+        self.environment.set(name, value);
+        self.is_environment_set = false;
+    }
+
+    /// The state for a command: with all variables, which it gets only now. Most stages set more
+    /// variables than they run commands.
+    pub(crate) fn state_for_commands(&mut self) -> State {
+        if !self.is_environment_set {
+            let variables = self.variables().list().into_iter();
+            let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            self.state = self.state.with_environment(variables.collect());
+            self.is_environment_set = true;
+        }
+        self.state.clone()
     }
 
     /// Adds a dependency, or another instruction to one.
@@ -210,18 +239,16 @@ impl Node {
     }
 
     /// What stages take over that start from this one.
-    pub(crate) fn heritage(&self) -> Heritage {
-        let mut image = self.image.clone();
-        // Triggers are those of the base's children, not of its grandchildren.
-        image.config.on_build.clear();
+    pub(crate) fn heritage(&mut self) -> Heritage {
         Heritage {
             state: self.state.clone(),
             platform: self.platform.clone(),
-            image,
+            environment: self.environment.heir(&self.image.config.env),
+            image: self.image.heir(),
             base_image: self.base_image.clone(),
             used_paths: self.used_paths.clone(),
             workdir_set: self.workdir_set,
-            declared: self.declared.clone(),
+            declared: self.declared.share(),
             scans: self.scans.clone(),
         }
     }
@@ -230,12 +257,14 @@ impl Node {
     pub(crate) fn inherit(&mut self, base: Heritage) {
         self.state = base.state;
         self.platform = base.platform;
+        self.environment = base.environment;
+        self.is_environment_set = false;
         self.image = base.image;
         self.base_image = base.base_image;
         // What this stage reads, its base must have.
         self.used_paths = base.used_paths;
         self.workdir_set = base.workdir_set;
-        self.declared.extend(base.declared);
+        self.declared = base.declared;
         self.scans.extend(base.scans);
     }
 }
@@ -245,10 +274,11 @@ impl Node {
 pub(crate) struct Heritage {
     state: State,
     platform: Option<Platform>,
+    environment: Environment,
     image: Image,
     base_image: Option<Arc<Image>>,
     used_paths: FollowPaths,
     workdir_set: bool,
-    declared: IndexMap<String, Option<String>>,
+    declared: Layered<Option<Arc<str>>>,
     scans: BTreeMap<&'static str, String>,
 }

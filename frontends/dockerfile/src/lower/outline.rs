@@ -4,21 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Lowering;
+use super::layered::Layered;
 use super::node::NodeId;
 use crate::lines::Lines;
 use crate::requests;
 
-/// What a stage may be given. Cheap to clone.
+/// What a stage may be given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outline {
-    /// Every variable that was declared, by name.
-    pub(crate) arguments: Arc<BTreeMap<String, Argument>>,
+    /// The variables of the whole file, by name.
+    pub(crate) globals: Arc<BTreeMap<String, Argument>>,
+    /// Those that the stage declares.
+    arguments: BTreeMap<String, Argument>,
     /// The variables that are used.
-    pub(crate) used: Arc<BTreeSet<String>>,
+    used: Layered<()>,
     /// Secrets by id.
-    pub(crate) secrets: Arc<BTreeMap<String, Needed>>,
+    secrets: BTreeMap<String, Needed>,
     /// Agents by id.
-    pub(crate) agents: Arc<BTreeMap<String, Needed>>,
+    agents: BTreeMap<String, Needed>,
 }
 
 /// A variable that may be given.
@@ -46,41 +49,47 @@ pub(crate) struct Needed {
 }
 
 impl Outline {
+    /// What a stage on top begins with: what its base was given in its own `FROM`.
+    pub(crate) fn heir(&mut self) -> Self {
+        Self { globals: Arc::clone(&self.globals), used: self.used.share(), ..Self::default() }
+    }
+
     /// Remembers a variable.
     pub(crate) fn declare(&mut self, argument: Argument) {
-        Arc::make_mut(&mut self.arguments).insert(argument.name.clone(), argument);
+        self.arguments.insert(argument.name.clone(), argument);
     }
 
     /// Remembers that a variable is used.
     pub(crate) fn use_argument(&mut self, name: &str) {
         if !self.used.contains(name) {
-            Arc::make_mut(&mut self.used).insert(name.to_owned());
+            self.used.push(name, ());
         }
     }
 
     /// Remembers a secret; its first use counts.
     pub(crate) fn need_secret(&mut self, id: &str, needed: Needed) {
-        if !self.secrets.contains_key(id) {
-            Arc::make_mut(&mut self.secrets).insert(id.to_owned(), needed);
-        }
+        self.secrets.entry(id.to_owned()).or_insert(needed);
     }
 
     /// Remembers an agent; its first use counts.
     pub(crate) fn need_agent(&mut self, id: &str, needed: Needed) {
-        if !self.agents.contains_key(id) {
-            Arc::make_mut(&mut self.agents).insert(id.to_owned(), needed);
-        }
+        self.agents.entry(id.to_owned()).or_insert(needed);
+    }
+
+    /// What is known of a variable.
+    fn argument(&self, name: &str) -> Option<&Argument> {
+        self.arguments.get(name).or_else(|| self.globals.get(name))
     }
 
     /// The variables that are used, and what those are made of.
-    pub(crate) fn all_used(&self) -> BTreeSet<String> {
+    fn all_used(&self) -> BTreeSet<&str> {
         let mut all = BTreeSet::new();
-        let mut open: Vec<&String> = self.used.iter().collect();
+        let mut open: Vec<&str> = self.used.in_order().into_iter().map(|(name, ())| name).collect();
         while let Some(name) = open.pop() {
-            if all.insert(name.clone())
-                && let Some(argument) = self.arguments.get(name)
+            if all.insert(name)
+                && let Some(argument) = self.argument(name)
             {
-                open.extend(&argument.made_of);
+                open.extend(argument.made_of.iter().map(String::as_str));
             }
         }
         all
@@ -109,8 +118,8 @@ impl Lowering<'_> {
             let node = self.graph.node(id);
             let own = &node.outline;
             for name in own.all_used() {
-                if let Some(argument) = own.arguments.get(&name)
-                    && seen.arguments.insert(name)
+                if let Some(argument) = own.argument(name)
+                    && seen.arguments.insert(name.to_owned())
                 {
                     all.args.push(requests::Arg {
                         name: argument.name.clone(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use kiln_sdk::llb::{
     Action, Constraints, Device, Exec, FileActions, Mkfile, Mount, MountKind, NetMode, Proxy,
@@ -33,17 +32,16 @@ impl Scope<'_> {
         let (args, note) = self.arguments(node, run, &mut exec)?;
         self.mount(node, &parsed, &mut exec)?;
         self.limit(run, &mut exec)?;
-        let state = node.state.clone();
-        let variables = Arc::clone(&node.environment);
+        let state = node.state_for_commands();
         let secret = secret_names(&parsed);
-        let masked = Masked { environment: &*variables, secret: &secret };
+        let masked = Masked { environment: &node.variables(), secret: &secret };
         let expander = Expander { raw_quotes: true, skip_unset: true, ..self.expander };
         let code = &self.step.instruction.code;
         let shown = names::shown(&format!("{code}{note}"), expander, &masked);
         // Commands are named by the platform of their state, which may be another than the stage's.
         let platform = values(&state)?.platform.clone();
         let platform = platform.filter(|_| self.request.settings.multi_platform);
-        let name = names::step(node, &shown, platform.as_ref(), Some(&*variables));
+        let name = names::step(node, &shown, platform.as_ref());
         exec.constraints = Constraints {
             custom_name: Some(name),
             description: description(code),
@@ -180,19 +178,21 @@ fn summary(script: &str) -> String {
 /// The command as histories have it: with the variables that `ARG` declared in front.
 fn history(args: &[String], node: &Node) -> String {
     let mut text = String::from("RUN");
-    if !node.declared.is_empty() {
+    let declared = node.declared.in_order();
+    if !declared.is_empty() {
         // Writing to a string cannot fail.
-        let _ = write!(text, " |{}", node.declared.len());
+        let _ = write!(text, " |{}", declared.len());
     }
-    for (key, value) in &node.declared {
-        let value = node.environment.get(key).or(value.as_deref()).unwrap_or_default();
-        text.extend([" ", key.as_str(), "=", value]);
+    let variables = node.variables();
+    for (key, value) in &declared {
+        let value = variables.get(key).or(value.as_deref()).unwrap_or_default();
+        text.extend([" ", key, "=", value]);
     }
     for word in args {
         text.push(' ');
         text.push_str(word);
     }
-    if node.declared.is_empty() && args.is_empty() {
+    if declared.is_empty() && args.is_empty() {
         text.push(' ');
     }
     text

@@ -2,7 +2,7 @@
 //! when it is done.
 
 use super::failure::Failure;
-use super::image::{default_path, split_env};
+use super::image::default_path;
 use super::node::{NodeId, use_path};
 use super::steps::values;
 use super::{Lowering, paths};
@@ -56,14 +56,10 @@ impl Lowering<'_> {
         let node = self.graph.node_mut(id);
         let os = node.os().to_owned();
         // Windows finds its commands by itself.
-        if node.image.config.env_value("PATH").is_none() && os != "windows" {
-            node.image.config.env.push(format!("PATH={}", default_path(&os)));
+        if !node.image.config.env.contains("PATH") && os != "windows" {
+            node.image.config.env.set("PATH", default_path(&os));
         }
         let mut state = node.state.clone();
-        for entry in &node.image.config.env {
-            let (name, value) = split_env(entry);
-            state = state.with_env(name, value);
-        }
         if !settings.hostname.is_empty() {
             state = state.with_hostname(&settings.hostname);
         }
@@ -78,8 +74,8 @@ impl Lowering<'_> {
             state = state.with_user(&config.user);
         }
         node.state = state.with_network(settings.network);
-        node.environment = std::sync::Arc::new(values(&node.state)?.into());
-        Ok(())
+        // What commands inherit must be known.
+        values(&node.state).map(drop)
     }
 
     /// Notes what of this stage is scanned: the last word of its variables, else the global one.

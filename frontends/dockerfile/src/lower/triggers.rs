@@ -4,22 +4,28 @@ use std::sync::Arc;
 
 use super::Lowering;
 use super::failure::Failure;
+use super::image::Words;
 use super::node::{NodeId, Step};
 use crate::ast;
 use crate::instruction::{Command, Instruction};
+
+/// How many images the triggers of images may bring in. One that names its own image would bring in
+/// another without end; BuildKit waits for ever there.
+const MAX_TRIGGERED_NODES: usize = 256;
 
 impl Lowering<'_> {
     /// Gives every stage the triggers of its base, and says whether that needs more to be known.
     ///
     /// # Errors
     ///
-    /// If a trigger is no instruction, or takes files from a stage there is not.
+    /// If a trigger is no instruction, takes files from a stage there is not or waits for its own, or if triggers bring in
+    /// more images than any build needs.
     pub(crate) fn take_triggers(&mut self) -> Result<bool, Failure> {
         let mut asks = false;
         for id in self.reachable.clone() {
             self.inherit(id);
             let node = self.graph.node(id);
-            let mut texts = node.image.config.on_build.clone();
+            let mut texts = node.image.config.on_build.to_vec();
             if let Some(base) = node.base.filter(|_| !node.progress.triggered) {
                 texts.extend(self.graph.node(base).steps.iter().filter_map(|step| {
                     match &step.instruction.command {
@@ -34,7 +40,10 @@ impl Lowering<'_> {
             }
             let lines = self.graph.node(id).origin.lines;
             asks |= self.add_triggers(id, &texts).map_err(|failure| failure.only_at(lines))?;
-            self.graph.node_mut(id).image.config.on_build.clear();
+            self.graph.node_mut(id).image.config.on_build = Words::default();
+        }
+        if asks {
+            self.graph.refuse_circles()?;
         }
         Ok(asks)
     }
@@ -42,8 +51,7 @@ impl Lowering<'_> {
     /// Makes a stage what its base is so far.
     pub(crate) fn inherit(&mut self, id: NodeId) {
         let Some(base) = self.graph.node(id).base else { return };
-        // Cheap to clone but for the lists that `inherit` copies anyway.
-        let base = self.graph.node(base).heritage();
+        let base = self.graph.node_mut(base).heritage();
         self.graph.node_mut(id).inherit(base);
     }
 
@@ -54,7 +62,15 @@ impl Lowering<'_> {
         for text in texts {
             let instruction = self.trigger(id, text)?;
             let sources = self.sources(&instruction.command, instruction.lines)?;
+            let before = self.graph.len();
             let sources = self.take_over(id, sources, instruction.lines);
+            self.triggered_nodes += self.graph.len() - before;
+            if self.triggered_nodes > MAX_TRIGGERED_NODES {
+                let base = &self.graph.node(id).origin.base_name;
+                return Err(Failure::new(format!(
+                    "ONBUILD triggers of {base} bring in more than {MAX_TRIGGERED_NODES} images: does `{text}` name an image that has this trigger itself?"
+                )));
+            }
             asks |= !sources.is_empty();
             steps.push(Step { instruction: Arc::new(instruction), sources, trigger: true });
         }

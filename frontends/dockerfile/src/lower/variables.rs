@@ -1,8 +1,8 @@
 //! What words may be expanded with, in the order in which names are shown to people.
 
-use indexmap::IndexMap;
-use kiln_sdk::llb::Values;
+use std::sync::Arc;
 
+use super::layered::Layered;
 use crate::words::{Environment, NoVariables};
 
 /// Variables with names in order.
@@ -19,39 +19,29 @@ impl Names for NoVariables {
 
 /// Variables, ordered by last write.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Variables(IndexMap<String, String>);
+pub(crate) struct Variables(Layered<Arc<str>>);
 
 impl Variables {
     /// Sets a variable and moves it to the end.
-    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
-        // Most names are new or were written last, and then nothing moves.
-        if self.0.get_index_of(name).is_some_and(|index| index + 1 < self.0.len()) {
-            self.0.shift_remove(name);
-        }
-        self.0.insert(name.to_owned(), value.into());
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<Arc<str>>) {
+        self.0.push(name, value.into());
     }
 
     /// Forgets a variable.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.0.shift_remove(name);
+        self.0.remove(name);
     }
 }
 
 impl Environment for Variables {
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.get(name).map(|value| &**value)
     }
 }
 
 impl Names for Variables {
     fn names(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
-    }
-}
-
-impl From<&Values> for Variables {
-    fn from(values: &Values) -> Self {
-        Self(values.env.iter().cloned().collect())
+        self.0.in_order().into_iter().map(|(name, _)| name).collect()
     }
 }
 

@@ -1,7 +1,5 @@
 //! `WORKDIR` and `USER`: where commands run and as whom.
 
-use std::sync::Arc;
-
 use kiln_sdk::llb::{Action, Constraints, FileActions, Mkdir, Owner};
 
 use super::failure::Failure;
@@ -48,12 +46,11 @@ impl Scope<'_> {
             mode: 0o755,
             parents: true,
             owner: (!user.is_empty()).then(|| Owner::parse(user)),
-            created: self.epoch.map(|seconds| seconds.saturating_mul(1_000_000_000)),
+            created: self.epoch.map(|seconds| seconds.wrapping_mul(1_000_000_000)),
         };
-        let variables = Arc::clone(&node.environment);
-        let text = names::shown(&self.step.instruction.code, self.expander, &*variables);
+        let text = names::shown(&self.step.instruction.code, self.expander, &node.variables());
         let platform = self.shown_platform(node);
-        let name = names::step(node, &text, platform.as_ref(), Some(&*variables));
+        let name = names::step(node, &text, platform.as_ref());
         node.state = node.state.file(FileActions {
             actions: vec![Action::mkdir(path, options)],
             constraints: Constraints {

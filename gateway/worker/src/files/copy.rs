@@ -331,7 +331,7 @@ fn is_excluded(patterns: &[String], source: &str) -> Result<bool, FileError> {
         let pattern = pattern.trim();
         let (negated, positive) =
             pattern.strip_prefix('!').map_or((false, pattern), |positive| (true, positive));
-        let parsed = Patterns::parse(&[positive])
+        let parsed = Patterns::parse([positive])
             .map_err(|error| FileError::Invalid(format!("invalid pattern: {error}")))?;
         if parsed.matches(name) || parsed.matches(whole) {
             excluded = !negated;

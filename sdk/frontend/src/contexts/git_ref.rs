@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use kiln_llb::Git;
 
-use crate::options::{boolean, quoted};
+use kiln_oci::{excerpt, quoted};
+
+use crate::options::boolean;
 
 /// A repository and what to take of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -262,19 +264,21 @@ impl Address {
             return Err(GitRefError::Protocol(scheme.to_owned()));
         }
         let wrong = |reason: &str| GitRefError::Url {
-            url: format!("{scheme}://{rest}").chars().take(160).collect(),
+            url: excerpt(&format!("{scheme}://{rest}")),
             reason: reason.to_owned(),
         };
         let (before, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let fragment = unescaped(fragment, false).ok_or_else(|| wrong("invalid URL escape"))?;
+        if before.contains(|c: char| c.is_ascii_control()) {
+            return Err(wrong("net/url: invalid control character in URL"));
+        }
         let (location, query) = before.split_once('?').unwrap_or((before, ""));
         let (authority, path) = match location.find('/') {
             Some(slash) => location.split_at(slash),
             None => (location, ""),
         };
         let path = unescaped(path, false).ok_or_else(|| wrong("invalid URL escape"))?;
-        let control = |c: char| c.is_ascii_control();
-        if location.contains(control) || authority.contains([' ', '<', '>', '"', '\\', '^', '`']) {
+        if authority.contains([' ', '<', '>', '"', '\\', '^', '`']) {
             return Err(wrong("invalid character in host name"));
         }
         let remote = match location.is_empty() {

@@ -82,9 +82,9 @@ impl<'a> Contexts<'a> {
         let found = self.found().await?;
         let first = names.first().copied().unwrap_or(DEFINITION);
         let name = found.filename.clone().unwrap_or_else(|| first.to_owned());
-        let (dir, base) = name.rsplit_once('/').map_or(("", &*name), |(dir, base)| (dir, base));
+        let base = kiln_filesync::path::name(name.trim_end_matches('/'));
         let others = names.iter().skip(1).filter(|_| base == first);
-        let others: Vec<String> = others.map(|other| joined(dir, other)).collect();
+        let others: Vec<String> = others.map(|other| beside(&name, other)).collect();
         let ignore_file = format!("{name}{IGNORE_FILE}");
         let state = found.definition.clone().unwrap_or_else(|| {
             let local = &found.definition_local;
@@ -221,6 +221,8 @@ fn marshal(info: &BuildInfo, state: &State) -> Result<Definition, FrontendError>
     state.marshal(&options).map_err(|error| FrontendError::unknown(error.to_string()))
 }
 
-fn joined(dir: &str, name: &str) -> String {
-    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+/// Another name in the directory of a file, in its shortest spelling.
+fn beside(file: &str, name: &str) -> String {
+    let dir = file.rfind('/').map_or("", |slash| &file[..=slash]);
+    kiln_filesync::path::clean(&format!("{dir}{name}"))
 }

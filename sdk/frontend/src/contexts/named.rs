@@ -7,13 +7,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use kiln_llb::{Constraints, Image, OciLayout, OciStore, ResolveMode, State};
-use kiln_oci::{ImageConfig, Platform, Reference};
+use kiln_oci::{ImageConfig, Platform, Reference, excerpt, quoted};
 
 use super::local::{FollowPaths, LocalContext, Told};
 use super::main_context::{git_state, http_state, input_state};
 use super::{Contexts, IGNORE_FILE, marshal};
-use crate::options::quoted;
-use crate::{FrontendError, ImageConfigRequest, LayoutStore, keys};
+
+use crate::{
+    FrontendError, ImageConfigRequest, JsonType, LayoutStore, image_config_error, json_error, keys,
+};
+
+/// What is known of an input: bytes by name.
+const METADATA: JsonType = JsonType::Map("map[string][]uint8", &JsonType::Text("[]uint8"));
 
 /// How often a policy may turn one context into another.
 const MOST_TURNS: usize = 10;
@@ -171,7 +176,7 @@ impl NamedContext<'_> {
                 None => Err(FrontendError::unknown(format!("could not parse ref: {other}"))),
             };
         }
-        let mut config = parsed(&found.config, "image config")?;
+        let mut config = parsed(&found.config)?;
         let image = Image {
             constraints: self.constraints(format!("[context {}] {written}", self.key)),
             ..Image::default()
@@ -211,7 +216,8 @@ impl NamedContext<'_> {
             ..ImageConfigRequest::default()
         };
         let found = bridge.resolve_image(&name.to_string(), request).await?;
-        let config = parsed(&found.config, "oci-layout image config")?;
+        let config = parsed(&found.config)
+            .map_err(|error| error.context("could not parse oci-layout image config"))?;
         let layout = OciLayout {
             store: Some(OciStore { session_id, store_id: verbatim.name }),
             constraints: self.constraints(format!("[context {}] OCI load from client", self.key)),
@@ -265,14 +271,18 @@ impl NamedContext<'_> {
             return Ok(loaded);
         };
         let malformed = |error: &dyn std::fmt::Display| {
-            let shown: String = metadata.chars().take(160).collect();
-            FrontendError::unknown(format!("failed to parse input metadata {shown}: {error}"))
+            let metadata = excerpt(metadata);
+            FrontendError::unknown(format!("failed to parse input metadata {metadata}: {error}"))
         };
-        let map: BTreeMap<String, String> =
+        if let Some(error) = json_error(metadata.as_bytes(), &METADATA) {
+            return Err(malformed(&error));
+        }
+        let map: Option<BTreeMap<String, Option<String>>> =
             serde_json::from_str(metadata).map_err(|error| malformed(&error))?;
-        if let Some(config) = map.get(keys::IMAGE_CONFIG) {
+        let map = map.unwrap_or_default();
+        if let Some(Some(config)) = map.get(keys::IMAGE_CONFIG) {
             let raw = STANDARD.decode(config).map_err(|error| malformed(&error))?;
-            let config = parsed(&raw, &format!("image config for {}", self.key))?;
+            let config = parsed(&raw)?;
             loaded.state = loaded.state.with_image_config(&config);
             loaded.config = Some(config);
             loaded.raw_config = Some(raw.into());
@@ -287,7 +297,7 @@ enum Step {
     Turned(String),
 }
 
-fn parsed(config: &[u8], what: &str) -> Result<ImageConfig, FrontendError> {
+fn parsed(config: &[u8]) -> Result<ImageConfig, FrontendError> {
     serde_json::from_slice(config)
-        .map_err(|error| FrontendError::unknown(format!("could not parse {what}: {error}")))
+        .map_err(|error| FrontendError::unknown(image_config_error(config, &error)))
 }

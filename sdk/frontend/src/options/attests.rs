@@ -6,7 +6,7 @@ use kiln_oci::{Reference, ReferenceError};
 
 use super::Options;
 use super::fields::{FieldsError, fields};
-use super::words::quoted;
+use kiln_oci::quoted;
 
 /// The scanner that is used where the user names none.
 const DEFAULT_SCANNER: &str = "docker/buildkit-syft-scanner:stable-1";

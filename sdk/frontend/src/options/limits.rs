@@ -3,10 +3,11 @@
 //! Text comes in, the values of LLB go out, with the error texts of the peer.
 
 use kiln_llb::{LinuxResources, Ulimit};
+use kiln_oci::{excerpt, quoted};
 
 use super::Options;
 use super::fields::{FieldsError, fields};
-use super::words::{NumberError, integer, quoted, unsigned};
+use super::words::{NumberError, integer, unsigned};
 
 /// Limits that `ulimit` may name.
 const ULIMITS: &[&str] = &[
@@ -64,10 +65,9 @@ pub enum UlimitError {
 ///
 /// [`UlimitError`].
 pub fn ulimit(text: &str) -> Result<Ulimit, UlimitError> {
-    let shown = |text: &str| text.chars().take(160).collect::<String>();
-    let (name, values) = text.split_once('=').ok_or_else(|| UlimitError::NoValue(shown(text)))?;
+    let (name, values) = text.split_once('=').ok_or_else(|| UlimitError::NoValue(excerpt(text)))?;
     if !ULIMITS.contains(&name) {
-        return Err(UlimitError::Name(shown(name)));
+        return Err(UlimitError::Name(excerpt(name)));
     }
     let list: Vec<&str> = values.split(':').take(3).collect();
     let (soft, hard) = match list[..] {
@@ -76,7 +76,7 @@ pub fn ulimit(text: &str) -> Result<Ulimit, UlimitError> {
             let hard = integer(hard)?;
             (integer(soft)?, hard)
         }
-        _ => return Err(UlimitError::TooMany(shown(values))),
+        _ => return Err(UlimitError::TooMany(excerpt(values))),
     };
     match hard {
         -1 => {}
@@ -118,15 +118,14 @@ pub enum CpuSetError {
 ///
 /// [`CpuSetError`] for the first part that is wrong.
 pub fn check_cpu_set(text: &str) -> Result<(), CpuSetError> {
-    let shown = |text: &str| text.chars().take(160).collect::<String>();
     // Signs are allowed, but nothing below zero is.
     let number = |text: &str| integer(text).ok().and_then(|number| u64::try_from(number).ok());
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let Some((low, high)) = part.split_once('-') else {
             match number(part) {
-                None => return Err(CpuSetError::Element(shown(part))),
+                None => return Err(CpuSetError::Element(excerpt(part))),
                 Some(cpu) if cpu > MAX_CPU => {
-                    return Err(CpuSetError::ElementTooLarge(shown(part)));
+                    return Err(CpuSetError::ElementTooLarge(excerpt(part)));
                 }
                 Some(_) => continue,
             }
@@ -134,9 +133,9 @@ pub fn check_cpu_set(text: &str) -> Result<(), CpuSetError> {
         match (number(low.trim()), number(high.trim())) {
             (Some(low), Some(high)) if low <= high && high <= MAX_CPU => {}
             (Some(low), Some(high)) if low <= high => {
-                return Err(CpuSetError::RangeTooLarge(shown(part)));
+                return Err(CpuSetError::RangeTooLarge(excerpt(part)));
             }
-            _ => return Err(CpuSetError::Range(shown(part))),
+            _ => return Err(CpuSetError::Range(excerpt(part))),
         }
     }
     Ok(())
@@ -192,8 +191,7 @@ pub(super) fn linux_resources(options: &Options) -> Result<Option<LinuxResources
         let wrong = |error| ResourceError::Number { key, value: value.into(), error };
         match unsigned(value).map_err(wrong)? {
             0 => Err(ResourceError::Range { key, value: value.into(), allowed: "must be > 0" }),
-            // The wire has signed numbers, and their bits are what travels.
-            number => Ok(number.cast_signed()),
+            number => Ok(number),
         }
     };
     let set = |key: &'static str| {

@@ -19,7 +19,7 @@ pub use fields::{FieldsError, fields};
 pub use limits::{CpuSetError, ResourceError, UlimitError, check_cpu_set, ulimit};
 pub use settings::{HostsError, Settings, SettingsError};
 pub use sizes::{SizeError, size_bytes};
-pub use words::{NumberError, boolean, quoted};
+pub use words::{NumberError, boolean};
 
 /// The options of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use kiln_llb::{Exec, LinuxResources, Mount, MountKind, NetMode, ResolveMode, State, Ulimit};
-use kiln_oci::{Platform, PlatformError};
-use serde::Deserialize;
+use kiln_oci::{Platform, PlatformError, excerpt, quoted};
+use serde_json::{Map, Value};
 
 use super::attests::{AttestError, Attests, SbomScanner, attests, scanner};
 use super::fields::{FieldsError, fields};
 use super::limits::{ResourceError, UlimitError, linux_resources, ulimits};
-use super::words::{NumberError, boolean, integer, quoted};
+use super::words::{NumberError, boolean, integer};
 use super::{NoCache, Options};
-use crate::{BuildInfo, CacheImport, FrontendError};
+use crate::{BuildInfo, CacheImport, FrontendError, JsonType, json_error};
 
 /// Everything the options of a build say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -199,7 +199,6 @@ impl Settings {
             pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
         };
         let hostname = options.given("build-arg:BUILDKIT_SANDBOX_HOSTNAME");
-        let caps = options.given("frontend.caps").unwrap_or_default();
         Ok(Self {
             filename: own("filename"),
             target: text("target"),
@@ -226,7 +225,10 @@ impl Settings {
             cmdline: own("cmdline"),
             request: own("requestid"),
             source_date_epoch: own("build-arg:SOURCE_DATE_EPOCH"),
-            frontend_caps: caps.split(',').map(str::trim).map(str::to_owned).collect(),
+            frontend_caps: options
+                .given("frontend.caps")
+                .map(|caps| caps.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
             local_sessions: map("local-sessionid:"),
         })
     }
@@ -237,16 +239,23 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The first capability that is not among `supported`.
+    /// The first capability that is not among `supported`, else the last one that is to be passed on.
     pub fn check_caps(&self, supported: &[&str], forwarding: bool) -> Result<(), FrontendError> {
-        for cap in self.frontend_caps.iter().filter(|cap| !cap.is_empty()) {
-            let (name, suffix) = cap.split_once('+').map_or((&**cap, None), |(n, s)| (n, Some(s)));
-            let passed_on = suffix == Some("forward") && forwarding;
-            if !supported.contains(&name) && !passed_on {
+        let mut passed_on = None;
+        for cap in &self.frontend_caps {
+            let name = cap.split('+').next().unwrap_or_default();
+            if supported.contains(&name) {
+                continue;
+            }
+            if !cap.contains("+forward") {
                 return Err(FrontendError::unsupported_capability(name));
             }
+            passed_on = Some(name);
         }
-        Ok(())
+        match passed_on.filter(|_| !forwarding) {
+            Some(name) => Err(FrontendError::unsupported_capability(name)),
+            None => Ok(()),
+        }
     }
 
     /// A command with what the user set for all commands, where it says nothing itself: network,
@@ -307,8 +316,7 @@ fn platforms(list: &str) -> Result<Vec<Platform>, SettingsError> {
         return Ok(Vec::new());
     }
     let parse = |text: &str| {
-        let shown = || text.chars().take(160).collect();
-        text.parse::<Platform>().map_err(|error| SettingsError::Platform { text: shown(), error })
+        text.parse().map_err(|error| SettingsError::Platform { text: excerpt(text), error })
     };
     list.split(',').map(parse).collect()
 }
@@ -360,34 +368,43 @@ fn multi_platform(options: &Options, several: bool) -> Result<bool, SettingsErro
     }
 }
 
-/// A cache as clients write it.
-#[derive(Deserialize)]
-struct CacheEntry {
-    #[serde(rename = "Type", alias = "type", default)]
-    kind: String,
-    #[serde(rename = "Attrs", alias = "attrs", default)]
-    attrs: Option<BTreeMap<String, String>>,
+/// Caches as clients write them.
+const CACHE_ENTRIES: JsonType = JsonType::List(
+    "[]*moby_buildkit_v1.CacheOptionsEntry",
+    &JsonType::Fields(
+        "moby_buildkit_v1.CacheOptionsEntry",
+        &[
+            ("Type", JsonType::Text("string")),
+            ("Attrs", JsonType::Map("map[string]string", &JsonType::Text("string"))),
+        ],
+    ),
+);
+
+/// A cache of [`CACHE_ENTRIES`]. Names of fields are those of any case.
+fn cache_import(entry: Map<String, Value>) -> CacheImport {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut import = CacheImport::default();
+    for (name, value) in entry {
+        if name.eq_ignore_ascii_case("type") {
+            import.kind = text(&value);
+        } else if name.eq_ignore_ascii_case("attrs") {
+            let attrs = value.as_object().into_iter().flatten();
+            import.attrs.extend(attrs.map(|(key, value)| (key.clone(), text(value))));
+        }
+    }
+    import
 }
 
 fn cache_imports(options: &Options) -> Result<Vec<CacheImport>, SettingsError> {
     let mut imports = Vec::new();
     if let Some(text) = options.given("cache-imports") {
-        let malformed = |error: serde_json::Error| {
-            let reason = match error.is_eof() {
-                true => "unexpected end of JSON input".to_owned(),
-                false => error.to_string(),
-            };
-            SettingsError::CacheImports { text: text.chars().take(160).collect(), reason }
-        };
-        // What is no JSON at all is said first.
-        let json: serde_json::Value = serde_json::from_str(text).map_err(malformed)?;
-        let entries: Option<Vec<CacheEntry>> = serde_json::from_value(json).map_err(malformed)?;
-        imports.extend(
-            entries.into_iter().flatten().map(|entry| CacheImport {
-                kind: entry.kind,
-                attrs: entry.attrs.unwrap_or_default(),
-            }),
-        );
+        let malformed = |reason| SettingsError::CacheImports { text: excerpt(text), reason };
+        if let Some(error) = json_error(text.as_bytes(), &CACHE_ENTRIES) {
+            return Err(malformed(error));
+        }
+        let entries: Option<Vec<Map<String, Value>>> =
+            serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        imports.extend(entries.into_iter().flatten().map(cache_import));
     }
     // The older spelling knows registries only.
     let references = options.given("cache-from").into_iter().flat_map(|list| list.split(','));

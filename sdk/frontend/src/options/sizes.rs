@@ -1,6 +1,6 @@
 //! Sizes as people write them: `64m`, `1.5GiB`, `1024`.
 
-use super::words::quoted;
+use kiln_oci::{excerpt, quoted};
 
 /// Why a text is no size, in the words that users of Docker know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,19 +31,18 @@ pub enum SizeError {
 /// assert_eq!(kiln_frontend::size_bytes("1.5k").unwrap(), 1536);
 /// ```
 pub fn size_bytes(text: &str) -> Result<i64, SizeError> {
-    let shown = |text: &str| text.chars().take(160).collect::<String>();
     let end = text.rfind(|c: char| c.is_ascii_digit() || ". ".contains(c));
-    let Some(end) = end else { return Err(SizeError::Size(shown(text))) };
+    let Some(end) = end else { return Err(SizeError::Size(excerpt(text))) };
     let (number, suffix) = text.split_at(end + 1);
     // One space may stand before the unit.
     let number = number.strip_suffix(' ').unwrap_or(number);
     let value =
-        float(number).map_err(|why| SizeError::Number { text: shown(number), reason: why })?;
+        float(number).map_err(|why| SizeError::Number { text: excerpt(number), reason: why })?;
     if value < 0.0 {
-        return Err(SizeError::Size(shown(text)));
+        return Err(SizeError::Size(excerpt(text)));
     }
     let suffix = suffix.to_lowercase();
-    let wrong = || SizeError::Suffix(shown(&suffix));
+    let wrong = || SizeError::Suffix(excerpt(&suffix));
     let mut letters = suffix.chars();
     let exponent = match letters.next() {
         None => return Ok(whole(value)),

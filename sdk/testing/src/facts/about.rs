@@ -37,11 +37,11 @@ pub(super) fn rest(view: &View<'_>, step: &Step, facts: &mut Facts) {
     }
     if let Some(limits) = &step.metadata.linux_resources {
         let numbers = [
-            ("memory", limits.memory),
-            ("memory and swap", limits.memory_swap),
-            ("cpu shares", limits.cpu_shares),
-            ("cpu period", limits.cpu_period),
-            ("cpu quota", limits.cpu_quota),
+            ("memory", i128::from(limits.memory)),
+            ("memory and swap", limits.memory_swap.into()),
+            ("cpu shares", limits.cpu_shares.into()),
+            ("cpu period", limits.cpu_period.into()),
+            ("cpu quota", limits.cpu_quota.into()),
         ];
         for (name, number) in numbers.iter().filter(|(_, number)| *number != 0) {
             facts.add("limit", format!("{name} {number}"));
