@@ -122,6 +122,15 @@ impl Kilnd {
         Self::start_as(self.directory, flags)
     }
 
+    /// Waits for its end, which something else has asked for, and starts another on the same state and
+    /// socket.
+    #[track_caller]
+    #[must_use]
+    pub fn restarted_once_ended(self, limit: Duration) -> Self {
+        self.process.wait(limit);
+        Self::start_in(self.directory)
+    }
+
     /// Kills it and starts another on the same state and socket.
     #[track_caller]
     #[must_use]

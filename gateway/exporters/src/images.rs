@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -202,7 +203,7 @@ impl Images {
 
     fn write(&self, path: &PathBuf, entry: &NamedImage) -> Result<(), NameError> {
         let bytes = serde_json::to_vec(entry).map_err(io::Error::from)?;
-        fs::create_dir_all(self.directory())?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.directory())?;
         // Renamed into place, so that a reader never sees half of it. The name is this thread's.
         let mut temporary = tempfile::NamedTempFile::new_in(self.directory())?;
         io::Write::write_all(&mut temporary, &bytes)?;

@@ -18,6 +18,7 @@ use kiln_wire::proto::sshforward::ssh_server::SshServer;
 use kiln_wire::proto::upload::upload_server::UploadServer;
 use kiln_wire::{MAX_MESSAGE_BYTES, channel, tunnel};
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::service::Routes;
 use tonic::{Request, Status};
@@ -60,6 +61,7 @@ pub struct Session {
 pub struct OpenSession {
     id: String,
     serving: JoinHandle<()>,
+    _over: DropGuard,
 }
 
 impl Session {
@@ -77,7 +79,12 @@ impl Session {
             .map(|call| call.map_err(|_| Status::cancelled("the session was not opened")))
             .into_stream()
             .try_flatten();
+        // The daemon may not have said a word yet, and then the server does not notice that it should
+        // end; the tunnel ends by itself.
+        let over = CancellationToken::new();
+        let incoming = incoming.take_until(over.clone().cancelled_owned());
         let (io, outgoing) = tunnel::join::<BytesMessage, _>(Box::pin(incoming));
+        let outgoing = outgoing.take_until(over.clone().cancelled_owned());
         let call = async move {
             let mut request = Request::new(outgoing);
             *request.metadata_mut() = metadata;
@@ -93,7 +100,7 @@ impl Session {
                 tracing::debug!(%error, "session ended with an error");
             }
         });
-        OpenSession { id, serving }
+        OpenSession { id, serving, _over: over.drop_guard() }
     }
 
     /// Everything attached, as services, with the names of their methods.

@@ -206,7 +206,7 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
 
     let apart = images.add(&name, manifest.clone(), config.clone(), &[]).await.unwrap_err();
     assert!(apart.to_string().contains("the config 1, and there are 0 blobs"), "{apart}");
-    let other = images.add(&name, manifest.clone(), "{}".into(), &[]).await.unwrap_err();
+    let other = images.add(&name, manifest.clone(), "[]".into(), &[]).await.unwrap_err();
     assert_eq!(other.to_string(), "the config does not decode");
     let other = Bytes::from([b" ", &config[..]].concat());
     let other = images.add(&name, manifest.clone(), other, &[]).await.unwrap_err();

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -41,7 +42,8 @@ impl Origins {
     pub(crate) async fn put(&self, id: &str, origin: &Origin) {
         let (directory, id, origin) = (self.0.clone(), id.to_owned(), origin.clone());
         let write = move || {
-            fs::create_dir_all(&directory)?;
+            // They tell what is on machines of clients.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
             let mut file = tempfile::NamedTempFile::new_in(&directory)?;
             serde_json::to_writer(&mut file, &origin)?;
             file.persist(directory.join(id)).map_err(|error| error.error)?;
