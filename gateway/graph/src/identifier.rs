@@ -119,6 +119,18 @@ pub struct GitSource {
     pub commit_mtime: bool,
 }
 
+/// How to tell which files of a directory changed since they were transferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Differ {
+    /// By their metadata, where that can be relied on.
+    #[default]
+    Default,
+    /// By their metadata, whatever that is worth: the author of the graph says so.
+    Metadata,
+    /// Not at all; everything is transferred again.
+    None,
+}
+
 /// A directory of the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LocalSource {
@@ -134,8 +146,8 @@ pub struct LocalSource {
     pub follow_paths: Vec<String>,
     /// Directories with the same hint share what was transferred before.
     pub shared_key_hint: String,
-    /// Transfer everything again rather than what changed.
-    pub differ_none: bool,
+    /// How to tell what changed since the last transfer.
+    pub differ: Differ,
     /// Makes the vertex unique.
     pub unique: String,
 }
@@ -324,6 +336,11 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
 }
 
 fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierError> {
+    let differ = |text: &str| match text {
+        "none" => Some(Differ::None),
+        "metadata" => Some(Differ::Metadata),
+        _ => None,
+    };
     Ok(LocalSource {
         name: rest.to_owned(),
         session: from.text("local.session"),
@@ -331,7 +348,7 @@ fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierErr
         exclude_patterns: from.list("local.excludepatterns")?,
         follow_paths: from.list("local.followpaths")?,
         shared_key_hint: from.text("local.sharedkeyhint"),
-        differ_none: from.text("local.differ") == "none",
+        differ: from.parse("local.differ", differ)?.unwrap_or_default(),
         unique: from.text("local.unique"),
     })
 }

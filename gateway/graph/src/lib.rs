@@ -28,8 +28,8 @@ pub use file::{
 };
 pub use graph::Graph;
 pub use identifier::{
-    GitSource, HttpSource, Identifier, IdentifierError, ImageSource, LocalSource, OciLayoutSource,
-    ResolveMode,
+    Differ, GitSource, HttpSource, Identifier, IdentifierError, ImageSource, LocalSource,
+    OciLayoutSource, ResolveMode,
 };
 pub use load::{Entitlements, LoadContext, LoadError};
 pub use metadata::{Metadata, ProgressGroup};

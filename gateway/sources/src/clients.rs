@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kiln_filesync::{Diff, Filter, OnProgress, Owner, ReceiveOptions};
-use kiln_graph::LocalSource;
+use kiln_graph::{Differ, LocalSource};
 use kiln_oci::Digest;
 use kiln_registry::{Credential, Credentials, CredentialsError, Token, TokenRequest};
 use kiln_session::{CallError, Caller, DirRequest, SessionError, SessionManager};
@@ -236,7 +236,11 @@ impl Session for Clients {
             async move {
                 let options = |directory: &str| {
                     origin.directory = directory.to_owned();
-                    let diff = if source.differ_none { Diff::None } else { diff(before, &origin) };
+                    let diff = match source.differ {
+                        Differ::None => Diff::None,
+                        Differ::Metadata => Diff::Metadata,
+                        Differ::Default => diff(before, &origin),
+                    };
                     ReceiveOptions { diff, ..options }
                 };
                 caller.receive_dir(&request, destination.to_owned(), options).await?;
