@@ -26,7 +26,7 @@ use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
 use crate::BuildPolicies;
-use crate::error::{op_status, solve_status};
+use crate::error::{load_status, op_status, solve_status};
 use crate::seats::Seats;
 
 /// How deep frontends may call frontends.
@@ -185,8 +185,8 @@ impl BuildBridge {
         policies: &[Policy],
     ) -> Result<Option<Ref>, RichStatus> {
         let definition = self.judged(definition, policies).await?;
-        let graph =
-            Graph::load(&definition, &self.shared.load).map_err(|error| load_status(&error))?;
+        let graph = Graph::load(&definition, &self.shared.load)
+            .map_err(|error| load_status(&error, &definition))?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
         let definition = Arc::new(with_metadata(definition.into_owned()));
@@ -448,21 +448,6 @@ fn with_metadata(mut definition: pb::Definition) -> pb::Definition {
         definition.metadata.entry(Digest::sha256(bytes).to_string()).or_default();
     }
     definition
-}
-
-/// Why a definition is none, as a status.
-fn load_status(error: &kiln_graph::LoadError) -> RichStatus {
-    let code = match error {
-        kiln_graph::LoadError::Entitlement(_) => Code::PermissionDenied,
-        _ => Code::InvalidArgument,
-    };
-    let mut message = error.to_string();
-    if let Some(source) = std::error::Error::source(error)
-        && !message.contains(&source.to_string())
-    {
-        message = format!("{message}: {source}");
-    }
-    RichStatus::new(code, message)
 }
 
 /// A moment as the protocol has it.

@@ -1,7 +1,7 @@
 //! Errors of the engine as gRPC statuses, with the places in the user's files.
 
 use kiln_engine::{ErrorKind, OpError, SolveError};
-use kiln_graph::{Location, Vertex};
+use kiln_graph::{LoadError, Location, Vertex};
 use kiln_wire::pb;
 use kiln_wire::status::{Detail, RichStatus, Source};
 use tonic::Code;
@@ -38,6 +38,25 @@ fn located(status: RichStatus, vertex: &Vertex) -> RichStatus {
     let status = status.with(Detail::Vertex(vertex.digest.to_string()));
     vertex
         .locations
+        .iter()
+        .fold(status, |status, location| status.with(Detail::Source(source(location))))
+}
+
+/// Why a definition is none, as a status with the place in the user's file.
+pub(crate) fn load_status(error: &LoadError, definition: &pb::Definition) -> RichStatus {
+    let code = match error {
+        LoadError::Entitlement(_) => Code::PermissionDenied,
+        _ => Code::InvalidArgument,
+    };
+    let mut message = error.to_string();
+    if let Some(source) = std::error::Error::source(error)
+        && !message.contains(&source.to_string())
+    {
+        message = format!("{message}: {source}");
+    }
+    let status = RichStatus::new(code, message);
+    error
+        .locations(definition)
         .iter()
         .fold(status, |status, location| status.with(Detail::Source(source(location))))
 }

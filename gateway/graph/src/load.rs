@@ -15,8 +15,8 @@ use crate::source_map::SourceMap;
 use crate::{
     Arrived, BuildOp, CacheSharing, Constraints, ContentCache, CopyAction, Edge, Exec, ExecMount,
     FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier,
-    IdentifierError, Metadata, MountKind, NetworkMode, Op, ProxyEnv, SecretEnv, SecurityMode,
-    Ulimit, Vertex,
+    IdentifierError, Location, Metadata, MountKind, NetworkMode, Op, ProxyEnv, SecretEnv,
+    SecurityMode, Ulimit, Vertex,
 };
 
 /// The most operations one definition may have.
@@ -121,6 +121,28 @@ pub enum LoadError {
     /// An op does what the build may not.
     #[error("{0} is not allowed (allow it with --allow {0})")]
     Entitlement(&'static str),
+}
+
+impl LoadError {
+    /// The op that is to blame, if it is one.
+    pub fn op(&self) -> Option<&Digest> {
+        match self {
+            Self::Decode { op, .. }
+            | Self::MissingInput { op, .. }
+            | Self::NegativeOutput { op, .. }
+            | Self::NoOutput { op, .. }
+            | Self::Invalid { op, .. }
+            | Self::Source { op, .. }
+            | Self::Capability { op, .. } => Some(op),
+            _ => None,
+        }
+    }
+
+    /// Where the user wrote it, as far as the definition tells.
+    pub fn locations(&self, definition: &pb::Definition) -> Vec<Location> {
+        let sources = SourceMap::new(definition.source.as_ref());
+        self.op().map(|op| sources.of(op.as_str())).unwrap_or_default()
+    }
 }
 
 impl Graph {
