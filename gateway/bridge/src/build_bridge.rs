@@ -27,7 +27,7 @@ use tonic::Code;
 
 use crate::error::{op_status, solve_status};
 use crate::seats::Seats;
-use crate::{BuildPolicies, Notice, not_imported};
+use crate::{BuildPolicies, Notice, constraints, not_imported};
 
 /// How deep frontends may call frontends.
 const MAX_DEPTH: usize = 16;
@@ -190,6 +190,8 @@ impl BuildBridge {
         let definition = self.judged(definition, policies).await?;
         let graph =
             Graph::load(&definition, &self.shared.load).map_err(|error| load_status(&error))?;
+        let worker = self.shared.worker.info();
+        constraints::check(&graph, &worker.id, &worker.labels)?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
         let definition = Arc::new(with_metadata(definition.into_owned()));

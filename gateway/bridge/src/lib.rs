@@ -8,6 +8,7 @@
 mod build_bridge;
 mod caches;
 mod confinement;
+mod constraints;
 mod error;
 mod frontend_image;
 mod notice;
@@ -19,6 +20,7 @@ mod seats;
 
 pub use build_bridge::{BuildBridge, BuildParts};
 pub use caches::{UnknownCache, cache_name, not_imported};
+pub use constraints::fits_worker;
 pub use error::{op_status, solve_status};
 pub use kiln_frontend::service;
 pub use notice::Notice;
