@@ -288,7 +288,8 @@ async fn the_first_failure_gives_up_the_other_exports() {
     let parse = |id: &str, kind: &str, key: &str, value: &str| {
         Export::parse(id, kind, &BTreeMap::from([(key.to_owned(), value.to_owned())])).unwrap()
     };
-    let exports = [parse("0", "oci", "oci-mediatypes", "true"), parse("1", "image", "push", "true")];
+    let exports =
+        [parse("0", "oci", "oci-mediatypes", "true"), parse("1", "image", "push", "true")];
     let error = export(&exports, &BuildResult::single(None), &fixture.context).await.unwrap_err();
     assert!(matches!(error, ExportError::Unnamed), "{error}");
     let errors = fixture.told().1;
