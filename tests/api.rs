@@ -399,7 +399,7 @@ impl Decoder for Raw {
 /// One op of each kind, with every message in it that it can have.
 fn ops() -> Vec<serde_json::Value> {
     let meta = json!({
-        "args": ["true"], "proxyEnv": {}, "extraHosts": [{}], "ulimit": [{"name": "nofile"}],
+        "args": ["true"], "proxyEnv": {}, "extraHosts": [{}], "ulimit": [{"Name": "nofile"}],
     });
     let mount = |kind: &str, option: &str| {
         json!({
@@ -448,62 +448,56 @@ fn ops() -> Vec<serde_json::Value> {
     .into()
 }
 
-/// The message with each of its fields, and of those of the messages in it, changed by itself.
-fn changes(message: &DynamicMessage) -> Vec<(String, DynamicMessage)> {
+/// The message with each of its fields, and of those of the messages in it, changed by itself: the field
+/// with those it lies in, and the message.
+fn changes(message: &DynamicMessage) -> Vec<(Vec<String>, DynamicMessage)> {
     let mut all = Vec::new();
     for field in message.descriptor().fields() {
         let other = field.containing_oneof().is_some() && !message.has_field(&field);
         if other {
             continue;
         }
-        let mut with = |name: String, value: Value| {
+        let mut with = |mut names: Vec<String>, value: Value| {
             let mut changed = message.clone();
             changed.set_field(&field, value);
-            all.push((name, changed));
+            names.push(field.full_name().to_owned());
+            all.push((names, changed));
         };
         match message.get_field(&field).into_owned() {
             Value::Message(inner) if message.has_field(&field) => {
-                for (name, inner) in changes(&inner) {
-                    with(name, Value::Message(inner));
-                }
-                if field.containing_oneof().is_some() {
-                    with(field.full_name().to_owned(), inner_default(&field));
+                for (names, inner) in changes(&inner) {
+                    with(names, Value::Message(inner));
                 }
             }
             Value::List(list) => {
                 for (at, inner) in list.iter().enumerate() {
                     let Value::Message(inner) = inner else { continue };
-                    for (name, inner) in changes(inner) {
+                    for (names, inner) in changes(inner) {
                         let mut list = list.clone();
                         list[at] = Value::Message(inner);
-                        with(name, Value::List(list));
+                        with(names, Value::List(list));
                     }
                 }
                 let more = list.iter().cloned().chain([another(&field, None)]).collect();
-                with(field.full_name().to_owned(), Value::List(more));
+                with(Vec::new(), Value::List(more));
             }
             Value::Map(map) => {
                 for (key, inner) in &map {
                     let Value::Message(inner) = inner else { continue };
-                    for (name, inner) in changes(inner) {
+                    for (names, inner) in changes(inner) {
                         let mut map = map.clone();
                         map.insert(key.clone(), Value::Message(inner));
-                        with(name, Value::Map(map));
+                        with(names, Value::Map(map));
                     }
                 }
                 let mut more = map.clone();
                 more.insert(MapKey::String("other.key".into()), another(&field, None));
-                with(field.full_name().to_owned(), Value::Map(more));
+                with(Vec::new(), Value::Map(more));
             }
-            value => with(field.full_name().to_owned(), another(&field, Some(&value))),
+            value => with(Vec::new(), another(&field, Some(&value))),
         }
     }
     all
-}
-
-/// An empty message in the place of one that is there.
-fn inner_default(field: &FieldDescriptor) -> Value {
-    Value::default_value_for_field(field)
 }
 
 /// Another value of a field than it has, or one more of a list or map.
@@ -569,11 +563,11 @@ fn every_field_of_an_op_is_loaded_or_refused() {
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let op = DynamicMessage::deserialize(descriptor.clone(), json).unwrap();
         let before = loaded(&op, &base);
-        for (name, changed) in changes(&op) {
+        for (names, changed) in changes(&op) {
             match loaded(&changed, &base) == before {
-                true => dropped.insert(name),
-                false => read.insert(name),
-            };
+                true => dropped.extend(names),
+                false => read.extend(names),
+            }
         }
     }
     let no_meaning = |name: &String| {
