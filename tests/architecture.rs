@@ -66,10 +66,10 @@ const PLATFORM: &str = match cfg!(target_arch = "aarch64") {
 const ROOMS: &[&str] = &["sdk", "gateway", "frontends", "examples", "tests"];
 
 /// One crate of the workspace.
-struct Package {
+pub(crate) struct Package {
     /// The room it is in: the first folder of its path.
     room: String,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// What it depends on when it is used, by name; neither tests nor build scripts.
     dependencies: Vec<String>,
 }
@@ -81,12 +81,12 @@ impl Package {
     }
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// The crates of the workspace by the name of their folder.
-fn workspace() -> BTreeMap<String, Package> {
+pub(crate) fn workspace() -> BTreeMap<String, Package> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
         .current_dir(root())
@@ -121,7 +121,7 @@ fn floor(name: &str) -> usize {
 }
 
 /// The Rust files of a directory, in order.
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(next) = pending.pop() {
@@ -146,7 +146,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// Fails with every culprit at once.
-fn nobody(culprits: Vec<String>) {
+pub(crate) fn nobody(culprits: Vec<String>) {
     assert!(culprits.is_empty(), "\n  {}", culprits.join("\n  "));
 }
 
@@ -375,7 +375,7 @@ fn named_tests(line: &str) -> Vec<(String, String)> {
 }
 
 /// Whether a file has a test of this name that is run: it is marked as one, or in the list of a suite.
-fn has_test(text: &str, test: &str) -> bool {
+pub(crate) fn has_test(text: &str, test: &str) -> bool {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let function = format!("fn {test}(");
     let is_it = |line: &&str| line.strip_prefix("async ").unwrap_or(line).starts_with(&function);

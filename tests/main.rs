@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
 
+mod api;
 mod architecture;
 mod e2e;
 mod readme;

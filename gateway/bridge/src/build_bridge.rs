@@ -25,9 +25,9 @@ use kiln_worker::read::{self, FileStat};
 use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
-use crate::BuildPolicies;
 use crate::error::{load_status, op_status, solve_status};
 use crate::seats::Seats;
+use crate::{BuildPolicies, Notice, constraints, not_imported};
 
 /// How deep frontends may call frontends.
 const MAX_DEPTH: usize = 16;
@@ -71,6 +71,8 @@ struct Shared {
     refs: Mutex<BTreeMap<String, Lazy>>,
     /// Cache mounts that were made to begin empty.
     fresh_caches: tokio::sync::Mutex<BTreeSet<String>>,
+    /// What the client has been shown, so that it is shown once.
+    shown: Mutex<BTreeSet<Notice>>,
     next: AtomicU64,
     /// What the build's sources were resolved to stays the same while it runs.
     _resolved: ResolvedSources,
@@ -97,6 +99,7 @@ impl BuildBridge {
             progress: parts.progress,
             refs: Mutex::default(),
             fresh_caches: tokio::sync::Mutex::default(),
+            shown: Mutex::default(),
             next: AtomicU64::new(1),
         };
         let (info, inputs, policies) = (parts.info, parts.inputs, Arc::new(parts.policies));
@@ -187,12 +190,23 @@ impl BuildBridge {
         let definition = self.judged(definition, policies).await?;
         let graph = Graph::load(&definition, &self.shared.load)
             .map_err(|error| load_status(&error, &definition))?;
+        let worker = self.shared.worker.info();
+        constraints::check(&graph, &worker.id, &worker.labels)?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
         let definition = Arc::new(with_metadata(definition.into_owned()));
         let lazy = Lazy { graph: Arc::new(graph), edge, definition };
         self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
         Ok(Some(Ref(name)))
+    }
+
+    /// Shows the client what its build goes on without, once in a build.
+    pub fn notify(&self, notice: Notice) {
+        let mut shown = self.shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown.contains(&notice) {
+            notice.show(&self.shared.progress);
+            shown.insert(notice);
+        }
     }
 
     /// Shows a step that took no time.
@@ -307,9 +321,21 @@ impl Bridge for BuildBridge {
     }
 
     async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
-        let result = match (request.definition, request.frontend.as_str()) {
+        let Solve {
+            definition,
+            frontend,
+            options,
+            inputs,
+            evaluate,
+            cache_imports,
+            source_policies,
+        } = request;
+        let caches = not_imported(&cache_imports)
+            .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
+        caches.into_iter().for_each(|notice| self.notify(notice));
+        let result = match (definition, frontend.as_str()) {
             (Some(definition), "") => {
-                BuildResult::single(self.define(&definition, &request.source_policies).await?)
+                BuildResult::single(self.define(&definition, &source_policies).await?)
             }
             (Some(definition), _) if !definition.def.is_empty() => {
                 let message = "a request has either a definition or a frontend, not both";
@@ -321,13 +347,13 @@ impl Bridge for BuildBridge {
                 return Err(RichStatus::new(Code::ResourceExhausted, message));
             }
             (_, frontend) => {
-                let bridge = self.nested(request.options, request.inputs);
-                let bridge = bridge.with_policies(&request.source_policies)?;
+                let bridge = self.nested(options, inputs);
+                let bridge = bridge.with_policies(&source_policies)?;
                 // A frontend may call a frontend, so the future has to be boxed.
                 Box::pin(self.shared.seats.call(frontend, &bridge)).await?
             }
         };
-        if request.evaluate {
+        if evaluate {
             let names: Vec<Ref> = result.held().cloned().collect();
             self.all(&names).await?;
         }

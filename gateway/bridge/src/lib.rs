@@ -6,9 +6,12 @@
 //! results only when somebody looks inside.
 
 mod build_bridge;
+mod caches;
 mod confinement;
+mod constraints;
 mod error;
 mod frontend_image;
+mod notice;
 mod plugins;
 mod policies;
 mod rules;
@@ -16,8 +19,11 @@ mod seat;
 mod seats;
 
 pub use build_bridge::{BuildBridge, BuildParts};
+pub use caches::{UnknownCache, cache_name, not_imported};
+pub use constraints::fits_worker;
 pub use error::{op_status, solve_status};
 pub use kiln_frontend::service;
+pub use notice::Notice;
 pub use plugins::{PluginDirectory, PluginError, Plugins};
 pub use policies::BuildPolicies;
 pub use rules::{FrontendRules, RuleError};

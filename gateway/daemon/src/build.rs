@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kiln_bridge::service::Seated;
-use kiln_bridge::{BuildBridge, BuildParts, BuildPolicies};
+use kiln_bridge::{BuildBridge, BuildParts};
 use kiln_engine::JobOptions;
-use kiln_exporters::{Export, ExportContext};
+use kiln_exporters::ExportContext;
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_graph::{Entitlements, LoadContext};
 use kiln_progress::Sender;
@@ -19,91 +19,22 @@ use kiln_wire::status::RichStatus;
 use tonic::Code;
 
 use crate::daemon::Daemon;
+use crate::request::BuildRequest;
 
 /// How long a session may take to appear.
 const SESSION_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A request, decoded.
-pub(crate) struct Build {
-    id: String,
-    session: String,
-    frontend: String,
-    options: BTreeMap<String, String>,
-    definition: Option<Definition>,
-    inputs: kiln_frontend::Inputs,
-    exports: Vec<Export>,
-    entitlements: Entitlements,
-    policies: BuildPolicies,
-}
+/// A build that is asked for.
+pub(crate) struct Build(BuildRequest);
 
 impl Build {
     /// Decodes a request.
     ///
     /// # Errors
     ///
-    /// What makes no sense in it, or is not allowed here.
+    /// What makes no sense in it, is not allowed here, or is not there yet.
     pub(crate) fn decode(request: SolveRequest, allowed: Entitlements) -> Result<Self, RichStatus> {
-        let invalid = |message: String| RichStatus::new(Code::InvalidArgument, message);
-        let mut exporters = request.exporters;
-        if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
-            exporters.push(kiln_wire::proto::control::Exporter {
-                r#type: request.exporter_deprecated,
-                attrs: request.exporter_attrs_deprecated,
-            });
-        }
-        let epoch = request
-            .frontend_attrs
-            .get("build-arg:SOURCE_DATE_EPOCH")
-            .filter(|e| e.parse::<i64>().is_ok());
-        let mut exports = Vec::new();
-        for (number, mut exporter) in exporters.into_iter().enumerate() {
-            if let Some(epoch) = epoch {
-                exporter.attrs.entry("source-date-epoch".into()).or_insert_with(|| epoch.clone());
-            }
-            let export = Export::parse(number.to_string(), &exporter.r#type, &exporter.attrs);
-            exports.push(export.map_err(|error| invalid(error.to_string()))?);
-        }
-        let cache = request.cache.unwrap_or_default();
-        if let Some(export) = cache.exports.first() {
-            let message =
-                format!("cache export of type {} is not supported by this version", export.r#type);
-            return Err(RichStatus::new(Code::Unimplemented, message));
-        }
-        if let Some(import) = cache.imports.first() {
-            tracing::warn!(
-                kind = import.r#type,
-                "cache imports are not supported by this version; building without"
-            );
-        }
-        let mut entitlements = Entitlements::default();
-        for name in &request.entitlements {
-            let (known, granted) = match name.as_str() {
-                "network.host" => (allowed.network_host, &mut entitlements.network_host),
-                "security.insecure" => {
-                    (allowed.security_insecure, &mut entitlements.security_insecure)
-                }
-                _ => return Err(invalid(format!("unknown entitlement {name}"))),
-            };
-            if !known {
-                let message = format!("entitlement {name} is not allowed by this daemon");
-                return Err(RichStatus::new(Code::PermissionDenied, message));
-            }
-            *granted = true;
-        }
-        let policies =
-            BuildPolicies::compile(&request.source_policy, request.source_policy_session);
-        let policies = policies.map_err(|error| invalid(error.to_string()))?;
-        Ok(Self {
-            id: request.r#ref,
-            session: request.session,
-            frontend: request.frontend,
-            options: request.frontend_attrs,
-            definition: request.definition,
-            inputs: request.frontend_inputs,
-            exports,
-            entitlements,
-            policies,
-        })
+        BuildRequest::decode(request, allowed).map(Self)
     }
 
     /// Carries the build through the rooms.
@@ -121,6 +52,7 @@ impl Build {
         progress: Sender,
     ) -> Result<SolveResponse, RichStatus> {
         let bridge = self.bridge(daemon, &progress);
+        self.0.notices.iter().cloned().for_each(|notice| bridge.notify(notice));
         let result = self.result(daemon, &bridge).await?;
         let result = bridge.results(result).await?;
         // What was built is kept while it is exported, whatever becomes of the export.
@@ -136,30 +68,30 @@ impl Build {
     fn bridge(&self, daemon: &Daemon, progress: &Sender) -> BuildBridge {
         let worker = daemon.0.worker.info();
         let info = BuildInfo {
-            options: self.options.clone().into_iter().collect(),
+            options: self.0.options.clone().into_iter().collect(),
             workers: vec![kiln_frontend::Worker {
                 id: worker.id.clone(),
                 labels: worker.labels.clone(),
                 platforms: worker.platforms.clone(),
             }],
-            session_id: self.session.clone(),
+            session_id: self.0.session.clone(),
             llb_caps: caps::LLB.iter().map(|cap| (*cap).to_owned()).collect(),
             gateway_caps: caps::GATEWAY.iter().map(|cap| (*cap).to_owned()).collect(),
         };
         let load = LoadContext {
             default_platform: info.default_platform(),
-            session: self.session.clone(),
-            entitlements: self.entitlements,
+            session: self.0.session.clone(),
+            entitlements: self.0.entitlements,
         };
         BuildBridge::new(BuildParts {
             worker: daemon.0.worker.clone(),
-            job: daemon.0.engine.open(JobOptions::new(&self.session, progress.clone())),
+            job: daemon.0.engine.open(JobOptions::new(&self.0.session, progress.clone())),
             load,
             seats: Arc::clone(&daemon.0.seats),
             progress: progress.clone(),
             info,
-            inputs: self.inputs.clone(),
-            policies: self.policies.clone(),
+            inputs: self.0.inputs.clone(),
+            policies: self.0.policies.clone(),
         })
     }
 
@@ -168,7 +100,7 @@ impl Build {
         daemon: &Daemon,
         bridge: &BuildBridge,
     ) -> Result<BuildResult<Ref>, RichStatus> {
-        match whose_graph(self.definition.as_ref(), &self.frontend)? {
+        match whose_graph(self.0.definition.as_ref(), &self.0.frontend)? {
             WhoseGraph::Request(definition) => {
                 let definition = Some(definition.clone());
                 bridge.solve(Solve { definition, ..Solve::default() }).await
@@ -176,7 +108,7 @@ impl Build {
             WhoseGraph::Frontend(frontend) => daemon.0.seats.call(frontend, bridge).await,
             WhoseGraph::Client => {
                 let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
-                let _seat = daemon.0.builds.seat(&self.id, seated);
+                let _seat = daemon.0.builds.seat(&self.0.id, seated);
                 let gone = || {
                     RichStatus::new(Code::Cancelled, "the client left without returning a result")
                 };
@@ -191,22 +123,22 @@ impl Build {
         result: &BuildResult<kiln_worker::Ref>,
         progress: &Sender,
     ) -> Result<BTreeMap<String, String>, RichStatus> {
-        if self.exports.is_empty() {
+        if self.0.exports.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let caller = daemon.0.sessions.get(&self.session, SESSION_PATIENCE).await.ok();
-        let clients = Clients::new(&daemon.0.sessions, [self.session.clone()]);
+        let caller = daemon.0.sessions.get(&self.0.session, SESSION_PATIENCE).await.ok();
+        let clients = Clients::new(&daemon.0.sessions, [self.0.session.clone()]);
         let context = ExportContext {
             store: daemon.store().clone(),
             client: caller.map(|caller| Arc::new(caller) as Arc<dyn kiln_exporters::Client>),
-            session: self.session.clone(),
+            session: self.0.session.clone(),
             registry: daemon.0.registry.clone(),
             credentials: Arc::new(clients.logins()),
             progress: progress.clone(),
             platform: daemon.0.worker.info().platforms.first().cloned().unwrap_or_default(),
             clock: SystemTime::now,
         };
-        let exported = kiln_exporters::export(&self.exports, result, &context).await;
+        let exported = kiln_exporters::export(&self.0.exports, result, &context).await;
         exported.map_err(|error| {
             let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
             kiln_bridge::op_status(&error)
@@ -256,13 +188,5 @@ mod tests {
         assert_eq!(whose_graph(None, "f").unwrap(), WhoseGraph::Frontend("f"));
         assert_eq!(whose_graph(Some(&empty), "f").unwrap(), WhoseGraph::Frontend("f"));
         assert!(whose_graph(Some(&full), "f").is_err());
-    }
-
-    #[test]
-    fn decoding_leaves_a_definition_without_ops_where_it_is() {
-        let request = |definition| SolveRequest { definition, ..SolveRequest::default() };
-        let decode = |request| Build::decode(request, Entitlements::default()).unwrap().definition;
-        assert_eq!(decode(request(Some(Definition::default()))), Some(Definition::default()));
-        assert_eq!(decode(request(None)), None);
     }
 }

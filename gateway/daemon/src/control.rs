@@ -1,6 +1,6 @@
 //! The Control service: BuildKit's API over the rooms of this daemon.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -70,9 +70,13 @@ impl wire::control_server::Control for Control {
         &self,
         request: Request<wire::DiskUsageRequest>,
     ) -> Result<Response<wire::DiskUsageResponse>, Status> {
-        let filter = Filter::parse(&request.into_inner().filter);
+        let wire::DiskUsageRequest { filter, age_limit } = request.into_inner();
+        let unused_for = Duration::from_nanos(natural("ageLimit", age_limit)?);
+        let filter = Filter::parse(&filter);
         let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let usage = self.0.store().usage(&filter).await.map_err(|error| store_status(&error))?;
+        let mut usage =
+            self.0.store().usage(&filter).await.map_err(|error| store_status(&error))?;
+        usage.retain(|usage| is_unused_for(unused_for, usage.last_used, SystemTime::now()));
         Ok(Response::new(wire::DiskUsageResponse {
             record: usage.into_iter().map(record).collect(),
         }))
@@ -82,16 +86,7 @@ impl wire::control_server::Control for Control {
         &self,
         request: Request<wire::PruneRequest>,
     ) -> Result<Response<BoxStream<wire::UsageRecord>>, Status> {
-        let request = request.into_inner();
-        let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
-        let options = PruneOptions {
-            all: request.all,
-            filter: request.filter,
-            keep_duration: Duration::from_nanos(bytes(request.keep_duration)),
-            reserved_space: bytes(request.reserved_space),
-            max_used_space: bytes(request.max_used_space),
-            min_free_space: bytes(request.min_free_space),
-        };
+        let options = prune_options(request.into_inner())?;
         let mut removed = Vec::new();
         let mut ids = Vec::new();
         let on_removed = &mut |usage: Usage| {
@@ -109,9 +104,14 @@ impl wire::control_server::Control for Control {
 
     async fn list_workers(
         &self,
-        _: Request<wire::ListWorkersRequest>,
+        request: Request<wire::ListWorkersRequest>,
     ) -> Result<Response<wire::ListWorkersResponse>, Status> {
+        let wire::ListWorkersRequest { filter } = request.into_inner();
         let worker = self.0.0.worker.info();
+        let matches = kiln_bridge::fits_worker(&filter, &worker.id, &worker.labels);
+        if !matches.map_err(|error| Status::invalid_argument(error.to_string()))? {
+            return Ok(Response::new(wire::ListWorkersResponse::default()));
+        }
         let record = types::WorkerRecord {
             id: worker.id.clone(),
             labels: worker.labels.clone(),
@@ -134,6 +134,37 @@ impl wire::control_server::Control for Control {
     ) -> Result<Response<wire::InfoResponse>, Status> {
         Ok(Response::new(wire::InfoResponse { buildkit_version: Some(version()) }))
     }
+}
+
+/// What a client wants to be removed.
+fn prune_options(request: wire::PruneRequest) -> Result<PruneOptions, Status> {
+    let wire::PruneRequest {
+        filter,
+        all,
+        keep_duration,
+        reserved_space,
+        max_used_space,
+        min_free_space,
+    } = request;
+    Ok(PruneOptions {
+        all,
+        filter,
+        keep_duration: Duration::from_nanos(natural("keepDuration", keep_duration)?),
+        reserved_space: natural("reservedSpace", reserved_space)?,
+        max_used_space: natural("maxUsedSpace", max_used_space)?,
+        min_free_space: natural("minFreeSpace", min_free_space)?,
+    })
+}
+
+/// A number of the protocol that cannot be negative.
+fn natural(name: &str, number: i64) -> Result<u64, Status> {
+    let invalid = || Status::invalid_argument(format!("{name} cannot be {number}"));
+    u64::try_from(number).map_err(|_| invalid())
+}
+
+/// Whether something was last used so long ago. What is used in a moment to come is not.
+fn is_unused_for(limit: Duration, last_used: SystemTime, now: SystemTime) -> bool {
+    limit.is_zero() || now.duration_since(last_used).is_ok_and(|age| age >= limit)
 }
 
 /// A failure of the store as a status: a full disk is not the client's mistake.
@@ -190,6 +221,34 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+
+    #[test]
+    fn disk_use_can_be_asked_for_by_age() {
+        let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+        assert!(is_unused_for(Duration::ZERO, now, now) && !is_unused_for(minute, now, now));
+        assert!(is_unused_for(minute, now - minute, now));
+        assert!(!is_unused_for(minute, now + minute, now));
+    }
+
+    #[test]
+    fn every_limit_of_a_prune_is_read_and_none_is_negative() {
+        type Limit = fn(&mut wire::PruneRequest) -> &mut i64;
+        let limits: [(&str, Limit); 4] = [
+            ("keepDuration", |request| &mut request.keep_duration),
+            ("reservedSpace", |request| &mut request.reserved_space),
+            ("maxUsedSpace", |request| &mut request.max_used_space),
+            ("minFreeSpace", |request| &mut request.min_free_space),
+        ];
+        let none = format!("{:?}", prune_options(wire::PruneRequest::default()).unwrap());
+        for (name, limit) in limits {
+            let mut request = wire::PruneRequest::default();
+            *limit(&mut request) = 7;
+            assert_ne!(format!("{:?}", prune_options(request.clone()).unwrap()), none, "{name}");
+            *limit(&mut request) = -1;
+            let error = prune_options(request).unwrap_err();
+            assert_eq!(error.message(), format!("{name} cannot be -1"));
+        }
+    }
 
     #[test]
     fn a_full_disk_is_not_the_clients_mistake() {

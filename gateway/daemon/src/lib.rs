@@ -18,6 +18,7 @@ pub mod listen;
 mod local;
 mod logs;
 mod reflection;
+mod request;
 mod settings;
 mod step_defaults;
 mod stop;

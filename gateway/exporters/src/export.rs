@@ -74,10 +74,6 @@ pub async fn export(
     result: &BuildResult<Ref>,
     context: &ExportContext,
 ) -> Result<BTreeMap<String, String>, ExportError> {
-    if !result.attestations.is_empty() {
-        let platforms = result.attestations.len();
-        tracing::debug!(platforms, "attestations are not written by this version");
-    }
     let mut runs = Vec::with_capacity(exports.len());
     for (index, export) in exports.iter().enumerate() {
         runs.push(one(index, export, result, context));
@@ -95,6 +91,13 @@ async fn one(
     let digest = Digest::sha256(format!("{}-export-{index}", context.session));
     let title = export.kind.title();
     let reporter = Reporter::start(&context.progress, digest, title, context.clock);
+    let attestations = result.attestations.values().map(Vec::len).sum::<usize>();
+    if attestations > 0 {
+        let short = format!(
+            "attestations are not supported by this version: {attestations} of the frontend are not written"
+        );
+        reporter.warn(short);
+    }
     let run = Run { context, export, result, reporter: &reporter };
     let done = run.run().await;
     reporter.finish(done.as_ref().err().map(|error| error as &dyn std::error::Error));

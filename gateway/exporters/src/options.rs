@@ -2,14 +2,15 @@
 //!
 //! A map of texts comes in, [`ExportOptions`] go out. Names and meaning are BuildKit's; an attribute
 //! that this exporter has no use for is refused, because whoever set it expects something of it.
-//! Keys of metadata, which have a dot, a slash or a colon, stay in [`ExportOptions::metadata`] and are treated
-//! as if the frontend had said them, which is how clients override the image config.
+//! Keys of metadata stay in [`ExportOptions::metadata`] and are treated as if the frontend had said
+//! them, which is how clients override the image config.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use kiln_document::did_you_mean;
+use kiln_frontend::keys;
 use kiln_oci::{Reference, ReferenceError};
 use kiln_store::{Compression, CompressionKind};
 
@@ -357,6 +358,9 @@ impl ExportOptions {
         if unpack && options.rewrite_timestamp {
             return Err(OptionError::Conflict("rewrite-timestamp", "unpack"));
         }
+        if let Some(key) = options.metadata.keys().find(|key| !is_metadata(key)) {
+            return Err(unknown(kind, key));
+        }
         options.check()?;
         Ok(options)
     }
@@ -381,15 +385,35 @@ fn check_name(kind: Kind, attribute: &str) -> Result<(), OptionError> {
         let owners: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
         return Err(OptionError::Elsewhere { kind, attribute: name, owners: owners.join(", ") });
     }
-    let own = ATTRIBUTES.iter().filter(|(_, kinds)| kinds.contains(&kind));
-    // A key with a dot is one of metadata, unless it is next to the one attribute that has one.
-    let metadata = attribute.contains(['.', '/', ':']);
-    let candidates = own.map(|(name, _)| *name).filter(|name| !metadata || name.contains('.'));
-    match (did_you_mean(attribute, candidates), metadata) {
-        (None, true) => Ok(()),
-        (meant, _) => Err(OptionError::Unknown { kind, attribute: shown(attribute), meant }),
+    // What begins like an annotation is looked at when annotations are read.
+    if is_metadata(attribute) || attribute.starts_with("annotation") {
+        return Ok(());
     }
+    Err(unknown(kind, attribute))
 }
+
+fn unknown(kind: Kind, attribute: &str) -> OptionError {
+    let own = ATTRIBUTES.iter().filter(|(_, kinds)| kinds.contains(&kind));
+    let meant = did_you_mean(attribute, own.map(|(name, _)| *name));
+    OptionError::Unknown { kind, attribute: shown(attribute), meant }
+}
+
+/// Whether exporters read a key of metadata: for the whole result, or for one platform.
+fn is_metadata(key: &str) -> bool {
+    let of = |known: &str| {
+        key.strip_prefix(known).is_some_and(|id| id.is_empty() || id.starts_with('/'))
+    };
+    METADATA.iter().any(|known| of(known))
+}
+
+/// The metadata that exporters read.
+const METADATA: &[&str] = &[
+    keys::BASE_CONFIG,
+    keys::IMAGE_CONFIG,
+    keys::IMAGE_NAME,
+    keys::PLATFORMS,
+    keys::SOURCE_DATE_EPOCH,
+];
 
 /// The attributes that have not been read yet.
 struct Attributes(BTreeMap<String, String>);
@@ -526,6 +550,9 @@ mod tests {
             ("image", "registry.insecur", "did you mean `registry.insecure`?"),
             ("tar", "nothing-like-it", "the tar exporter has no attribute `nothing-like-it`"),
             ("tar", "mode", "it is one of local"),
+            ("local", "frontend.caps/x", "has no attribute `frontend.caps/x`"),
+            ("image", "annotations.x", "has no attribute `annotations.x`"),
+            ("image", "attest:provenance", "has no attribute `attest:provenance`"),
         ] {
             assert!(message(kind, &[(attribute, "true")]).contains(problem), "{kind} {attribute}");
         }
@@ -536,8 +563,7 @@ mod tests {
             ("image", "containerimage.config"),
             ("oci", "refs.platforms"),
             ("image", "annotation-index.org.example"),
-            ("local", "frontend.caps/x"),
-            ("image", "attest:provenance"),
+            ("image", "containerimage.base.config/linux/amd64"),
         ] {
             parse(kind, &[(attribute, "")]).unwrap();
         }

@@ -1,7 +1,8 @@
 //! Identifiers of sources: what to get from outside, parsed once.
 //!
 //! The wire has a URL-like text and a map of attributes; past this door there are only types.
-//! Attributes nobody knows are ignored, as BuildKit does.
+//! An attribute that is not understood is refused, because whoever set it relies on it: a signature
+//! that is to be verified, say.
 
 use std::collections::BTreeMap;
 
@@ -188,6 +189,69 @@ pub enum IdentifierError {
         /// Its value.
         value: String,
     },
+    /// An attribute that nothing here acts on.
+    #[error(
+        "source `{identifier}`: attribute {key} is not supported by this version; leave it out"
+    )]
+    Unsupported {
+        /// The source.
+        identifier: String,
+        /// The attribute.
+        key: String,
+    },
+}
+
+/// The attributes that each scheme has.
+const ATTRIBUTES: &[(&str, &[&str])] = &[
+    (
+        "docker-image",
+        &["image.checksum", "image.layerlimit", "image.recordtype", "image.resolvemode"],
+    ),
+    (
+        "git",
+        &[
+            "git.authheadersecret",
+            "git.authtokensecret",
+            "git.checksum",
+            "git.fullurl",
+            "git.keepgitdir",
+            "git.knownsshhosts",
+            "git.mountsshsock",
+            "git.mtime",
+            "git.skipsubmodules",
+        ],
+    ),
+    ("http", HTTP_ATTRIBUTES),
+    ("https", HTTP_ATTRIBUTES),
+    (
+        "local",
+        &[
+            "local.differ",
+            "local.excludepatterns",
+            "local.followpaths",
+            "local.includepattern",
+            "local.session",
+            "local.sharedkeyhint",
+            "local.unique",
+        ],
+    ),
+    ("oci-layout", &["image.checksum", "oci.layerlimit", "oci.session", "oci.store"]),
+];
+
+const HTTP_ATTRIBUTES: &[&str] = &[
+    "http.authheadersecret",
+    "http.checksum",
+    "http.filename",
+    "http.gid",
+    "http.header.accept",
+    "http.header.user-agent",
+    "http.perm",
+    "http.uid",
+];
+
+/// Whether an attribute asks for nothing: clients that know a feature say that they do without it.
+fn is_off(value: &str) -> bool {
+    matches!(value, "" | "false")
 }
 
 type Attrs = BTreeMap<String, String>;
@@ -204,6 +268,7 @@ impl Identifier {
             return Err(IdentifierError::Scheme(shown));
         };
         let from = Attributes { identifier: &shown, attrs };
+        from.check_names(scheme)?;
         match scheme {
             "docker-image" => image(rest, &from).map(Self::Image),
             "oci-layout" => oci_layout(rest, &from).map(Self::OciLayout),
@@ -226,8 +291,29 @@ impl Attributes<'_> {
         self.attrs.get(key).cloned().unwrap_or_default()
     }
 
-    fn flag(&self, key: &str) -> bool {
-        self.attrs.get(key).is_some_and(|value| value == "true")
+    /// Refuses what the scheme has no use for.
+    fn check_names(&self, scheme: &str) -> Result<(), IdentifierError> {
+        let known = ATTRIBUTES.iter().find(|(name, _)| *name == scheme);
+        let known = known.map_or(&[][..], |(_, attributes)| *attributes);
+        let mut asked = self.attrs.iter().filter(|(_, value)| !is_off(value));
+        match asked.find(|(key, _)| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some((key, _)) => Err(IdentifierError::Unsupported {
+                identifier: self.identifier.into(),
+                key: key.chars().take(100).collect(),
+            }),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, IdentifierError> {
+        let flag = |text: &str| text.parse().ok();
+        Ok(self.parse(key, flag)?.unwrap_or(false))
+    }
+
+    /// Whether an attribute has the value it may have, rather than none.
+    fn is(&self, key: &str, value: &str, default: &str) -> Result<bool, IdentifierError> {
+        let known = |text: &str| (text == value || text == default).then(|| text == value);
+        Ok(self.parse(key, known)?.unwrap_or(false))
     }
 
     fn parse<T>(
@@ -268,12 +354,18 @@ fn image(rest: &str, from: &Attributes<'_>) -> Result<ImageSource, IdentifierErr
         "local" => Some(ResolveMode::Local),
         _ => None,
     };
+    // Records of the daemon's own are as good as those of users.
+    let record = |text: &str| match text {
+        "frontend" => Some(true),
+        "regular" | "internal" => Some(false),
+        _ => None,
+    };
     Ok(ImageSource {
         reference: from.reference(rest)?,
         resolve_mode: from.parse("image.resolvemode", mode)?.unwrap_or_default(),
         checksum: from.parse("image.checksum", |text| text.parse().ok())?,
         layer_limit: from.layer_limit("image.layerlimit")?,
-        frontend: from.text("image.recordtype") == "frontend",
+        frontend: from.parse("image.recordtype", record)?.unwrap_or(false),
     })
 }
 
@@ -324,14 +416,14 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
         remote,
         reference: reference.to_owned(),
         subdir: subdir.trim_matches('/').to_owned(),
-        keep_git_dir: from.flag("git.keepgitdir"),
+        keep_git_dir: from.flag("git.keepgitdir")?,
         checksum: checksum.to_lowercase(),
-        skip_submodules: from.flag("git.skipsubmodules"),
+        skip_submodules: from.flag("git.skipsubmodules")?,
         auth_header_secret: from.text("git.authheadersecret"),
         auth_token_secret: from.text("git.authtokensecret"),
         known_hosts: from.text("git.knownsshhosts"),
         ssh_agent: from.text("git.mountsshsock"),
-        commit_mtime: from.text("git.mtime") == "commit",
+        commit_mtime: from.is("git.mtime", "commit", "checkout")?,
     })
 }
 
@@ -391,9 +483,62 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_that_nothing_acts_on_is_refused_by_name() {
+        for (identifier, key) in [
+            ("git://example.com/a.git", "git.sig.pubkey"),
+            ("git://example.com/a.git", "git.fetchbycommit"),
+            ("git://example.com/a.git", "local.differ"),
+            ("https://example.com/a", "http.sig.signature"),
+            ("https://example.com/a", "http.header.x-other"),
+            ("local://context", "local.metadatatransfer"),
+            ("docker-image://alpine", "image.checksums"),
+        ] {
+            let error = parse(identifier, &[(key, "true")]).unwrap_err().to_string();
+            let words = format!("source `{identifier}`: attribute {key} is not supported");
+            assert!(error.starts_with(&words), "{error}");
+            assert!(parse(identifier, &[(key, "")]).is_ok(), "{key}");
+        }
+        assert!(parse("git://example.com/a.git", &[("git.fetchbycommit", "false")]).is_ok());
+    }
+
+    #[test]
+    fn every_attribute_of_a_source_is_read() {
+        for (scheme, attributes) in ATTRIBUTES {
+            let name = if *scheme == "oci-layout" { SUM } else { "example.com/a" };
+            let identifier = format!("{scheme}://{name}");
+            for attribute in *attributes {
+                let value = match *attribute {
+                    "git.mtime" => "commit",
+                    "git.fullurl" => "https://example.com/b",
+                    "git.checksum" => "abc",
+                    "git.keepgitdir" | "git.skipsubmodules" => "true",
+                    "http.checksum" | "image.checksum" => SUM.split_once('@').unwrap().1,
+                    "http.perm" | "http.uid" | "http.gid" => "7",
+                    "image.layerlimit" | "oci.layerlimit" => "1",
+                    "image.recordtype" => "frontend",
+                    "image.resolvemode" => "pull",
+                    "local.differ" => "none",
+                    "local.excludepatterns" | "local.followpaths" | "local.includepattern" => {
+                        "[\"a\"]"
+                    }
+                    _ => "text",
+                };
+                let with = parse(&identifier, &[(*attribute, value)]).unwrap();
+                assert_ne!(with, parse(&identifier, &[]).unwrap(), "{attribute}");
+            }
+        }
+    }
+
+    const SUM: &str = "a@sha256:9ac1c43a60e31dca741a6fe8314130a9cd4c4db0311fbbc636ff992ef60ae76d";
+
+    #[test]
     fn nonsense_names_the_source_and_the_attribute() {
         assert!(matches!(parse("alpine", &[]), Err(IdentifierError::Scheme(_))));
         assert!(matches!(parse("oci-layout://a:b", &[]), Err(IdentifierError::Reference { .. })));
+        for (key, value) in [("git.keepgitdir", "yes"), ("git.mtime", "now")] {
+            let error = parse("git://x/y", &[(key, value)]).unwrap_err();
+            assert_eq!(error.to_string(), format!("source `git://x/y`: invalid {key} `{value}`"));
+        }
         let error = parse("https://x/y", &[("http.perm", "9")]).unwrap_err();
         assert_eq!(error.to_string(), "source `https://x/y`: invalid http.perm `9`");
         for id in ["4294967295", "-1", "4294967296"] {

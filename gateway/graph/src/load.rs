@@ -427,62 +427,87 @@ fn output(number: i64) -> Result<Option<usize>, String> {
 }
 
 fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
-    let meta = op.meta.ok_or("it has no command")?;
-    if meta.args.is_empty() {
+    let pb::ExecOp { meta, mounts, network, security, secretenv, cdi_devices } = op;
+    let pb::Meta {
+        args,
+        env,
+        cwd,
+        user,
+        proxy_env,
+        extra_hosts,
+        hostname,
+        ulimit: limits,
+        cgroup_parent,
+        remove_mount_stubs_recursive,
+        valid_exit_codes,
+    } = meta.ok_or("it has no command")?;
+    if args.is_empty() {
         return Err("it has no arguments".into());
     }
-    let mounts = op.mounts.into_iter().map(|m| mount(m, inputs)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(mount) = mounts.iter().find(|mount| !mount.result_id.is_empty()) {
+        let (dest, id) = (&mount.dest, &mount.result_id);
+        return Err(format!("mount {dest} is of result {id}, which only containers can have"));
+    }
+    let mounts = mounts.into_iter().map(|m| mount(m, inputs)).collect::<Result<Vec<_>, _>>()?;
     match mounts.iter().filter(|mount| mount.dest == "/").count() {
         0 => return Err("it has no mount at /".into()),
         1 => {}
         _ => return Err("it has more than one mount at /".into()),
     }
-    let network = match pb::NetMode::try_from(op.network) {
+    let network = match pb::NetMode::try_from(network) {
         Ok(pb::NetMode::Unset) => NetworkMode::Default,
         Ok(pb::NetMode::Host) => NetworkMode::Host,
         Ok(pb::NetMode::None) => NetworkMode::None,
-        Err(_) => return Err(format!("invalid network mode {}", op.network)),
+        Err(_) => return Err(format!("invalid network mode {network}")),
     };
-    let security = match pb::SecurityMode::try_from(op.security) {
+    let security = match pb::SecurityMode::try_from(security) {
         Ok(pb::SecurityMode::Sandbox) => SecurityMode::Sandbox,
         Ok(pb::SecurityMode::Insecure) => SecurityMode::Insecure,
-        Err(_) => return Err(format!("invalid security mode {}", op.security)),
+        Err(_) => return Err(format!("invalid security mode {security}")),
     };
-    ids::check_owner(&meta.user)?;
-    if let Some(device) = op.cdi_devices.iter().find(|device| !device.optional) {
-        return Err(format!("device {} is requested by the build but not allowed", device.name));
-    }
+    ids::check_owner(&user)?;
+    check_devices(&cdi_devices)?;
     Ok(Exec {
-        args: meta.args,
-        env: meta.env,
-        cwd: meta.cwd,
-        user: meta.user,
-        proxy: meta.proxy_env.map(|p| ProxyEnv {
+        args,
+        env,
+        cwd,
+        user,
+        proxy: proxy_env.map(|p| ProxyEnv {
             http: p.http_proxy,
             https: p.https_proxy,
             ftp: p.ftp_proxy,
             no: p.no_proxy,
             all: p.all_proxy,
         }),
-        extra_hosts: meta
-            .extra_hosts
+        extra_hosts: extra_hosts
             .into_iter()
             .map(|h| HostEntry { host: h.host, ip: h.ip })
             .collect(),
-        hostname: meta.hostname,
-        ulimits: meta.ulimit.into_iter().map(ulimit).collect::<Result<_, _>>()?,
-        cgroup_parent: meta.cgroup_parent,
-        remove_mount_stubs_recursive: meta.remove_mount_stubs_recursive,
-        valid_exit_codes: meta.valid_exit_codes,
+        hostname,
+        ulimits: limits.into_iter().map(ulimit).collect::<Result<_, _>>()?,
+        cgroup_parent,
+        remove_mount_stubs_recursive,
+        valid_exit_codes,
         mounts,
         network,
         security,
-        secret_env: op
-            .secretenv
+        secret_env: secretenv
             .into_iter()
             .map(|s| SecretEnv { id: s.id, name: s.name, optional: s.optional })
             .collect(),
     })
+}
+
+/// There are no devices yet: those that may be missing are, any other is refused.
+fn check_devices(devices: &[pb::CdiDevice]) -> Result<(), String> {
+    match devices.iter().find(|device| !device.optional) {
+        None => Ok(()),
+        Some(device) => Err(format!(
+            "device {} is requested by the build but not allowed: devices are not supported by this \
+             version; leave it out, or require none (--device=…,required=false)",
+            device.name
+        )),
+    }
 }
 
 fn ulimit(limit: pb::Ulimit) -> Result<Ulimit, String> {
@@ -506,9 +531,12 @@ fn mount(mount: pb::Mount, inputs: usize) -> Result<ExecMount, String> {
             };
             MountKind::Cache { id: cache.id, sharing }
         }
-        Ok(pb::MountType::Tmpfs) => MountKind::Tmpfs {
-            size: mount.tmpfs_opt.map_or(0, |t| u64::try_from(t.size).unwrap_or(0)),
-        },
+        Ok(pb::MountType::Tmpfs) => {
+            let size = mount.tmpfs_opt.map_or(0, |tmpfs| tmpfs.size);
+            let size =
+                u64::try_from(size).map_err(|_| format!("invalid size {size} of a tmpfs"))?;
+            MountKind::Tmpfs { size }
+        }
         Ok(pb::MountType::Secret) => {
             let s = mount.secret_opt.unwrap_or_default();
             MountKind::Secret {
@@ -658,11 +686,19 @@ fn owner(
 
 fn build(op: &pb::BuildOp, inputs: usize) -> Result<BuildOp, String> {
     const DEFINITION: &str = "buildkit.llb.definition";
-    if op.builder != -1 {
-        return Err(format!("it names builder {}, only -1 (LLB) exists", op.builder));
+    const FILENAME: &str = "llbbuild.filename";
+    let pb::BuildOp { builder, inputs: given, def, attrs } = op;
+    if *builder != -1 {
+        return Err(format!("it names builder {builder}, only -1 (LLB) exists"));
+    }
+    if def.is_some() {
+        return Err(format!("it has a definition of its own, which is an input, {DEFINITION}"));
+    }
+    if let Some(attribute) = attrs.keys().find(|name| *name != FILENAME) {
+        return Err(format!("attribute {attribute} is not supported by this version"));
     }
     let mut named = BTreeMap::new();
-    for (name, entry) in &op.inputs {
+    for (name, entry) in given {
         named.insert(
             name.clone(),
             input(entry.input, inputs)?.ok_or_else(|| format!("input {name} is empty"))?,
@@ -670,7 +706,7 @@ fn build(op: &pb::BuildOp, inputs: usize) -> Result<BuildOp, String> {
     }
     let definition =
         named.get(DEFINITION).copied().ok_or_else(|| format!("it has no input {DEFINITION}"))?;
-    let filename = op.attrs.get("llbbuild.filename").filter(|name| !name.is_empty());
+    let filename = attrs.get(FILENAME).filter(|name| !name.is_empty());
     Ok(BuildOp {
         input: definition,
         inputs: named,

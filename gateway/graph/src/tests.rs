@@ -7,7 +7,7 @@ use kiln_pb::pb;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::{Entitlements, Graph, LoadContext, LoadError, Op, Vertex};
+use crate::{Entitlements, Graph, LoadContext, LoadError, Op, ProgressGroup, Resources, Vertex};
 
 fn context() -> LoadContext {
     LoadContext {
@@ -74,7 +74,15 @@ fn what_arrived_is_all_there() {
         caps: [("source.image".to_owned(), true)].into(),
         description: [("com.example.note".to_owned(), "x".to_owned())].into(),
         progress_group: Some(pb::ProgressGroup { id: "1".into(), name: "g".into(), weak: true }),
-        linux_resources: Some(pb::LinuxResources { memory: 1 << 20, ..Default::default() }),
+        linux_resources: Some(pb::LinuxResources {
+            memory: 1 << 20,
+            memory_swap: -1,
+            cpu_shares: 2,
+            cpu_period: 3,
+            cpu_quota: 4,
+            cpuset_cpus: "5".into(),
+            cpuset_mems: "6".into(),
+        }),
     };
     let mut definition = definition(&[&op, &reading(&[&op])]);
     definition.metadata = [(digest(&op), metadata)].into();
@@ -89,8 +97,18 @@ fn what_arrived_is_all_there() {
     assert_eq!(vertex.metadata.export_cache, Some(false));
     assert_eq!(vertex.metadata.caps, BTreeMap::from([("source.image".to_owned(), true)]));
     assert_eq!(vertex.metadata.description["com.example.note"], "x");
-    assert_eq!(vertex.metadata.progress_group.as_ref().unwrap().name, "g");
-    assert_eq!(vertex.metadata.resources.memory, 1 << 20);
+    let group = ProgressGroup { id: "1".into(), name: "g".into(), weak: true };
+    assert_eq!(vertex.metadata.progress_group, Some(group));
+    let resources = Resources {
+        memory: 1 << 20,
+        memory_swap: -1,
+        cpu_shares: 2,
+        cpu_period: 3,
+        cpu_quota: 4,
+        cpuset_cpus: "5".into(),
+        cpuset_mems: "6".into(),
+    };
+    assert_eq!(vertex.metadata.resources, resources);
 }
 
 #[test]

@@ -53,8 +53,8 @@ pub use kiln_wire::pb;
 pub use language::{BuildLanguage, LANGUAGE_CAPS, Project};
 pub use options::{
     AttestError, Attests, CpuSetError, FieldsError, HostsError, NoCache, NumberError, OptionError,
-    Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, boolean,
-    check_cpu_set, fields, size_bytes, ulimit,
+    Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, attests,
+    boolean, check_cpu_set, fields, size_bytes, ulimit,
 };
 pub use platforms::{Made, MadeGraph, TargetPlatform, build_platforms};
 pub use relay::lend;

@@ -29,6 +29,8 @@ use crate::{
     Warning, Worker,
 };
 
+/// The resolver type of images of registries.
+const REGISTRY: i32 = 0;
 /// The resolver type of images that are in a client's OCI layout.
 const OCI_LAYOUT: i32 = 1;
 
@@ -98,6 +100,26 @@ impl<F: Find> Gateway<F> {
     }
 }
 
+/// Bytes of a file as they are asked for.
+fn file_range(range: wire::FileRange) -> Result<FileRange, Status> {
+    let wire::FileRange { offset, length } = range;
+    let number = |name, number: i64| {
+        let invalid = || Status::invalid_argument(format!("invalid {name} {number} of a range"));
+        u64::try_from(number).map_err(|_| invalid())
+    };
+    Ok(FileRange { offset: number("Offset", offset)?, length: number("Length", length)? })
+}
+
+/// Refs have no mounts; containers do.
+fn check_mount(index: i64) -> Result<(), Status> {
+    match index {
+        0 => Ok(()),
+        _ => Err(Status::invalid_argument(format!(
+            "MountIndex {index} is for files of a container, not of a ref"
+        ))),
+    }
+}
+
 /// What the service cannot be asked for yet. Its capabilities do not promise it either.
 fn unsupported(what: &str) -> Status {
     Status::unimplemented(format!("{what} cannot be resolved by this version; ask without"))
@@ -143,16 +165,25 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::ResolveImageConfigRequest>,
     ) -> Result<Response<wire::ResolveImageConfigResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        let layout = (request.resolver_type == OCI_LAYOUT)
-            .then_some(LayoutStore { session_id: request.session_id, store_id: request.store_id });
-        let asked = ImageConfigRequest {
-            platform: request.platform.map(platform_from_wire),
-            resolve_mode: request.resolve_mode,
-            log_name: request.log_name,
-            layout,
-            source_policies: request.source_policies,
+        let wire::ResolveImageConfigRequest {
+            r#ref,
+            platform,
+            resolve_mode,
+            log_name,
+            resolver_type,
+            session_id,
+            store_id,
+            source_policies,
+        } = request;
+        let layout = match resolver_type {
+            REGISTRY => None,
+            OCI_LAYOUT => Some(LayoutStore { session_id, store_id }),
+            other => return Err(unsupported(&format!("images of ResolverType {other}"))),
         };
-        let image = seated.bridge.resolve_image(&request.r#ref, asked).await;
+        let platform = platform.map(platform_from_wire);
+        let asked =
+            ImageConfigRequest { platform, resolve_mode, log_name, layout, source_policies };
+        let image = seated.bridge.resolve_image(&r#ref, asked).await;
         answer(image.and_then(|image| match image.non_image {
             None => Ok(wire::ResolveImageConfigResponse {
                 digest: image.digest,
@@ -172,22 +203,34 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::ResolveSourceMetaRequest>,
     ) -> Result<Response<wire::ResolveSourceMetaResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        let source =
-            request.source.ok_or_else(|| Status::invalid_argument("no source was named"))?;
-        let image = request.image.unwrap_or_default();
-        if image.attestation_chain || !image.resolve_attestations.is_empty() {
-            return Err(unsupported("attestations of images (Image.AttestationChain)"));
+        let wire::ResolveSourceMetaRequest {
+            source,
+            platform,
+            log_name,
+            resolve_mode,
+            git,
+            image,
+            http,
+            source_policies,
+        } = request;
+        let source = source.ok_or_else(|| Status::invalid_argument("no source was named"))?;
+        let wire::ResolveSourceImageRequest { no_config, attestation_chain, resolve_attestations } =
+            image.unwrap_or_default();
+        if attestation_chain || !resolve_attestations.is_empty() {
+            return Err(unsupported(
+                "attestations of images (Image.AttestationChain, Image.ResolveAttestations)",
+            ));
         }
-        if request.http.is_some_and(|http| http.checksum_request.is_some()) {
+        if http.is_some_and(|http| http.checksum_request.is_some()) {
             return Err(unsupported("checksums of other kinds (HTTP.ChecksumRequest)"));
         }
         let asked = SourceRequest {
-            platform: request.platform.map(platform_from_wire),
-            resolve_mode: request.resolve_mode,
-            log_name: request.log_name,
-            git_object: request.git.is_some_and(|git| git.return_object),
-            no_config: image.no_config,
-            source_policies: request.source_policies,
+            platform: platform.map(platform_from_wire),
+            resolve_mode,
+            log_name,
+            git_object: git.is_some_and(|git| git.return_object),
+            no_config,
+            source_policies,
         };
         answer(seated.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))
     }
@@ -197,16 +240,31 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        let arrays = request.allow_result_array_ref;
-        let said = request.r#final.then(|| exporter_attr(&request.exporter_attr)).transpose()?;
+        let wire::SolveRequest {
+            definition,
+            frontend,
+            frontend_opt: options,
+            // The answer has the result and, for older clients, its ref.
+            allow_result_return: _,
+            allow_result_array_ref: arrays,
+            r#final: last,
+            // It belongs to the last result.
+            exporter_attr: attrs,
+            cache_imports,
+            frontend_inputs: inputs,
+            evaluate,
+            source_policies,
+        } = request;
+        let said = last.then(|| exporter_attr(&attrs)).transpose()?;
+        let cache_imports = cache_imports_from_wire(cache_imports);
         let solve = Solve {
-            definition: request.definition,
-            frontend: request.frontend,
-            options: request.frontend_opt,
-            inputs: request.frontend_inputs,
-            evaluate: request.evaluate,
-            cache_imports: cache_imports_from_wire(request.cache_imports),
-            source_policies: request.source_policies,
+            definition,
+            frontend,
+            options,
+            inputs,
+            evaluate,
+            cache_imports,
+            source_policies,
         };
         let result = seated.bridge.solve(solve).await.map_err(|status| status.to_status())?;
         if let Some(said) = said {
@@ -240,10 +298,10 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::ReadFileRequest>,
     ) -> Result<Response<wire::ReadFileResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        let number = |n: i64| u64::try_from(n).unwrap_or(0);
-        let range =
-            request.range.map(|r| FileRange { offset: number(r.offset), length: number(r.length) });
-        let data = seated.bridge.read_file(&Ref(request.r#ref), &request.file_path, range).await;
+        let wire::ReadFileRequest { r#ref, file_path, range, mount_index } = request;
+        check_mount(mount_index)?;
+        let range = range.map(file_range).transpose()?;
+        let data = seated.bridge.read_file(&Ref(r#ref), &file_path, range).await;
         answer(data.map(|data| wire::ReadFileResponse { data }))
     }
 
@@ -252,9 +310,9 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::ReadDirRequest>,
     ) -> Result<Response<wire::ReadDirResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        let of = Ref(request.r#ref);
-        let entries =
-            seated.bridge.read_dir(&of, &request.dir_path, &request.include_pattern).await;
+        let wire::ReadDirRequest { r#ref, dir_path, include_pattern, mount_index } = request;
+        check_mount(mount_index)?;
+        let entries = seated.bridge.read_dir(&Ref(r#ref), &dir_path, &include_pattern).await;
         answer(entries.map(|entries| wire::ReadDirResponse { entries }))
     }
 
@@ -263,7 +321,9 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::StatFileRequest>,
     ) -> Result<Response<wire::StatFileResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        let stat = seated.bridge.stat_file(&Ref(request.r#ref), &request.path).await;
+        let wire::StatFileRequest { r#ref, path, mount_index } = request;
+        check_mount(mount_index)?;
+        let stat = seated.bridge.stat_file(&Ref(r#ref), &path).await;
         answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat) }))
     }
 
@@ -282,9 +342,10 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::ReturnRequest>,
     ) -> Result<Response<wire::ReturnResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        let returned = match request.error {
+        let wire::ReturnRequest { result, error } = request;
+        let returned = match error {
             Some(error) => Err(RichStatus::from_rpc(error)),
-            None => Ok(request.result.map(result_from_wire).unwrap_or_default()),
+            None => Ok(result.map(result_from_wire).unwrap_or_default()),
         };
         let sender = seated.returned.lock().unwrap_or_else(PoisonError::into_inner).take();
         let sender = sender
@@ -308,15 +369,9 @@ impl<F: Find> LlbBridge for Gateway<F> {
     ) -> Result<Response<wire::WarnResponse>, Status> {
         let (seated, request) = self.open(request).await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let warning = Warning {
-            vertex: request.digest,
-            level: request.level,
-            short: text(&request.short),
-            detail: request.detail.iter().map(|line| text(line)).collect(),
-            url: request.url,
-            info: request.info,
-            ranges: request.ranges,
-        };
+        let wire::WarnRequest { digest: vertex, level, short, detail, url, info, ranges } = request;
+        let (short, detail) = (text(&short), detail.iter().map(|line| text(line)).collect());
+        let warning = Warning { vertex, level, short, detail, url, info, ranges };
         answer(seated.bridge.warn(warning).await.map(|()| wire::WarnResponse {}))
     }
 }

@@ -288,12 +288,31 @@ async fn the_first_failure_gives_up_the_other_exports() {
     let parse = |id: &str, kind: &str, key: &str, value: &str| {
         Export::parse(id, kind, &BTreeMap::from([(key.to_owned(), value.to_owned())])).unwrap()
     };
-    let exports = [parse("0", "oci", "a.b", ""), parse("1", "image", "push", "true")];
+    let exports =
+        [parse("0", "oci", "oci-mediatypes", "true"), parse("1", "image", "push", "true")];
     let error = export(&exports, &BuildResult::single(None), &fixture.context).await.unwrap_err();
     assert!(matches!(error, ExportError::Unnamed), "{error}");
     let errors = fixture.told().1;
     assert_eq!(errors.len(), 2);
     assert!(errors.contains(&"canceled".to_owned()), "{errors:?}");
+}
+
+#[tokio::test]
+async fn attestations_that_are_not_written_are_shown() {
+    let mut fixture = Fixture::new();
+    let mut result = BuildResult::single(None);
+    let claim =
+        kiln_frontend::Attestation::in_toto(None, "/sbom.json", "https://spdx.dev/Document");
+    result.attestations.insert("linux/amd64".into(), vec![claim]);
+    fixture.export(&result, "oci", &[]).await.unwrap();
+    let mut warnings = Vec::new();
+    while let Ok(progress) = fixture.progress.try_recv() {
+        if let Progress::Warning(warning) = progress {
+            warnings.push(warning.short);
+        }
+    }
+    let words = "attestations are not supported by this version: 1 of the frontend are not written";
+    assert_eq!(warnings, [words]);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub struct SbomScanner {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// Why a wish for attestations makes no sense.
+/// Why a request for attestations makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttestError {
     /// The attributes are no list.
@@ -51,7 +51,11 @@ pub enum AttestError {
 }
 
 /// Reads `attest:*` and their older spelling `build-arg:BUILDKIT_ATTEST_*`.
-pub(super) fn attests(options: &Options) -> Result<Attests, AttestError> {
+///
+/// # Errors
+///
+/// If a value is no list, or a kind of attestation is unknown.
+pub fn attests(options: &Options) -> Result<Attests, AttestError> {
     let mut all = Attests::new();
     let asked = options.with_prefix("build-arg:BUILDKIT_ATTEST_");
     for (kind, value) in asked.chain(options.with_prefix("attest:")) {

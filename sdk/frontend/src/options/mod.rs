@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use kiln_oci::Platform;
 
-pub use attests::{AttestError, Attests, SbomScanner};
+pub use attests::{AttestError, Attests, SbomScanner, attests};
 pub use fields::{FieldsError, fields};
 pub use limits::{CpuSetError, ResourceError, UlimitError, check_cpu_set, ulimit};
 pub use settings::{HostsError, Settings, SettingsError};

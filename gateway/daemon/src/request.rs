@@ -1,0 +1,390 @@
+//! What a client asks when it asks for a build: the message of the API comes in, types go out.
+//!
+//! Nothing of it is dropped in silence. Messages are taken apart field by field, so that a new one
+//! cannot be forgotten; what this version cannot do is refused by name, with what to do instead.
+//! Two things that clients ask for without their users' doing are done without, and the client is
+//! shown a [`Notice`]: provenance that is for the image alone, and caches that cannot be read.
+
+use std::collections::BTreeMap;
+
+use kiln_bridge::{BuildPolicies, Notice, cache_name, not_imported};
+use kiln_exporters::Export;
+use kiln_frontend::{CacheImport, Inputs, Options, attests, boolean};
+use kiln_graph::Entitlements;
+use kiln_wire::pb::Definition;
+use kiln_wire::proto::control::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
+use kiln_wire::status::RichStatus;
+use tonic::Code;
+
+/// The behaviour of BuildKit that builds get, by the number that BuildKit gives it.
+const COMPATIBILITY: i64 = 30;
+/// The kinds of cache that are exported elsewhere.
+const CACHE_EXPORTERS: &[&str] = &["azblob", "gha", "inline", "local", "registry", "s3"];
+const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
+
+/// A request, decoded.
+#[derive(Debug)]
+pub(crate) struct BuildRequest {
+    pub(crate) id: String,
+    pub(crate) session: String,
+    pub(crate) frontend: String,
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) definition: Option<Definition>,
+    pub(crate) inputs: Inputs,
+    pub(crate) exports: Vec<Export>,
+    pub(crate) entitlements: Entitlements,
+    pub(crate) policies: BuildPolicies,
+    /// What is done without, for the client to see.
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl BuildRequest {
+    /// Decodes a request.
+    ///
+    /// # Errors
+    ///
+    /// What makes no sense in it, is not allowed here (`allowed`), or is not there yet.
+    pub(crate) fn decode(request: SolveRequest, allowed: Entitlements) -> Result<Self, RichStatus> {
+        let SolveRequest {
+            r#ref,
+            definition,
+            exporter_deprecated,
+            exporter_attrs_deprecated,
+            session,
+            frontend,
+            frontend_attrs,
+            cache,
+            entitlements,
+            frontend_inputs,
+            // Whether the history has it.
+            internal: _,
+            source_policy,
+            exporters,
+            enable_session_exporter,
+            source_policy_session,
+            compatibility_version,
+            proxy_network,
+        } = request;
+        check_features(enable_session_exporter, proxy_network, compatibility_version)?;
+        // Clients that know the list send its only entry the older way, too.
+        let exporters = match exporters.is_empty() && !exporter_deprecated.is_empty() {
+            true => {
+                vec![Exporter { r#type: exporter_deprecated, attrs: exporter_attrs_deprecated }]
+            }
+            false => exporters,
+        };
+        let mut notices = provenance(&frontend_attrs)?;
+        notices.extend(caches(cache.unwrap_or_default())?);
+        let policies = BuildPolicies::compile(&source_policy, source_policy_session);
+        Ok(Self {
+            exports: exports(exporters, frontend_attrs.get(EPOCH))?,
+            entitlements: granted(&entitlements, allowed)?,
+            policies: policies.map_err(|error| invalid(error.to_string()))?,
+            notices,
+            id: r#ref,
+            session,
+            frontend,
+            options: frontend_attrs,
+            definition,
+            inputs: frontend_inputs,
+        })
+    }
+}
+
+fn invalid(message: String) -> RichStatus {
+    RichStatus::new(Code::InvalidArgument, message)
+}
+
+fn unsupported(what: &str, instead: &str) -> RichStatus {
+    let message = format!("{what} is not supported by this version; {instead}");
+    RichStatus::new(Code::Unimplemented, message)
+}
+
+fn check_features(
+    session_exporter: bool,
+    proxy_network: bool,
+    compatibility: i64,
+) -> Result<(), RichStatus> {
+    if session_exporter {
+        let instead = "name what is to be exported in the request (Exporters)";
+        return Err(unsupported("EnableSessionExporter", instead));
+    }
+    if proxy_network {
+        let instead = "build without, or give steps a proxy with build arguments";
+        return Err(unsupported("ProxyNetwork (--proxy-network)", instead));
+    }
+    match compatibility {
+        0 | COMPATIBILITY => Ok(()),
+        other => {
+            let what = format!("unsupported compatibility-version {other}: CompatibilityVersion");
+            let instead = format!("builds are made as version {COMPATIBILITY} says, leave it out");
+            Err(unsupported(&what, &instead))
+        }
+    }
+}
+
+fn exports(exporters: Vec<Exporter>, epoch: Option<&String>) -> Result<Vec<Export>, RichStatus> {
+    let epoch = epoch.filter(|epoch| epoch.parse::<i64>().is_ok());
+    let export = |(number, Exporter { r#type, mut attrs }): (usize, Exporter)| {
+        if let Some(epoch) = epoch {
+            attrs.entry("source-date-epoch".into()).or_insert_with(|| epoch.clone());
+        }
+        Export::parse(number.to_string(), &r#type, &attrs)
+            .map_err(|error| invalid(error.to_string()))
+    };
+    exporters.into_iter().enumerate().map(export).collect()
+}
+
+/// What a build may, of what it asks for.
+fn granted(asked: &[String], allowed: Entitlements) -> Result<Entitlements, RichStatus> {
+    let mut granted = Entitlements::default();
+    for name in asked {
+        let (may, flag) = match name.as_str() {
+            "network.host" => (allowed.network_host, &mut granted.network_host),
+            "security.insecure" => (allowed.security_insecure, &mut granted.security_insecure),
+            device if device == "device" || device.starts_with("device=") => {
+                let instead = "build without --allow device, and steps without required devices";
+                return Err(unsupported(&format!("entitlement {device}"), instead));
+            }
+            _ => return Err(invalid(format!("unknown entitlement {name}"))),
+        };
+        if !may {
+            let message = format!("entitlement {name} is not allowed by this daemon");
+            return Err(RichStatus::new(Code::PermissionDenied, message));
+        }
+        *flag = true;
+    }
+    Ok(granted)
+}
+
+/// Attestations, none of which are written yet.
+fn provenance(options: &BTreeMap<String, String>) -> Result<Vec<Notice>, RichStatus> {
+    let options: Options = options.clone().into_iter().collect();
+    let asked = attests(&options).map_err(|error| invalid(error.to_string()))?;
+    if asked.contains_key("sbom") {
+        let instead = "build with --sbom=false, or without --attest type=sbom";
+        return Err(unsupported("attest:sbom, a bill of materials of the image,", instead));
+    }
+    let Some(attrs) = asked.get("provenance") else { return Ok(Vec::new()) };
+    // `docker buildx` asks for this where its user asks for nothing.
+    let by_default = attrs.get("inline-only").is_some_and(|value| boolean(value) == Some(true));
+    if !by_default {
+        let instead = "build with --provenance=false, or without --attest type=provenance";
+        return Err(unsupported("attest:provenance", instead));
+    }
+    Ok(vec![Notice {
+        step: "attest:provenance".into(),
+        short: "attest:provenance is not supported by this version: the image has none".into(),
+        detail: "--provenance=false builds without this warning".into(),
+    }])
+}
+
+/// Caches outside the daemon, none of which are read or written yet.
+fn caches(options: CacheOptions) -> Result<Vec<Notice>, RichStatus> {
+    let CacheOptions {
+        export_ref_deprecated,
+        import_refs_deprecated,
+        export_attrs_deprecated,
+        mut exports,
+        mut imports,
+    } = options;
+    let registry = |reference: String, mut attrs: BTreeMap<String, String>| {
+        attrs.insert("ref".into(), reference);
+        CacheOptionsEntry { r#type: "registry".into(), attrs }
+    };
+    if !export_ref_deprecated.is_empty() {
+        exports.push(registry(export_ref_deprecated, export_attrs_deprecated));
+    }
+    let older = import_refs_deprecated.into_iter();
+    imports.extend(older.map(|reference| registry(reference, BTreeMap::new())));
+    let imports: Vec<_> = imports.into_iter().map(cache).collect();
+    let mut notices = not_imported(&imports).map_err(|error| invalid(error.to_string()))?;
+    for export in exports {
+        notices.push(not_exported(&cache(export))?);
+    }
+    Ok(notices)
+}
+
+fn cache(CacheOptionsEntry { r#type: kind, attrs }: CacheOptionsEntry) -> CacheImport {
+    CacheImport { kind, attrs }
+}
+
+/// The notice of a cache that may fail to be written; any other is refused.
+fn not_exported(cache: &CacheImport) -> Result<Notice, RichStatus> {
+    if !CACHE_EXPORTERS.contains(&cache.kind.as_str()) {
+        let kind: String = cache.kind.chars().take(100).collect();
+        return Err(invalid(format!("unknown cache exporter: {kind:?}")));
+    }
+    let name = cache_name(cache);
+    let may_fail = cache.attrs.get("ignore-error").and_then(|value| boolean(value));
+    if may_fail != Some(true) {
+        let instead = "build without --cache-to or --export-cache";
+        return Err(unsupported(&format!("cache export of type {name}"), instead));
+    }
+    Ok(Notice {
+        step: format!("exporting cache to {name}"),
+        short: format!("cache {name} is not exported: not supported by this version"),
+        detail:
+            "the error is ignored, as ignore-error=true asks; leave --cache-to or --export-cache \
+                 out to build without this warning"
+                .into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(request: SolveRequest) -> Result<BuildRequest, RichStatus> {
+        BuildRequest::decode(request, Entitlements::default())
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    }
+
+    fn options(pairs: &[(&str, &str)]) -> SolveRequest {
+        SolveRequest { frontend_attrs: map(pairs), ..SolveRequest::default() }
+    }
+
+    fn entry(kind: &str, attrs: &[(&str, &str)]) -> CacheOptionsEntry {
+        CacheOptionsEntry { r#type: kind.into(), attrs: map(attrs) }
+    }
+
+    fn exporting(kind: &str, attrs: &[(&str, &str)]) -> SolveRequest {
+        let cache = CacheOptions { exports: vec![entry(kind, attrs)], ..CacheOptions::default() };
+        SolveRequest { cache: Some(cache), ..SolveRequest::default() }
+    }
+
+    fn steps(request: &BuildRequest) -> Vec<&str> {
+        request.notices.iter().map(|notice| notice.step.as_str()).collect()
+    }
+
+    #[track_caller]
+    fn refused(request: SolveRequest, code: Code, words: &str) {
+        let status = decode(request).unwrap_err();
+        assert_eq!(status.code, code, "{status}");
+        assert!(status.to_string().contains(words), "{status}");
+    }
+
+    #[test]
+    fn decoding_leaves_a_definition_without_ops_where_it_is() {
+        let request = |definition| SolveRequest { definition, ..SolveRequest::default() };
+        let definition = |request| decode(request).unwrap().definition;
+        assert_eq!(definition(request(Some(Definition::default()))), Some(Definition::default()));
+        assert_eq!(definition(request(None)), None);
+    }
+
+    #[test]
+    fn provenance_that_clients_ask_for_by_themselves_is_done_without_and_shown() {
+        for (name, value) in [
+            ("attest:provenance", "mode=min,inline-only=true"),
+            ("attest:provenance", "inline-only=1"),
+            ("build-arg:BUILDKIT_ATTEST_PROVENANCE", "inline-only=true"),
+        ] {
+            assert_eq!(steps(&decode(options(&[(name, value)])).unwrap()), ["attest:provenance"]);
+        }
+    }
+
+    #[test]
+    fn attestations_that_are_asked_for_are_refused_by_name() {
+        for (name, value, words) in [
+            ("attest:provenance", "", "attest:provenance is not supported"),
+            ("attest:provenance", "mode=max", "build with --provenance=false"),
+            ("attest:provenance", "mode=min,inline-only=false", "attest:provenance"),
+            ("build-arg:BUILDKIT_ATTEST_PROVENANCE", "mode=max", "attest:provenance"),
+            ("attest:sbom", "", "attest:sbom"),
+        ] {
+            refused(options(&[(name, value)]), Code::Unimplemented, words);
+        }
+        let unknown = options(&[("attest:horoscope", "")]);
+        refused(unknown, Code::InvalidArgument, "unknown attestation type \"horoscope\"");
+    }
+
+    #[test]
+    fn caches_are_shown_or_refused_by_name_in_every_spelling() {
+        let cache = CacheOptions {
+            imports: vec![entry("local", &[("src", "/a")])],
+            import_refs_deprecated: vec!["example.com/b".into()],
+            exports: vec![entry("inline", &[("ignore-error", "true")])],
+            ..CacheOptions::default()
+        };
+        let request = decode(SolveRequest { cache: Some(cache), ..SolveRequest::default() });
+        assert_eq!(
+            steps(&request.unwrap()),
+            [
+                "importing cache manifest from /a (local)",
+                "importing cache manifest from example.com/b (registry)",
+                "exporting cache to inline",
+            ]
+        );
+        let reference = [("ref", "example.com/c"), ("ignore-error", "maybe")];
+        let words = "cache export of type example.com/c (registry)";
+        refused(exporting("registry", &reference), Code::Unimplemented, words);
+        let older = CacheOptions {
+            export_ref_deprecated: "example.com/c".into(),
+            export_attrs_deprecated: map(&[("mode", "max")]),
+            ..CacheOptions::default()
+        };
+        let older = SolveRequest { cache: Some(older), ..SolveRequest::default() };
+        refused(older, Code::Unimplemented, words);
+        refused(exporting("x", &[]), Code::InvalidArgument, "unknown cache exporter: \"x\"");
+    }
+
+    #[test]
+    fn entitlements_are_granted_denied_or_refused_by_name() {
+        let asking = |name: &str| SolveRequest {
+            entitlements: vec![name.into()],
+            ..SolveRequest::default()
+        };
+        refused(asking("device"), Code::Unimplemented, "entitlement device is not supported");
+        refused(asking("device=a.b/c=d"), Code::Unimplemented, "entitlement device=a.b/c=d");
+        refused(asking("devices"), Code::InvalidArgument, "unknown entitlement devices");
+        refused(asking("network.host"), Code::PermissionDenied, "entitlement network.host");
+        let allowed = Entitlements { network_host: true, security_insecure: true };
+        for name in ["network.host", "security.insecure"] {
+            let granted = BuildRequest::decode(asking(name), allowed).unwrap().entitlements;
+            assert_eq!(granted.network_host, name == "network.host");
+            assert_eq!(granted.security_insecure, name == "security.insecure");
+        }
+    }
+
+    #[test]
+    fn the_only_exporter_may_be_named_the_older_way() {
+        let older = SolveRequest {
+            exporter_deprecated: "tar".into(),
+            exporter_attrs_deprecated: map(&[("platform-split", "true")]),
+            ..SolveRequest::default()
+        };
+        let exports = decode(older.clone()).unwrap().exports;
+        assert_eq!((exports.len(), exports[0].options.platform_split), (1, Some(true)));
+        let attrs = BTreeMap::new();
+        let newer = vec![Exporter { r#type: "oci".into(), attrs }];
+        let exports = decode(SolveRequest { exporters: newer, ..older }).unwrap().exports;
+        assert_eq!((exports.len(), exports[0].kind.as_str()), (1, "oci"));
+    }
+
+    #[test]
+    fn the_epoch_of_the_frontend_is_that_of_exporters_that_have_none() {
+        let request = |attrs: &[(&str, &str)]| SolveRequest {
+            exporters: vec![Exporter { r#type: "oci".into(), attrs: map(attrs) }],
+            ..options(&[(EPOCH, "7")])
+        };
+        let epoch = |attrs| decode(request(attrs)).unwrap().exports[0].options.epoch;
+        assert_eq!(epoch(&[]), kiln_exporters::Epoch::Seconds(7));
+        assert_eq!(epoch(&[("source-date-epoch", "8")]), kiln_exporters::Epoch::Seconds(8));
+    }
+
+    #[test]
+    fn versions_of_compatibility_other_than_the_newest_are_refused() {
+        let version = |compatibility_version| SolveRequest {
+            compatibility_version,
+            ..SolveRequest::default()
+        };
+        assert!(decode(version(0)).is_ok() && decode(version(30)).is_ok());
+        for other in [-1, 10, 20, 31] {
+            let words = format!("unsupported compatibility-version {other}");
+            refused(version(other), Code::Unimplemented, &words);
+        }
+    }
+}
