@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["oci", "pb", "paths", "executor"],
     &["wire", "filesync", "progress", "keys", "policy", "filter"],
     &["llb", "document", "graph", "cache", "store", "session", "registry"],
-    &["frontend", "solver", "sources"],
+    &["frontend", "solver", "sources", "history"],
     &["client", "sdk", "testing", "engine", "exporters"],
     &["dockerfile", "mockerfile", "worker", "examples"],
     &["bridge"],

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use kiln_bridge::service::Seated;
 use kiln_bridge::{BuildBridge, BuildParts};
 use kiln_engine::JobOptions;
-use kiln_exporters::ExportContext;
+use kiln_exporters::{ExportContext, Exported, ExportedImage};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_graph::{Entitlements, LoadContext};
 use kiln_progress::Sender;
@@ -26,6 +26,15 @@ const SESSION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A build that is asked for.
 pub(crate) struct Build(BuildRequest);
+
+/// What came of a build.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// What the client is told.
+    pub(crate) response: SolveResponse,
+    /// The images that were exported, by the number of the export.
+    pub(crate) images: BTreeMap<usize, ExportedImage>,
+}
 
 impl Build {
     /// Decodes a request.
@@ -46,23 +55,19 @@ impl Build {
     /// # Cancellation
     ///
     /// Dropping the future cancels what only this build wanted.
-    pub(crate) async fn run(
-        self,
-        daemon: &Daemon,
-        progress: Sender,
-    ) -> Result<SolveResponse, RichStatus> {
+    pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<Built, RichStatus> {
         let bridge = self.bridge(daemon, &progress);
         self.0.notices.iter().cloned().for_each(|notice| bridge.notify(notice));
         let result = self.result(daemon, &bridge).await?;
         let result = bridge.results(result).await?;
         // What was built is kept while it is exported, whatever becomes of the export.
         let ((), exported) = tokio::join!(daemon.flush(), self.export(daemon, &result, &progress));
-        let mut response = exported?;
+        let Exported { mut response, images } = exported?;
         let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
         response.extend(
             told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())),
         );
-        Ok(SolveResponse { exporter_response: response })
+        Ok(Built { response: SolveResponse { exporter_response: response }, images })
     }
 
     fn bridge(&self, daemon: &Daemon, progress: &Sender) -> BuildBridge {
@@ -122,9 +127,9 @@ impl Build {
         daemon: &Daemon,
         result: &BuildResult<kiln_worker::Ref>,
         progress: &Sender,
-    ) -> Result<BTreeMap<String, String>, RichStatus> {
+    ) -> Result<Exported, RichStatus> {
         if self.0.exports.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Exported::default());
         }
         let caller = daemon.0.sessions.get(&self.0.session, SESSION_PATIENCE).await.ok();
         let clients = Clients::new(&daemon.0.sessions, [self.0.session.clone()]);

@@ -60,6 +60,16 @@ impl Build {
         self.history().get(seen).cloned()
     }
 
+    /// Waits until there is no more.
+    pub(crate) async fn ended(&self) {
+        self.state.subscribe().wait_for(|(_, ended)| *ended).await.ok();
+    }
+
+    /// All messages so far.
+    pub(crate) fn messages(&self) -> Vec<Arc<StatusResponse>> {
+        self.history().clone()
+    }
+
     fn push(&self, responses: Vec<StatusResponse>) {
         let mut history = self.history();
         history.extend(responses.into_iter().map(Arc::new));
@@ -71,7 +81,8 @@ impl Build {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn steps(&self) -> Steps {
+    /// How many steps there are so far.
+    pub(crate) fn steps(&self) -> Steps {
         Steps::of(&self.history())
     }
 
@@ -87,8 +98,9 @@ impl Build {
 
 impl Builds {
     /// Adds a build; its progress is gathered until all senders are gone.
-    pub(crate) fn add(&self, id: &str, mut progress: Receiver) {
+    pub(crate) fn add(&self, id: &str, mut progress: Receiver) -> Arc<Build> {
         let build = Arc::new(Build::default());
+        let added = Arc::clone(&build);
         self.table().builds.insert(id.to_owned(), Arc::clone(&build));
         self.0.added.send_modify(|count| *count += 1);
         let (builds, id) = (self.clone(), id.to_owned());
@@ -112,6 +124,12 @@ impl Builds {
                 table.builds.remove(&id);
             }
         });
+        added
+    }
+
+    /// A build by id that runs or has just ended.
+    pub(crate) fn known(&self, id: &str) -> Option<Arc<Build>> {
+        self.table().builds.get(id).cloned()
     }
 
     /// A build by id, waiting a little for it to begin.

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use kiln_history::HistoryError;
 use kiln_progress::wire::timestamp;
 use kiln_store::{Filter, PruneError, PruneOptions, StoreError, Usage};
 use kiln_wire::proto::control as wire;
@@ -13,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::build::Build;
 use crate::daemon::Daemon;
+use crate::recording::{Recording, record_of};
 
 /// The service.
 pub(crate) struct Control(pub(crate) Daemon);
@@ -26,10 +28,12 @@ impl wire::control_server::Control for Control {
         let request = request.into_inner();
         let admission = self.0.0.gate.enter().map_err(|status| status.to_status())?;
         let id = request.r#ref.clone();
+        let record = (!request.internal).then(|| record_of(&request, SystemTime::now()));
         let (sender, receiver) = kiln_progress::channel();
-        self.0.0.builds.add(&request.r#ref, receiver);
+        let progress = self.0.0.builds.add(&request.r#ref, receiver);
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
+        let recording = record.map(|record| Recording::begin(&self.0.0.history, record, progress));
         let running = self.0.0.builds.metrics().began();
         let result = tokio::select! {
             result = build.run(&self.0, sender) => result,
@@ -39,7 +43,14 @@ impl wire::control_server::Control for Control {
         // What a build that failed had finished is kept too.
         self.0.flush().await;
         self.0.collect_soon();
-        result.map(Response::new).map_err(|status| status.to_status())
+        let answer = match &result {
+            Ok(built) => Ok(Response::new(built.response.clone())),
+            Err(status) => Err(status.to_status()),
+        };
+        if let Some(recording) = recording {
+            recording.ended(result);
+        }
+        answer
     }
 
     async fn status(
@@ -47,13 +58,19 @@ impl wire::control_server::Control for Control {
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<BoxStream<wire::StatusResponse>>, Status> {
         let id = request.into_inner().r#ref;
+        if self.0.0.builds.known(&id).is_none()
+            && let Some(log) = self.0.0.history.log(&id).await.unwrap_or_default()
+        {
+            let messages = log.map(|message| message.map_err(|error| history_status(&error)));
+            return Ok(now(Response::new(messages.boxed())));
+        }
         let build = self.0.0.builds.get(&id).await;
         let build = build.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
         let messages = futures::stream::unfold((build, 0), |(build, seen)| async move {
             let message = build.next(seen).await?;
             Some((Ok((*message).clone()), (build, seen + 1)))
         });
-        Ok(Response::new(Box::pin(messages)))
+        Ok(now(Response::new(messages.boxed())))
     }
 
     async fn session(
@@ -128,6 +145,32 @@ impl wire::control_server::Control for Control {
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }
 
+    async fn listen_build_history(
+        &self,
+        request: Request<wire::BuildHistoryRequest>,
+    ) -> Result<Response<BoxStream<wire::BuildHistoryEvent>>, Status> {
+        let events = self.0.0.history.listen(request.get_ref()).await;
+        let events = events.map_err(|error| history_status(&error))?;
+        let events = events.map(|event| event.map_err(|error| history_status(&error)));
+        Ok(now(Response::new(events.boxed())))
+    }
+
+    async fn update_build_history(
+        &self,
+        request: Request<wire::UpdateBuildHistoryRequest>,
+    ) -> Result<Response<wire::UpdateBuildHistoryResponse>, Status> {
+        let wire::UpdateBuildHistoryRequest { r#ref: build, pinned, delete, finalize } =
+            request.into_inner();
+        let history = &self.0.0.history;
+        let updated = match (delete, finalize) {
+            (true, _) => history.forget(&build).await,
+            (false, true) => history.written(Some(&build)).await,
+            (false, false) => history.pin(&build, pinned).await,
+        };
+        updated.map_err(|error| history_status(&error))?;
+        Ok(Response::new(wire::UpdateBuildHistoryResponse {}))
+    }
+
     async fn info(
         &self,
         _: Request<wire::InfoRequest>,
@@ -174,6 +217,26 @@ fn store_status(error: &StoreError) -> Status {
         true => Status::resource_exhausted(message),
         false => Status::internal(message),
     }
+}
+
+/// A failure of the history as a status.
+pub(crate) fn history_status(error: &HistoryError) -> Status {
+    let message = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error).message;
+    match error {
+        HistoryError::NotFound(_) => Status::not_found(message),
+        HistoryError::Filter(_) | HistoryError::Limit(_) => Status::invalid_argument(message),
+        HistoryError::Behind(_) => Status::data_loss(message),
+        HistoryError::Busy | HistoryError::Closed => Status::unavailable(message),
+        HistoryError::File { .. } | HistoryError::Database(_) => Status::internal(message),
+    }
+}
+
+/// Says with an answer what time it is here, so that clients show times as if their clocks agreed.
+fn now<T>(mut response: Response<T>) -> Response<T> {
+    if let Ok(time) = timestamp(SystemTime::now()).to_string().parse() {
+        response.metadata_mut().insert("buildkit-current-timestamp", time);
+    }
+    response
 }
 
 fn version() -> types::BuildkitVersion {

@@ -11,11 +11,13 @@ use kiln_cache::{CacheStore, DiskKeyValue, LinkStore, MemoryKeyValue};
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
+use kiln_history::{History, Policy};
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_session::SessionManager;
 use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
+use kiln_wire::proto::content::content_server::ContentServer;
 use kiln_wire::proto::control::control_server::ControlServer;
 use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
@@ -24,6 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::builds::Builds;
+use crate::content::Content;
 use crate::control::Control;
 use crate::gate::Gate;
 use crate::images::StoreImages;
@@ -31,7 +34,11 @@ use crate::step_defaults::StepDefaults;
 use crate::{ExecutorChoice, Settings, languages, reflection};
 
 /// The services that are served beside health and reflection.
-const SERVICES: &[&str] = &["moby.buildkit.v1.Control", "moby.buildkit.v1.frontend.LLBBridge"];
+const SERVICES: &[&str] = &[
+    "moby.buildkit.v1.Control",
+    "moby.buildkit.v1.frontend.LLBBridge",
+    "containerd.services.content.v1.Content",
+];
 /// How long after a build is collected, so that the next build does not wait for it.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
 /// How long nothing is collected after that.
@@ -46,6 +53,9 @@ pub enum StartError {
     /// The cache index cannot be used.
     #[error(transparent)]
     Cache(#[from] kiln_cache::OpenError),
+    /// What is remembered of builds cannot be used.
+    #[error(transparent)]
+    History(#[from] kiln_history::OpenError),
     /// What sources remember cannot be used.
     #[error(transparent)]
     Sources(#[from] kiln_sources::OpenError),
@@ -82,6 +92,7 @@ pub(crate) struct Parts {
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
+    pub(crate) history: History,
     pub(crate) gate: Gate,
     pub(crate) health: HealthReporter,
     collecting: AtomicBool,
@@ -122,6 +133,9 @@ impl Daemon {
             settings.dns.clone(),
             &store.private_directory("network").map_err(private)?,
         ));
+        let policy =
+            Policy { max_age: settings.history.max_age, max_entries: settings.history.max_entries };
+        let history = History::open(&store, policy)?;
         let sessions = SessionManager::new(kiln_session::Health::default());
         let registry =
             Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
@@ -164,6 +178,7 @@ impl Daemon {
             sessions,
             registry,
             builds: Builds::default(),
+            history,
             gate: Gate::default(),
             health: HealthReporter::new(),
             collecting: AtomicBool::new(false),
@@ -220,6 +235,7 @@ impl Daemon {
             .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
         kiln_wire::channel::server()
             .add_service(control)
+            .add_service(ContentServer::new(Content(self.0.history.clone())))
             .add_service(kiln_bridge::service::service(self.0.builds.clone()))
             .add_service(HealthServer::new(health))
     }

@@ -8,6 +8,7 @@
 mod build;
 mod builds;
 pub mod config;
+mod content;
 mod control;
 mod daemon;
 pub mod debug;
@@ -17,6 +18,7 @@ mod languages;
 pub mod listen;
 mod local;
 mod logs;
+mod recording;
 mod reflection;
 mod request;
 mod settings;

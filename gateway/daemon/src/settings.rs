@@ -72,7 +72,7 @@ pub struct Settings {
     pub network: Option<NetworkConfig>,
     /// Devices for processes. Nothing acts on it yet.
     pub cdi: CdiConfig,
-    /// How long builds are remembered. Nothing acts on it yet.
+    /// How long builds are remembered.
     pub history: HistoryConfig,
     /// Where processes send traces. Nothing acts on it yet.
     pub otel_socket: Option<PathBuf>,

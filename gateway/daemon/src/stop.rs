@@ -57,7 +57,9 @@ impl Daemon {
             }
         };
         tokio::time::timeout(LAST_WAIT, self.0.gate.idle()).await.ok();
-        tokio::time::timeout(LAST_WAIT, self.flush()).await.ok();
+        let written = async { tokio::join!(self.flush(), self.0.history.written(None)) };
+        tokio::time::timeout(LAST_WAIT, written).await.ok();
+        self.0.history.close();
         stopped
     }
 

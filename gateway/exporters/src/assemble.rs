@@ -31,9 +31,11 @@ const INLINE_CACHE: &str = "containerimage.inlinecache";
 
 /// A document of an image: a config, a manifest or an index.
 #[derive(Clone, Debug)]
-pub(crate) struct Document {
-    pub(crate) descriptor: Descriptor,
-    pub(crate) bytes: Bytes,
+pub struct Document {
+    /// What is said of it where it is named.
+    pub descriptor: Descriptor,
+    /// Its text.
+    pub bytes: Bytes,
 }
 
 impl Document {

@@ -10,13 +10,13 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use kiln_frontend::{BuildResult, keys};
-use kiln_oci::{Digest, Platform};
+use kiln_oci::{Descriptor, Digest, Platform};
 use kiln_progress::Sender;
 use kiln_registry::{Credentials, Registry};
 use kiln_store::{Ref, Store};
 
 use crate::archive::Archive;
-use crate::assemble::{Image, made};
+use crate::assemble::{Document, Image, made};
 use crate::client::Client;
 use crate::error::ExportError;
 use crate::options::{Export, Kind, Name, Names};
@@ -57,7 +57,7 @@ impl ExportContext {
     }
 }
 
-/// Writes a result to every place it should go, and gives what the client is told about it.
+/// Writes a result to every place it should go, and gives what came of it.
 ///
 /// Where several exports say something under the same key, the last one counts.
 ///
@@ -73,13 +73,48 @@ pub async fn export(
     exports: &[Export],
     result: &BuildResult<Ref>,
     context: &ExportContext,
-) -> Result<BTreeMap<String, String>, ExportError> {
+) -> Result<Exported, ExportError> {
     let mut runs = Vec::with_capacity(exports.len());
     for (index, export) in exports.iter().enumerate() {
         runs.push(one(index, export, result, context));
     }
-    let responses = try_join_all(runs).await?;
-    Ok(responses.into_iter().flatten().collect())
+    let mut exported = Exported::default();
+    for (index, one) in try_join_all(runs).await?.into_iter().enumerate() {
+        exported.response.extend(one.response);
+        exported.images.extend(one.image.map(|image| (index, image)));
+    }
+    Ok(exported)
+}
+
+/// What came of the exports of a build.
+#[derive(Clone, Debug, Default)]
+pub struct Exported {
+    /// What the client is told.
+    pub response: BTreeMap<String, String>,
+    /// The images among the exports, by their number.
+    pub images: BTreeMap<usize, ExportedImage>,
+}
+
+/// An image that was exported.
+#[derive(Clone, Debug)]
+pub struct ExportedImage {
+    /// Its index, or its only manifest.
+    pub root: Descriptor,
+    /// All that it consists of but its layers.
+    pub documents: Vec<Document>,
+}
+
+impl From<&Image> for ExportedImage {
+    fn from(image: &Image) -> Self {
+        Self { root: image.root.clone(), documents: image.documents().cloned().collect() }
+    }
+}
+
+/// What came of one export.
+#[derive(Default)]
+struct Outcome {
+    response: BTreeMap<String, String>,
+    image: Option<ExportedImage>,
 }
 
 async fn one(
@@ -87,7 +122,7 @@ async fn one(
     export: &Export,
     result: &BuildResult<Ref>,
     context: &ExportContext,
-) -> Result<BTreeMap<String, String>, ExportError> {
+) -> Result<Outcome, ExportError> {
     let digest = Digest::sha256(format!("{}-export-{index}", context.session));
     let title = export.kind.title();
     let reporter = Reporter::start(&context.progress, digest, title, context.clock);
@@ -113,18 +148,18 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn run(&self) -> Result<BTreeMap<String, String>, ExportError> {
+    async fn run(&self) -> Result<Outcome, ExportError> {
         let (context, export, reporter) = (self.context, self.export, self.reporter);
         let metadata = self.metadata();
         let targets = Targets::of(&self.result.refs, &metadata, &context.platform)?;
         match export.kind {
             Kind::Tar => {
                 files::export_tar(context, export, &targets, &metadata, reporter).await?;
-                Ok(BTreeMap::new())
+                Ok(Outcome::default())
             }
             Kind::Local => {
                 files::export_local(context, export, &targets, &metadata, reporter).await?;
-                Ok(BTreeMap::new())
+                Ok(Outcome::default())
             }
             Kind::Image => self.image(&targets, &metadata).await,
             Kind::Oci | Kind::Docker => self.archive(&targets, &metadata).await,
@@ -143,7 +178,7 @@ impl Run<'_> {
         &self,
         targets: &Targets<'_, Ref>,
         metadata: &BTreeMap<String, Bytes>,
-    ) -> Result<BTreeMap<String, String>, ExportError> {
+    ) -> Result<Outcome, ExportError> {
         let (image, names, mut response) = self.assemble(targets, metadata).await?;
         let options = &self.export.options;
         image::name_and_push(self.context, options, &image, &names, self.reporter).await?;
@@ -151,14 +186,14 @@ impl Run<'_> {
             let texts: Vec<&str> = names.iter().map(|name| name.text.as_str()).collect();
             response.insert(keys::IMAGE_NAME.into(), texts.join(","));
         }
-        Ok(response)
+        Ok(Outcome { response, image: Some((&image).into()) })
     }
 
     async fn archive(
         &self,
         targets: &Targets<'_, Ref>,
         metadata: &BTreeMap<String, Bytes>,
-    ) -> Result<BTreeMap<String, String>, ExportError> {
+    ) -> Result<Outcome, ExportError> {
         let kind = self.export.kind;
         if kind == Kind::Docker && targets.multi {
             return Err(ExportError::DockerIndex);
@@ -169,9 +204,10 @@ impl Run<'_> {
             let texts: Vec<String> = names.iter().map(|name| name.reference.to_string()).collect();
             response.insert(keys::IMAGE_NAME.into(), texts.join(","));
         }
+        let exported = Some((&image).into());
         if !self.export.options.tar {
             layout::store(client, &image, self.reporter).await?;
-            return Ok(response);
+            return Ok(Outcome { response, image: exported });
         }
         let archive = match kind {
             Kind::Docker => Archive::docker(&image, &names),
@@ -182,7 +218,7 @@ impl Run<'_> {
         let sent = client.send_stream(&self.export.id, &response, body).await;
         sent.map_err(ExportError::Client)?;
         status.done();
-        Ok(response)
+        Ok(Outcome { response, image: exported })
     }
 
     /// The image, its names, and what the client is told about it.

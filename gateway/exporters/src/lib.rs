@@ -36,10 +36,11 @@ mod vertex;
 mod tests;
 
 pub use annotation::{Annotations, Place};
+pub use assemble::Document;
 pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};
-pub use export::{ExportContext, export};
+pub use export::{ExportContext, Exported, ExportedImage, export};
 pub use foreign::PartsError;
 pub use images::{Images, NamedImage, NamedPlatform};
 pub use options::{Epoch, Export, ExportOptions, Kind, Name, Names, OptionError};

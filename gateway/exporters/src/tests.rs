@@ -160,7 +160,7 @@ impl Fixture {
     ) -> Result<BTreeMap<String, String>, ExportError> {
         let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let exports = [Export::parse("0", kind, &attributes.collect())?];
-        export(&exports, result, &self.context).await
+        Ok(export(&exports, result, &self.context).await?.response)
     }
 
     /// The only stream the client got.

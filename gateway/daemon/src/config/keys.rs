@@ -36,7 +36,6 @@ macro_rules! keys {
 }
 
 const NO_CONTAINERD: &str = "there is no containerd worker";
-const NO_HISTORY: &str = "builds are not remembered yet";
 const NO_TRACES: &str = "steps have nowhere to send traces yet";
 const NO_DEVICES: &str = "steps get no devices yet";
 const NO_PROVENANCE: &str = "no provenance is written yet";
@@ -72,8 +71,8 @@ pub const KEYS: &[Key] = keys! {
     "dns"/"nameservers" => Honoured;
     "dns"/"options" => Honoured;
     "dns"/"searchDomains" => Honoured;
-    "history"/"maxAge" => Idle(NO_HISTORY);
-    "history"/"maxEntries" => Idle(NO_HISTORY);
+    "history"/"maxAge" => Honoured;
+    "history"/"maxEntries" => Honoured;
     "worker"/"oci"/"enabled" => RefusedValues(&[(
         "false",
         "there is no other worker; `binary` names an OCI runtime that runs steps instead of Kiln",

@@ -1,0 +1,207 @@
+//! Records and their blobs on disk, in step with each other.
+//!
+//! Blobs are written before the record that needs them and removed after it, so that a crash leaves
+//! at most blobs that nothing needs, which the next start removes. What is damaged is gone, and
+//! never a failure. Everything here blocks.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use kiln_oci::Digest;
+use kiln_pb::control::{BuildHistoryRecord, Descriptor};
+use kiln_store::Store;
+use prost::Message as _;
+
+use crate::blobs::{BlobFile, Blobs};
+use crate::error::{HistoryError, OpenError};
+use crate::index::{Entry, Index};
+use crate::log::{self, LOG_MEDIA_TYPE};
+use crate::policy::Policy;
+use crate::records::{Records, Row};
+use crate::running::Ended;
+
+/// The media type of an error with its details. That it is misspelt is part of it.
+const ERROR_MEDIA_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
+
+/// All that is remembered.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    records: Records,
+    blobs: Blobs,
+    /// Locked by whoever writes, so that no blob goes while a record that needs it comes.
+    index: Mutex<Index>,
+}
+
+impl Archive {
+    /// Opens what is remembered in a state directory. Records whose blobs are gone go too.
+    pub(crate) fn open(store: &Store) -> Result<Self, OpenError> {
+        let records = Records::open(&store.private_file("history.redb")?)?;
+        let directory = store.private_directory("history")?;
+        let failed = |source| OpenError::File { path: directory.clone(), source };
+        let blobs = Blobs::open(directory.clone()).map_err(failed)?;
+        let archive = Self { records, blobs, index: Mutex::default() };
+        if let Err(error) = archive.check() {
+            tracing::warn!(%error, "the history of builds is not whole");
+        }
+        Ok(archive)
+    }
+
+    /// Finds out what there is, and removes what is not whole or not needed.
+    fn check(&self) -> Result<(), HistoryError> {
+        let mut index = self.index();
+        for build in self.records.builds()? {
+            let row = self.records.get(&build)?;
+            match row.filter(|row| row.blobs.iter().all(|blob| self.blobs.get(blob).is_some())) {
+                Some(row) => drop(index.insert(&build, entry(&row))),
+                None => {
+                    tracing::warn!(build, "removing a record of a build that is damaged");
+                    self.records.remove(&build)?;
+                }
+            }
+        }
+        let all = self.blobs.all().unwrap_or_default();
+        for blob in all.iter().filter(|blob| !index.needs(&blob.digest)) {
+            self.blobs.remove(&blob.digest);
+        }
+        Ok(())
+    }
+
+    /// Remembers a build. Returns the record with the descriptors of what was written.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be written. It is there without its log if that cannot be written.
+    pub(crate) fn insert(&self, ended: Ended) -> Result<BuildHistoryRecord, HistoryError> {
+        let Ended { mut record, log, error, documents } = ended;
+        let mut index = self.index();
+        let mut blobs = BTreeSet::new();
+        let log = self.blobs.put(log.iter().map(|message| log::frame(message)));
+        record.logs = self.described(log, LOG_MEDIA_TYPE, &mut blobs);
+        if let Some(error) = error {
+            let details = self.blobs.put([error.encode_to_vec()].iter());
+            record.external_error = self.described(details, ERROR_MEDIA_TYPE, &mut blobs);
+            record.error = Some(kiln_pb::rpc::Status { details: Vec::new(), ..error });
+        }
+        for document in documents {
+            let written = self.blobs.put([&document.bytes].into_iter());
+            self.described(written, "", &mut blobs);
+        }
+        let row = Row { record, blobs };
+        let put = self.records.put(&row);
+        // What an unwritten record would have needed, and the one that it replaces needed.
+        let unneeded = match &put {
+            Ok(()) => index.insert(&row.record.r#ref, entry(&row)),
+            Err(_) => row.blobs.iter().filter(|blob| !index.needs(blob)).cloned().collect(),
+        };
+        unneeded.iter().for_each(|blob| self.blobs.remove(blob));
+        put?;
+        Ok(row.record)
+    }
+
+    /// The descriptor of a blob that was written; without it a record is better than none.
+    fn described(
+        &self,
+        written: Result<BlobFile, HistoryError>,
+        media_type: &str,
+        blobs: &mut BTreeSet<Digest>,
+    ) -> Option<Descriptor> {
+        match written {
+            Ok(blob) => {
+                let descriptor = Descriptor {
+                    media_type: media_type.to_owned(),
+                    digest: blob.digest.to_string(),
+                    size: i64::try_from(blob.size).unwrap_or(i64::MAX),
+                    ..Descriptor::default()
+                };
+                blobs.insert(blob.digest);
+                Some(descriptor)
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "a build is remembered without all that belongs to it");
+                None
+            }
+        }
+    }
+
+    /// Pins a record or undoes that. Returns it if it was changed.
+    pub(crate) fn pin(
+        &self,
+        build: &str,
+        pinned: bool,
+    ) -> Result<Option<BuildHistoryRecord>, HistoryError> {
+        let mut index = self.index();
+        let row = self.records.get(build)?;
+        let mut row = row.ok_or_else(|| HistoryError::NotFound(build.to_owned()))?;
+        if row.record.pinned == pinned {
+            return Ok(None);
+        }
+        row.record.pinned = pinned;
+        row.record.generation = row.record.generation.saturating_add(1);
+        self.records.put(&row)?;
+        index.pin(build, pinned);
+        Ok(Some(row.record))
+    }
+
+    /// Forgets a build.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::NotFound`] if it is not remembered.
+    pub(crate) fn remove(&self, build: &str) -> Result<(), HistoryError> {
+        let mut index = self.index();
+        if !index.contains(build) {
+            return Err(HistoryError::NotFound(build.to_owned()));
+        }
+        self.records.remove(build)?;
+        index.remove(build).iter().for_each(|blob| self.blobs.remove(blob));
+        Ok(())
+    }
+
+    /// Forgets what a policy says. Returns the builds.
+    pub(crate) fn collect(
+        &self,
+        policy: Policy,
+        now: SystemTime,
+    ) -> Result<Vec<String>, HistoryError> {
+        let expired = policy.expired(self.index().ages(), now);
+        expired.iter().try_for_each(|build| match self.remove(build) {
+            Err(HistoryError::NotFound(_)) => Ok(()),
+            removed => removed,
+        })?;
+        Ok(expired)
+    }
+
+    /// One record.
+    pub(crate) fn get(&self, build: &str) -> Result<Option<BuildHistoryRecord>, HistoryError> {
+        Ok(self.records.get(build)?.map(|row| row.record))
+    }
+
+    /// The records that are wanted.
+    pub(crate) fn find(
+        &self,
+        wanted: impl Fn(&BuildHistoryRecord) -> bool,
+    ) -> Result<Vec<BuildHistoryRecord>, HistoryError> {
+        Ok(self.records.find(wanted)?)
+    }
+
+    /// The blobs.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(row: &Row) -> Entry {
+    let completed = row.record.completed_at.or(row.record.created_at);
+    let completed = completed.and_then(|time| SystemTime::try_from(time).ok());
+    Entry {
+        completed: completed.unwrap_or(SystemTime::UNIX_EPOCH),
+        pinned: row.record.pinned,
+        blobs: row.blobs.clone(),
+    }
+}
