@@ -73,7 +73,8 @@ impl BuildRequest {
             }
             false => exporters,
         };
-        let mut notices = provenance(&frontend_attrs)?;
+        let (exporters, mut notices) = misplaced(exporters);
+        notices.extend(provenance(&frontend_attrs)?);
         notices.extend(caches(cache.unwrap_or_default())?);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {
@@ -155,6 +156,22 @@ fn granted(asked: &[String], allowed: Entitlements) -> Result<Entitlements, Rich
         *flag = true;
     }
     Ok(granted)
+}
+
+/// Exporters without requests for attestations, which are options of the frontend: clients that give
+/// them to an exporter get none from BuildKit either.
+fn misplaced(mut exporters: Vec<Exporter>) -> (Vec<Exporter>, Vec<Notice>) {
+    let misplaced = |name: &String| name.starts_with("attest:");
+    let mut notices = Vec::new();
+    for exporter in &mut exporters {
+        notices.extend(exporter.attrs.keys().filter(|name| misplaced(name)).map(|name| Notice {
+            step: format!("exporter attribute {name}"),
+            short: format!("{name} has no effect as an attribute of an exporter"),
+            detail: "attestations are asked for by options of the frontend; leave it out".into(),
+        }));
+        exporter.attrs.retain(|name, _| !misplaced(name));
+    }
+    (exporters, notices)
 }
 
 /// Attestations, none of which are written yet.
@@ -299,6 +316,14 @@ mod tests {
         }
         let unknown = options(&[("attest:horoscope", "")]);
         refused(unknown, Code::InvalidArgument, "unknown attestation type \"horoscope\"");
+    }
+
+    #[test]
+    fn a_request_for_attestations_in_the_wrong_place_is_shown() {
+        let attrs = map(&[("attest:provenance", "mode=max"), ("push", "false")]);
+        let exporters = vec![Exporter { r#type: "image".into(), attrs }];
+        let request = decode(SolveRequest { exporters, ..SolveRequest::default() }).unwrap();
+        assert_eq!(steps(&request), ["exporter attribute attest:provenance"]);
     }
 
     #[test]
