@@ -482,8 +482,8 @@ fn changes(message: &DynamicMessage) -> Vec<(Vec<String>, DynamicMessage)> {
                 with(Vec::new(), Value::List(more));
             }
             Value::Map(map) => {
-                for (key, inner) in &map {
-                    let Value::Message(inner) = inner else { continue };
+                let one = map.iter().find_map(|(key, inner)| Some((key, inner.as_message()?)));
+                if let Some((key, inner)) = one {
                     for (names, inner) in changes(inner) {
                         let mut map = map.clone();
                         map.insert(key.clone(), Value::Message(inner));

@@ -73,7 +73,8 @@ impl BuildRequest {
             }
             false => exporters,
         };
-        let mut notices = provenance(&frontend_attrs)?;
+        let (exporters, mut notices) = misplaced(exporters);
+        notices.extend(attestations(&frontend_attrs, &exporters)?);
         notices.extend(caches(cache.unwrap_or_default())?);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {
@@ -157,26 +158,48 @@ fn granted(asked: &[String], allowed: Entitlements) -> Result<Entitlements, Rich
     Ok(granted)
 }
 
+/// Exporters without requests for attestations, which are options of the frontend: clients that give
+/// them to an exporter get none from BuildKit either.
+fn misplaced(mut exporters: Vec<Exporter>) -> (Vec<Exporter>, Vec<Notice>) {
+    let misplaced = |name: &String| name.starts_with("attest:");
+    let mut notices = Vec::new();
+    for exporter in &mut exporters {
+        notices.extend(exporter.attrs.keys().filter(|name| misplaced(name)).map(|name| Notice {
+            step: format!("exporter attribute {name}"),
+            short: format!("{name} has no effect as an attribute of an exporter"),
+            detail: "attestations are asked for by options of the frontend; leave it out".into(),
+        }));
+        exporter.attrs.retain(|name, _| !misplaced(name));
+    }
+    (exporters, notices)
+}
+
 /// Attestations, none of which are written yet.
-fn provenance(options: &BTreeMap<String, String>) -> Result<Vec<Notice>, RichStatus> {
+fn attestations(
+    options: &BTreeMap<String, String>,
+    exporters: &[Exporter],
+) -> Result<Vec<Notice>, RichStatus> {
     let options: Options = options.clone().into_iter().collect();
     let asked = attests(&options).map_err(|error| invalid(error.to_string()))?;
-    if asked.contains_key("sbom") {
-        let instead = "build with --sbom=false, or without --attest type=sbom";
-        return Err(unsupported("attest:sbom, a bill of materials of the image,", instead));
-    }
-    let Some(attrs) = asked.get("provenance") else { return Ok(Vec::new()) };
     // `docker buildx` asks for this where its user asks for nothing.
-    let by_default = attrs.get("inline-only").is_some_and(|value| boolean(value) == Some(true));
-    if !by_default {
-        let instead = "build with --provenance=false, or without --attest type=provenance";
-        return Err(unsupported("attest:provenance", instead));
+    let by_default = |attrs: &BTreeMap<String, String>| {
+        attrs.get("inline-only").is_some_and(|value| boolean(value) == Some(true))
+    };
+    let mut notices = Vec::new();
+    for (kind, attrs) in &asked {
+        let name = format!("attest:{kind}");
+        // Where nothing is exported nothing could carry it.
+        if !exporters.is_empty() && !(kind == "provenance" && by_default(attrs)) {
+            let instead = format!("build with --{kind}=false, or without --attest type={kind}");
+            return Err(unsupported(&name, &instead));
+        }
+        notices.push(Notice {
+            short: format!("{name} is not supported by this version: the result has none"),
+            detail: format!("--{kind}=false builds without this warning"),
+            step: name,
+        });
     }
-    Ok(vec![Notice {
-        step: "attest:provenance".into(),
-        short: "attest:provenance is not supported by this version: the image has none".into(),
-        detail: "--provenance=false builds without this warning".into(),
-    }])
+    Ok(notices)
 }
 
 /// Caches outside the daemon, none of which are read or written yet.
@@ -295,10 +318,21 @@ mod tests {
             ("build-arg:BUILDKIT_ATTEST_PROVENANCE", "mode=max", "attest:provenance"),
             ("attest:sbom", "", "attest:sbom"),
         ] {
-            refused(options(&[(name, value)]), Code::Unimplemented, words);
+            let exporters = vec![Exporter { r#type: "oci".into(), ..Exporter::default() }];
+            let request = SolveRequest { exporters, ..options(&[(name, value)]) };
+            refused(request, Code::Unimplemented, words);
+            assert_eq!(decode(options(&[(name, value)])).unwrap().notices.len(), 1);
         }
         let unknown = options(&[("attest:horoscope", "")]);
         refused(unknown, Code::InvalidArgument, "unknown attestation type \"horoscope\"");
+    }
+
+    #[test]
+    fn a_request_for_attestations_in_the_wrong_place_is_shown() {
+        let attrs = map(&[("attest:provenance", "mode=max"), ("push", "false")]);
+        let exporters = vec![Exporter { r#type: "image".into(), attrs }];
+        let request = decode(SolveRequest { exporters, ..SolveRequest::default() }).unwrap();
+        assert_eq!(steps(&request), ["exporter attribute attest:provenance"]);
     }
 
     #[test]
