@@ -124,11 +124,7 @@ impl Build {
     /// # Cancellation
     ///
     /// Dropping the future cancels what only this build wanted.
-    pub(crate) async fn run(
-        self,
-        daemon: &Daemon,
-        progress: Sender,
-    ) -> Result<Built, RichStatus> {
+    pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<Built, RichStatus> {
         let bridge = self.bridge(daemon, &progress);
         let result = self.result(daemon, &bridge).await?;
         let result = bridge.results(result).await?;

@@ -33,8 +33,7 @@ impl wire::control_server::Control for Control {
         let progress = self.0.0.builds.add(&request.r#ref, receiver);
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
-        let recording =
-            record.map(|record| Recording::begin(&self.0.0.history, record, progress));
+        let recording = record.map(|record| Recording::begin(&self.0.0.history, record, progress));
         let running = self.0.0.builds.metrics().began();
         let result = tokio::select! {
             result = build.run(&self.0, sender) => result,

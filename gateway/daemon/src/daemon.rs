@@ -133,10 +133,8 @@ impl Daemon {
             settings.dns.clone(),
             &store.private_directory("network").map_err(private)?,
         ));
-        let policy = Policy {
-            max_age: settings.history.max_age,
-            max_entries: settings.history.max_entries,
-        };
+        let policy =
+            Policy { max_age: settings.history.max_age, max_entries: settings.history.max_entries };
         let history = History::open(&store, policy)?;
         let sessions = SessionManager::new(kiln_session::Health::default());
         let registry =

@@ -67,9 +67,8 @@ fn complete(record: &mut BuildHistoryRecord, outcome: &Outcome, steps: Steps) {
         bounded(built.response.exporter_response.clone()).into_iter().collect();
     if let Some(first) = built.images.values().next() {
         let images = built.images.iter();
-        let results = images.filter_map(|(number, image)| {
-            Some((i64::try_from(*number).ok()?, descriptor(image)))
-        });
+        let results = images
+            .filter_map(|(number, image)| Some((i64::try_from(*number).ok()?, descriptor(image))));
         record.result = Some(BuildResultInfo {
             result_deprecated: Some(descriptor(first)),
             results: results.collect(),

@@ -98,7 +98,8 @@ impl Blobs {
     /// All that are there.
     pub(crate) fn all(&self) -> io::Result<Vec<BlobFile>> {
         let names = fs::read_dir(&self.directory)?;
-        let digests = names.filter_map(|entry| digest_of(&entry.ok()?.file_name().to_string_lossy()));
+        let digests =
+            names.filter_map(|entry| digest_of(&entry.ok()?.file_name().to_string_lossy()));
         Ok(digests.filter_map(|digest| self.get(&digest)).collect())
     }
 

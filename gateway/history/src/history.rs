@@ -178,8 +178,10 @@ impl History {
     pub async fn log(
         &self,
         build: &str,
-    ) -> Result<Option<impl Stream<Item = Result<StatusResponse, HistoryError>> + use<>>, HistoryError>
-    {
+    ) -> Result<
+        Option<impl Stream<Item = Result<StatusResponse, HistoryError>> + use<>>,
+        HistoryError,
+    > {
         let id = build.to_owned();
         let record = self.blocking(move |archive| archive.get(&id)).await?;
         let digest = record.and_then(|record| record.logs?.digest.parse::<Digest>().ok());

@@ -103,9 +103,8 @@ impl Question {
 
     /// Sorts records, the newest first, and leaves out those beyond the limit.
     pub(crate) fn limit(&self, records: &mut Vec<BuildHistoryRecord>) {
-        let created = |record: &BuildHistoryRecord| {
-            record.created_at.map(|time| (time.seconds, time.nanos))
-        };
+        let created =
+            |record: &BuildHistoryRecord| record.created_at.map(|time| (time.seconds, time.nanos));
         records.sort_by_key(|record| Reverse(created(record)));
         records.truncate(self.limit.unwrap_or(usize::MAX));
     }
@@ -310,8 +309,11 @@ mod tests {
             r#ref: id.to_owned(),
             created_at: time(created),
             completed_at: completed,
-            error: error
-                .map(|message| rpc::Status { code: 2, message: message.into(), details: vec![] }),
+            error: error.map(|message| rpc::Status {
+                code: 2,
+                message: message.into(),
+                details: vec![],
+            }),
             ..BuildHistoryRecord::default()
         };
         let mut records = vec![

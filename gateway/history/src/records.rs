@@ -34,9 +34,11 @@ pub(crate) struct Row {
 impl Records {
     /// Opens the database. One that cannot be read is begun anew, unless that is for want of space.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Database { path: path.to_owned(), source: Box::new(source) };
+        let failed =
+            |source| OpenError::Database { path: path.to_owned(), source: Box::new(source) };
         match Self::open_once(path) {
             Ok(records) => Ok(records),
+            Err(error @ redb::Error::DatabaseAlreadyOpen) => Err(failed(error)),
             Err(error) if kiln_store::is_full(&error) => Err(failed(error)),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the history of builds is begun anew");

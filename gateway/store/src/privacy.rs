@@ -21,8 +21,18 @@ const STICKY: u32 = 0o1000;
 
 /// The directories that Kiln keeps in a root. `empty` is none of them: it is the root of builds
 /// from nothing, which any of their users may look into.
-const DIRECTORIES: &[&str] =
-    &["blobs", "snapshots", "ingest", "mnt", "trash", "executor", "images", "run", "git", "history"];
+const DIRECTORIES: &[&str] = &[
+    "blobs",
+    "snapshots",
+    "ingest",
+    "mnt",
+    "trash",
+    "executor",
+    "images",
+    "run",
+    "git",
+    "history",
+];
 
 /// Whose a root is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
