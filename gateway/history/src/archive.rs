@@ -20,6 +20,7 @@ use crate::log::{self, LOG_MEDIA_TYPE};
 use crate::policy::Policy;
 use crate::records::{Records, Row};
 use crate::running::Ended;
+use crate::trace::{self, TRACE_MEDIA_TYPE};
 
 /// The media type of an error with its details. That it is misspelt is part of it.
 const ERROR_MEDIA_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
@@ -31,6 +32,8 @@ pub(crate) struct Archive {
     blobs: Blobs,
     /// Locked by whoever writes, so that no blob goes while a record that needs it comes.
     index: Mutex<Index>,
+    /// Holds the state directory for as long as its files are used.
+    _store: Store,
 }
 
 impl Archive {
@@ -40,7 +43,7 @@ impl Archive {
         let directory = store.private_directory("history")?;
         let failed = |source| OpenError::File { path: directory.clone(), source };
         let blobs = Blobs::open(directory.clone()).map_err(failed)?;
-        let archive = Self { records, blobs, index: Mutex::default() };
+        let archive = Self { records, blobs, index: Mutex::default(), _store: store.clone() };
         if let Err(error) = archive.check() {
             tracing::warn!(%error, "the history of builds is not whole");
         }
@@ -76,13 +79,16 @@ impl Archive {
         let Ended { mut record, log, error, documents } = ended;
         let mut index = self.index();
         let mut blobs = BTreeSet::new();
-        let log = self.blobs.put(log.iter().map(|message| log::frame(message)));
-        record.logs = self.described(log, LOG_MEDIA_TYPE, &mut blobs);
         if let Some(error) = error {
             let details = self.blobs.put([error.encode_to_vec()].iter());
             record.external_error = self.described(details, ERROR_MEDIA_TYPE, &mut blobs);
             record.error = Some(kiln_pb::rpc::Status { details: Vec::new(), ..error });
         }
+        let trace = trace::lines(&record, log.iter().map(|message| &**message));
+        let trace = self.blobs.put(trace.iter());
+        let log = self.blobs.put(log.iter().map(|message| log::frame(message)));
+        record.logs = self.described(log, LOG_MEDIA_TYPE, &mut blobs);
+        record.trace = self.described(trace, TRACE_MEDIA_TYPE, &mut blobs);
         for document in documents {
             let written = self.blobs.put([&document.bytes].into_iter());
             self.described(written, "", &mut blobs);

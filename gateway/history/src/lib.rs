@@ -21,8 +21,11 @@ mod index;
 mod log;
 mod records;
 mod text;
+mod trace;
 
 mod error;
+#[cfg(test)]
+mod tests;
 
 pub use blobs::BlobFile;
 pub use error::{HistoryError, OpenError};

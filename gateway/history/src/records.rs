@@ -38,6 +38,7 @@ impl Records {
             |source| OpenError::Database { path: path.to_owned(), source: Box::new(source) };
         match Self::open_once(path) {
             Ok(records) => Ok(records),
+            Err(error @ redb::Error::DatabaseAlreadyOpen) => Err(failed(error)),
             Err(error) if kiln_store::is_full(&error) => Err(failed(error)),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the history of builds is begun anew");
