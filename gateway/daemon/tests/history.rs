@@ -80,8 +80,12 @@ impl Frontend for Scripted {
 
 /// A build with an id of its own; whether it succeeded is as the frontend has it.
 async fn build(client: &Client, fails: bool) -> String {
+    build_with(client, fails, SolveOptions::default()).await
+}
+
+async fn build_with(client: &Client, fails: bool, options: SolveOptions) -> String {
     let id = new_id();
-    let options = SolveOptions { id: id.clone(), ..SolveOptions::default() };
+    let options = SolveOptions { id: id.clone(), ..options };
     let (progress, _) = kiln_progress::channel();
     let built = client.build(options, Session::default(), &Scripted { fails }, progress).await;
     assert_eq!(built.is_err(), fails);
@@ -160,6 +164,14 @@ async fn what_is_deleted_is_gone_with_its_blobs() {
     assert_eq!(missing.code(), Code::NotFound);
     let left = content.list(ListContentRequest::default()).await.unwrap().into_inner();
     assert_eq!(left.try_collect::<Vec<_>>().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_build_of_a_tools_own_is_not_remembered() {
+    let daemon = Kilnd::start();
+    let client = daemon.client().await;
+    build_with(&client, false, SolveOptions { internal: true, ..SolveOptions::default() }).await;
+    assert_eq!(asked(&client, BuildHistoryRequest::default()).await, []);
 }
 
 #[tokio::test]

@@ -17,8 +17,9 @@ use kiln_wire::proto::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
 use kiln_wire::proto::types::WorkerRecord;
 use kiln_wire::status::RichStatus;
 use tokio::sync::oneshot;
+use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::convert::{
     cache_imports_from_wire, platform_from_wire, platform_to_wire, result_from_wire,
@@ -374,6 +375,57 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let warning = Warning { vertex, level, short, detail, url, info, ranges };
         answer(seated.bridge.warn(warning).await.map(|()| wire::WarnResponse {}))
     }
+
+    async fn new_container(
+        &self,
+        _: Request<wire::NewContainerRequest>,
+    ) -> Result<Response<wire::NewContainerResponse>, Status> {
+        Err(no_containers("NewContainer"))
+    }
+
+    async fn release_container(
+        &self,
+        _: Request<wire::ReleaseContainerRequest>,
+    ) -> Result<Response<wire::ReleaseContainerResponse>, Status> {
+        Err(no_containers("ReleaseContainer"))
+    }
+
+    async fn exec_process(
+        &self,
+        _: Request<Streaming<wire::ExecMessage>>,
+    ) -> Result<Response<BoxStream<wire::ExecMessage>>, Status> {
+        Err(no_containers("ExecProcess"))
+    }
+
+    async fn read_file_container(
+        &self,
+        _: Request<wire::ReadFileRequest>,
+    ) -> Result<Response<wire::ReadFileResponse>, Status> {
+        Err(no_containers("ReadFileContainer"))
+    }
+
+    async fn read_dir_container(
+        &self,
+        _: Request<wire::ReadDirRequest>,
+    ) -> Result<Response<wire::ReadDirResponse>, Status> {
+        Err(no_containers("ReadDirContainer"))
+    }
+
+    async fn stat_file_container(
+        &self,
+        _: Request<wire::StatFileRequest>,
+    ) -> Result<Response<wire::StatFileResponse>, Status> {
+        Err(no_containers("StatFileContainer"))
+    }
+}
+
+/// Containers are not there, whatever is asked of them. Their capability is not promised either.
+fn no_containers(method: &str) -> Status {
+    let message = format!(
+        "{method}: containers of frontends (gateway.exec) are not supported by this version; run the \
+         command as a step of a definition"
+    );
+    Status::unimplemented(message)
 }
 
 /// Capabilities as they travel.
