@@ -189,7 +189,8 @@ fn attestations(
     for (kind, attrs) in &asked {
         let name = format!("attest:{kind}");
         // Where nothing is exported nothing could carry it.
-        if !exporters.is_empty() && !(kind == "provenance" && by_default(attrs)) {
+        let shown = exporters.is_empty() || (kind == "provenance" && by_default(attrs));
+        if !shown {
             let instead = format!("build with --{kind}=false, or without --attest type={kind}");
             return Err(unsupported(&name, &instead));
         }
