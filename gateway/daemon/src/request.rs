@@ -2,8 +2,8 @@
 //!
 //! Nothing of it is dropped in silence. Messages are taken apart field by field, so that a new one
 //! cannot be forgotten; what this version cannot do is refused by name, with what to do instead.
-//! Two things that clients ask for without their users' doing are done without, and the client is
-//! shown a [`Notice`]: provenance that is for the image alone, and caches that cannot be read.
+//! Some things are done without, and the client is shown a [`Notice`]: caches that cannot be read or may
+//! fail to be written, attestations that clients ask for by themselves or that nothing would carry.
 
 use std::collections::BTreeMap;
 
@@ -189,7 +189,8 @@ fn attestations(
     for (kind, attrs) in &asked {
         let name = format!("attest:{kind}");
         // Where nothing is exported nothing could carry it.
-        if !exporters.is_empty() && !(kind == "provenance" && by_default(attrs)) {
+        let shown = exporters.is_empty() || (kind == "provenance" && by_default(attrs));
+        if !shown {
             let instead = format!("build with --{kind}=false, or without --attest type={kind}");
             return Err(unsupported(&name, &instead));
         }
