@@ -59,6 +59,10 @@ impl Build {
         let bridge = self.bridge(daemon, &progress);
         self.0.notices.iter().cloned().for_each(|notice| bridge.notify(notice));
         let result = self.result(daemon, &bridge).await?;
+        // Nothing of it has to run for that to be known.
+        if let Some(refusal) = self.0.refusal.clone().filter(|_| result.held().next().is_some()) {
+            return Err(refusal);
+        }
         let result = bridge.results(result).await?;
         // What was built is kept while it is exported, whatever becomes of the export.
         let ((), exported) = tokio::join!(daemon.flush(), self.export(daemon, &result, &progress));

@@ -36,6 +36,8 @@ pub(crate) struct BuildRequest {
     pub(crate) policies: BuildPolicies,
     /// What is done without, for the client to see.
     pub(crate) notices: Vec<Notice>,
+    /// Why nothing is built after all, unless the result is empty: what it should carry cannot be made.
+    pub(crate) refusal: Option<RichStatus>,
 }
 
 impl BuildRequest {
@@ -74,7 +76,13 @@ impl BuildRequest {
             false => exporters,
         };
         let (exporters, mut notices) = misplaced(exporters);
-        notices.extend(attestations(&frontend_attrs, &exporters)?);
+        let (attestations, refusal) = attestations(&frontend_attrs, &exporters)?;
+        notices.extend(attestations);
+        let is_full = definition.as_ref().is_some_and(|definition| !definition.def.is_empty());
+        let refusal = match refusal {
+            Some(refusal) if is_full => return Err(refusal),
+            refusal => refusal,
+        };
         notices.extend(caches(cache.unwrap_or_default())?);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {
@@ -82,6 +90,7 @@ impl BuildRequest {
             entitlements: granted(&entitlements, allowed)?,
             policies: policies.map_err(|error| invalid(error.to_string()))?,
             notices,
+            refusal,
             id: r#ref,
             session,
             frontend,
@@ -174,25 +183,27 @@ fn misplaced(mut exporters: Vec<Exporter>) -> (Vec<Exporter>, Vec<Notice>) {
     (exporters, notices)
 }
 
-/// Attestations, none of which are written yet.
+/// Attestations, none of which are written yet. An image that is to carry one is not made; what has
+/// no carrier, or is asked for by clients on their own, is done without.
 fn attestations(
     options: &BTreeMap<String, String>,
     exporters: &[Exporter],
-) -> Result<Vec<Notice>, RichStatus> {
+) -> Result<(Vec<Notice>, Option<RichStatus>), RichStatus> {
     let options: Options = options.clone().into_iter().collect();
     let asked = attests(&options).map_err(|error| invalid(error.to_string()))?;
     // `docker buildx` asks for this where its user asks for nothing.
     let by_default = |attrs: &BTreeMap<String, String>| {
         attrs.get("inline-only").is_some_and(|value| boolean(value) == Some(true))
     };
-    let mut notices = Vec::new();
+    let (mut notices, mut refusal) = (Vec::new(), None);
     for (kind, attrs) in &asked {
         let name = format!("attest:{kind}");
-        // Where nothing is exported nothing could carry it.
-        let shown = exporters.is_empty() || (kind == "provenance" && by_default(attrs));
+        // Who wants an image relies on what it is said to carry; without one there is no carrier.
+        let shown =
+            !exporters.iter().any(makes_image) || (kind == "provenance" && by_default(attrs));
         if !shown {
             let instead = format!("build with --{kind}=false, or without --attest type={kind}");
-            return Err(unsupported(&name, &instead));
+            refusal.get_or_insert(unsupported(&name, &instead));
         }
         notices.push(Notice {
             short: format!("{name} is not supported by this version: the result has none"),
@@ -200,7 +211,12 @@ fn attestations(
             step: name,
         });
     }
-    Ok(notices)
+    Ok((notices, refusal))
+}
+
+/// Whether what is exported is an image, and not only its files.
+fn makes_image(exporter: &Exporter) -> bool {
+    !matches!(exporter.r#type.as_str(), "local" | "tar")
 }
 
 /// Caches outside the daemon, none of which are read or written yet.
@@ -321,8 +337,16 @@ mod tests {
         ] {
             let exporters = vec![Exporter { r#type: "oci".into(), ..Exporter::default() }];
             let request = SolveRequest { exporters, ..options(&[(name, value)]) };
-            refused(request, Code::Unimplemented, words);
+            // Whether there is anything to be attested a frontend or the client says later.
+            let refusal = decode(request.clone()).unwrap().refusal.unwrap();
+            assert!(refusal.message.contains(words), "{refusal}");
+            let def = vec!["op".into()];
+            let definition = Some(Definition { def, ..Definition::default() });
+            refused(SolveRequest { definition, ..request }, Code::Unimplemented, words);
             assert_eq!(decode(options(&[(name, value)])).unwrap().notices.len(), 1);
+            let exporters = vec![Exporter { r#type: "local".into(), ..Exporter::default() }];
+            let request = SolveRequest { exporters, ..options(&[(name, value)]) };
+            assert_eq!(decode(request).unwrap().notices.len(), 1, "files carry none");
         }
         let unknown = options(&[("attest:horoscope", "")]);
         refused(unknown, Code::InvalidArgument, "unknown attestation type \"horoscope\"");
