@@ -16,7 +16,8 @@ pub fn bounded(map: impl IntoIterator<Item = (String, String)>) -> BTreeMap<Stri
     let mut bounded = BTreeMap::new();
     for (key, mut value) in map {
         if value.len() > MAX_VALUE {
-            value.truncate(value.floor_char_boundary(MAX_VALUE));
+            let end = (0..=MAX_VALUE).rev().find(|at| value.is_char_boundary(*at));
+            value.truncate(end.unwrap_or_default());
             value.push('…');
         }
         let Some(rest) = left.checked_sub(key.len() + value.len()) else { continue };
