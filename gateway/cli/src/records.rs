@@ -136,12 +136,12 @@ mod tests {
     fn a_table_says_how_each_build_went() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let text = as_table(&records(), now);
-        expect![[r"
-            BUILD  FRONTEND       STATUS     STEPS         STARTED         TOOK
-            now                   running                  9 seconds ago   9.5s
-            good   dockerfile.v0  completed  7 (2 cached)  9 minutes ago   1m13s
-            bad    dockerfile.v0  error      7             9 minutes ago   2.0s
-        "]]
+        expect![[r#"
+            BUILD  FRONTEND       STATUS     STEPS         STARTED        TOOK
+            now                   running                  9 seconds ago  9.5s
+            good   dockerfile.v0  completed  7 (2 cached)  9 minutes ago  1m13s
+            bd     dockerfile.v0  error      7             9 minutes ago  2.0s
+        "#]]
         .assert_eq(&text);
     }
 
