@@ -123,7 +123,7 @@ mod tests {
             ..BuildHistoryRecord::default()
         };
         let bad = BuildHistoryRecord {
-            r#ref: "b\x1bad".into(),
+            r#ref: "b\u{7}ad".into(),
             completed_at: at(402),
             num_cached_steps: 0,
             error: Some(rpc::Status { code: 2, message: "exit code: 1".into(), details: vec![] }),
@@ -136,12 +136,12 @@ mod tests {
     fn a_table_says_how_each_build_went() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let text = as_table(&records(), now);
-        expect![[r#"
+        expect![[r"
             BUILD  FRONTEND       STATUS     STEPS         STARTED        TOOK
             now                   running                  9 seconds ago  9.5s
             good   dockerfile.v0  completed  7 (2 cached)  9 minutes ago  1m13s
-            bd     dockerfile.v0  error      7             9 minutes ago  2.0s
-        "#]]
+            bad    dockerfile.v0  error      7             9 minutes ago  2.0s
+        "]]
         .assert_eq(&text);
     }
 
