@@ -7,6 +7,7 @@ mod build;
 mod debug;
 mod frontend;
 mod global;
+mod history;
 mod in_root;
 mod llb;
 mod spelling;
@@ -21,6 +22,7 @@ pub(crate) use frontend::{
     PushArgs, ReplayArgs, SnapshotArgs, TestArgs,
 };
 pub(crate) use global::{ExecutorChoice, Global, LogFormat};
+pub(crate) use history::HistoryCommand;
 pub(crate) use in_root::InRootArgs;
 pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use spelling::{Program, normalize};
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     Du(DuArgs),
     /// Remove what the build cache holds and nobody uses
     Prune(PruneArgs),
+    /// Show builds that run, and those that are remembered
+    #[command(subcommand)]
+    History(HistoryCommand),
     /// Look inside
     #[command(subcommand)]
     Debug(DebugCommand),
@@ -71,7 +76,9 @@ impl Command {
     /// Whether the command speaks to a daemon.
     pub(crate) fn needs_daemon(&self) -> bool {
         match self {
-            Self::Build(_) | Self::Du(_) | Self::Prune(_) | Self::DialStdio => true,
+            Self::Build(_) | Self::Du(_) | Self::Prune(_) | Self::History(_) | Self::DialStdio => {
+                true
+            }
             Self::Debug(command) => {
                 !matches!(command, DebugCommand::DumpLlb(_) | DebugCommand::Llb(_))
             }

@@ -9,6 +9,7 @@ mod debug;
 mod dial_stdio;
 mod du;
 mod frontend;
+mod history;
 mod in_root;
 mod prune;
 pub(crate) mod signals;
@@ -29,6 +30,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Build(args) => build::run(context, *args).await,
         Command::Du(args) => du::run(context, args).await,
         Command::Prune(args) => prune::run(context, args).await,
+        Command::History(command) => history::run(context, command).await,
         Command::Debug(command) => debug::run(context, command).await,
         Command::Frontend(command) => frontend::run(context, command).await,
         Command::InRoot(args) => in_root::run(&args),

@@ -22,6 +22,7 @@ mod pack;
 mod progress;
 mod project;
 mod question;
+mod records;
 mod samples;
 mod seat;
 mod solve_request;

@@ -263,6 +263,8 @@ impl History {
         let collected = self.blocking(move |archive| archive.collect(policy, SystemTime::now()));
         match collected.await {
             Ok(builds) => builds.iter().for_each(|build| self.send_deleted(build)),
+            // At the next start.
+            Err(HistoryError::Closed) => {}
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "old builds are not forgotten");
