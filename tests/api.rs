@@ -592,6 +592,7 @@ fn every_field_of_an_op_is_loaded_or_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_of_containers_is_refused_by_name() {
     let daemon = Kilnd::start();
+    daemon.client().run(&["debug", "workers"]).succeeds();
     let client = Client::connect(&daemon, 0).await;
     for method in LEFT_OUT {
         let error = client.unary(&format!("LLBBridge/{method}"), &json!({})).await.unwrap_err();

@@ -104,7 +104,7 @@ fn a_daemon_that_was_killed_is_followed_by_one_that_knows_what_it_knew() {
 images:
 - name: demo
   from: {}
-  steps: ['echo before > /before', 'echo started; sleep 1.75; echo after > /after']
+  steps: ['echo before > /before', 'sleep 0.5; echo started; sleep 1.75; echo after > /after']
 ",
         story.base
     ));
