@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use kiln_frontend::grpc::{platform_from_wire, source_meta_to_wire};
 use kiln_frontend::{SourceMeta, SourceRequest};
 use kiln_oci::Reference;
@@ -28,6 +29,8 @@ use crate::BuildBridge;
 const MAX_QUESTIONS: usize = 10;
 /// How long the session that decides may take to appear.
 const APPEARS: Duration = Duration::from_secs(5);
+/// About how many sources a client is asked at the same time.
+const MOST_AT_ONCE: usize = 64;
 const IMAGE: &str = "docker-image://";
 
 /// The policies of one build.
@@ -121,14 +124,14 @@ impl BuildBridge {
         if policies.is_empty() {
             return Ok(Cow::Borrowed(definition));
         }
-        let mut replacements = BTreeMap::new();
-        for vertex in kiln_policy::sources(definition) {
-            let judged = self.judge(&policies, vertex.source.clone(), vertex.platform).await;
-            let judged = judged.map_err(failed)?;
-            if judged != vertex.source {
-                replacements.insert(vertex.digest, judged);
-            }
-        }
+        // Side by side: a client may decide on one source only when it is asked about another.
+        let sources = kiln_policy::sources(definition).into_iter().map(async |vertex| {
+            let judged = self.judge(&policies, vertex.source.clone(), vertex.platform).await?;
+            Ok((judged != vertex.source).then_some((vertex.digest, judged)))
+        });
+        let judged = futures::stream::iter(sources).buffer_unordered(MOST_AT_ONCE);
+        let judged: Vec<_> = judged.try_collect().await.map_err(failed)?;
+        let replacements: BTreeMap<_, _> = judged.into_iter().flatten().collect();
         match replacements.is_empty() {
             true => Ok(Cow::Borrowed(definition)),
             false => Ok(Cow::Owned(kiln_policy::replace(definition, &replacements))),

@@ -295,7 +295,9 @@ impl Attributes<'_> {
     fn check_names(&self, scheme: &str) -> Result<(), IdentifierError> {
         let known = ATTRIBUTES.iter().find(|(name, _)| *name == scheme);
         let known = known.map_or(&[][..], |(_, attributes)| *attributes);
-        let mut asked = self.attrs.iter().filter(|(_, value)| !is_off(value));
+        // All that sources act on is `scheme.name`; other names are notes of policies to each other.
+        let is_asked = |(key, value): &(&String, &String)| key.contains('.') && !is_off(value);
+        let mut asked = self.attrs.iter().filter(is_asked);
         match asked.find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some((key, _)) => Err(IdentifierError::Unsupported {
