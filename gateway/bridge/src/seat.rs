@@ -194,6 +194,5 @@ fn failed(name: &str, error: &dyn std::error::Error) -> RichStatus {
 }
 
 fn unique_id() -> String {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    format!("frontend-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    kiln_executor::unique_id("frontend")
 }

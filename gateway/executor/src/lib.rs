@@ -13,6 +13,7 @@ mod cgroup;
 mod container;
 mod device_program;
 mod executor;
+mod name;
 mod native;
 mod network_files;
 mod oci;
@@ -28,6 +29,7 @@ mod unavailable;
 pub mod userns;
 
 pub use executor::{ExecError, Executor, ExitStatus, Running};
+pub use name::unique_id;
 pub use native::{HostRunning, Native, spawn_host};
 pub use network_files::host_resolv_conf;
 pub use oci::OciRuntime;

@@ -43,7 +43,7 @@ impl ExecOperator {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let nothing = kiln_executor::Rootfs::OverlayReadonly { lowers: Vec::new() };
         Ok(Process {
-            id: format!("{}-{}", self.vertex.digest.short(), unique()),
+            id: kiln_executor::unique_id(self.vertex.digest.short()),
             args: exec.args.clone(),
             env: self.environment(job, exec).await?,
             cwd: exec.cwd.clone(),
@@ -174,10 +174,4 @@ fn proxy_variables(proxy: &ProxyEnv) -> Vec<String> {
         [format!("{name}={value}"), format!("{}={value}", name.to_lowercase())]
     })
     .collect()
-}
-
-/// Tells processes of the same vertex apart.
-fn unique() -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
