@@ -1,9 +1,5 @@
 //! What clients read of builds that have run: records, logs, errors, over the socket of a daemon.
 
-use std::path::Path;
-use std::process::{Child, Command};
-use std::time::Duration;
-
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use kiln_client::{Client, Session, SolveOptions, new_id};
@@ -15,53 +11,9 @@ use kiln_wire::proto::control::{
     BuildHistoryEvent, BuildHistoryRecord, BuildHistoryRequest, StatusRequest,
     UpdateBuildHistoryRequest,
 };
-use tempfile::TempDir;
 use tonic::Code;
 
-/// A daemon that ends with the test.
-struct Kilnd {
-    process: Child,
-    directory: TempDir,
-}
-
-impl Kilnd {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self { process: Self::spawn(directory.path()), directory }
-    }
-
-    fn spawn(directory: &Path) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kilnd"));
-        command.arg("--root").arg(directory.join("state"));
-        command.arg("--addr").arg(format!("unix://{}/kilnd.sock", directory.display()));
-        command.spawn().unwrap()
-    }
-
-    /// Killed, and started again.
-    fn restart(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.process = Self::spawn(self.directory.path());
-    }
-
-    async fn client(&self) -> Client {
-        let address = format!("unix://{}/kilnd.sock", self.directory.path().display());
-        for _ in 0..200 {
-            if let Ok(client) = Client::connect(&address).await {
-                return client;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("kilnd does not come up");
-    }
-}
-
-impl Drop for Kilnd {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
+use crate::kilnd::Kilnd;
 
 /// Says no, or has nothing to build.
 struct Scripted {

@@ -1,8 +1,6 @@
 //! What the client of a session decides on sources (`SourcePolicySession`).
 
-use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryFutureExt as _};
@@ -21,44 +19,10 @@ use kiln_wire::proto::policysession::{
 use kiln_wire::proto::sourcepolicy::PolicyAction;
 use kiln_wire::{channel, tunnel};
 use prost::Message as _;
-use tempfile::TempDir;
-use tokio::net::UnixStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-/// A daemon that ends with the test.
-struct Kilnd {
-    process: Child,
-    directory: TempDir,
-}
-
-impl Kilnd {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kilnd"));
-        command.arg("--root").arg(directory.path().join("state"));
-        command.arg("--addr").arg(format!("unix://{}/kilnd.sock", directory.path().display()));
-        Self { process: command.spawn().unwrap(), directory }
-    }
-
-    async fn connect(&self) -> Channel {
-        for _ in 0..200 {
-            if let Ok(socket) = UnixStream::connect(self.directory.path().join("kilnd.sock")).await
-            {
-                return channel::connect(socket).await.unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("kilnd does not come up");
-    }
-}
-
-impl Drop for Kilnd {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
+use crate::kilnd::Kilnd;
 
 /// Makes `a` of `local://a`, asks for more about `local://b`, and denies it then.
 #[derive(Clone, Default)]
@@ -123,7 +87,7 @@ fn open(control: &ControlClient<Channel>, id: &str, decider: Decider) {
 #[tokio::test]
 async fn the_client_decides_on_sources_and_may_ask_more() {
     let daemon = Kilnd::start();
-    let mut control = ControlClient::new(daemon.connect().await);
+    let mut control = ControlClient::new(daemon.client().await.channel());
     let decider = Decider::default();
     open(&control, "decides", decider.clone());
     let source = pb::Op { op: Some(pb::op::Op::Source(local("a"))), ..Default::default() };

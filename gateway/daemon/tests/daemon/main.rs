@@ -1,0 +1,6 @@
+//! The daemon as its clients see it: the program, over its socket.
+
+mod history;
+mod kilnd;
+mod policies;
+mod security;
