@@ -55,6 +55,13 @@ impl Records {
 
     fn open_once(path: &Path) -> Result<Self, redb::Error> {
         let database = Database::open(path, CACHE_BYTES)?;
+        // A file that has its tables already is not written to: starting must not wait for the disk.
+        let has_tables = database.read(|transaction| {
+            Ok(transaction.open_table(RECORDS).is_ok() && transaction.open_table(BLOBS).is_ok())
+        })?;
+        if has_tables {
+            return Ok(Self(database));
+        }
         database.write(Durability::Immediate, |transaction| {
             transaction.open_table(RECORDS)?;
             transaction.open_table(BLOBS)?;
