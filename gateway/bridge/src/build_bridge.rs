@@ -84,6 +84,8 @@ struct Lazy {
     graph: Arc<Graph>,
     edge: Edge,
     definition: Arc<pb::Definition>,
+    /// Cache mounts that are to begin empty.
+    fresh_caches: Arc<BTreeSet<String>>,
 }
 
 impl BuildBridge {
@@ -123,23 +125,23 @@ impl BuildBridge {
     /// If there is no such ref, or the operation that failed.
     pub async fn result(&self, of: &Ref) -> Result<Option<kiln_worker::Ref>, RichStatus> {
         let lazy = self.lazy(of)?;
-        self.forget_caches(&lazy.graph).await?;
+        self.forget_caches(&lazy.fresh_caches).await?;
         self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| solve_status(&error))
     }
 
     /// Makes the cache mounts begin empty that processes have which are not to be taken from the
     /// cache: once in a build, because these processes share what they leave with each other.
-    async fn forget_caches(&self, graph: &Graph) -> Result<(), RichStatus> {
-        for id in fresh_caches(graph) {
+    async fn forget_caches(&self, ids: &BTreeSet<String>) -> Result<(), RichStatus> {
+        for id in ids {
             let mut fresh = self.shared.fresh_caches.lock().await;
-            if fresh.contains(&id) {
+            if fresh.contains(id) {
                 continue;
             }
-            let forgotten = self.shared.worker.forget_cache(&id).await;
+            let forgotten = self.shared.worker.forget_cache(id).await;
             forgotten.map_err(|error| {
                 op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
             })?;
-            fresh.insert(id);
+            fresh.insert(id.clone());
         }
         Ok(())
     }
@@ -195,7 +197,8 @@ impl BuildBridge {
         let Some(edge) = graph.root().cloned() else { return Ok(None) };
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
         let definition = Arc::new(with_metadata(definition.into_owned()));
-        let lazy = Lazy { graph: Arc::new(graph), edge, definition };
+        let fresh_caches = Arc::new(fresh_caches(&graph));
+        let lazy = Lazy { graph: Arc::new(graph), edge, definition, fresh_caches };
         self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
         Ok(Some(Ref(name)))
     }
