@@ -7,6 +7,7 @@
 
 mod build_bridge;
 mod confinement;
+mod containers;
 mod error;
 mod frontend_image;
 mod plugins;
