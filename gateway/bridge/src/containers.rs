@@ -1,6 +1,7 @@
 //! Containers of a build's frontend: what the protocol asks, for the worker.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +35,7 @@ struct BuildContainer {
     hostname: String,
     extra_hosts: Vec<HostEntry>,
     entitlements: Entitlements,
+    started: AtomicBool,
 }
 
 #[async_trait]
@@ -73,6 +75,7 @@ impl Containers for BuildBridge {
             hostname: request.hostname,
             extra_hosts: request.extra_hosts.into_iter().map(host).collect(),
             entitlements: self.entitlements(),
+            started: AtomicBool::new(false),
         }))
     }
 }
@@ -105,6 +108,7 @@ impl BuildContainer {
 #[async_trait]
 impl Container for BuildContainer {
     async fn start(&self, init: wire::InitMessage) -> Result<Process, RichStatus> {
+        self.started.store(true, Ordering::Relaxed);
         let (tty, fds) = (init.tty, init.fds.clone());
         let exec = self.exec(init)?;
         let streams = Streams::open(&fds, tty).map_err(|error| {
@@ -117,7 +121,7 @@ impl Container for BuildContainer {
         let ended = async move {
             match started.ended().await {
                 Ok(Ended::Exited(code)) => exited(code),
-                Ok(Ended::Cancelled) => containers::cancelled(),
+                Ok(Ended::Cancelled) => lost(&containers::cancelled()),
                 Err(error) => lost(&op_status(&error)),
             }
         };
@@ -134,8 +138,20 @@ impl Container for BuildContainer {
         })
     }
 
+    fn is_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
     fn release(&self) {
         self.container.release();
+    }
+
+    async fn ended(&self) -> Result<(), RichStatus> {
+        match self.container.ended().await {
+            None => Ok(()),
+            Some(Ended::Exited(code)) => Err(containers::failed_with(code)),
+            Some(Ended::Cancelled) => Err(containers::cancelled()),
+        }
     }
 
     async fn read_file(

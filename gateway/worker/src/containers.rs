@@ -50,6 +50,8 @@ struct Inside {
     /// Mounts that live as long as a process.
     prepared: Mutex<Prepared>,
     first: tokio::sync::Mutex<First>,
+    /// How many processes live, and how the first ended that did not end well.
+    lives: watch::Sender<(usize, Option<Ended>)>,
 }
 
 /// The process that the container is made of.
@@ -127,6 +129,7 @@ impl Worker {
             platform: parts.platform,
             prepared: Mutex::new(prepared),
             first: tokio::sync::Mutex::new(First::None),
+            lives: watch::Sender::new((0, None)),
         };
         Ok(Container { inside: Arc::new(inside), released: watch::Sender::new(false) })
     }
@@ -178,9 +181,17 @@ impl Container {
             released: self.released.subscribe(),
         };
         let counted = self.inside.worker.steps.count();
+        let inside = Arc::clone(&self.inside);
+        inside.lives.send_modify(|(living, _)| *living += 1);
         tokio::spawn(async move {
-            said.send(life.live(is_first).await).ok();
-            drop(counted);
+            let ended = life.live(is_first).await;
+            let bad = ended.as_ref().copied().ok().filter(|ended| *ended != Ended::Exited(0));
+            said.send(ended).ok();
+            inside.lives.send_modify(|(living, failed)| {
+                *living -= 1;
+                *failed = failed.or(bad);
+            });
+            drop((inside, counted));
         });
         Ok(Started { messages, ended, _wanted: wanted })
     }
@@ -188,6 +199,14 @@ impl Container {
     /// Ends all processes, now and later.
     pub fn release(&self) {
         self.released.send_replace(true);
+    }
+
+    /// Waits until no process lives; the first end of one that did not end with code 0.
+    pub async fn ended(&self) -> Option<Ended> {
+        let mut lives = self.inside.lives.subscribe();
+        // The sender lives as long as `self`.
+        let ended = lives.wait_for(|(living, _)| *living == 0).await;
+        ended.ok().and_then(|ended| ended.1)
     }
 
     /// Reads a file of a mount, or `length` bytes of it from an offset on.
@@ -246,7 +265,7 @@ impl Container {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = format!("container-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let Inside { worker, job, .. } = &*self.inside;
-        let mut process = process(worker, job, exec, id).await?;
+        let mut process = process(worker, job, exec, &self.inside.platform, id).await?;
         with_terminal(&mut process.env, tty);
         process.tty = tty;
         self.inside.with_mounts(|prepared| {
@@ -267,7 +286,8 @@ impl Container {
         stdio: Stdio,
     ) -> Result<Box<dyn Running>, OpError> {
         let Inside { worker, job, .. } = &*self.inside;
-        let mut process = process(worker, job, exec, String::new()).await?;
+        let platform = &self.inside.platform;
+        let mut process = process(worker, job, exec, platform, String::new()).await?;
         with_terminal(&mut process.env, tty);
         let process = ExecProcess {
             args: process.args,

@@ -59,7 +59,7 @@ impl Operator<Ref> for ExecOperator {
         let exec = self.op()?;
         let prepared = prepare(&self.worker, job, exec, &inputs).await?;
         let id = format!("{}-{}", self.vertex.digest.short(), unique());
-        let mut process = process(&self.worker, job, exec, id).await?;
+        let mut process = process(&self.worker, job, exec, &self.vertex.platform, id).await?;
         process.resources = resources(&self.vertex.metadata.resources);
         process.rootfs = prepared.rootfs.clone();
         process.readonly_rootfs = prepared.readonly_rootfs;

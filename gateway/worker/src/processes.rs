@@ -3,6 +3,7 @@
 use kiln_engine::{JobContext, OpError};
 use kiln_executor::{Network, Process, Resources, Security, Ulimit};
 use kiln_graph::{Exec, NetworkMode, ProxyEnv, SecurityMode};
+use kiln_oci::Platform;
 
 use crate::exec_mounts::secret;
 use crate::worker::Inner;
@@ -10,11 +11,16 @@ use crate::worker::Inner;
 /// The search path of processes that name none (BuildKit's `DefaultPathEnvUnix`).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The same for programs of Windows.
+const WINDOWS_PATH: &str =
+    r"PATH=c:\Windows\System32;c:\Windows;C:\Windows\System32\WindowsPowerShell\v1.0";
+
 /// A process without root, mounts and limits, which the caller adds.
 pub(crate) async fn process(
     worker: &Inner,
     job: &JobContext,
     exec: &Exec,
+    platform: &Platform,
     id: String,
 ) -> Result<Process, OpError> {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -22,7 +28,7 @@ pub(crate) async fn process(
     Ok(Process {
         id,
         args: exec.args.clone(),
-        env: environment(worker, job, exec).await?,
+        env: environment(worker, job, exec, platform).await?,
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
         rootfs: nothing,
@@ -75,10 +81,12 @@ async fn environment(
     worker: &Inner,
     job: &JobContext,
     exec: &Exec,
+    platform: &Platform,
 ) -> Result<Vec<String>, OpError> {
     let mut env = exec.env.clone();
     if !env.iter().any(|entry| entry.starts_with("PATH=")) {
-        env.insert(0, DEFAULT_PATH.to_owned());
+        let path = if platform.os == "windows" { WINDOWS_PATH } else { DEFAULT_PATH };
+        env.insert(0, path.to_owned());
     }
     if let Some(proxy) = &exec.proxy {
         env.extend(proxy_variables(proxy));

@@ -42,8 +42,18 @@ pub trait Container: Send + Sync {
     /// An error says why its program cannot be run.
     async fn start(&self, process: wire::InitMessage) -> Result<Process, RichStatus>;
 
+    /// Whether a process was started already, so that others join it.
+    fn is_started(&self) -> bool {
+        false
+    }
+
     /// Ends all processes, now and later.
     fn release(&self);
+
+    /// Waits until no process is left; an error is the first that one of them ended with.
+    async fn ended(&self) -> Result<(), RichStatus> {
+        Ok(())
+    }
 
     /// Reads a file of a mount, or a part of it.
     async fn read_file(
@@ -88,11 +98,12 @@ pub enum Order {
 
 /// The exit of a process that ended by itself.
 pub fn exited(code: u32) -> wire::ExitMessage {
-    let failed = || {
-        let status = RichStatus::new(Code::Unknown, format!("exit code: {code}"));
-        status.with(Detail::Exit(code)).to_rpc()
-    };
-    wire::ExitMessage { code, error: (code != 0).then(failed) }
+    wire::ExitMessage { code, error: (code != 0).then(|| failed_with(code).to_rpc()) }
+}
+
+/// The error of a process that ended with a code.
+pub fn failed_with(code: u32) -> RichStatus {
+    RichStatus::new(Code::Unknown, format!("exit code: {code}")).with(Detail::Exit(code))
 }
 
 /// The exit of a process that did not run, or of which nothing is known.
@@ -100,10 +111,10 @@ pub fn lost(error: &RichStatus) -> wire::ExitMessage {
     wire::ExitMessage { code: UNKNOWN_EXIT, error: Some(error.to_rpc()) }
 }
 
-/// The exit of a process that was no longer wanted.
-pub fn cancelled() -> wire::ExitMessage {
+/// The error of a process that was no longer wanted.
+pub fn cancelled() -> RichStatus {
     // Those who wait look for these words.
-    lost(&RichStatus::new(Code::Cancelled, "the process was ended: context canceled"))
+    RichStatus::new(Code::Cancelled, "the process was ended: context canceled")
 }
 
 /// The containers of one build, by the names that the far side chose. Dropping it releases them.
@@ -133,9 +144,11 @@ impl Table {
     }
 
     /// Releases the container of a name.
-    pub(crate) fn release(&self, name: &str) -> Result<(), Status> {
+    pub(crate) async fn release(&self, name: &str) -> Result<(), Status> {
         let missing = || Status::unknown(format!("container details for {name} not found"));
-        self.lock().remove(name).ok_or_else(missing).map(|container| container.release())
+        let container = self.lock().remove(name).ok_or_else(missing)?;
+        container.release();
+        container.ended().await.map_err(|status| status.to_status())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<dyn Container>>> {
@@ -149,13 +162,15 @@ impl Drop for Table {
     }
 }
 
+/// The signals of Linux, from 1 on.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
 /// The number of a signal by its name, with or without `SIG`, as Linux has them.
 pub(crate) fn signal(name: &str) -> Option<i32> {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
     let name = name.strip_prefix("SIG").unwrap_or(name);
     let name = match name {
         "CLD" => "CHLD",
@@ -163,8 +178,14 @@ pub(crate) fn signal(name: &str) -> Option<i32> {
         "POLL" => "IO",
         name => name,
     };
-    let place = NAMES.iter().position(|known| *known == name)?;
+    let place = SIGNALS.iter().position(|known| *known == name)?;
     i32::try_from(place + 1).ok()
+}
+
+/// The name of a signal.
+pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
+    let place = usize::try_from(number).ok()?.checked_sub(1)?;
+    SIGNALS.get(place).copied()
 }
 
 #[cfg(test)]
@@ -175,6 +196,7 @@ mod tests {
     fn signals_have_the_numbers_of_linux() {
         let found = ["HUP", "KILL", "SIGTERM", "WINCH", "CLD", "SYS"].map(signal);
         assert_eq!(found, [Some(1), Some(9), Some(15), Some(28), Some(17), Some(31)]);
+        assert!((1..=31).all(|number| signal_name(number).and_then(signal) == Some(number)));
         assert_eq!(["", "SIG", "hup", "NONE"].map(signal), [None; 4]);
     }
 
@@ -185,6 +207,6 @@ mod tests {
         let error = RichStatus::from_rpc(failed.error.clone().unwrap());
         assert_eq!((failed.code, error.message.as_str()), (99, "exit code: 99"));
         assert_eq!(error.details, [Detail::Exit(99)]);
-        assert_eq!(cancelled().code, UNKNOWN_EXIT);
+        assert_eq!(lost(&cancelled()).code, UNKNOWN_EXIT);
     }
 }

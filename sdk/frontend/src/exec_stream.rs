@@ -75,9 +75,7 @@ where
         // Without more input, what runs still has its end to tell.
         let Some(message) = message else { break };
         let wire::ExecMessage { process_id: id, input } = message?;
-        if id.is_empty() {
-            return Err(Status::invalid_argument("ProcessID required"));
-        }
+        check_id(&id)?;
         match input {
             Some(Input::Init(init)) => {
                 if processes.contains_key(&id) {
@@ -100,6 +98,10 @@ where
             }
             Some(Input::File(file)) => {
                 let known = find(&mut processes, &id)?;
+                if file.fd != 0 {
+                    let message = format!("fd {} unavailable to write", file.fd);
+                    return Err(Status::out_of_range(message));
+                }
                 if let Some(process) = known.as_ref().filter(|_| !file.data.is_empty()) {
                     // One that reads no more loses what is written, as with any pipe.
                     process.stdin.send(file.data).await.ok();
@@ -125,6 +127,17 @@ where
     drop(processes);
     while running.join_next().await.is_some() {}
     Ok(())
+}
+
+/// The longest name of a process, in bytes.
+const MAX_ID: usize = 1 << 10;
+
+fn check_id(id: &str) -> Result<(), Status> {
+    match id.len() {
+        0 => Err(Status::invalid_argument("ProcessID required")),
+        1..=MAX_ID => Ok(()),
+        _ => Err(Status::invalid_argument(format!("a ProcessID has at most {MAX_ID} bytes"))),
+    }
 }
 
 fn find<'a>(
@@ -171,9 +184,19 @@ fn carry(
     let fds = init.fds.clone();
     let carried = async move {
         turn.before.await.ok();
+        // Clients that connect processes with each other wait for the second to be started before
+        // they take what the first writes, and meanwhile take nothing at all.
+        let joins = container.is_started();
+        let mut turn = Some(turn.started);
+        if joins {
+            turn = None;
+            far.send(Input::Started(wire::StartedMessage {})).await;
+        }
         let started = container.start(init).await;
-        drop((container, turn.started));
-        far.send(Input::Started(wire::StartedMessage {})).await;
+        drop((container, turn));
+        if !joins {
+            far.send(Input::Started(wire::StartedMessage {})).await;
+        }
         match started {
             Ok(process) => far.attend(process, input, ordered).await,
             Err(error) => {
@@ -254,6 +277,173 @@ async fn feed(stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>, mut input: mpsc
     while let Some(data) = input.recv().await {
         if stdin.write_all(&data).await.is_err() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use kiln_wire::proto::filetree::Stat;
+    use kiln_wire::status::RichStatus;
+    use tokio_stream::wrappers::ReceiverStream;
+    use tonic::Code;
+
+    use super::*;
+    use crate::FileRange;
+    use crate::containers::exited;
+
+    /// A container whose processes write back what they read, and end with the code that their
+    /// argument is. Those without an argument cannot be run.
+    struct Echo;
+
+    #[async_trait]
+    impl Container for Echo {
+        async fn start(&self, process: wire::InitMessage) -> Result<Process, RichStatus> {
+            let args = process.meta.unwrap_or_default().args;
+            let code = args.first().and_then(|code| code.parse().ok());
+            let code: u32 = code.ok_or_else(|| RichStatus::new(Code::NotFound, "no program"))?;
+            let (ours, theirs) = tokio::io::duplex(1 << 10);
+            let (done, ended) = oneshot::channel();
+            tokio::spawn(async move {
+                let (mut from, mut to) = tokio::io::split(theirs);
+                tokio::io::copy(&mut from, &mut to).await.ok();
+                done.send(exited(code)).ok();
+            });
+            let (output, stdin) = tokio::io::split(ours);
+            let stdin = Closing(stdin);
+            Ok(Process {
+                stdin: Some(Box::new(stdin)),
+                outputs: vec![(1, Box::new(output))],
+                orders: Box::new(|_| {}),
+                ended: Box::pin(async { ended.await.unwrap_or_default() }),
+            })
+        }
+
+        fn release(&self) {}
+
+        async fn read_file(
+            &self,
+            _: usize,
+            _: &str,
+            _: Option<FileRange>,
+        ) -> Result<Bytes, RichStatus> {
+            Ok(Bytes::new())
+        }
+
+        async fn read_dir(&self, _: usize, _: &str, _: &str) -> Result<Vec<Stat>, RichStatus> {
+            Ok(Vec::new())
+        }
+
+        async fn stat_file(&self, _: usize, _: &str) -> Result<Stat, RichStatus> {
+            Ok(Stat::default())
+        }
+    }
+
+    /// Half of a pipe that tells its end when it is dropped.
+    struct Closing(tokio::io::WriteHalf<tokio::io::DuplexStream>);
+
+    impl Drop for Closing {
+        fn drop(&mut self) {
+            futures::FutureExt::now_or_never(self.0.shutdown());
+        }
+    }
+
+    impl AsyncWrite for Closing {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+            data: &[u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::pin::Pin::new(&mut self.0).poll_write(context, data)
+        }
+
+        fn poll_flush(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::pin::Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::pin::Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    fn init(args: &[&str]) -> Input {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let meta = Some(kiln_wire::pb::Meta { args, ..Default::default() });
+        let (container_id, fds) = ("c".to_owned(), vec![0, 1]);
+        Input::Init(wire::InitMessage { container_id, meta, fds, ..Default::default() })
+    }
+
+    fn file(data: &'static str, eof: bool) -> Input {
+        Input::File(wire::FdMessage { fd: 0, eof, data: Bytes::from_static(data.as_bytes()) })
+    }
+
+    /// What comes back, in short, and how the stream ended.
+    async fn conversation(said: Vec<Input>) -> (Vec<String>, Option<Status>) {
+        let table = Arc::new(Table::default());
+        table.add("c", Arc::new(Echo)).unwrap();
+        let (sender, receiver) = mpsc::channel(16);
+        for input in said {
+            let message = wire::ExecMessage { process_id: "p".to_owned(), input: Some(input) };
+            sender.send(Ok(message)).await.unwrap();
+        }
+        drop(sender);
+        let mut answers = serve(Arc::downgrade(&table), ReceiverStream::new(receiver));
+        let mut heard = Vec::new();
+        while let Some(answer) = answers.recv().await {
+            heard.push(match answer.map(|message| message.input) {
+                Err(status) => return (heard, Some(status)),
+                Ok(Some(Input::Started(_))) => "started".to_owned(),
+                Ok(Some(Input::File(file))) if file.eof => format!("{} ends", file.fd),
+                Ok(Some(Input::File(file))) => String::from_utf8_lossy(&file.data).into_owned(),
+                Ok(Some(Input::Exit(exit))) => format!("exit {}", exit.code),
+                Ok(Some(Input::Done(_))) => "done".to_owned(),
+                other => format!("{other:?}"),
+            });
+        }
+        (heard, None)
+    }
+
+    #[tokio::test]
+    async fn a_process_is_started_fed_and_its_end_told() {
+        let said = vec![init(&["3"]), file("hello", false), file("", true)];
+        let (heard, ended) = conversation(said).await;
+        assert!(ended.is_none(), "{ended:?}");
+        assert_eq!(heard.first().map(String::as_str), Some("started"));
+        assert_eq!(heard.last().map(String::as_str), Some("done"));
+        for part in ["hello", "1 ends", "exit 3"] {
+            assert!(heard.iter().any(|heard| heard == part), "{heard:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_be_run_is_an_exit() {
+        let (heard, ended) = conversation(vec![init(&[])]).await;
+        assert!(ended.is_none(), "{ended:?}");
+        assert_eq!(heard, ["started", "exit 255", "1 ends", "done"]);
+    }
+
+    #[tokio::test]
+    async fn mistakes_end_the_stream_with_their_code() {
+        let signal = |name: &str| Input::Signal(wire::SignalMessage { name: name.to_owned() });
+        let elsewhere = Input::Init(wire::InitMessage::default());
+        let strange = Input::Init(wire::InitMessage { fds: vec![3], ..Default::default() });
+        let wrong = [
+            (vec![file("x", false)], Code::NotFound),
+            (vec![elsewhere], Code::NotFound),
+            (vec![strange], Code::InvalidArgument),
+            (vec![init(&["0"]), init(&["0"])], Code::AlreadyExists),
+            (vec![init(&["0"]), signal("NONE")], Code::InvalidArgument),
+        ];
+        for (said, code) in wrong {
+            let (_, ended) = conversation(said).await;
+            assert_eq!(ended.map(|status| status.code()), Some(code));
         }
     }
 }

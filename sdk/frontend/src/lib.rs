@@ -19,6 +19,7 @@ mod error;
 mod exec_stream;
 mod frontend;
 pub mod grpc;
+mod grpc_containers;
 pub mod guest;
 mod image;
 mod json_error;

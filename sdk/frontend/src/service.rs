@@ -151,7 +151,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::ReleaseContainerRequest>,
     ) -> Result<Response<wire::ReleaseContainerResponse>, Status> {
         let (seated, request) = self.open(request).await?;
-        seated.containers.release(&request.container_id)?;
+        seated.containers.release(&request.container_id).await?;
         Ok(Response::new(wire::ReleaseContainerResponse {}))
     }
 
