@@ -113,13 +113,13 @@ where
             Some(Input::Resize(size)) => {
                 let number = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
                 let order = Order::Resize(number(size.rows), number(size.cols));
-                give(find(&mut processes, &id)?, order).await;
+                give(find(&mut processes, &id)?.as_ref(), order).await;
             }
             Some(Input::Signal(asked)) => {
                 let known = find(&mut processes, &id)?;
                 let unknown = || Status::invalid_argument(format!("Unknown signal {}", asked.name));
                 let order = Order::Signal(signal(&asked.name).ok_or_else(unknown)?);
-                give(known, order).await;
+                give(known.as_ref(), order).await;
             }
             Some(Input::Started(_) | Input::Exit(_) | Input::Done(_)) | None => {}
         }
@@ -148,7 +148,7 @@ fn find<'a>(
     processes.get_mut(id).ok_or_else(missing)
 }
 
-async fn give(known: &Option<Known>, order: Order) {
+async fn give(known: Option<&Known>, order: Order) {
     if let Some(process) = known {
         process.orders.send(order).await.ok();
     }
