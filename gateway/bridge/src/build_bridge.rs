@@ -8,12 +8,13 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_engine::Job;
+use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
     Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
 };
-use kiln_graph::{Edge, Graph, Identifier, LoadContext};
+use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
 use kiln_sources::{Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
@@ -288,6 +289,16 @@ impl BuildBridge {
         Ok(meta)
     }
 
+    /// What this build may do beyond the ordinary.
+    pub(crate) fn entitlements(&self) -> Entitlements {
+        self.shared.load.entitlements
+    }
+
+    /// Where progress goes.
+    pub(crate) fn progress(&self) -> &Sender {
+        &self.shared.progress
+    }
+
     /// What sources may use on behalf of this build.
     fn context(&self, progress: Sender, vertex: Digest) -> Context {
         let session = Clients::new(self.shared.worker.sessions(), [self.info.session_id.clone()]);
@@ -443,6 +454,10 @@ impl Bridge for BuildBridge {
         read::stat_file(&found, path).await.map(stat).map_err(|error| op_status(&error))
     }
 
+    fn containers(&self) -> Option<&dyn Containers> {
+        Some(self)
+    }
+
     async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
         self.result(of).await.map(drop)
     }
@@ -495,7 +510,7 @@ fn timestamp(time: SystemTime) -> Timestamp {
     }
 }
 
-fn stat(stat: FileStat) -> Stat {
+pub(crate) fn stat(stat: FileStat) -> Stat {
     Stat {
         path: stat.path,
         mode: kiln_filesync::mode::from_posix(stat.mode),

@@ -9,6 +9,7 @@ mod build_bridge;
 mod caches;
 mod confinement;
 mod constraints;
+mod containers;
 mod error;
 mod frontend_image;
 mod notice;

@@ -39,5 +39,5 @@ pub use process::{
     Ulimit,
 };
 pub use spawner::{Spawner, spawner_main_if_asked};
-pub use stdio::{Pipes, Stdio};
+pub use stdio::{Pipes, Stdio, Terminal};
 pub use unavailable::Unavailable;

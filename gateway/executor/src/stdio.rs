@@ -6,11 +6,16 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::unix::pipe;
 
 /// Descriptors that become 0, 1 and 2 of a process.
@@ -80,6 +85,64 @@ impl Stdio {
             None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, 0.into())?,
         };
         Ok([stdin, self.stdout, self.stderr])
+    }
+}
+
+/// The master of a [`Stdio::terminal`], for asynchronous use. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Terminal(Arc<AsyncFd<OwnedFd>>);
+
+impl Terminal {
+    /// Takes a master; needs a tokio runtime.
+    pub fn new(master: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&master, true)?;
+        let watched = crate::sys::watch(master, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self(Arc::new(watched)))
+    }
+}
+
+impl AsyncRead for Terminal {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
+            let unfilled = buffer.initialize_unfilled();
+            match ready.try_io(|master| Ok(rustix::io::read(master, &mut *unfilled)?)) {
+                Ok(Ok(read)) => buffer.advance(read),
+                // Every process on the terminal has ended.
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::EIO) => {}
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) => continue,
+            }
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+impl AsyncWrite for Terminal {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.0.poll_write_ready(context))?;
+            match ready.try_io(|master| Ok(rustix::io::write(master, data)?)) {
+                Ok(written) => return Poll::Ready(written),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

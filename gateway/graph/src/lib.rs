@@ -31,7 +31,7 @@ pub use identifier::{
     Differ, GitSource, HttpSource, Identifier, IdentifierError, ImageSource, LocalSource,
     OciLayoutSource, ResolveMode,
 };
-pub use load::{Entitlements, LoadContext, LoadError};
+pub use load::{Entitlements, LoadContext, LoadError, exec_mounts, exec_process};
 pub use metadata::{Metadata, ProgressGroup};
 pub use op::{BuildOp, Op};
 pub use source_map::{Location, SourceFile, SourceRange};

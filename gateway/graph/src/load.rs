@@ -42,6 +42,23 @@ pub struct Entitlements {
     pub security_insecure: bool,
 }
 
+impl Entitlements {
+    /// Whether a process may have what it asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Entitlement`] with the first that is missing.
+    pub fn check(self, exec: &Exec) -> Result<(), LoadError> {
+        if exec.network == NetworkMode::Host && !self.network_host {
+            return Err(LoadError::Entitlement("network.host"));
+        }
+        if exec.security == SecurityMode::Insecure && !self.security_insecure {
+            return Err(LoadError::Entitlement("security.insecure"));
+        }
+        Ok(())
+    }
+}
+
 /// Why a definition could not become a graph.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -385,14 +402,7 @@ impl Loader<'_> {
     }
 
     fn entitled(&self, exec: &Exec) -> Result<(), LoadError> {
-        let allowed = self.context.entitlements;
-        if exec.network == NetworkMode::Host && !allowed.network_host {
-            return Err(LoadError::Entitlement("network.host"));
-        }
-        if exec.security == SecurityMode::Insecure && !allowed.security_insecure {
-            return Err(LoadError::Entitlement("security.insecure"));
-        }
-        Ok(())
+        self.context.entitlements.check(exec)
     }
 }
 
@@ -426,8 +436,36 @@ fn output(number: i64) -> Result<Option<usize>, String> {
     }
 }
 
-fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
-    let pb::ExecOp { meta, mounts, network, security, secretenv, cdi_devices } = op;
+fn exec(mut op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
+    let mounts = std::mem::take(&mut op.mounts);
+    if let Some(mount) = mounts.iter().find(|mount| !mount.result_id.is_empty()) {
+        let (dest, id) = (&mount.dest, &mount.result_id);
+        return Err(format!("mount {dest} is of result {id}, which only containers can have"));
+    }
+    Ok(Exec { mounts: exec_mounts(mounts, inputs)?, ..exec_process(op)? })
+}
+
+/// The mounts of a process that has so many inputs.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn exec_mounts(mounts: Vec<pb::Mount>, inputs: usize) -> Result<Vec<ExecMount>, String> {
+    let mounts = mounts.into_iter().map(|m| mount(m, inputs)).collect::<Result<Vec<_>, _>>()?;
+    match mounts.iter().filter(|mount| mount.dest == "/").count() {
+        0 => Err("it has no mount at /".into()),
+        1 => Ok(mounts),
+        _ => Err("it has more than one mount at /".into()),
+    }
+}
+
+/// A process, with no mounts yet.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn exec_process(op: pb::ExecOp) -> Result<Exec, String> {
+    let pb::ExecOp { meta, mounts: _, network, security, secretenv, cdi_devices } = op;
     let pb::Meta {
         args,
         env,
@@ -443,16 +481,6 @@ fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
     } = meta.ok_or("it has no command")?;
     if args.is_empty() {
         return Err("it has no arguments".into());
-    }
-    if let Some(mount) = mounts.iter().find(|mount| !mount.result_id.is_empty()) {
-        let (dest, id) = (&mount.dest, &mount.result_id);
-        return Err(format!("mount {dest} is of result {id}, which only containers can have"));
-    }
-    let mounts = mounts.into_iter().map(|m| mount(m, inputs)).collect::<Result<Vec<_>, _>>()?;
-    match mounts.iter().filter(|mount| mount.dest == "/").count() {
-        0 => return Err("it has no mount at /".into()),
-        1 => {}
-        _ => return Err("it has more than one mount at /".into()),
     }
     let network = match pb::NetMode::try_from(network) {
         Ok(pb::NetMode::Unset) => NetworkMode::Default,
@@ -488,7 +516,7 @@ fn exec(op: pb::ExecOp, inputs: usize) -> Result<Exec, String> {
         cgroup_parent,
         remove_mount_stubs_recursive,
         valid_exit_codes,
-        mounts,
+        mounts: Vec::new(),
         network,
         security,
         secret_env: secretenv

@@ -146,6 +146,26 @@ impl Mounted {
         Ok(mounted)
     }
 
+    /// Mounts what a writable view shows, for reading only.
+    pub(crate) fn current(
+        store: &Inner,
+        overlay: &Overlay,
+        layers: &[Arc<Layer>],
+    ) -> Result<Self, MountError> {
+        if overlay.lowers.is_empty() {
+            return Ok(Self::plain(overlay.upper.clone(), layers));
+        }
+        let mut mounted = Self::point(store, &store.trash.name(), layers)?;
+        let mut shown = vec![overlay.upper.clone()];
+        shown.extend(overlay.lowers.iter().cloned());
+        mount_overlay(&shown, None, store.user_namespace, &mounted.path).map_err(|source| {
+            mounted.mount_point = false;
+            fs::remove_dir(&mounted.path).ok();
+            MountError::Mount { layers: shown.len(), target: mounted.path.clone(), source }
+        })?;
+        Ok(mounted)
+    }
+
     fn point(store: &Inner, name: &str, layers: &[Arc<Layer>]) -> Result<Self, StoreError> {
         let path = store.root.join("mnt").join(name);
         fs::create_dir(&path).map_err(|error| StoreError::io("create", &path, error))?;

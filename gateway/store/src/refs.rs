@@ -263,6 +263,14 @@ impl MutableRef {
         blocking(move || Mounted::writable(&store, &overlay, &layers)).await
     }
 
+    /// Shows what is in it now, for reading only, while somebody else may have it mounted for writing.
+    /// What is written after that is seen or not.
+    pub fn view(&self) -> impl Future<Output = Result<Mounted, MountError>> + Send + use<> {
+        let (store, overlay) = (self.store.clone(), self.overlay());
+        let layers = self.layers().to_vec();
+        blocking(move || Mounted::current(&store, &overlay, &layers))
+    }
+
     /// The directories in it that were only made so that something could be put below them,
     /// relative to the root.
     pub fn implied(&self) -> &BTreeSet<PathBuf> {

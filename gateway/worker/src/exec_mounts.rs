@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{Mount, MountSource, Rootfs};
 use kiln_graph::{CacheSharing, Exec, ExecMount, MountKind};
@@ -12,6 +14,7 @@ use kiln_sources::{AgentSocket, Session};
 use kiln_store::{Directory, Kind, Mounted, MutableRef, Ref, Sharing, Writer};
 
 use crate::caches;
+use crate::read::Place;
 use crate::secrets::SecretFile;
 use crate::worker::{Inner, failed};
 
@@ -27,6 +30,8 @@ pub(crate) struct Prepared {
     outputs: BTreeMap<usize, Outcome>,
     /// Writable directories that nobody keeps.
     scratch: Vec<MutableRef>,
+    /// What each mount of the request shows here, in order.
+    shown: Vec<Shown>,
     views: Vec<Mounted>,
     shared_views: Vec<Arc<Mounted>>,
     directories: BTreeMap<String, Directory>,
@@ -35,6 +40,17 @@ pub(crate) struct Prepared {
     writers: Vec<Writer>,
     secrets: Vec<SecretFile>,
     agents: Vec<AgentSocket>,
+}
+
+/// What a mount shows, as seen from outside of the container.
+#[derive(Clone)]
+enum Shown {
+    /// A writable directory of its own, by its number.
+    Scratch(usize),
+    /// A directory.
+    Directory(PathBuf),
+    /// Memory, a socket, a secret or nothing.
+    Nothing,
 }
 
 /// What becomes of an output.
@@ -59,6 +75,7 @@ pub(crate) async fn prepare(
         mounts: Vec::new(),
         outputs: BTreeMap::new(),
         scratch: Vec::new(),
+        shown: Vec::new(),
         views: Vec::new(),
         shared_views: Vec::new(),
         directories: BTreeMap::new(),
@@ -69,9 +86,14 @@ pub(crate) async fn prepare(
     };
     for mount in &exec.mounts {
         let input = mount.input.and_then(|index| inputs.get(index).cloned().flatten());
+        let scratch = prepared.scratch.len();
+        let mut shown = Shown::Nothing;
         if mount.dest == "/" {
             prepared.root(worker, mount, input).await?;
         } else if let Some(source) = prepared.source(worker, job, mount, input).await? {
+            if let MountSource::Bind(path) = &source {
+                shown = Shown::Directory(path.clone());
+            }
             let mut prepared_mount = Mount::new(exec.join_cwd(&mount.dest), source);
             prepared_mount.readonly = mount.readonly;
             prepared_mount.shared = matches!(mount.kind, MountKind::Cache { .. });
@@ -85,6 +107,10 @@ pub(crate) async fn prepare(
             }
             prepared.mounts.push(prepared_mount);
         }
+        if prepared.scratch.len() > scratch {
+            shown = Shown::Scratch(scratch);
+        }
+        prepared.shown.push(shown);
     }
     Ok(prepared)
 }
@@ -236,6 +262,21 @@ impl Prepared {
         let source = MountSource::Bind(view.path().to_owned());
         self.shared_views.push(view);
         Ok(source)
+    }
+
+    /// A way to look into a mount by its number in the request; `None` if there is no such mount, or
+    /// it has no files to look at.
+    pub(crate) fn place(&self, mount: usize) -> Option<BoxFuture<'static, Result<Place, OpError>>> {
+        Some(match self.shown.get(mount)? {
+            Shown::Nothing => return None,
+            Shown::Directory(path) => {
+                Box::pin(std::future::ready(Ok(Place::Directory(path.clone()))))
+            }
+            Shown::Scratch(number) => {
+                let view = self.scratch.get(*number)?.view();
+                Box::pin(async { view.await.map(Place::Changing).map_err(|error| failed(&error)) })
+            }
+        })
     }
 
     /// Notes in its cache directories that the process begins.

@@ -4,20 +4,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
-use kiln_executor::{Network, Process, Resources, Security, Ulimit};
-use kiln_graph::{Exec, NetworkMode, Op, ProxyEnv, SecurityMode, Vertex};
+use kiln_graph::{Exec, Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_store::Ref;
 
-use crate::exec_mounts::{prepare, secret};
+use crate::exec_mounts::prepare;
 use crate::foreign;
+use crate::processes::{process, resources};
 use crate::steps::Step;
 use crate::vertex_map::{VertexMap, content_of};
 use crate::worker::Inner;
-
-/// The search path of processes that name none (BuildKit's `DefaultPathEnvUnix`).
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(crate) struct ExecOperator {
     worker: Arc<Inner>,
@@ -35,76 +32,6 @@ impl ExecOperator {
             Op::Exec(exec) => Ok(exec),
             _ => Err(OpError::new(ErrorKind::Invalid, "not a process")),
         }
-    }
-
-    async fn process(&self, job: &JobContext, exec: &Exec) -> Result<Process, OpError> {
-        let limits = &self.vertex.metadata.resources;
-        let some = |number: i64| (number != 0).then_some(number);
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let nothing = kiln_executor::Rootfs::OverlayReadonly { lowers: Vec::new() };
-        Ok(Process {
-            id: kiln_executor::unique_id(self.vertex.digest.short()),
-            args: exec.args.clone(),
-            env: self.environment(job, exec).await?,
-            cwd: exec.cwd.clone(),
-            user: exec.user.clone(),
-            rootfs: nothing,
-            readonly_rootfs: false,
-            mounts: Vec::new(),
-            network: match exec.network {
-                NetworkMode::None => Network::None,
-                NetworkMode::Default | NetworkMode::Host => Network::Host,
-            },
-            security: match exec.security {
-                SecurityMode::Sandbox => Security::Sandbox,
-                SecurityMode::Insecure => Security::Insecure,
-            },
-            hostname: exec.hostname.clone(),
-            extra_hosts: exec
-                .extra_hosts
-                .iter()
-                .map(|entry| (entry.host.clone(), entry.ip.clone()))
-                .collect(),
-            ulimits: exec
-                .ulimits
-                .iter()
-                .map(|limit| Ulimit {
-                    name: limit.name.clone(),
-                    soft: limit.soft,
-                    hard: limit.hard,
-                })
-                .collect(),
-            tty: false,
-            cgroup_parent: text(&exec.cgroup_parent),
-            resources: Resources {
-                memory: some(limits.memory),
-                memory_swap: some(limits.memory_swap),
-                cpu_shares: Some(limits.cpu_shares).filter(|shares| *shares > 0),
-                cpu_period: Some(limits.cpu_period).filter(|period| *period > 0),
-                cpu_quota: some(limits.cpu_quota),
-                cpuset_cpus: text(&limits.cpuset_cpus),
-                cpuset_mems: text(&limits.cpuset_mems),
-                ..Resources::default()
-            },
-            remove_mount_stubs: true,
-            resolv_conf: None,
-        })
-    }
-
-    async fn environment(&self, job: &JobContext, exec: &Exec) -> Result<Vec<String>, OpError> {
-        let mut env = exec.env.clone();
-        if !env.iter().any(|entry| entry.starts_with("PATH=")) {
-            env.insert(0, DEFAULT_PATH.to_owned());
-        }
-        if let Some(proxy) = &exec.proxy {
-            env.extend(proxy_variables(proxy));
-        }
-        for variable in &exec.secret_env {
-            if let Some(value) = secret(&self.worker, job, &variable.id, variable.optional).await? {
-                env.push(format!("{}={}", variable.name, String::from_utf8_lossy(&value)));
-            }
-        }
-        Ok(env)
     }
 }
 
@@ -131,7 +58,9 @@ impl Operator<Ref> for ExecOperator {
     ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let exec = self.op()?;
         let prepared = prepare(&self.worker, job, exec, &inputs).await?;
-        let mut process = self.process(job, exec).await?;
+        let id = kiln_executor::unique_id(self.vertex.digest.short());
+        let mut process = process(&self.worker, job, exec, &self.vertex.platform, id).await?;
+        process.resources = resources(&self.vertex.metadata.resources);
         process.rootfs = prepared.rootfs.clone();
         process.readonly_rootfs = prepared.readonly_rootfs;
         process.mounts = prepared.mounts.clone();
@@ -158,20 +87,4 @@ impl Operator<Ref> for ExecOperator {
         }
         Ok(prepared.commit().await?)
     }
-}
-
-/// Proxy variables in both spellings, as programs read them.
-fn proxy_variables(proxy: &ProxyEnv) -> Vec<String> {
-    let pairs = [
-        ("HTTP_PROXY", &proxy.http),
-        ("HTTPS_PROXY", &proxy.https),
-        ("FTP_PROXY", &proxy.ftp),
-        ("NO_PROXY", &proxy.no),
-        ("ALL_PROXY", &proxy.all),
-    ];
-    let set = pairs.into_iter().filter(|(_, value)| !value.is_empty());
-    set.flat_map(|(name, value)| {
-        [format!("{name}={value}"), format!("{}={value}", name.to_lowercase())]
-    })
-    .collect()
 }

@@ -6,6 +6,7 @@
 
 mod caches;
 mod compose_op;
+mod containers;
 mod content;
 mod exec_mounts;
 mod exec_op;
@@ -15,6 +16,7 @@ mod filter;
 mod foreign;
 mod host_command;
 mod logs;
+mod processes;
 pub mod read;
 mod scope;
 mod secrets;
@@ -25,5 +27,6 @@ mod vertex_map;
 mod worker;
 
 pub use caches::fresh_caches;
+pub use containers::{Container, ContainerParts, Ended, Order, Started};
 pub use kiln_store::Ref;
 pub use worker::{Worker, WorkerInfo, WorkerParts};

@@ -2,12 +2,13 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kiln_engine::{ErrorKind, OpError};
 use kiln_filesync::glob::Glob;
-use kiln_store::Ref;
+use kiln_store::{Mounted, Ref};
 
 use crate::scope;
 use crate::worker::{blocking, failed};
@@ -44,10 +45,17 @@ pub async fn read_file(
     path: &str,
     range: Option<(u64, u64)>,
 ) -> Result<Vec<u8>, OpError> {
-    let path = path.to_owned();
-    within(of, path, move |root, path| {
-        let found = scope::resolve(root, path, true)?;
-        let metadata = fs::metadata(&found)?;
+    file_in(Place::of(of).await?, path, range).await
+}
+
+/// As [`read_file`], in any place.
+pub(crate) async fn file_in(
+    place: Place,
+    path: &str,
+    range: Option<(u64, u64)>,
+) -> Result<Vec<u8>, OpError> {
+    within(place, path.to_owned(), move |found| {
+        let metadata = fs::metadata(found)?;
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
@@ -73,8 +81,17 @@ pub async fn read_file(
 ///
 /// If there is no such directory.
 pub async fn read_dir(of: &Ref, path: &str, pattern: &str) -> Result<Vec<FileStat>, OpError> {
+    dir_in(Place::of(of).await?, path, pattern).await
+}
+
+/// As [`read_dir`], in any place.
+pub(crate) async fn dir_in(
+    place: Place,
+    path: &str,
+    pattern: &str,
+) -> Result<Vec<FileStat>, OpError> {
     let pattern = pattern.to_owned();
-    within(of, path.to_owned(), move |root, path| {
+    within(place, path.to_owned(), move |found| {
         let glob = match pattern.as_str() {
             "" => None,
             pattern => {
@@ -82,7 +99,7 @@ pub async fn read_dir(of: &Ref, path: &str, pattern: &str) -> Result<Vec<FileSta
             }
         };
         let mut list = Vec::new();
-        for entry in fs::read_dir(scope::resolve(root, path, true)?)? {
+        for entry in fs::read_dir(found)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if glob.as_ref().is_none_or(|glob| glob.matches(&name)) {
@@ -101,21 +118,49 @@ pub async fn read_dir(of: &Ref, path: &str, pattern: &str) -> Result<Vec<FileSta
 ///
 /// If there is nothing at the path.
 pub async fn stat_file(of: &Ref, path: &str) -> Result<FileStat, OpError> {
-    within(of, path.to_owned(), |root, path| {
-        let found = scope::resolve(root, path, true)?;
-        stat(&found, path.to_owned(), &fs::symlink_metadata(&found)?)
-    })
-    .await
+    stat_in(Place::of(of).await?, path).await
+}
+
+/// As [`stat_file`], in any place.
+pub(crate) async fn stat_in(place: Place, path: &str) -> Result<FileStat, OpError> {
+    let name = path.to_owned();
+    within(place, name.clone(), move |found| stat(found, name, &fs::metadata(found)?)).await
+}
+
+/// Where files are looked for.
+pub(crate) enum Place {
+    /// What does not change.
+    Still(Mounted),
+    /// What processes may change meanwhile, links that lead out of it included.
+    Changing(Mounted),
+    /// Likewise, in a directory that something else holds.
+    Directory(PathBuf),
+}
+
+impl Place {
+    async fn of(result: &Ref) -> Result<Self, OpError> {
+        result.mount().await.map(Self::Still).map_err(|error| failed(&error))
+    }
+
+    /// Does something with the file at a path, which cannot be exchanged meanwhile.
+    fn look<T>(&self, path: &str, look: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let root = match self {
+            Self::Still(mounted) => return look(&scope::resolve(mounted.path(), path, true)?),
+            Self::Changing(mounted) => mounted.path(),
+            Self::Directory(path) => path,
+        };
+        let opened = scope::open(root, path)?;
+        look(Path::new(&format!("/proc/self/fd/{}", opened.as_raw_fd())))
+    }
 }
 
 async fn within<T: Send + 'static>(
-    of: &Ref,
+    place: Place,
     path: String,
-    look: impl FnOnce(&Path, &str) -> io::Result<T> + Send + 'static,
+    look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T, OpError> {
-    let mounted = of.mount().await.map_err(|error| failed(&error))?;
     blocking(move || {
-        look(mounted.path(), &path).map_err(|error| match error.kind() {
+        place.look(&path, look).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 OpError::new(ErrorKind::NotFound, format!("{path}: no such file or directory"))
             }

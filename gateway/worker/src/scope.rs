@@ -6,10 +6,12 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use kiln_filesync::glob::{self, Glob};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// The most symbolic links one path may go through.
 const MAX_LINKS: usize = 255;
@@ -51,6 +53,20 @@ pub(crate) fn resolve(root: &Path, path: &str, follow_last: bool) -> io::Result<
         }
     }
     Ok(root.join(inside.iter().collect::<PathBuf>()))
+}
+
+/// Opens what is at `path` below `root`, links followed, without access to its content. The kernel
+/// sees to it that nothing leads out of the root, whoever changes links meanwhile.
+///
+/// # Errors
+///
+/// If there is nothing.
+pub(crate) fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let path = if path.is_empty() { "/" } else { path };
+    Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), inside)?)
 }
 
 /// Normal components and `..`, without roots and dots.
@@ -151,6 +167,22 @@ mod tests {
         assert_eq!(resolve(root, "../../x", true).unwrap(), root.join("x"));
         assert_eq!(resolve(root, "absolute", false).unwrap(), root.join("absolute"));
         assert!(resolve(root, "loop", true).is_err());
+    }
+
+    #[test]
+    fn what_is_opened_is_inside_whatever_links_say() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        std::fs::create_dir(root.join("a")).unwrap();
+        std::fs::write(root.join("a/file"), "inside").unwrap();
+        std::os::unix::fs::symlink("/a/file", root.join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../../../proc/self/status", root.join("a/out")).unwrap();
+        for path in ["a/file", "/a/file", "absolute", "../../a/file"] {
+            assert!(open(root, path).is_ok(), "{path}");
+        }
+        for path in ["a/out", "missing", "a/file/b"] {
+            assert!(open(root, path).is_err(), "{path}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Steps {
     pub(crate) async fn run(&self, step: Step) -> Result<(ExitStatus, Prepared), OpError> {
         let (_wanted, dropped) = oneshot::channel();
         let life = Life { step, dropped, at_once: self.at_once.subscribe(), grace: self.grace };
-        let counted = Counted::new(&self.count);
+        let counted = self.count();
         let task = tokio::spawn(async move {
             let result = life.live().await;
             drop(counted);
@@ -57,6 +57,11 @@ impl Steps {
         });
         let lost = |error| OpError::new(ErrorKind::Failed, format!("internal error: {error}"));
         task.await.map_err(lost)?
+    }
+
+    /// Counts something that runs a process until the guard is dropped.
+    pub(crate) fn count(&self) -> Counted {
+        Counted::new(&self.count)
     }
 
     /// Waits until no step is left.
@@ -73,7 +78,7 @@ impl Steps {
 }
 
 /// Counts a step while it lives.
-struct Counted(watch::Sender<usize>);
+pub(crate) struct Counted(watch::Sender<usize>);
 
 impl Counted {
     fn new(count: &watch::Sender<usize>) -> Self {

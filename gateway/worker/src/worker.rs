@@ -121,6 +121,10 @@ impl Worker {
         &self.0.sessions
     }
 
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.0)
+    }
+
     /// Waits until no process of a step is left, with all that it used. Cancelled ones count.
     pub async fn steps_ended(&self) {
         self.0.steps.ended().await;

@@ -14,6 +14,7 @@ use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
+use crate::containers::Containers;
 use crate::{BuildResult, Options};
 
 /// Named graphs a caller hands to a frontend.
@@ -295,6 +296,11 @@ pub trait Bridge: Send + Sync {
 
     /// The graphs the caller handed over.
     async fn inputs(&self) -> Result<Inputs, RichStatus>;
+
+    /// What runs containers on results, if this daemon does that for frontends.
+    fn containers(&self) -> Option<&dyn Containers> {
+        None
+    }
 
     /// Shows a warning.
     async fn warn(&self, warning: Warning) -> Result<(), RichStatus>;

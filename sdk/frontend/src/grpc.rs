@@ -16,6 +16,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use crate::containers::Containers;
 use crate::convert::{cache_imports_to_wire, graphs_of, some_ref, source_meta_from_wire};
 use crate::{
     Bridge, BuildInfo, BuildResult, FileRange, FrontendError, ImageConfigRequest, ImageFacts,
@@ -46,10 +47,13 @@ impl Interceptor for BuildId {
     }
 }
 
+/// The client of the gateway service.
+pub(crate) type GatewayClient = LlbBridgeClient<InterceptedService<Channel, BuildId>>;
+
 /// A [`Bridge`] at the end of a gRPC channel.
 #[derive(Clone, Debug)]
 pub struct GrpcBridge {
-    client: LlbBridgeClient<InterceptedService<Channel, BuildId>>,
+    pub(crate) client: GatewayClient,
     info: BuildInfo,
     /// The graphs the daemon told, by ref.
     graphs: Arc<Mutex<BTreeMap<String, pb::Definition>>>,
@@ -254,6 +258,10 @@ impl Bridge for GrpcBridge {
         let request =
             wire::StatFileRequest { r#ref: of.0.clone(), path: path.into(), mount_index: 0 };
         Ok(call(self.client.clone().stat_file(request)).await?.stat.unwrap_or_default())
+    }
+
+    fn containers(&self) -> Option<&dyn Containers> {
+        self.info.gateway_caps.contains("gateway.exec").then_some(self)
     }
 
     async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {

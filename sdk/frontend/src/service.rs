@@ -17,14 +17,17 @@ use kiln_wire::proto::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
 use kiln_wire::proto::types::WorkerRecord;
 use kiln_wire::status::RichStatus;
 use tokio::sync::oneshot;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::containers::Table;
 use crate::convert::{
     cache_imports_from_wire, platform_from_wire, platform_to_wire, result_from_wire,
     result_to_wire, source_meta_to_wire,
 };
+use crate::exec_stream;
 use crate::{
     Bridge, BuildResult, FileRange, ImageConfigRequest, LayoutStore, Ref, Solve, SourceRequest,
     Warning, Worker,
@@ -45,6 +48,7 @@ pub struct Seated {
     /// The result that a frontend from before `Return` (2018) called its last.
     last: Mutex<Option<BuildResult<Ref>>>,
     calls: AtomicUsize,
+    containers: Arc<Table>,
 }
 
 impl Seated {
@@ -53,7 +57,8 @@ impl Seated {
         let (sender, receiver) = oneshot::channel();
         let returned = Mutex::new(Some(sender));
         let (last, calls) = (Mutex::default(), AtomicUsize::new(0));
-        (Arc::new(Self { bridge, returned, last, calls }), receiver)
+        let containers = Arc::default();
+        (Arc::new(Self { bridge, returned, last, calls, containers }), receiver)
     }
 
     /// The result that was called the last one, if the frontend did that. It counts when the frontend
@@ -121,6 +126,12 @@ fn check_mount(index: i64) -> Result<(), Status> {
     }
 }
 
+/// Which mount of a container is asked about.
+fn mount_index(index: i64) -> Result<usize, Status> {
+    usize::try_from(index)
+        .map_err(|_| Status::invalid_argument(format!("mount index {index} is out of bounds")))
+}
+
 /// What the service cannot be asked for yet. Its capabilities do not promise it either.
 fn unsupported(what: &str) -> Status {
     Status::unimplemented(format!("{what} cannot be resolved by this version; ask without"))
@@ -149,6 +160,73 @@ fn answer<T>(result: Result<T, RichStatus>) -> Result<Response<T>, Status> {
 
 #[async_trait]
 impl<F: Find> LlbBridge for Gateway<F> {
+    async fn new_container(
+        &self,
+        request: Request<wire::NewContainerRequest>,
+    ) -> Result<Response<wire::NewContainerResponse>, Status> {
+        let (seated, request) = self.open(request).await?;
+        let containers = seated.bridge.containers();
+        let containers = containers
+            .ok_or_else(|| Status::unimplemented("this daemon runs no containers of frontends"))?;
+        let name = request.container_id.clone();
+        let made = containers.create(request).await.map_err(|status| status.to_status())?;
+        seated.containers.add(&name, made)?;
+        Ok(Response::new(wire::NewContainerResponse {}))
+    }
+
+    async fn release_container(
+        &self,
+        request: Request<wire::ReleaseContainerRequest>,
+    ) -> Result<Response<wire::ReleaseContainerResponse>, Status> {
+        let (seated, request) = self.open(request).await?;
+        seated.containers.release(&request.container_id).await?;
+        Ok(Response::new(wire::ReleaseContainerResponse {}))
+    }
+
+    async fn exec_process(
+        &self,
+        request: Request<Streaming<wire::ExecMessage>>,
+    ) -> Result<Response<BoxStream<wire::ExecMessage>>, Status> {
+        let (seated, messages) = self.open(request).await?;
+        let table = Arc::downgrade(&seated.containers);
+        let answers = ReceiverStream::new(exec_stream::serve(table, messages));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn read_file_container(
+        &self,
+        request: Request<wire::ReadFileRequest>,
+    ) -> Result<Response<wire::ReadFileResponse>, Status> {
+        let (seated, request) = self.open(request).await?;
+        let container = seated.containers.get(&request.r#ref)?;
+        let mount = mount_index(request.mount_index)?;
+        let range = request.range.map(file_range).transpose()?;
+        let data = container.read_file(mount, &request.file_path, range).await;
+        answer(data.map(|data| wire::ReadFileResponse { data }))
+    }
+
+    async fn read_dir_container(
+        &self,
+        request: Request<wire::ReadDirRequest>,
+    ) -> Result<Response<wire::ReadDirResponse>, Status> {
+        let (seated, request) = self.open(request).await?;
+        let container = seated.containers.get(&request.r#ref)?;
+        let mount = mount_index(request.mount_index)?;
+        let entries = container.read_dir(mount, &request.dir_path, &request.include_pattern).await;
+        answer(entries.map(|entries| wire::ReadDirResponse { entries }))
+    }
+
+    async fn stat_file_container(
+        &self,
+        request: Request<wire::StatFileRequest>,
+    ) -> Result<Response<wire::StatFileResponse>, Status> {
+        let (seated, request) = self.open(request).await?;
+        let container = seated.containers.get(&request.r#ref)?;
+        let mount = mount_index(request.mount_index)?;
+        let stat = container.stat_file(mount, &request.path).await;
+        answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat) }))
+    }
+
     async fn ping(
         &self,
         request: Request<wire::PingRequest>,
@@ -375,57 +453,6 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let warning = Warning { vertex, level, short, detail, url, info, ranges };
         answer(seated.bridge.warn(warning).await.map(|()| wire::WarnResponse {}))
     }
-
-    async fn new_container(
-        &self,
-        _: Request<wire::NewContainerRequest>,
-    ) -> Result<Response<wire::NewContainerResponse>, Status> {
-        Err(no_containers("NewContainer"))
-    }
-
-    async fn release_container(
-        &self,
-        _: Request<wire::ReleaseContainerRequest>,
-    ) -> Result<Response<wire::ReleaseContainerResponse>, Status> {
-        Err(no_containers("ReleaseContainer"))
-    }
-
-    async fn exec_process(
-        &self,
-        _: Request<Streaming<wire::ExecMessage>>,
-    ) -> Result<Response<BoxStream<wire::ExecMessage>>, Status> {
-        Err(no_containers("ExecProcess"))
-    }
-
-    async fn read_file_container(
-        &self,
-        _: Request<wire::ReadFileRequest>,
-    ) -> Result<Response<wire::ReadFileResponse>, Status> {
-        Err(no_containers("ReadFileContainer"))
-    }
-
-    async fn read_dir_container(
-        &self,
-        _: Request<wire::ReadDirRequest>,
-    ) -> Result<Response<wire::ReadDirResponse>, Status> {
-        Err(no_containers("ReadDirContainer"))
-    }
-
-    async fn stat_file_container(
-        &self,
-        _: Request<wire::StatFileRequest>,
-    ) -> Result<Response<wire::StatFileResponse>, Status> {
-        Err(no_containers("StatFileContainer"))
-    }
-}
-
-/// Containers are not there, whatever is asked of them. Their capability is not promised either.
-fn no_containers(method: &str) -> Status {
-    let message = format!(
-        "{method}: containers of frontends (gateway.exec) are not supported by this version; run the \
-         command as a step of a definition"
-    );
-    Status::unimplemented(message)
 }
 
 /// Capabilities as they travel.
