@@ -4,7 +4,6 @@
 //!
 //! The table is compared with the schemas and with the lists of attributes in the sources, in both
 //! directions; the tests it names have to exist; and what it says is refused or shown is sent to a daemon.
-//! Not walked yet: the requests of containers of the gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,16 +29,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::architecture::{has_test, nobody, root, rust_files, workspace};
-
-/// Methods whose requests are not walked.
-const LEFT_OUT: &[&str] = &[
-    "NewContainer",
-    "ReleaseContainer",
-    "ExecProcess",
-    "ReadFileContainer",
-    "ReadDirContainer",
-    "StatFileContainer",
-];
 
 /// What reaches the daemon otherwise than as a request: the ops in a definition, and what sessions answer.
 const MORE: &[&str] = &[
@@ -143,9 +132,8 @@ fn requests() -> Vec<MessageDescriptor> {
     let methods = services.into_iter().flat_map(|service| {
         pool.get_service_by_name(service).unwrap().methods().collect::<Vec<_>>()
     });
-    let walked = methods.filter(|method| !LEFT_OUT.contains(&method.name()));
     let more = MORE.iter().map(|name| pool.get_message_by_name(name).unwrap());
-    walked.map(|method| method.input()).chain(more).collect()
+    methods.map(|method| method.input()).chain(more).collect()
 }
 
 /// The names in quotes in a constant of a source file.
@@ -586,17 +574,4 @@ fn every_field_of_an_op_is_loaded_or_refused() {
             })
             .collect(),
     );
-}
-
-/// Containers are refused as a whole, so that none of their fields is dropped.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_method_of_containers_is_refused_by_name() {
-    let daemon = Kilnd::start();
-    daemon.client().run(&["debug", "workers"]).succeeds();
-    let client = Client::connect(&daemon, 0).await;
-    for method in LEFT_OUT {
-        let error = client.unary(&format!("LLBBridge/{method}"), &json!({})).await.unwrap_err();
-        assert_eq!(error.code(), Code::Unimplemented, "{method}: {error}");
-        assert!(error.message().contains(method), "{error}");
-    }
 }

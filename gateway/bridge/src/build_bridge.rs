@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -21,12 +21,13 @@ use kiln_sources::{Clients, Context, GitObjects, Metadata, Pin, ResolvedSources}
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
-use kiln_wire::status::RichStatus;
+use kiln_wire::status::{Detail, RichStatus};
 use kiln_worker::read::{self, FileStat};
 use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
 use crate::error::{load_status, op_status, solve_status};
+use crate::leftovers::Leftovers;
 use crate::seats::Seats;
 use crate::{BuildPolicies, Notice, constraints, not_imported};
 
@@ -70,6 +71,7 @@ struct Shared {
     seats: Arc<Seats>,
     progress: Sender,
     refs: Mutex<BTreeMap<String, Lazy>>,
+    leftovers: Mutex<Leftovers>,
     /// Cache mounts that were made to begin empty.
     fresh_caches: tokio::sync::Mutex<BTreeSet<String>>,
     /// What the client has been shown, so that it is shown once.
@@ -101,6 +103,7 @@ impl BuildBridge {
             seats: parts.seats,
             progress: parts.progress,
             refs: Mutex::default(),
+            leftovers: Mutex::default(),
             fresh_caches: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
             next: AtomicU64::new(1),
@@ -125,9 +128,22 @@ impl BuildBridge {
     ///
     /// If there is no such ref, or the operation that failed.
     pub async fn result(&self, of: &Ref) -> Result<Option<kiln_worker::Ref>, RichStatus> {
+        if let Some(left) = self.leftovers().get(&of.0) {
+            return Ok(Some(left.clone()));
+        }
         let lazy = self.lazy(of)?;
         self.forget_caches(&lazy.fresh_caches).await?;
-        self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| solve_status(&error))
+        self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| {
+            let status = solve_status(&error);
+            match self.leftovers().add(&error) {
+                Some(solve) => status.with(Detail::Solve(Box::new(solve))),
+                None => status,
+            }
+        })
+    }
+
+    fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
+        self.shared.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the cache mounts begin empty that processes have which are not to be taken from the

@@ -51,17 +51,27 @@ pub(crate) fn check(
         // It says how files are to be read, not where.
         let filters = vertex.constraints.filter.iter().filter(|filter| *filter != UNPACK_ZIP);
         let filters: Vec<String> = filters.cloned().collect();
-        let reason = match fits_worker(&filters, id, labels) {
-            Ok(true) => continue,
-            Ok(false) => {
-                format!("requires a worker with {}, which this one is not", filters.join(" or "))
-            }
-            Err(error) => format!("constraint: {error}"),
-        };
-        let message = format!("op {} ({}) {reason}", vertex.digest, vertex.name);
-        return Err(RichStatus::new(Code::InvalidArgument, message));
+        let what = || format!("op {} ({})", vertex.digest, vertex.name);
+        check_filters(&filters, id, labels, what)?;
     }
     Ok(())
+}
+
+/// Refuses what is for another worker.
+pub(crate) fn check_filters(
+    filters: &[String],
+    id: &str,
+    labels: &BTreeMap<String, String>,
+    what: impl FnOnce() -> String,
+) -> Result<(), RichStatus> {
+    let reason = match fits_worker(filters, id, labels) {
+        Ok(true) => return Ok(()),
+        Ok(false) => {
+            format!("requires a worker with {}, which this one is not", filters.join(" or "))
+        }
+        Err(error) => format!("constraint: {error}"),
+    };
+    Err(RichStatus::new(Code::InvalidArgument, format!("{} {reason}", what())))
 }
 
 #[cfg(test)]

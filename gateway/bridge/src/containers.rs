@@ -23,6 +23,7 @@ use tonic::Code;
 
 use crate::BuildBridge;
 use crate::build_bridge::stat;
+use crate::constraints::check_filters;
 use crate::error::op_status;
 
 /// The size of a terminal until the far side tells it.
@@ -45,6 +46,9 @@ impl Containers for BuildBridge {
         request: wire::NewContainerRequest,
     ) -> Result<Arc<dyn Container>, RichStatus> {
         check_hosts(&request.extra_hosts)?;
+        let filters = request.constraints.unwrap_or_default().filter;
+        let worker = self.worker().info();
+        check_filters(&filters, &worker.id, &worker.labels, || "the container".into())?;
         let mut inputs = Vec::new();
         let mut mounts = request.mounts;
         for mount in &mut mounts {
@@ -95,6 +99,13 @@ impl BuildContainer {
             let name = &variable.name;
             return Err(invalid(&format!("secret ID missing for {name:?} environment variable")));
         }
+        if !exec.valid_exit_codes.is_empty() {
+            return Err(invalid("valid exit codes are for steps: a container tells how it ended"));
+        }
+        if self.is_started() && !(exec.ulimits.is_empty() && exec.cgroup_parent.is_empty()) {
+            let message = "ulimits and a control group are for the first process of a container";
+            return Err(invalid(message));
+        }
         let (hostname, extra_hosts) = (self.hostname.clone(), self.extra_hosts.clone());
         let exec = Exec { hostname, extra_hosts, ..exec };
         let denied = |error: kiln_graph::LoadError| {
@@ -108,9 +119,9 @@ impl BuildContainer {
 #[async_trait]
 impl Container for BuildContainer {
     async fn start(&self, init: wire::InitMessage) -> Result<Process, RichStatus> {
-        self.started.store(true, Ordering::Relaxed);
         let (tty, fds) = (init.tty, init.fds.clone());
         let exec = self.exec(init)?;
+        self.started.store(true, Ordering::Relaxed);
         let streams = Streams::open(&fds, tty).map_err(|error| {
             op_status(&OpError::new(ErrorKind::Failed, format!("make the streams: {error}")))
         })?;

@@ -12,6 +12,7 @@ mod constraints;
 mod containers;
 mod error;
 mod frontend_image;
+mod leftovers;
 mod notice;
 mod plugins;
 mod policies;

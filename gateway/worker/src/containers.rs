@@ -4,7 +4,6 @@
 //! with the [`Container`]. What is mounted is let go when the last process is gone. Nothing of this is
 //! a step: it is not cached and makes no result.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
@@ -262,8 +261,7 @@ impl Container {
         tty: bool,
         stdio: Stdio,
     ) -> Result<Box<dyn Running>, OpError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = format!("container-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = kiln_executor::unique_id("container");
         let Inside { worker, job, .. } = &*self.inside;
         let mut process = process(worker, job, exec, &self.inside.platform, id).await?;
         with_terminal(&mut process.env, tty);

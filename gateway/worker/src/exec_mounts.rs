@@ -293,6 +293,22 @@ impl Prepared {
         self.writers.drain(..).for_each(Writer::ended);
     }
 
+    /// For every mount what it shows now that the process has failed, for those who look into that.
+    /// What cannot be had is left out.
+    pub(crate) async fn left(self, exec: &Exec, inputs: &[Output<Ref>]) -> Vec<Output<Ref>> {
+        let Self { mut outputs, scratch, shown, views, shared_views, .. } = self;
+        drop((views, shared_views));
+        let mut scratch: Vec<_> = scratch.into_iter().map(Some).collect();
+        let mut left = Vec::with_capacity(exec.mounts.len());
+        for (mount, shown) in exec.mounts.iter().zip(&shown) {
+            left.push(match left_in(mount, shown, &mut outputs, &mut scratch) {
+                Some(written) => written.commit().await.ok(),
+                None => mount.input.and_then(|index| inputs.get(index).cloned().flatten()),
+            });
+        }
+        left
+    }
+
     /// The results, once the process has ended.
     pub(crate) async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
         let Self { outputs, scratch, views, shared_views, .. } = self;
@@ -308,6 +324,21 @@ impl Prepared {
             };
         }
         Ok(results)
+    }
+}
+
+/// What is shown, and what becomes of it, of one mount.
+fn left_in(
+    mount: &ExecMount,
+    shown: &Shown,
+    outputs: &mut BTreeMap<usize, Outcome>,
+    scratch: &mut [Option<MutableRef>],
+) -> Option<MutableRef> {
+    let output = mount.output.and_then(|output| outputs.remove(&output));
+    match (output, shown) {
+        (Some(Outcome::Written(written)), _) => Some(written),
+        (None, Shown::Scratch(number)) => scratch.get_mut(*number).and_then(Option::take),
+        _ => None,
     }
 }
 

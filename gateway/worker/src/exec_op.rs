@@ -12,7 +12,7 @@ use kiln_store::Ref;
 use crate::exec_mounts::prepare;
 use crate::foreign;
 use crate::processes::{process, resources};
-use crate::steps::Step;
+use crate::steps::{NotRun, Step};
 use crate::vertex_map::{VertexMap, content_of};
 use crate::worker::Inner;
 
@@ -66,10 +66,19 @@ impl Operator<Ref> for ExecOperator {
         process.mounts = prepared.mounts.clone();
         let executor = Arc::clone(&self.worker.executor);
         let step = Step { executor, process, prepared, job: job.clone() };
-        let (status, prepared) = self.worker.steps.run(step).await.map_err(|error| {
-            let native = &self.worker.info.platforms;
-            foreign::could_not_run(&exec.args, &self.vertex.platform, native, error)
-        })?;
+        let (status, prepared) = match self.worker.steps.run(step).await {
+            Ok(ended) => ended,
+            Err(NotRun { error, prepared }) => {
+                let native = &self.worker.info.platforms;
+                let error =
+                    foreign::could_not_run(&exec.args, &self.vertex.platform, native, error);
+                let mounts = match prepared {
+                    Some(prepared) => prepared.left(exec, &inputs).await,
+                    None => Vec::new(),
+                };
+                return Err(ExecError { error, mounts });
+            }
+        };
         let code = i32::try_from(status.code).unwrap_or(i32::MAX);
         let fine = match &exec.valid_exit_codes[..] {
             [] => code == 0,
@@ -83,7 +92,8 @@ impl Operator<Ref> for ExecOperator {
                 status.code
             );
             let error = OpError::new(ErrorKind::Failed, message);
-            return Err(OpError { exit_code: Some(status.code), ..error }.into());
+            let error = OpError { exit_code: Some(status.code), ..error };
+            return Err(ExecError { error, mounts: prepared.left(exec, &inputs).await });
         }
         Ok(prepared.commit().await?)
     }

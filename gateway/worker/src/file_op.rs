@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
+use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject};
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
@@ -60,7 +60,10 @@ impl Operator<Ref> for FileOperator {
         let op = self.op()?;
         let mut run = Run { worker: &self.worker, op, inputs, results: BTreeMap::new() };
         for number in 0..op.steps.len() {
-            run.step(number).await?;
+            if let Err(error) = run.step(number).await {
+                let error = error.about(Subject::FileAction(number));
+                return Err(ExecError { error, mounts: run.left().await });
+            }
         }
         Ok(run.outputs().await?)
     }
@@ -166,7 +169,7 @@ impl Run<'_> {
         let mut implied = target.implied().clone();
         // An image without layers is an empty directory.
         let empty = self.worker.store.root().join("empty");
-        let implied = blocking(move || {
+        let changed = blocking(move || {
             let list = |input: FileInput| {
                 let other = lists.iter().find(|(known, _)| *known == input);
                 match (input, other) {
@@ -179,10 +182,20 @@ impl Run<'_> {
             let changed = change(&step, from, mounted.path(), &list, &mut implied);
             changed.map(|()| implied).map_err(|error| operator_error(&error))
         })
-        .await?;
-        target.set_implied(implied);
+        .await;
+        let changed = changed.map(|implied| target.set_implied(implied));
+        // What a failed action was at is there to be looked at.
         self.results.insert(number, Made::Open(target));
-        Ok(())
+        changed
+    }
+
+    /// For every action what it was at, now that one has failed, for those who look into that.
+    async fn left(mut self) -> Vec<Output<Ref>> {
+        let mut left = Vec::with_capacity(self.op.steps.len());
+        for number in 0..self.op.steps.len() {
+            left.push(self.finished(FileInput::Action(number)).await.ok().flatten());
+        }
+        left
     }
 
     async fn outputs(mut self) -> Result<Vec<Output<Ref>>, OpError> {

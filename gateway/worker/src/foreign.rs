@@ -13,7 +13,7 @@ pub(crate) fn could_not_run(
     native: &[Platform],
     error: OpError,
 ) -> OpError {
-    let process = format!("process \"{}\" could not be run", args.join(" "));
+    let process = format!("process \"{}\" did not complete successfully", args.join(" "));
     let text = error.to_string().to_lowercase();
     if !text.contains(FORMAT_ERROR) {
         return error.context(process);
@@ -54,6 +54,7 @@ mod tests {
         assert!(text.contains("binfmt_misc") && text.contains("Exec format error"), "{text}");
         assert!(said("linux/amd64", "exec format error").contains("neither a program"));
         let text = said("linux/arm64", "no such file");
-        assert_eq!(text, "process \"/bin/sh -c make\" could not be run: no such file");
+        let words = "process \"/bin/sh -c make\" did not complete successfully: no such file";
+        assert_eq!(text, words);
     }
 }

@@ -46,7 +46,7 @@ impl Steps {
     /// # Cancellation
     ///
     /// Dropping the future asks the process to end; what it uses is let go when it has.
-    pub(crate) async fn run(&self, step: Step) -> Result<(ExitStatus, Prepared), OpError> {
+    pub(crate) async fn run(&self, step: Step) -> Result<(ExitStatus, Prepared), NotRun> {
         let (_wanted, dropped) = oneshot::channel();
         let life = Life { step, dropped, at_once: self.at_once.subscribe(), grace: self.grace };
         let counted = self.count();
@@ -56,7 +56,7 @@ impl Steps {
             result
         });
         let lost = |error| OpError::new(ErrorKind::Failed, format!("internal error: {error}"));
-        task.await.map_err(lost)?
+        task.await.map_err(|error| NotRun { error: lost(error), prepared: None })?
     }
 
     /// Counts something that runs a process until the guard is dropped.
@@ -75,6 +75,14 @@ impl Steps {
     pub(crate) fn end_at_once(&self) {
         self.at_once.send_replace(true);
     }
+}
+
+/// A process that did not run to an end of its own.
+pub(crate) struct NotRun {
+    /// Why.
+    pub(crate) error: OpError,
+    /// What it was to see, if it is still there.
+    pub(crate) prepared: Option<Prepared>,
 }
 
 /// Counts a step while it lives.
@@ -102,12 +110,13 @@ struct Life {
 }
 
 impl Life {
-    async fn live(self) -> Result<(ExitStatus, Prepared), OpError> {
+    async fn live(self) -> Result<(ExitStatus, Prepared), NotRun> {
         let Self { step, dropped, at_once, grace } = self;
         let Step { executor, process, mut prepared, job } = step;
-        let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&error))?;
+        let unprepared = |error| NotRun { error, prepared: None };
+        let (stdio, pipes) = Stdio::piped().map_err(|error| unprepared(failed(&error)))?;
         drop(pipes.stdin);
-        prepared.begin_writing()?;
+        prepared.begin_writing().map_err(unprepared)?;
         let output = async {
             tokio::join!(
                 logs::forward(job.clone(), Stream::Stdout, pipes.stdout),
@@ -128,14 +137,15 @@ impl Life {
                 Ok((status, prepared))
             }
             Ok(Ended::Cancelled) => {
-                Err(OpError::new(ErrorKind::Cancelled, "the step was cancelled"))
+                let error = OpError::new(ErrorKind::Cancelled, "the step was cancelled");
+                Err(NotRun { error, prepared: None })
             }
             Err(error) => {
                 // It did not run, or nothing is known of it.
                 if matches!(error, ExecError::Program { .. } | ExecError::Setup { .. }) {
                     prepared.end_writing();
                 }
-                Err(failed(&error))
+                Err(NotRun { error: failed(&error), prepared: Some(prepared) })
             }
         }
     }

@@ -6,14 +6,15 @@
 
 use bytes::Bytes;
 use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage};
 use prost_types::Any;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 
-use crate::proto::pb;
-use crate::proto::rpc;
+use crate::proto::{DESCRIPTORS, errdefs, pb, rpc};
 
 const PREFIX: &str = "github.com/moby/buildkit/";
+const SOLVE: &str = "errdefs.Solve";
 
 /// One typed detail of an error.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub enum Detail {
     Vertex(String),
     /// Where in the user's files the error is.
     Source(Source),
+    /// Which operation failed, and the names of what it was done on and of what it left.
+    Solve(Box<errdefs::Solve>),
     /// Exit code of a process of a gateway container.
     Exit(u32),
     /// A sub-request nobody answers.
@@ -133,6 +136,7 @@ impl Detail {
             "errdefs.Source+json" => {
                 from_json::<json::Source>(json).map(|s| Self::Source(s.into()))
             }
+            "errdefs.Solve+json" => solve_from_json(json).map(|solve| Self::Solve(Box::new(solve))),
             "errdefs.Subrequest+json" => {
                 from_json::<json::Named>(json).map(|n| Self::Subrequest(n.name))
             }
@@ -153,6 +157,7 @@ impl Detail {
                 ("errdefs.Vertex+json", to_json(&json::Vertex { digest: digest.clone() }))
             }
             Self::Source(source) => ("errdefs.Source+json", to_json(&json::Source::from(source))),
+            Self::Solve(solve) => ("errdefs.Solve+json", solve_to_json(solve)),
             Self::Subrequest(name) => {
                 ("errdefs.Subrequest+json", to_json(&json::Named { name: name.clone() }))
             }
@@ -174,6 +179,27 @@ fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
 
 fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Unlike the other details this one is written by the rules of protobuf's JSON.
+fn solve_to_json(solve: &errdefs::Solve) -> Vec<u8> {
+    let mut message = empty_solve();
+    message
+        .as_mut()
+        .and_then(|message| message.transcode_from(solve).ok())
+        .and_then(|()| serde_json::to_vec(&message).ok())
+        .unwrap_or_default()
+}
+
+fn solve_from_json(json: &[u8]) -> Option<errdefs::Solve> {
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let message = DynamicMessage::deserialize(empty_solve()?.descriptor(), &mut json).ok()?;
+    message.transcode_to().ok()
+}
+
+fn empty_solve() -> Option<DynamicMessage> {
+    let pool = DescriptorPool::decode(DESCRIPTORS).ok()?;
+    Some(DynamicMessage::new(pool.get_message_by_name(SOLVE)?))
 }
 
 /// The JSON shapes of the details, as Go's `encoding/json` writes the generated structs.
@@ -284,6 +310,42 @@ mod json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_operation_is_written_as_protobuf_writes_json() {
+        let action = pb::FileAction {
+            secondary_input: -1,
+            action: Some(pb::file_action::Action::Mkdir(pb::FileActionMkDir {
+                path: "/a".into(),
+                timestamp: -1,
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let op = pb::Op {
+            op: Some(pb::op::Op::File(pb::FileOp { actions: vec![action] })),
+            ..Default::default()
+        };
+        let solve = errdefs::Solve {
+            input_i_ds: vec!["a".into(), String::new()],
+            op: Some(op),
+            subject: Some(errdefs::solve::Subject::File(errdefs::FileAction { index: 2 })),
+            ..Default::default()
+        };
+        let detail = Detail::Solve(Box::new(solve));
+        let any = detail.to_any();
+        assert_eq!(any.type_url, "github.com/moby/buildkit/errdefs.Solve+json");
+        let json: serde_json::Value = serde_json::from_slice(&any.value).unwrap();
+        assert_eq!(json["inputIDs"], serde_json::json!(["a", ""]));
+        assert_eq!(json["file"]["index"], "2");
+        assert_eq!(json["op"]["file"]["actions"][0]["mkdir"]["timestamp"], "-1");
+        assert_eq!(Detail::from_any(any), detail);
+        let broken = Any {
+            type_url: "github.com/moby/buildkit/errdefs.Solve+json".into(),
+            value: b"{\"inputIDs\": 1}".to_vec(),
+        };
+        assert_eq!(Detail::from_any(broken.clone()), Detail::Other(broken));
+    }
 
     #[test]
     fn a_source_survives_the_wire() {
