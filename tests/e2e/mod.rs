@@ -5,6 +5,7 @@ mod article;
 mod cache;
 mod configuration;
 mod conform;
+mod containers;
 mod contexts;
 mod crashes;
 mod daemon;

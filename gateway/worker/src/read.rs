@@ -123,8 +123,9 @@ pub async fn stat_file(of: &Ref, path: &str) -> Result<FileStat, OpError> {
 
 /// As [`stat_file`], in any place.
 pub(crate) async fn stat_in(place: Place, path: &str) -> Result<FileStat, OpError> {
-    let name = path.to_owned();
-    within(place, name.clone(), move |found| stat(found, name, &fs::metadata(found)?)).await
+    // The name alone, as in a list of a directory.
+    let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    within(place, path.to_owned(), move |found| stat(found, name, &fs::metadata(found)?)).await
 }
 
 /// Where files are looked for.
