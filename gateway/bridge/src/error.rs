@@ -6,6 +6,8 @@ use kiln_wire::pb;
 use kiln_wire::status::{Detail, RichStatus, Source};
 use tonic::Code;
 
+use crate::trace;
+
 /// An operation's error as a status.
 pub fn op_status(error: &OpError) -> RichStatus {
     let code = match error.kind {
@@ -35,10 +37,13 @@ pub fn solve_status<R>(error: &SolveError<R>) -> RichStatus {
 }
 
 fn located(status: RichStatus, vertex: &Vertex) -> RichStatus {
+    let status = status.with(trace::here("solve"));
     let status = status.with(Detail::Vertex(vertex.digest.to_string()));
+    // Clients take the details from the inside, where the last location is.
     vertex
         .locations
         .iter()
+        .rev()
         .fold(status, |status, location| status.with(Detail::Source(source(location))))
 }
 

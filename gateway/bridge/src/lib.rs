@@ -19,6 +19,7 @@ mod policies;
 mod rules;
 mod seat;
 mod seats;
+mod trace;
 
 pub use build_bridge::{BuildBridge, BuildParts};
 pub use caches::{UnknownCache, cache_name, not_imported};

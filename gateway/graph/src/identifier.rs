@@ -189,6 +189,14 @@ pub enum IdentifierError {
         /// Its value.
         value: String,
     },
+    /// A number of layers that is none.
+    #[error("source `{identifier}`: invalid layer limit `{value}`, expected a number from 1 on")]
+    LayerLimit {
+        /// The source.
+        identifier: String,
+        /// The number.
+        value: String,
+    },
     /// An attribute that nothing here acts on.
     #[error(
         "source `{identifier}`: attribute {key} is not supported by this version; leave it out"
@@ -345,7 +353,11 @@ impl Attributes<'_> {
     }
 
     fn layer_limit(&self, key: &str) -> Result<Option<usize>, IdentifierError> {
-        self.parse(key, |text| text.parse().ok().filter(|limit| *limit > 0))
+        let limit = self.parse(key, |text| text.parse().ok().filter(|limit| *limit > 0));
+        limit.map_err(|_| IdentifierError::LayerLimit {
+            identifier: self.identifier.into(),
+            value: self.text(key),
+        })
     }
 }
 

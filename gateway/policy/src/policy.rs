@@ -17,13 +17,13 @@ pub enum PolicyError {
     #[error("source policy of version {0} is not supported, only version {VERSION} is")]
     Version(i64),
     /// A rule that is for nothing.
-    #[error("source policy rule {0} has no selector")]
+    #[error("source policy rule {0}: invalid nil selector in policy")]
     NoSelector(usize),
     /// A conversion into nothing.
-    #[error("source policy rule {0} converts, but has no `updates`")]
+    #[error("source policy rule {0}: missing destination for convert rule (`updates`)")]
     NoUpdates(usize),
     /// A rule whose action is unknown.
-    #[error("source policy rule {rule}: unknown action {action}")]
+    #[error("source policy rule {rule}: unknown type of action {action}")]
     Action {
         /// The rule, counted from 0.
         rule: usize,

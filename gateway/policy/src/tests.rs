@@ -174,7 +174,7 @@ fn what_cannot_be_understood_is_refused_with_its_rule() {
     let error = |rules: Vec<wire::Rule>| {
         Policy::compile(&wire::Policy { version: 0, rules }).unwrap_err().to_string()
     };
-    expect!["source policy rule 1 has no selector"]
+    expect!["source policy rule 1: invalid nil selector in policy"]
         .assert_eq(&error(vec![rule("allow * *"), wire::Rule::default()]));
     expect![[r#"source policy rule 0: invalid regular expression "(""#]]
         .assert_eq(&error(vec![rule("deny ~ (")]));
@@ -183,9 +183,10 @@ fn what_cannot_be_understood_is_refused_with_its_rule() {
     ]]
     .assert_eq(&error(vec![rule("deny * a**")]));
     let unknown = wire::Rule { action: 9, ..rule("deny * a") };
-    expect!["source policy rule 0: unknown action 9"].assert_eq(&error(vec![unknown]));
+    expect!["source policy rule 0: unknown type of action 9"].assert_eq(&error(vec![unknown]));
     let nothing = wire::Rule { updates: None, ..rule("convert * a => b") };
-    expect!["source policy rule 0 converts, but has no `updates`"].assert_eq(&error(vec![nothing]));
+    expect!["source policy rule 0: missing destination for convert rule (`updates`)"]
+        .assert_eq(&error(vec![nothing]));
     let future = Policy::compile(&wire::Policy { version: 7, rules: Vec::new() });
     expect!["source policy of version 7 is not supported, only version 1 is"]
         .assert_eq(&future.unwrap_err().to_string());

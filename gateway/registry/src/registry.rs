@@ -41,7 +41,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).into(),
+            user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION"), " (compatible; buildkit/v0)")
+                .into(),
             client_id: "kiln".into(),
             max_per_host: 4,
             retry_delays: [1, 2, 4].map(Duration::from_secs).into(),

@@ -94,7 +94,12 @@ impl Http {
         kiln_registry::install_crypto();
         let builder = || {
             Client::builder()
-                .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+                // Servers that let builders in know them by this name.
+                .user_agent(concat!(
+                    "kiln/",
+                    env!("CARGO_PKG_VERSION"),
+                    " (compatible; buildkit/v0)"
+                ))
                 .redirect(reqwest::redirect::Policy::limited(MOST_REDIRECTS))
                 .referer(false)
                 .connect_timeout(Duration::from_secs(30))

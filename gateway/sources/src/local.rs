@@ -76,7 +76,7 @@ impl Local {
         let directory = self.store.directory(&key, Kind::SourceLocal, Sharing::Private, None).await;
         let directory =
             directory.map_err(|source| LocalError::Directory { name: name.clone(), source })?;
-        let part = Part::begin(context, format!("transferring {name}:"), 0);
+        let part = Part::transfer(context, format!("transferring {name}:"));
         let received = Arc::new(move |bytes| part.set(bytes));
         let before = self.origins.take(directory.id()).await;
         let path = directory.path();

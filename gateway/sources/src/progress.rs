@@ -14,6 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Part {
     context: Context,
     id: String,
+    action: &'static str,
     started: SystemTime,
     state: Mutex<State>,
 }
@@ -27,9 +28,19 @@ struct State {
 impl Part {
     /// Begins a part; `total` is 0 if it is not known.
     pub(crate) fn begin(context: &Context, id: impl Into<String>, total: u64) -> Self {
+        Self::of(context, id.into(), "", total)
+    }
+
+    /// Begins to receive something of a size that is not known, under the name that clients add up.
+    pub(crate) fn transfer(context: &Context, id: impl Into<String>) -> Self {
+        Self::of(context, id.into(), "transferring", 0)
+    }
+
+    fn of(context: &Context, id: String, action: &'static str, total: u64) -> Self {
         let part = Self {
             context: context.clone(),
-            id: id.into(),
+            id,
+            action,
             started: SystemTime::now(),
             state: Mutex::new(State { current: 0, total, told: None }),
         };
@@ -58,7 +69,7 @@ impl Part {
         self.context.progress.status(VertexStatus {
             id: self.id.clone(),
             vertex: self.context.vertex.clone(),
-            name: String::new(),
+            name: self.action.into(),
             current: state.current,
             total: state.total,
             timestamp: SystemTime::now(),

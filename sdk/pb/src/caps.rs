@@ -36,6 +36,7 @@ pub const LLB: &[&str] = &[
     "source.http.header",
     "soruce.http.uidgid",
     "source.ocilayout",
+    "passthroughop",
     "exec.meta.base",
     "exec.meta.cgroup.parent",
     "exec.meta.network",

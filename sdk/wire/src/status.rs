@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOptions};
 use prost_types::Any;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
@@ -15,6 +15,7 @@ use crate::proto::{DESCRIPTORS, errdefs, pb, rpc};
 
 const PREFIX: &str = "github.com/moby/buildkit/";
 const SOLVE: &str = "errdefs.Solve";
+const SOURCE: &str = "errdefs.Source";
 
 /// One typed detail of an error.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,10 +134,10 @@ impl Detail {
             "errdefs.Vertex+json" => {
                 from_json::<json::Vertex>(json).map(|v| Self::Vertex(v.digest))
             }
-            "errdefs.Source+json" => {
-                from_json::<json::Source>(json).map(|s| Self::Source(s.into()))
-            }
-            "errdefs.Solve+json" => solve_from_json(json).map(|solve| Self::Solve(Box::new(solve))),
+            "errdefs.Source+json" => read(SOURCE, json).map(|s: errdefs::Source| {
+                Self::Source(Source { info: s.info.unwrap_or_default(), ranges: s.ranges })
+            }),
+            "errdefs.Solve+json" => read(SOLVE, json).map(|solve| Self::Solve(Box::new(solve))),
             "errdefs.Subrequest+json" => {
                 from_json::<json::Named>(json).map(|n| Self::Subrequest(n.name))
             }
@@ -156,8 +157,12 @@ impl Detail {
             Self::Vertex(digest) => {
                 ("errdefs.Vertex+json", to_json(&json::Vertex { digest: digest.clone() }))
             }
-            Self::Source(source) => ("errdefs.Source+json", to_json(&json::Source::from(source))),
-            Self::Solve(solve) => ("errdefs.Solve+json", solve_to_json(solve)),
+            Self::Source(source) => {
+                let Source { info, ranges } = source.clone();
+                let source = errdefs::Source { info: Some(info), ranges };
+                ("errdefs.Source+json", plain_json(SOURCE, &source))
+            }
+            Self::Solve(solve) => ("errdefs.Solve+json", protobuf_json(SOLVE, &**solve)),
             Self::Subrequest(name) => {
                 ("errdefs.Subrequest+json", to_json(&json::Named { name: name.clone() }))
             }
@@ -181,32 +186,44 @@ fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// Unlike the other details this one is written by the rules of protobuf's JSON.
-fn solve_to_json(solve: &errdefs::Solve) -> Vec<u8> {
-    let mut message = empty_solve();
-    message
-        .as_mut()
-        .and_then(|message| message.transcode_from(solve).ok())
-        .and_then(|()| serde_json::to_vec(&message).ok())
-        .unwrap_or_default()
+/// A detail as Go's `encoding/json` writes the generated struct: fields have the schema's names, and
+/// numbers are numbers.
+fn plain_json<M: Message>(name: &str, message: &M) -> Vec<u8> {
+    written(
+        name,
+        message,
+        &SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false),
+    )
 }
 
-fn solve_from_json(json: &[u8]) -> Option<errdefs::Solve> {
+/// A detail by the rules of protobuf's own JSON.
+fn protobuf_json<M: Message>(name: &str, message: &M) -> Vec<u8> {
+    written(name, message, &SerializeOptions::new())
+}
+
+fn written<M: Message>(name: &str, message: &M, options: &SerializeOptions) -> Vec<u8> {
+    let Some(mut dynamic) = empty(name) else { return Vec::new() };
+    let mut json = serde_json::Serializer::new(Vec::new());
+    let written = dynamic.transcode_from(message).is_ok()
+        && dynamic.serialize_with_options(&mut json, options).is_ok();
+    if written { json.into_inner() } else { Vec::new() }
+}
+
+/// Reads either.
+fn read<M: Message + Default>(name: &str, json: &[u8]) -> Option<M> {
     let mut json = serde_json::Deserializer::from_slice(json);
-    let message = DynamicMessage::deserialize(empty_solve()?.descriptor(), &mut json).ok()?;
+    let message = DynamicMessage::deserialize(empty(name)?.descriptor(), &mut json).ok()?;
     message.transcode_to().ok()
 }
 
-fn empty_solve() -> Option<DynamicMessage> {
+fn empty(name: &str) -> Option<DynamicMessage> {
     let pool = DescriptorPool::decode(DESCRIPTORS).ok()?;
-    Some(DynamicMessage::new(pool.get_message_by_name(SOLVE)?))
+    Some(DynamicMessage::new(pool.get_message_by_name(name)?))
 }
 
 /// The JSON shapes of the details, as Go's `encoding/json` writes the generated structs.
 mod json {
-    use super::{Deserialize, Serialize, pb};
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
+    use super::{Deserialize, Serialize};
 
     #[derive(Serialize, Deserialize)]
     pub(super) struct Vertex {
@@ -224,86 +241,6 @@ mod json {
     pub(super) struct Exit {
         #[serde(rename = "Code", default)]
         pub code: u32,
-    }
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    pub(super) struct Source {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        info: Option<Info>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        ranges: Vec<Range>,
-    }
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    struct Info {
-        #[serde(skip_serializing_if = "String::is_empty")]
-        filename: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        data: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        language: String,
-    }
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    struct Range {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        start: Option<Position>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        end: Option<Position>,
-    }
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    struct Position {
-        #[serde(skip_serializing_if = "is_zero")]
-        line: i32,
-        #[serde(skip_serializing_if = "is_zero")]
-        character: i32,
-    }
-
-    fn is_zero(value: &i32) -> bool {
-        *value == 0
-    }
-
-    impl From<Source> for super::Source {
-        fn from(source: Source) -> Self {
-            let info = source.info.unwrap_or_default();
-            let position = |p: Position| pb::Position { line: p.line, character: p.character };
-            Self {
-                info: pb::SourceInfo {
-                    filename: info.filename,
-                    data: STANDARD.decode(info.data).unwrap_or_default().into(),
-                    definition: None,
-                    language: info.language,
-                },
-                ranges: source
-                    .ranges
-                    .into_iter()
-                    .map(|r| pb::Range { start: r.start.map(position), end: r.end.map(position) })
-                    .collect(),
-            }
-        }
-    }
-
-    impl From<&super::Source> for Source {
-        fn from(source: &super::Source) -> Self {
-            let position = |p: pb::Position| Position { line: p.line, character: p.character };
-            Self {
-                info: Some(Info {
-                    filename: source.info.filename.clone(),
-                    data: STANDARD.encode(&source.info.data),
-                    language: source.info.language.clone(),
-                }),
-                ranges: source
-                    .ranges
-                    .iter()
-                    .map(|r| Range { start: r.start.map(position), end: r.end.map(position) })
-                    .collect(),
-            }
-        }
     }
 }
 
@@ -349,11 +286,22 @@ mod tests {
 
     #[test]
     fn a_source_survives_the_wire() {
+        let metadata = pb::OpMetadata {
+            ignore_cache: true,
+            linux_resources: Some(pb::LinuxResources { memory: 1 << 40, ..Default::default() }),
+            ..Default::default()
+        };
         let source = Source {
             info: pb::SourceInfo {
                 filename: "Mockerfile".into(),
                 data: "a: b\n".into(),
-                ..Default::default()
+                language: "YAML".into(),
+                // Where the file was read from.
+                definition: Some(pb::Definition {
+                    def: vec!["op".into()],
+                    metadata: [("d".to_owned(), metadata)].into(),
+                    source: None,
+                }),
             },
             ranges: vec![pb::Range {
                 start: Some(pb::Position { line: 1, character: 0 }),
@@ -363,6 +311,13 @@ mod tests {
         let status = RichStatus::new(Code::InvalidArgument, "unknown key")
             .with(Detail::Source(source.clone()))
             .with(Detail::Other(Any { type_url: "x/y".into(), value: vec![1] }));
+        let json = status.details[0].to_any().value;
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let metadata = &json["info"]["definition"]["metadata"]["d"];
+        assert_eq!(
+            (&metadata["ignore_cache"], &metadata["linux_resources"]["memory"]),
+            (&true.into(), &(1_u64 << 40).into())
+        );
         let again = RichStatus::from_status(&status.to_status());
         assert_eq!(again.sources().collect::<Vec<_>>(), [&source]);
         assert_eq!(again.details[1], Detail::Other(Any { type_url: "x/y".into(), value: vec![1] }));
