@@ -146,6 +146,7 @@ impl Build {
             progress: progress.clone(),
             platform: daemon.0.worker.info().platforms.first().cloned().unwrap_or_default(),
             clock: SystemTime::now,
+            claims: BTreeMap::new(),
         };
         let exported = kiln_exporters::export(&self.0.exports, result, &context).await;
         exported.map_err(|error| {

@@ -17,6 +17,7 @@ use kiln_store::{Ref, Store};
 
 use crate::archive::Archive;
 use crate::assemble::{Document, Image, made};
+use crate::claims::{Claim, Claims};
 use crate::client::Client;
 use crate::error::ExportError;
 use crate::options::{Export, Kind, Name, Names};
@@ -43,6 +44,8 @@ pub struct ExportContext {
     pub platform: Platform,
     /// The clock.
     pub clock: Clock,
+    /// What the builder itself claims about the result, by platform id.
+    pub claims: BTreeMap<String, Vec<Claim>>,
 }
 
 impl std::fmt::Debug for ExportContext {
@@ -126,13 +129,6 @@ async fn one(
     let digest = Digest::sha256(format!("{}-export-{index}", context.session));
     let title = export.kind.title();
     let reporter = Reporter::start(&context.progress, digest, title, context.clock);
-    let attestations = result.attestations.values().map(Vec::len).sum::<usize>();
-    if attestations > 0 {
-        let short = format!(
-            "attestations are not supported by this version: {attestations} of the frontend are not written"
-        );
-        reporter.warn(short);
-    }
     let run = Run { context, export, result, reporter: &reporter };
     let done = run.run().await;
     reporter.finish(done.as_ref().err().map(|error| error as &dyn std::error::Error));
@@ -154,16 +150,22 @@ impl Run<'_> {
         let targets = Targets::of(&self.result.refs, &metadata, &context.platform)?;
         match export.kind {
             Kind::Tar => {
-                files::export_tar(context, export, &targets, &metadata, reporter).await?;
+                files::export_tar(context, export, &targets, &metadata, self.claims(), reporter)
+                    .await?;
                 Ok(Outcome::default())
             }
             Kind::Local => {
-                files::export_local(context, export, &targets, &metadata, reporter).await?;
+                files::export_local(context, export, &targets, &metadata, self.claims(), reporter)
+                    .await?;
                 Ok(Outcome::default())
             }
             Kind::Image => self.image(&targets, &metadata).await,
             Kind::Oci | Kind::Docker => self.archive(&targets, &metadata).await,
         }
+    }
+
+    fn claims(&self) -> Claims<'_> {
+        Claims { frontend: &self.result.attestations, own: &self.context.claims }
     }
 
     /// What the frontend said, overridden by what the client said.
@@ -236,7 +238,9 @@ impl Run<'_> {
                 Name::parse_list(&String::from_utf8_lossy(names.unwrap_or_default()))?
             }
         };
-        let assembled = Image::assemble(self.context, options, targets, metadata, self.reporter);
+        let (claims, reporter) = (self.claims(), self.reporter);
+        let assembled =
+            Image::assemble(self.context, options, targets, metadata, claims, &names, reporter);
         let mut image = assembled.await?;
         let newest = targets.list.iter().filter_map(made).max();
         let now: SystemTime = newest.unwrap_or_else(|| (self.context.clock)());

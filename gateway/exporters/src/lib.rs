@@ -15,6 +15,10 @@ mod json;
 mod target;
 
 mod assemble;
+mod attested;
+mod claim_files;
+mod claims;
+mod layer_files;
 
 mod archive;
 mod files;
@@ -37,6 +41,7 @@ mod tests;
 
 pub use annotation::{Annotations, Place};
 pub use assemble::Document;
+pub use claims::{Claim, ClaimContent, ClaimError};
 pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};

@@ -15,6 +15,7 @@ mod filter;
 mod foreign;
 mod host_command;
 mod logs;
+mod pinned;
 pub mod read;
 mod scope;
 mod secrets;
