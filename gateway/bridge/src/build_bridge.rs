@@ -140,6 +140,11 @@ impl BuildBridge {
         Ok(result)
     }
 
+    /// The same bridge for what is no part of the build's own work.
+    pub(crate) fn apart(&self) -> Self {
+        Self { trace: Arc::default(), ..self.clone() }
+    }
+
     pub(crate) fn producers(&self) -> &Producers {
         &self.shared.producers
     }

@@ -21,7 +21,7 @@ use crate::claims::{Claim, Claims};
 use crate::client::Client;
 use crate::error::ExportError;
 use crate::options::{Export, Kind, Name, Names};
-use crate::target::{Targets, epoch};
+use crate::target::{TargetError, Targets, epoch};
 use crate::vertex::{Clock, Reporter};
 use crate::{files, image, layout, pipe};
 
@@ -87,6 +87,21 @@ pub async fn export(
         exported.images.extend(one.image.map(|image| (index, image)));
     }
     Ok(exported)
+}
+
+/// The file systems of a result with their platforms, in order, by the ids that attestations have.
+/// `default` is the platform of a result that names none.
+///
+/// # Errors
+///
+/// If the result does not fit its list of platforms.
+pub fn targets<'r, R>(
+    result: &'r BuildResult<R>,
+    default: &Platform,
+) -> Result<Vec<(String, Platform, Option<&'r R>)>, TargetError> {
+    let targets = Targets::of(&result.refs, &result.metadata, default)?;
+    let named = targets.list.into_iter().map(|target| (target.id, target.platform, target.files));
+    Ok(named.collect())
 }
 
 /// What came of the exports of a build.

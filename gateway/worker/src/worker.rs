@@ -56,6 +56,13 @@ pub struct WorkerInfo {
     pub platforms: Vec<Platform>,
 }
 
+impl WorkerInfo {
+    /// The platform of what names none: the first that it runs.
+    pub fn default_platform(&self) -> Platform {
+        self.platforms.first().cloned().unwrap_or_else(Platform::host)
+    }
+}
+
 /// One machine. Cheap to clone.
 #[derive(Clone)]
 pub struct Worker(Arc<Inner>);
