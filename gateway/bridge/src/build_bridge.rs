@@ -10,14 +10,15 @@ use bytes::Bytes;
 use kiln_engine::Job;
 use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
-    Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
-    Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
+    AttestationChain, Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts,
+    ImageConfigRequest, ImageFacts, Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta,
+    SourceRequest, Timestamp, Warning,
 };
 use kiln_graph::{Edge, Graph, Identifier, LoadContext};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
 use kiln_provenance::Used;
-use kiln_sources::{Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
+use kiln_sources::{Attestations, Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
@@ -316,6 +317,11 @@ impl BuildBridge {
             .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
         let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
         let pin = self.pin(&identifier, &platform, &request.log_name).await?;
+        let is_attested = request.attestation_chain || !request.attestations.is_empty();
+        let attestations = match is_attested {
+            true => self.attestations(&pin, &request.attestations).await?,
+            false => None,
+        };
         let mut meta = SourceMeta { source, ..SourceMeta::default() };
         let objects = match (&pin.metadata, request.git_object) {
             (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
@@ -325,7 +331,8 @@ impl BuildBridge {
             Metadata::Image { reference, manifest, config } => {
                 let digest = reference.digest().unwrap_or(&manifest).to_string();
                 let config = if request.no_config { Bytes::new() } else { config };
-                meta.image = Some(ImageFacts { digest, config });
+                let attestations = attestations.map(chain);
+                meta.image = Some(ImageFacts { digest, config, attestations });
             }
             Metadata::Http { digest, filename, last_modified } => {
                 let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
@@ -352,6 +359,19 @@ impl BuildBridge {
     pub(crate) fn context(&self, progress: Sender, vertex: Digest) -> Context {
         let session = Clients::new(self.shared.worker.sessions(), [self.info.session_id.clone()]);
         Context { session: Arc::new(session), progress, vertex }
+    }
+
+    /// What is claimed about an image, with statements of these predicate types.
+    async fn attestations(
+        &self,
+        pin: &Pin,
+        kinds: &[String],
+    ) -> Result<Option<Attestations>, RichStatus> {
+        let context = self.context(Sender::default(), Digest::sha256("attestations"));
+        let found = self.shared.worker.sources().attestations(pin, kinds, &context).await;
+        found.map_err(|error| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+        })
     }
 
     /// The objects of a git source, as git stores them.
@@ -450,7 +470,7 @@ impl Bridge for BuildBridge {
             ..SourceRequest::default()
         };
         let meta = self.resolve_source(source, asked).await?;
-        let Some(ImageFacts { digest, config }) = meta.image else {
+        let Some(ImageFacts { digest, config, .. }) = meta.image else {
             let non_image = Some(meta.source.identifier);
             return Ok(ResolvedImage { non_image, ..ResolvedImage::default() });
         };
@@ -536,6 +556,16 @@ impl Bridge for BuildBridge {
             ranges: warning.ranges,
         }));
         Ok(())
+    }
+}
+
+fn chain(found: Attestations) -> AttestationChain {
+    AttestationChain {
+        root: found.root.to_string(),
+        image_manifest: found.image.to_string(),
+        attestation_manifest: found.manifest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        signature_manifests: found.signatures.iter().map(ToString::to_string).collect(),
+        blobs: found.blobs,
     }
 }
 
