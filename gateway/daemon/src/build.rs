@@ -10,6 +10,7 @@ use kiln_engine::JobOptions;
 use kiln_exporters::{ExportContext, Exported, ExportedImage};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_graph::{Entitlements, LoadContext};
+use kiln_oci::Platform;
 use kiln_progress::Sender;
 use kiln_sources::Clients;
 use kiln_wire::caps;
@@ -20,6 +21,7 @@ use tonic::Code;
 
 use crate::claims::{self, Claims, Recorded, Target};
 use crate::daemon::Daemon;
+use crate::platforms;
 use crate::request::BuildRequest;
 
 /// How long a session may take to appear.
@@ -91,6 +93,10 @@ impl Build {
             return Ok(Vec::new());
         }
         let targets = claims::targets(result, &daemon.0.worker.info().default_platform())?;
+        let asked = self.0.options.get("platform").map(String::as_str);
+        let made: Vec<Platform> = targets.iter().map(|target| target.platform.clone()).collect();
+        let notices = platforms::notices(asked, &made, !claims::is_single(result));
+        notices.into_iter().for_each(|notice| bridge.notify(notice));
         if let Some(scanner) = &self.0.attestations.scanner {
             let named = targets.iter();
             let named = named.filter_map(|target| Some((target.id.clone(), target.of.clone()?)));

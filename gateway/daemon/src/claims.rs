@@ -24,7 +24,7 @@ use crate::daemon::Daemon;
 /// One file system of a result, by its platform.
 pub(crate) struct Target {
     pub(crate) id: String,
-    platform: Platform,
+    pub(crate) platform: Platform,
     pub(crate) of: Option<Ref>,
 }
 

@@ -20,6 +20,7 @@ mod languages;
 pub mod listen;
 mod local;
 mod logs;
+mod platforms;
 mod provenance_env;
 mod recording;
 mod reflection;
