@@ -11,7 +11,7 @@ use std::process::Command;
 /// Bottom floor first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     &["oci", "pb", "paths", "executor"],
-    &["wire", "filesync", "progress", "keys", "policy", "filter"],
+    &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance"],
     &["llb", "document", "graph", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources", "history"],
     &["client", "sdk", "testing", "engine", "exporters"],
@@ -24,7 +24,18 @@ const FLOORS: &[&[&str]] = &[
 
 /// Crates that compute and never wait.
 const PURE: &[&str] = &[
-    "oci", "pb", "paths", "keys", "llb", "document", "policy", "filter", "graph", "cache", "solver",
+    "oci",
+    "pb",
+    "paths",
+    "keys",
+    "llb",
+    "document",
+    "policy",
+    "filter",
+    "provenance",
+    "graph",
+    "cache",
+    "solver",
 ];
 
 /// What crates that never wait do not depend on, directly or through others: runtimes and sockets.

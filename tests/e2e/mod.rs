@@ -21,6 +21,7 @@ mod newcomer;
 mod peer;
 mod policies;
 mod progress;
+mod provenance;
 mod python;
 mod rootless;
 mod security;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -11,13 +11,15 @@ use kiln_engine::Job;
 use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
-    Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
-    Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
+    AttestationChain, Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts,
+    ImageConfigRequest, ImageFacts, Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta,
+    SourceRequest, Timestamp, Warning,
 };
 use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
-use kiln_sources::{Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
+use kiln_provenance::Used;
+use kiln_sources::{Attestations, Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
@@ -28,8 +30,10 @@ use tonic::Code;
 
 use crate::error::{load_status, op_status, solve_status};
 use crate::leftovers::Leftovers;
+use crate::producers::Known;
 use crate::seats::Seats;
-use crate::{BuildPolicies, Notice, constraints, not_imported};
+use crate::trace::{Asked, Trace};
+use crate::{BuildPolicies, Notice, Producers, constraints, not_imported};
 
 /// How deep frontends may call frontends.
 const MAX_DEPTH: usize = 16;
@@ -50,6 +54,10 @@ pub struct BuildParts {
     pub info: BuildInfo,
     /// Graphs the caller handed over.
     pub inputs: Inputs,
+    /// The frontend that the client names.
+    pub frontend: String,
+    /// Which requests made graphs.
+    pub producers: Producers,
     /// Which sources it may use.
     pub policies: BuildPolicies,
 }
@@ -61,6 +69,7 @@ pub struct BuildBridge {
     info: BuildInfo,
     inputs: Inputs,
     pub(crate) policies: Arc<BuildPolicies>,
+    pub(crate) trace: Arc<Trace>,
     depth: usize,
 }
 
@@ -72,6 +81,7 @@ struct Shared {
     progress: Sender,
     refs: Mutex<BTreeMap<String, Lazy>>,
     leftovers: Mutex<Leftovers>,
+    producers: Producers,
     /// Cache mounts that were made to begin empty.
     fresh_caches: tokio::sync::Mutex<BTreeSet<String>>,
     /// What the client has been shown, so that it is shown once.
@@ -83,10 +93,16 @@ struct Shared {
 
 /// A result that runs when somebody looks inside.
 #[derive(Clone)]
-struct Lazy {
-    graph: Arc<Graph>,
-    edge: Edge,
-    definition: Arc<pb::Definition>,
+pub(crate) struct Lazy {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) edge: Edge,
+    pub(crate) definition: Arc<pb::Definition>,
+    /// Who defined it.
+    pub(crate) trace: Arc<Trace>,
+    /// What it used, once it has run.
+    pub(crate) used: Arc<OnceLock<Used>>,
+    /// That other builds know what made it.
+    pub(crate) known: Arc<OnceLock<Option<Known>>>,
     /// Cache mounts that are to begin empty.
     fresh_caches: Arc<BTreeSet<String>>,
 }
@@ -104,12 +120,42 @@ impl BuildBridge {
             progress: parts.progress,
             refs: Mutex::default(),
             leftovers: Mutex::default(),
+            producers: parts.producers,
             fresh_caches: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
             next: AtomicU64::new(1),
         };
         let (info, inputs, policies) = (parts.info, parts.inputs, Arc::new(parts.policies));
-        Self { shared: Arc::new(shared), info, inputs, policies, depth: 0 }
+        let asked = Asked::new(&parts.frontend, options(&info), inputs.clone());
+        let trace = Arc::new(Trace::of_build(asked));
+        Self { shared: Arc::new(shared), info, inputs, policies, trace, depth: 0 }
+    }
+
+    /// Calls the frontend that the client names.
+    ///
+    /// # Errors
+    ///
+    /// The frontend's own, or that there is none.
+    pub async fn call(&self, frontend: &str) -> Result<BuildResult<Ref>, RichStatus> {
+        let asked = Asked::new(frontend, options(&self.info), self.inputs.clone());
+        let bridge = Self { trace: Arc::new(self.trace.call(asked)), ..self.clone() };
+        let result = self.shared.seats.call(frontend, &bridge).await?;
+        self.trace.returned(bridge.trace);
+        self.note_request(&result)?;
+        Ok(result)
+    }
+
+    /// The same bridge for what is no part of the build's own work.
+    pub(crate) fn apart(&self) -> Self {
+        Self { trace: Arc::default(), ..self.clone() }
+    }
+
+    pub(crate) fn producers(&self) -> &Producers {
+        &self.shared.producers
+    }
+
+    pub(crate) fn job(&self) -> &Job<kiln_worker::Ref> {
+        &self.shared.job
     }
 
     /// Whether a frontend asks, rather than the client.
@@ -133,13 +179,16 @@ impl BuildBridge {
         }
         let lazy = self.lazy(of)?;
         self.forget_caches(&lazy.fresh_caches).await?;
-        self.shared.job.solve(lazy.graph, lazy.edge).await.map_err(|error| {
+        let (graph, edge) = (Arc::clone(&lazy.graph), lazy.edge.clone());
+        let solved = self.shared.job.solve(graph, edge).await.map_err(|error| {
             let status = solve_status(&error);
             match self.leftovers().add(&error) {
                 Some(solve) => status.with(Detail::Solve(Box::new(solve))),
                 None => status,
             }
-        })
+        })?;
+        self.used(&lazy).await;
+        Ok(solved)
     }
 
     fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
@@ -163,7 +212,7 @@ impl BuildBridge {
         Ok(())
     }
 
-    fn lazy(&self, of: &Ref) -> Result<Lazy, RichStatus> {
+    pub(crate) fn lazy(&self, of: &Ref) -> Result<Lazy, RichStatus> {
         let refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = || RichStatus::new(Code::NotFound, format!("no such ref {}", of.0));
         refs.get(&of.0).cloned().ok_or_else(missing)
@@ -195,10 +244,12 @@ impl BuildBridge {
     }
 
     /// The same bridge for a frontend that is called with other options.
-    fn nested(&self, options: BTreeMap<String, String>, inputs: Inputs) -> Self {
+    fn nested(&self, frontend: &str, options: BTreeMap<String, String>, inputs: Inputs) -> Self {
         let mut info = self.info.clone();
+        let asked = Asked::new(frontend, options.clone(), inputs.clone());
         info.options = options.into_iter().collect();
-        Self { info, inputs, depth: self.depth + 1, ..self.clone() }
+        let trace = Arc::new(self.trace.call(asked));
+        Self { info, inputs, trace, depth: self.depth + 1, ..self.clone() }
     }
 
     async fn define(
@@ -215,7 +266,16 @@ impl BuildBridge {
         let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
         let definition = Arc::new(with_metadata(definition.into_owned()));
         let fresh_caches = Arc::new(fresh_caches(&graph));
-        let lazy = Lazy { graph: Arc::new(graph), edge, definition, fresh_caches };
+        let lazy = Lazy {
+            graph: Arc::new(graph),
+            edge,
+            definition,
+            trace: Arc::clone(&self.trace),
+            used: Arc::default(),
+            known: Arc::default(),
+            fresh_caches,
+        };
+        self.trace.defined(Ref(name.clone()));
         self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
         Ok(Some(Ref(name)))
     }
@@ -273,6 +333,11 @@ impl BuildBridge {
             .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
         let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
         let pin = self.pin(&identifier, &platform, &request.log_name).await?;
+        let is_attested = request.attestation_chain || !request.attestations.is_empty();
+        let attestations = match is_attested {
+            true => self.attestations(&pin, &request.attestations).await?,
+            false => None,
+        };
         let mut meta = SourceMeta { source, ..SourceMeta::default() };
         let objects = match (&pin.metadata, request.git_object) {
             (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
@@ -282,7 +347,8 @@ impl BuildBridge {
             Metadata::Image { reference, manifest, config } => {
                 let digest = reference.digest().unwrap_or(&manifest).to_string();
                 let config = if request.no_config { Bytes::new() } else { config };
-                meta.image = Some(ImageFacts { digest, config });
+                let attestations = attestations.map(chain);
+                meta.image = Some(ImageFacts { digest, config, attestations });
             }
             Metadata::Http { digest, filename, last_modified } => {
                 let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
@@ -316,9 +382,22 @@ impl BuildBridge {
     }
 
     /// What sources may use on behalf of this build.
-    fn context(&self, progress: Sender, vertex: Digest) -> Context {
+    pub(crate) fn context(&self, progress: Sender, vertex: Digest) -> Context {
         let session = Clients::new(self.shared.worker.sessions(), [self.info.session_id.clone()]);
         Context { session: Arc::new(session), progress, vertex }
+    }
+
+    /// What is claimed about an image, with statements of these predicate types.
+    async fn attestations(
+        &self,
+        pin: &Pin,
+        kinds: &[String],
+    ) -> Result<Option<Attestations>, RichStatus> {
+        let context = self.context(Sender::default(), Digest::sha256("attestations"));
+        let found = self.shared.worker.sources().attestations(pin, kinds, &context).await;
+        found.map_err(|error| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+        })
     }
 
     /// The objects of a git source, as git stores them.
@@ -377,16 +456,19 @@ impl Bridge for BuildBridge {
                 return Err(RichStatus::new(Code::ResourceExhausted, message));
             }
             (_, frontend) => {
-                let bridge = self.nested(options, inputs);
+                let bridge = self.nested(frontend, options, inputs);
                 let bridge = bridge.with_policies(&source_policies)?;
                 // A frontend may call a frontend, so the future has to be boxed.
-                Box::pin(self.shared.seats.call(frontend, &bridge)).await?
+                let result = Box::pin(self.shared.seats.call(frontend, &bridge)).await?;
+                self.trace.returned(bridge.trace);
+                result
             }
         };
         if evaluate {
             let names: Vec<Ref> = result.held().cloned().collect();
             self.all(&names).await?;
         }
+        self.note_request(&result)?;
         Ok(result)
     }
 
@@ -414,7 +496,7 @@ impl Bridge for BuildBridge {
             ..SourceRequest::default()
         };
         let meta = self.resolve_source(source, asked).await?;
-        let Some(ImageFacts { digest, config }) = meta.image else {
+        let Some(ImageFacts { digest, config, .. }) = meta.image else {
             let non_image = Some(meta.source.identifier);
             return Ok(ResolvedImage { non_image, ..ResolvedImage::default() });
         };
@@ -428,9 +510,14 @@ impl Bridge for BuildBridge {
         source: pb::SourceOp,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
-        let platform = request.platform.clone().map(platform_to_wire);
+        let asked = request.platform.clone();
+        let platform = asked.clone().map(platform_to_wire);
         let source = self.judged_source(source, platform, &request.source_policies).await?;
-        self.resolve_allowed(source, request).await
+        let meta = self.resolve_allowed(source, request).await?;
+        if let Some(image) = &meta.image {
+            self.note_image(&meta.source.identifier, asked.as_ref(), &image.digest);
+        }
+        Ok(meta)
     }
 
     async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
@@ -500,6 +587,20 @@ impl Bridge for BuildBridge {
         }));
         Ok(())
     }
+}
+
+fn chain(found: Attestations) -> AttestationChain {
+    AttestationChain {
+        root: found.root.to_string(),
+        image_manifest: found.image.to_string(),
+        attestation_manifest: found.manifest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        signature_manifests: found.signatures.iter().map(ToString::to_string).collect(),
+        blobs: found.blobs,
+    }
+}
+
+fn options(info: &BuildInfo) -> BTreeMap<String, String> {
+    info.options.0.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The definition with metadata for every op: clients take the lack of it for a broken definition.

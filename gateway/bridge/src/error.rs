@@ -6,7 +6,7 @@ use kiln_wire::pb;
 use kiln_wire::status::{Detail, RichStatus, Source};
 use tonic::Code;
 
-use crate::trace;
+use crate::stack;
 
 /// An operation's error as a status.
 pub fn op_status(error: &OpError) -> RichStatus {
@@ -37,7 +37,7 @@ pub fn solve_status<R>(error: &SolveError<R>) -> RichStatus {
 }
 
 fn located(status: RichStatus, vertex: &Vertex) -> RichStatus {
-    let status = status.with(trace::here("solve"));
+    let status = status.with(stack::here("solve"));
     let status = status.with(Detail::Vertex(vertex.digest.to_string()));
     // Clients take the details from the inside, where the last location is.
     vertex

@@ -110,7 +110,7 @@ impl FrontendImage {
     async fn given(given: pb::SourceOp, bridge: &BuildBridge) -> Result<Self, RichStatus> {
         let identifier = given.identifier.clone();
         let meta = bridge.resolve_source(given, SourceRequest::default()).await?;
-        let Some(ImageFacts { digest, config }) = meta.image else {
+        let Some(ImageFacts { digest, config, .. }) = meta.image else {
             let message = format!("{identifier} is not an image");
             return Err(RichStatus::new(Code::InvalidArgument, message));
         };

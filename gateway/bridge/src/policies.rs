@@ -213,9 +213,6 @@ impl BuildBridge {
             return Err(no_decision(source, "the policy asks about another source"));
         }
         let image = wanted.image.unwrap_or_default();
-        if image.attestation_chain || !image.resolve_attestations.is_empty() {
-            return Err(no_decision(source, "attestations cannot be resolved by this version"));
-        }
         if wanted.http.is_some_and(|http| http.checksum_request.is_some()) {
             let reason = "checksums of other kinds cannot be resolved by this version";
             return Err(no_decision(source, reason));
@@ -226,6 +223,8 @@ impl BuildBridge {
             log_name: wanted.log_name,
             git_object: wanted.git.is_some_and(|git| git.return_object),
             no_config: image.no_config,
+            attestation_chain: image.attestation_chain,
+            attestations: image.resolve_attestations,
             source_policies: Vec::new(),
         };
         let facts = self.resolve_allowed(source.clone().into(), request).await;

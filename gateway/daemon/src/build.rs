@@ -10,6 +10,7 @@ use kiln_engine::JobOptions;
 use kiln_exporters::{ExportContext, Exported, ExportedImage};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_graph::{Entitlements, LoadContext};
+use kiln_oci::Platform;
 use kiln_progress::Sender;
 use kiln_sources::Clients;
 use kiln_wire::caps;
@@ -18,7 +19,9 @@ use kiln_wire::proto::control::{SolveRequest, SolveResponse};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
+use crate::claims::{self, Claims, Recorded, Target};
 use crate::daemon::Daemon;
+use crate::platforms;
 use crate::request::BuildRequest;
 
 /// How long a session may take to appear.
@@ -34,6 +37,8 @@ pub(crate) struct Built {
     pub(crate) response: SolveResponse,
     /// The images that were exported, by the number of the export.
     pub(crate) images: BTreeMap<usize, ExportedImage>,
+    /// Where the result comes from.
+    pub(crate) origin: Option<Recorded>,
 }
 
 impl Build {
@@ -56,22 +61,48 @@ impl Build {
     ///
     /// Dropping the future cancels what only this build wanted.
     pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<Built, RichStatus> {
+        let started = SystemTime::now();
         let bridge = self.bridge(daemon, &progress);
         self.0.notices.iter().cloned().for_each(|notice| bridge.notify(notice));
-        let result = self.result(daemon, &bridge).await?;
-        // Nothing of it has to run for that to be known.
-        if let Some(refusal) = self.0.refusal.clone().filter(|_| result.held().next().is_some()) {
-            return Err(refusal);
-        }
-        let result = bridge.results(result).await?;
+        let mut named = self.result(daemon, &bridge).await?;
+        let targets = self.scanned(daemon, &bridge, &mut named).await?;
+        let result = bridge.results(named.clone()).await?;
+        let claims = Claims::find(daemon, &bridge, &self.0.id, started, targets, &named).await?;
         // What was built is kept while it is exported, whatever becomes of the export.
-        let ((), exported) = tokio::join!(daemon.flush(), self.export(daemon, &result, &progress));
+        let ((), exported) =
+            tokio::join!(daemon.flush(), self.export(daemon, &result, &claims, &progress));
         let Exported { mut response, images } = exported?;
         let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
         response.extend(
             told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())),
         );
-        Ok(Built { response: SolveResponse { exporter_response: response }, images })
+        let builder = self.0.attestations.provenance.as_ref();
+        let builder = builder.map_or("", |options| options.builder.as_str());
+        let origin = Some(claims.for_history(builder, claims::is_single(&named)));
+        Ok(Built { response: SolveResponse { exporter_response: response }, images, origin })
+    }
+
+    /// The file systems of a result, to which scans are added that the client asks for.
+    async fn scanned(
+        &self,
+        daemon: &Daemon,
+        bridge: &BuildBridge,
+        result: &mut BuildResult<Ref>,
+    ) -> Result<Vec<Target>, RichStatus> {
+        if result.held().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let targets = claims::targets(result, &daemon.0.worker.info().default_platform())?;
+        let asked = self.0.options.get("platform").map(String::as_str);
+        let made: Vec<Platform> = targets.iter().map(|target| target.platform.clone()).collect();
+        let notices = platforms::notices(asked, &made, !claims::is_single(result));
+        notices.into_iter().for_each(|notice| bridge.notify(notice));
+        if let Some(scanner) = &self.0.attestations.scanner {
+            let named = targets.iter();
+            let named = named.filter_map(|target| Some((target.id.clone(), target.of.clone()?)));
+            bridge.scan(scanner, &named.collect::<Vec<_>>(), result).await?;
+        }
+        Ok(targets)
     }
 
     fn bridge(&self, daemon: &Daemon, progress: &Sender) -> BuildBridge {
@@ -100,6 +131,8 @@ impl Build {
             progress: progress.clone(),
             info,
             inputs: self.0.inputs.clone(),
+            frontend: self.0.frontend.clone(),
+            producers: daemon.0.producers.clone(),
             policies: self.0.policies.clone(),
         })
     }
@@ -114,7 +147,7 @@ impl Build {
                 let definition = Some(definition.clone());
                 bridge.solve(Solve { definition, ..Solve::default() }).await
             }
-            WhoseGraph::Frontend(frontend) => daemon.0.seats.call(frontend, bridge).await,
+            WhoseGraph::Frontend(frontend) => bridge.call(frontend).await,
             WhoseGraph::Client => {
                 let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
                 let _seat = daemon.0.builds.seat(&self.0.id, seated);
@@ -130,8 +163,11 @@ impl Build {
         &self,
         daemon: &Daemon,
         result: &BuildResult<kiln_worker::Ref>,
+        claims: &Claims,
         progress: &Sender,
     ) -> Result<Exported, RichStatus> {
+        let options = self.0.attestations.provenance.as_ref();
+        let claims = options.map(|options| claims.for_exporters(options)).transpose()?;
         if self.0.exports.is_empty() {
             return Ok(Exported::default());
         }
@@ -144,8 +180,9 @@ impl Build {
             registry: daemon.0.registry.clone(),
             credentials: Arc::new(clients.logins()),
             progress: progress.clone(),
-            platform: daemon.0.worker.info().platforms.first().cloned().unwrap_or_default(),
+            platform: daemon.0.worker.info().default_platform(),
             clock: SystemTime::now,
+            claims: claims.unwrap_or_default(),
         };
         let exported = kiln_exporters::export(&self.0.exports, result, &context).await;
         exported.map_err(|error| {

@@ -243,6 +243,7 @@ fn version() -> types::BuildkitVersion {
     types::BuildkitVersion {
         package: "kiln".into(),
         version: env!("CARGO_PKG_VERSION").into(),
+        dockerfile_version: crate::languages::DOCKERFILE_VERSION.into(),
         ..types::BuildkitVersion::default()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kiln_bridge::{Seats, SeatsParts};
+use kiln_bridge::{Producers, Seats, SeatsParts};
 use kiln_cache::{CacheStore, DiskKeyValue, LinkStore, MemoryKeyValue};
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
@@ -30,8 +30,9 @@ use crate::content::Content;
 use crate::control::Control;
 use crate::gate::Gate;
 use crate::images::StoreImages;
+use crate::provenance_env::ProvenanceEnvError;
 use crate::step_defaults::StepDefaults;
-use crate::{ExecutorChoice, Settings, languages, reflection};
+use crate::{ExecutorChoice, Settings, languages, provenance_env, reflection};
 
 /// The services that are served beside health and reflection.
 const SERVICES: &[&str] = &[
@@ -56,6 +57,9 @@ pub enum StartError {
     /// What is remembered of builds cannot be used.
     #[error(transparent)]
     History(#[from] kiln_history::OpenError),
+    /// What the operator adds to provenance cannot be used.
+    #[error(transparent)]
+    Provenance(#[from] ProvenanceEnvError),
     /// What sources remember cannot be used.
     #[error(transparent)]
     Sources(#[from] kiln_sources::OpenError),
@@ -87,12 +91,16 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) worker: Worker,
     pub(crate) engine: Engine<Ref>,
-    cache: Arc<dyn CacheStore>,
+    pub(crate) cache: Arc<dyn CacheStore>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
     pub(crate) history: History,
+    /// Which requests made graphs.
+    pub(crate) producers: Producers,
+    /// What the operator adds to provenance.
+    pub(crate) provenance_env: BTreeMap<String, serde_json::Value>,
     pub(crate) gate: Gate,
     pub(crate) health: HealthReporter,
     collecting: AtomicBool,
@@ -136,6 +144,8 @@ impl Daemon {
         let policy =
             Policy { max_age: settings.history.max_age, max_entries: settings.history.max_entries };
         let history = History::open(&store, policy)?;
+        let env = settings.provenance_env_dir.as_deref();
+        let provenance_env = env.map(provenance_env::read).transpose()?.unwrap_or_default();
         let sessions = SessionManager::new(kiln_session::Health::default());
         let registry =
             Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
@@ -179,6 +189,8 @@ impl Daemon {
             registry,
             builds: Builds::default(),
             history,
+            producers: Producers::default(),
+            provenance_env,
             gate: Gate::default(),
             health: HealthReporter::new(),
             collecting: AtomicBool::new(false),

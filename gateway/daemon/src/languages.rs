@@ -31,6 +31,9 @@ pub fn linked(name: &str, channel: Channel) -> Option<Arc<dyn Frontend>> {
     }
 }
 
+/// The version of the Dockerfile frontend.
+pub(crate) const DOCKERFILE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The names that [`linked`] knows, as builds ask for them.
 pub const LINKED: &[&str] = &["dockerfile.v0", "mockerfile.v0"];
 

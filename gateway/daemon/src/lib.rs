@@ -5,8 +5,10 @@
 //! over an in-memory stream. This is the only room that knows all others, and the only one that
 //! names a frontend.
 
+mod attestations;
 mod build;
 mod builds;
+mod claims;
 pub mod config;
 mod content;
 mod control;
@@ -18,6 +20,8 @@ mod languages;
 pub mod listen;
 mod local;
 mod logs;
+mod platforms;
+mod provenance_env;
 mod recording;
 mod reflection;
 mod request;
@@ -32,5 +36,6 @@ pub use kiln_graph::Entitlements;
 pub use languages::{Channel, LINKED, linked};
 pub use local::private_process;
 pub use logs::LogLevel;
+pub use provenance_env::ProvenanceEnvError;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
 pub use stop::Stopped;

@@ -117,8 +117,11 @@ impl Recording {
             let (documents, error) = match outcome.built {
                 Ok(built) => {
                     let documents = built.images.into_values().flat_map(|image| image.documents);
-                    let documents =
+                    let mut documents: Vec<Document> =
                         documents.map(|document| Document { bytes: document.bytes }).collect();
+                    if let Some(origin) = built.origin {
+                        documents.extend(origin.add_to(&mut record));
+                    }
                     (documents, None)
                 }
                 Err(status) => (Vec::new(), Some(status.to_rpc())),

@@ -3,21 +3,23 @@
 //! Nothing of it is dropped in silence. Messages are taken apart field by field, so that a new one
 //! cannot be forgotten; what this version cannot do is refused by name, with what to do instead.
 //! Some things are done without, and the client is shown a [`Notice`]: caches that cannot be read or may
-//! fail to be written, attestations that clients ask for by themselves or that nothing would carry.
+//! fail to be written.
 
 use std::collections::BTreeMap;
 
 use kiln_bridge::{BuildPolicies, Notice, cache_name, not_imported};
 use kiln_exporters::Export;
-use kiln_frontend::{CacheImport, Inputs, Options, attests, boolean};
+use kiln_frontend::{CacheImport, Inputs, boolean};
 use kiln_graph::Entitlements;
 use kiln_wire::pb::Definition;
 use kiln_wire::proto::control::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
+use crate::attestations::Attestations;
+
 /// The behaviour of BuildKit that builds get, by the number that BuildKit gives it.
-const COMPATIBILITY: i64 = 30;
+pub(crate) const COMPATIBILITY: i64 = 30;
 /// The kinds of cache that are exported elsewhere.
 const CACHE_EXPORTERS: &[&str] = &["azblob", "gha", "inline", "local", "registry", "s3"];
 const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
@@ -36,8 +38,8 @@ pub(crate) struct BuildRequest {
     pub(crate) policies: BuildPolicies,
     /// What is done without, for the client to see.
     pub(crate) notices: Vec<Notice>,
-    /// Why nothing is built after all, unless the result is empty: what it should carry cannot be made.
-    pub(crate) refusal: Option<RichStatus>,
+    /// What is to be said about the result.
+    pub(crate) attestations: Attestations,
 }
 
 impl BuildRequest {
@@ -76,13 +78,8 @@ impl BuildRequest {
             false => exporters,
         };
         let (exporters, mut notices) = misplaced(exporters);
-        let (attestations, refusal) = attestations(&frontend_attrs, &exporters)?;
-        notices.extend(attestations);
-        let is_full = definition.as_ref().is_some_and(|definition| !definition.def.is_empty());
-        let refusal = match refusal {
-            Some(refusal) if is_full => return Err(refusal),
-            refusal => refusal,
-        };
+        let attestations = Attestations::of(&frontend_attrs);
+        let attestations = attestations.map_err(|error| invalid(error.to_string()))?;
         notices.extend(caches(cache.unwrap_or_default())?);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {
@@ -90,7 +87,7 @@ impl BuildRequest {
             entitlements: granted(&entitlements, allowed)?,
             policies: policies.map_err(|error| invalid(error.to_string()))?,
             notices,
-            refusal,
+            attestations,
             id: r#ref,
             session,
             frontend,
@@ -181,42 +178,6 @@ fn misplaced(mut exporters: Vec<Exporter>) -> (Vec<Exporter>, Vec<Notice>) {
         exporter.attrs.retain(|name, _| !misplaced(name));
     }
     (exporters, notices)
-}
-
-/// Attestations, none of which are written yet. An image that is to carry one is not made; what has
-/// no carrier, or is asked for by clients on their own, is done without.
-fn attestations(
-    options: &BTreeMap<String, String>,
-    exporters: &[Exporter],
-) -> Result<(Vec<Notice>, Option<RichStatus>), RichStatus> {
-    let options: Options = options.clone().into_iter().collect();
-    let asked = attests(&options).map_err(|error| invalid(error.to_string()))?;
-    // `docker buildx` asks for this where its user asks for nothing.
-    let by_default = |attrs: &BTreeMap<String, String>| {
-        attrs.get("inline-only").is_some_and(|value| boolean(value) == Some(true))
-    };
-    let (mut notices, mut refusal) = (Vec::new(), None);
-    for (kind, attrs) in &asked {
-        let name = format!("attest:{kind}");
-        // Who wants an image relies on what it is said to carry; without one there is no carrier.
-        let shown =
-            !exporters.iter().any(makes_image) || (kind == "provenance" && by_default(attrs));
-        if !shown {
-            let instead = format!("build with --{kind}=false, or without --attest type={kind}");
-            refusal.get_or_insert(unsupported(&name, &instead));
-        }
-        notices.push(Notice {
-            short: format!("{name} is not supported by this version: the result has none"),
-            detail: format!("--{kind}=false builds without this warning"),
-            step: name,
-        });
-    }
-    Ok((notices, refusal))
-}
-
-/// Whether what is exported is an image, and not only its files.
-fn makes_image(exporter: &Exporter) -> bool {
-    !matches!(exporter.r#type.as_str(), "local" | "tar")
 }
 
 /// Caches outside the daemon, none of which are read or written yet.
@@ -313,43 +274,6 @@ mod tests {
         let definition = |request| decode(request).unwrap().definition;
         assert_eq!(definition(request(Some(Definition::default()))), Some(Definition::default()));
         assert_eq!(definition(request(None)), None);
-    }
-
-    #[test]
-    fn provenance_that_clients_ask_for_by_themselves_is_done_without_and_shown() {
-        for (name, value) in [
-            ("attest:provenance", "mode=min,inline-only=true"),
-            ("attest:provenance", "inline-only=1"),
-            ("build-arg:BUILDKIT_ATTEST_PROVENANCE", "inline-only=true"),
-        ] {
-            assert_eq!(steps(&decode(options(&[(name, value)])).unwrap()), ["attest:provenance"]);
-        }
-    }
-
-    #[test]
-    fn attestations_that_are_asked_for_are_refused_by_name() {
-        for (name, value, words) in [
-            ("attest:provenance", "", "attest:provenance is not supported"),
-            ("attest:provenance", "mode=max", "build with --provenance=false"),
-            ("attest:provenance", "mode=min,inline-only=false", "attest:provenance"),
-            ("build-arg:BUILDKIT_ATTEST_PROVENANCE", "mode=max", "attest:provenance"),
-            ("attest:sbom", "", "attest:sbom"),
-        ] {
-            let exporters = vec![Exporter { r#type: "oci".into(), ..Exporter::default() }];
-            let request = SolveRequest { exporters, ..options(&[(name, value)]) };
-            // Whether there is anything to be attested a frontend or the client says later.
-            let refusal = decode(request.clone()).unwrap().refusal.unwrap();
-            assert!(refusal.message.contains(words), "{refusal}");
-            let def = vec!["op".into()];
-            let definition = Some(Definition { def, ..Definition::default() });
-            refused(SolveRequest { definition, ..request }, Code::Unimplemented, words);
-            assert_eq!(decode(options(&[(name, value)])).unwrap().notices.len(), 1);
-            let exporters = vec![Exporter { r#type: "local".into(), ..Exporter::default() }];
-            let request = SolveRequest { exporters, ..options(&[(name, value)]) };
-            assert_eq!(decode(request).unwrap().notices.len(), 1, "files carry none");
-        }
-        let unknown = options(&[("attest:horoscope", "")]);
-        refused(unknown, Code::InvalidArgument, "unknown attestation type \"horoscope\"");
     }
 
     #[test]

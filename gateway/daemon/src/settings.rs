@@ -76,7 +76,7 @@ pub struct Settings {
     pub history: HistoryConfig,
     /// Where processes send traces. Nothing acts on it yet.
     pub otel_socket: Option<PathBuf>,
-    /// What becomes part of provenance. Nothing acts on it yet.
+    /// A directory whose files become part of provenance.
     pub provenance_env_dir: Option<PathBuf>,
 }
 

@@ -15,9 +15,11 @@ use kiln_store::{Blob, LayerBlob, Ref, Store};
 use time::OffsetDateTime;
 
 use crate::annotation::Place;
+use crate::attested::{self, Attested};
+use crate::claims::Claims;
 use crate::config::{self, ConfigParts};
 use crate::error::ExportError;
-use crate::options::ExportOptions;
+use crate::options::{ExportOptions, Name};
 use crate::target::{Target, Targets, epoch, keyed};
 use crate::vertex::Reporter;
 use crate::{ExportContext, json};
@@ -39,7 +41,7 @@ pub struct Document {
 }
 
 impl Document {
-    fn new(media_type: &str, text: String) -> Self {
+    pub(crate) fn new(media_type: &str, text: String) -> Self {
         let bytes = Bytes::from(text);
         let digest = Digest::sha256(&bytes);
         Self { descriptor: Descriptor::new(media_type, digest, bytes.len() as u64), bytes }
@@ -80,6 +82,8 @@ pub(crate) struct Image {
     pub(crate) platforms: Vec<PlatformImage>,
     /// The index, if there is one.
     pub(crate) index: Option<Document>,
+    /// The attestations, which only an index can name.
+    pub(crate) attested: Vec<Attested>,
     /// What names point to: the index or the only manifest.
     pub(crate) root: Descriptor,
 }
@@ -91,32 +95,42 @@ impl Image {
         options: &ExportOptions,
         targets: &Targets<'_, Ref>,
         metadata: &BTreeMap<String, Bytes>,
+        claims: Claims<'_>,
+        names: &[Name],
         reporter: &Reporter,
     ) -> Result<Self, ExportError> {
+        let inline = options.attestation_inline;
+        let multi =
+            targets.multi || targets.list.iter().any(|target| claims.any(&target.id, inline));
+        let is_attested = multi && targets.list.iter().any(|target| claims.any(&target.id, true));
+        if is_attested && !options.oci_types {
+            return Err(ExportError::AttestationTypes);
+        }
         let mut options = options.clone();
         options.annotations = all_annotations(&options, metadata)?;
-        if !targets.multi && options.annotations.need_index() {
+        if !multi && options.annotations.need_index() {
             return Err(ExportError::IndexAnnotations);
         }
-        let assembly =
-            Assembly { context, options: &options, metadata, multi: targets.multi, reporter };
+        let assembly = Assembly { context, options: &options, metadata, multi, reporter };
         let layers = assembly.layers(&targets.list).await?;
         let mut platforms = Vec::new();
         for (target, layers) in targets.list.iter().zip(layers) {
             platforms.push(assembly.platform_image(target, layers)?);
         }
-        if targets.multi {
-            return Ok(assembly.with_index(platforms));
+        if multi {
+            let ids = targets.list.iter().map(|target| target.id.as_str());
+            let attested = assembly.attested(ids.zip(&platforms), claims, names).await?;
+            return Ok(assembly.with_index(platforms, attested));
         }
         let mut root = match platforms.first() {
             Some(image) => image.manifest.descriptor.clone(),
             // A list of targets is never empty.
-            None => return Ok(assembly.with_index(platforms)),
+            None => return Ok(assembly.with_index(platforms, Vec::new())),
         };
         if targets.named {
             root.platform = platforms.first().map(|image| image.platform.clone());
         }
-        Ok(Self { platforms, index: None, root })
+        Ok(Self { platforms, index: None, attested: Vec::new(), root })
     }
 
     /// Adds when the image was made to the descriptor that clients see.
@@ -145,7 +159,7 @@ impl Image {
     /// Every document, those that are named by others before those that name them.
     pub(crate) fn documents(&self) -> impl Iterator<Item = &Document> {
         let parts = self.platforms.iter().flat_map(|image| [&image.config, &image.manifest]);
-        parts.chain(&self.index)
+        parts.chain(self.attested.iter().flat_map(Attested::documents)).chain(&self.index)
     }
 
     /// Every layer once, in order.
@@ -288,22 +302,43 @@ impl Assembly<'_> {
         })
     }
 
-    fn with_index(&self, platforms: Vec<PlatformImage>) -> Image {
+    /// The attestations of every platform that has some.
+    async fn attested<'p>(
+        &self,
+        platforms: impl Iterator<Item = (&'p str, &'p PlatformImage)>,
+        claims: Claims<'_>,
+        names: &[Name],
+    ) -> Result<Vec<Attested>, ExportError> {
+        let mut all = Vec::new();
+        for (id, image) in platforms.filter(|(id, _)| claims.any(id, true)) {
+            let mut predicates = claims.predicates(id, true).await?;
+            attested::supplement(&mut predicates, image.files.as_ref(), &image.layers).await?;
+            let attested = Attested::new(image, names, &predicates, self.options.artifact)?;
+            let digest = &attested.manifest.descriptor.digest;
+            self.reporter.note(format!("exporting attestation manifest {digest}"));
+            all.push(attested);
+        }
+        Ok(all)
+    }
+
+    fn with_index(&self, platforms: Vec<PlatformImage>, attested: Vec<Attested>) -> Image {
         let index_type = match self.options.oci_types {
             true => media_type::OCI_INDEX,
             false => media_type::DOCKER_INDEX,
         };
+        let images = platforms.iter().map(|image| &image.manifest);
+        let manifests = images.chain(attested.iter().map(|attested| &attested.manifest));
         let index = Index {
             schema_version: 2,
             media_type: index_type.into(),
-            manifests: platforms.iter().map(|image| image.manifest.descriptor.clone()).collect(),
+            manifests: manifests.map(|manifest| manifest.descriptor.clone()).collect(),
             annotations: self.options.annotations.at(Place::Index, None),
         };
         let index = Document::new(index_type, json::pretty(&index));
         self.reporter.note(format!("exporting manifest list {}", index.descriptor.digest));
         let mut root = index.descriptor.clone();
         root.annotations = self.options.annotations.at(Place::IndexDescriptor, None);
-        Image { platforms, index: Some(index), root }
+        Image { platforms, index: Some(index), attested, root }
     }
 }
 

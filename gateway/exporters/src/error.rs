@@ -5,6 +5,7 @@ use std::io;
 use kiln_registry::RegistryError;
 use kiln_store::{ApplyError, BlobError, KeepError, MountError, PackError, StoreError};
 
+use crate::claims::ClaimError;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::foreign::PartsError;
@@ -30,6 +31,12 @@ pub enum ExportError {
          or use the oci exporter"
     )]
     DockerIndex,
+    /// Attestations cannot be written.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// Docker's manifest lists know no attestations.
+    #[error("cannot export attestations with \"oci-mediatypes=false\"")]
+    AttestationTypes,
     /// Annotations that only an index can carry.
     #[error("index annotations not supported for single platform export")]
     IndexAnnotations,

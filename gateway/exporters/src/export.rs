@@ -17,10 +17,11 @@ use kiln_store::{Ref, Store};
 
 use crate::archive::Archive;
 use crate::assemble::{Document, Image, made};
+use crate::claims::{Claim, Claims};
 use crate::client::Client;
 use crate::error::ExportError;
 use crate::options::{Export, Kind, Name, Names};
-use crate::target::{Targets, epoch};
+use crate::target::{TargetError, Targets, epoch};
 use crate::vertex::{Clock, Reporter};
 use crate::{files, image, layout, pipe};
 
@@ -43,6 +44,8 @@ pub struct ExportContext {
     pub platform: Platform,
     /// The clock.
     pub clock: Clock,
+    /// What the builder itself claims about the result, by platform id.
+    pub claims: BTreeMap<String, Vec<Claim>>,
 }
 
 impl std::fmt::Debug for ExportContext {
@@ -86,6 +89,21 @@ pub async fn export(
     Ok(exported)
 }
 
+/// The file systems of a result with their platforms, in order, by the ids that attestations have.
+/// `default` is the platform of a result that names none.
+///
+/// # Errors
+///
+/// If the result does not fit its list of platforms.
+pub fn targets<'r, R>(
+    result: &'r BuildResult<R>,
+    default: &Platform,
+) -> Result<Vec<(String, Platform, Option<&'r R>)>, TargetError> {
+    let targets = Targets::of(&result.refs, &result.metadata, default)?;
+    let named = targets.list.into_iter().map(|target| (target.id, target.platform, target.files));
+    Ok(named.collect())
+}
+
 /// What came of the exports of a build.
 #[derive(Clone, Debug, Default)]
 pub struct Exported {
@@ -126,13 +144,6 @@ async fn one(
     let digest = Digest::sha256(format!("{}-export-{index}", context.session));
     let title = export.kind.title();
     let reporter = Reporter::start(&context.progress, digest, title, context.clock);
-    let attestations = result.attestations.values().map(Vec::len).sum::<usize>();
-    if attestations > 0 {
-        let short = format!(
-            "attestations are not supported by this version: {attestations} of the frontend are not written"
-        );
-        reporter.warn(short);
-    }
     let run = Run { context, export, result, reporter: &reporter };
     let done = run.run().await;
     reporter.finish(done.as_ref().err().map(|error| error as &dyn std::error::Error));
@@ -154,16 +165,22 @@ impl Run<'_> {
         let targets = Targets::of(&self.result.refs, &metadata, &context.platform)?;
         match export.kind {
             Kind::Tar => {
-                files::export_tar(context, export, &targets, &metadata, reporter).await?;
+                files::export_tar(context, export, &targets, &metadata, self.claims(), reporter)
+                    .await?;
                 Ok(Outcome::default())
             }
             Kind::Local => {
-                files::export_local(context, export, &targets, &metadata, reporter).await?;
+                files::export_local(context, export, &targets, &metadata, self.claims(), reporter)
+                    .await?;
                 Ok(Outcome::default())
             }
             Kind::Image => self.image(&targets, &metadata).await,
             Kind::Oci | Kind::Docker => self.archive(&targets, &metadata).await,
         }
+    }
+
+    fn claims(&self) -> Claims<'_> {
+        Claims { frontend: &self.result.attestations, own: &self.context.claims }
     }
 
     /// What the frontend said, overridden by what the client said.
@@ -236,7 +253,9 @@ impl Run<'_> {
                 Name::parse_list(&String::from_utf8_lossy(names.unwrap_or_default()))?
             }
         };
-        let assembled = Image::assemble(self.context, options, targets, metadata, self.reporter);
+        let (claims, reporter) = (self.claims(), self.reporter);
+        let assembled =
+            Image::assemble(self.context, options, targets, metadata, claims, &names, reporter);
         let mut image = assembled.await?;
         let newest = targets.list.iter().filter_map(made).max();
         let now: SystemTime = newest.unwrap_or_else(|| (self.context.clock)());

@@ -3,14 +3,18 @@
 //! Results are mounted as long as they are read; one of several platforms gets a directory of its
 //! own, `linux_amd64`, unless the client wants them on top of each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use kiln_store::{Mounted, Ref};
+use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use crate::client::DirectoryToSend;
+use crate::claim_files::{self, Naming};
+use crate::claims::Claims;
+use crate::client::{Client, DirectoryToSend};
 use crate::error::ExportError;
 use crate::options::ExportOptions;
 use crate::stage::Stage;
@@ -25,10 +29,12 @@ pub(crate) async fn export_tar(
     export: &Export,
     targets: &Targets<'_, Ref>,
     metadata: &BTreeMap<String, Bytes>,
+    claims: Claims<'_>,
     reporter: &Reporter,
 ) -> Result<(), ExportError> {
     let client = context.client()?;
     let views = Views::mount(context, &export.options, targets, metadata).await?;
+    let views = views.with_claims(&export.options, targets, claims).await?;
     views.check().await?;
     let status = reporter.status("sending tarball");
     let body = pipe::pipe(move |out| tree::write(&views.trees, out));
@@ -47,40 +53,54 @@ pub(crate) async fn export_local(
     export: &Export,
     targets: &Targets<'_, Ref>,
     metadata: &BTreeMap<String, Bytes>,
+    claims: Claims<'_>,
     reporter: &Reporter,
 ) -> Result<(), ExportError> {
     let client = context.client()?;
     let views = Views::mount(context, &export.options, targets, metadata).await?;
+    let views = views.with_claims(&export.options, targets, claims).await?;
     views.check().await?;
     let whole = export.options.delete;
-    let groups: Vec<&[Tree]> =
-        if whole { vec![&views.trees[..]] } else { views.trees.chunks(1).collect() };
-    let sends = groups.into_iter().map(|trees| {
-        let label = match trees {
-            [tree] if tree.below.is_some() => format!("copying files {}", tree.platform),
-            _ => "copying files".to_owned(),
-        };
-        let status = reporter.status(label);
-        async move {
-            let stage = Stage::of(trees).map_err(ExportError::Read)?;
-            let directory = DirectoryToSend {
-                path: stage.path().to_owned(),
-                // Of several trees the earliest; a time that is too early does not hurt.
-                epoch_seconds: trees.iter().filter_map(|tree| tree.epoch).min(),
-                whole,
-            };
-            let shared = Arc::new(Mutex::new(status));
-            let heard = Arc::clone(&shared);
-            let progress = Box::new(move |bytes| {
-                heard.lock().unwrap_or_else(PoisonError::into_inner).update(bytes);
-            });
-            let sent = client.send_dir(&export.id, directory, progress).await;
-            sent.map_err(ExportError::Client)?;
-            shared.lock().unwrap_or_else(PoisonError::into_inner).clone().done();
-            Ok::<(), ExportError>(())
-        }
+    // Attestations come after what they take the places of.
+    let (extra, groups): (Vec<&[Tree]>, Vec<&[Tree]>) = match whole {
+        true => (Vec::new(), vec![&views.trees[..]]),
+        false => views.trees.chunks(1).partition(|trees| trees[0].is_extra),
+    };
+    for groups in [groups, extra] {
+        let sends =
+            groups.into_iter().map(|trees| send(client, &export.id, trees, whole, reporter));
+        futures::future::try_join_all(sends).await?;
+    }
+    Ok(())
+}
+
+async fn send(
+    client: &dyn Client,
+    export: &str,
+    trees: &[Tree],
+    whole: bool,
+    reporter: &Reporter,
+) -> Result<(), ExportError> {
+    let label = match trees {
+        [tree] if tree.below.is_some() => format!("copying files {}", tree.platform),
+        _ => "copying files".to_owned(),
+    };
+    let status = reporter.status(label);
+    let stage = Stage::of(trees).map_err(ExportError::Read)?;
+    let directory = DirectoryToSend {
+        path: stage.path().to_owned(),
+        // Of several trees the earliest; a time that is too early does not hurt.
+        epoch_seconds: trees.iter().filter_map(|tree| tree.epoch).min(),
+        whole,
+    };
+    let shared = Arc::new(Mutex::new(status));
+    let heard = Arc::clone(&shared);
+    let progress = Box::new(move |bytes| {
+        heard.lock().unwrap_or_else(PoisonError::into_inner).update(bytes);
     });
-    futures::future::try_join_all(sends).await?;
+    let sent = client.send_dir(export, directory, progress).await;
+    sent.map_err(ExportError::Client)?;
+    shared.lock().unwrap_or_else(PoisonError::into_inner).clone().done();
     Ok(())
 }
 
@@ -90,6 +110,7 @@ struct Views {
     trees: Arc<[Tree]>,
     /// Held as long as the trees are read.
     _mounts: Vec<Mounted>,
+    written: Vec<TempDir>,
 }
 
 impl Views {
@@ -109,10 +130,48 @@ impl Views {
                 platform: target.id.clone(),
                 below: split.then(|| target.id.replace('/', "_")),
                 epoch: epoch.map(OffsetDateTime::unix_timestamp),
+                hidden: BTreeSet::new(),
+                is_extra: false,
             });
             mounts.push(mounted);
         }
-        Ok(Self { trees: trees.into(), _mounts: mounts })
+        Ok(Self { trees: trees.into(), _mounts: mounts, written: Vec::new() })
+    }
+
+    /// The same with attestations beside the files, after the tree that they are about.
+    async fn with_claims(
+        mut self,
+        options: &ExportOptions,
+        targets: &Targets<'_, Ref>,
+        claims: Claims<'_>,
+    ) -> Result<Self, ExportError> {
+        let mut trees = Vec::new();
+        for (tree, target) in self.trees.iter().zip(&targets.list) {
+            let predicates = claims.predicates(&target.id, false).await?;
+            let mut tree = tree.clone();
+            if predicates.is_empty() {
+                trees.push(tree);
+                continue;
+            }
+            let is_shared = targets.multi && tree.below.is_none();
+            let naming = Naming {
+                prefix: options.attestation_prefix.clone(),
+                platform: is_shared.then(|| target.id.replace('/', "_")),
+            };
+            let about = tree.clone();
+            let written = tokio::task::spawn_blocking(move || {
+                claim_files::write(&about, &predicates, &naming)
+            });
+            let written = written.await.map_err(|error| ExportError::Read(error.into()))??;
+            let names = fs::read_dir(written.path()).map_err(ExportError::Read)?;
+            tree.hidden = names.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+            let root = written.path().to_owned();
+            let extra = Tree { root, hidden: BTreeSet::new(), is_extra: true, ..tree.clone() };
+            trees.extend([tree, extra]);
+            self.written.push(written);
+        }
+        self.trees = trees.into();
+        Ok(self)
     }
 
     /// Finds out before anything is sent whether trees stand in each other's way.

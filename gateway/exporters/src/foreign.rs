@@ -84,7 +84,7 @@ impl Image {
             layers,
             files: None,
         };
-        Ok(Self { platforms: vec![platform], index: None, root })
+        Ok(Self { platforms: vec![platform], index: None, attested: Vec::new(), root })
     }
 }
 

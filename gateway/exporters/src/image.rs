@@ -16,6 +16,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::ExportContext;
 use crate::assemble::{Document, Image};
+use crate::attested::Attested;
 use crate::error::ExportError;
 use crate::images::Images;
 use crate::options::{ExportOptions, Name};
@@ -130,16 +131,24 @@ impl<'a> Push<'a> {
                 .await?;
             }
         }
+        for document in image.attested.iter().flat_map(Attested::blobs) {
+            if sent.insert(&document.descriptor.digest) {
+                self.blob(&document.descriptor, Arc::new(document.bytes.clone()), &[]).await?;
+            }
+        }
         status.done();
-        let (last, parts) = match &image.index {
-            Some(index) => (Some(index), &image.platforms[..]),
-            None => (image.platforms.first().map(|image| &image.manifest), &[][..]),
+        let mut parts: Vec<&Document> =
+            image.platforms.iter().map(|image| &image.manifest).collect();
+        let last = match &image.index {
+            Some(index) => Some(index),
+            None => parts.drain(..).next(),
         };
+        parts.extend(image.attested.iter().map(|attested| &attested.manifest));
         let shown = self.target.with_digest(image.root.digest.clone());
         let status = reporter.status(format!("pushing manifest for {shown}"));
         for part in parts {
-            let by_digest = self.repository.with_digest(part.manifest.descriptor.digest.clone());
-            self.manifest(&by_digest, &part.manifest).await?;
+            let by_digest = self.repository.with_digest(part.descriptor.digest.clone());
+            self.manifest(&by_digest, part).await?;
         }
         if let Some(last) = last {
             self.manifest(&self.target, last).await?;

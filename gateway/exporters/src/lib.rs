@@ -15,6 +15,10 @@ mod json;
 mod target;
 
 mod assemble;
+mod attested;
+mod claim_files;
+mod claims;
+mod layer_files;
 
 mod archive;
 mod files;
@@ -37,10 +41,11 @@ mod tests;
 
 pub use annotation::{Annotations, Place};
 pub use assemble::Document;
+pub use claims::{Claim, ClaimContent, ClaimError};
 pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};
-pub use export::{ExportContext, Exported, ExportedImage, export};
+pub use export::{ExportContext, Exported, ExportedImage, export, targets};
 pub use foreign::PartsError;
 pub use images::{Images, NamedImage, NamedPlatform};
 pub use options::{Epoch, Export, ExportOptions, Kind, Name, Names, OptionError};

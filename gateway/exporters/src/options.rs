@@ -252,6 +252,12 @@ pub struct ExportOptions {
     pub name_canonical: bool,
     /// `oci-mediatypes`: OCI's media types rather than Docker's.
     pub oci_types: bool,
+    /// `oci-artifact`: attestations say of themselves that they are no image.
+    pub artifact: bool,
+    /// `attestation-inline`: attestations that are only wanted beside an image make an index.
+    pub attestation_inline: bool,
+    /// `attestation-prefix`: what the names of files with attestations begin with.
+    pub attestation_prefix: String,
     /// `compression`, `compression-level` and `force-compression`.
     pub compression: Compression,
     /// `annotation….…`.
@@ -281,8 +287,7 @@ const ALL: &[Kind] = &[Kind::Docker, Kind::Image, Kind::Local, Kind::Oci, Kind::
 ///
 /// Some change nothing here. `dest` and `context` are the client's business, and clients send them
 /// on. The layers of images in the store are unpacked and complete anyway (`unpack`,
-/// `unsafe-internal-store-allow-incomplete`). The others are about attestations, of which none are
-/// written yet.
+/// `unsafe-internal-store-allow-incomplete`).
 const ATTRIBUTES: &[(&str, &[Kind])] = &[
     ("attestation-inline", IMAGES),
     ("attestation-prefix", FILES),
@@ -322,11 +327,8 @@ impl ExportOptions {
             check_name(kind, attribute)?;
         }
         let mut attributes = Attributes(attributes.clone());
-        for ignored in ["attestation-prefix", "context", "dest"] {
+        for ignored in ["context", "dest"] {
             attributes.text(ignored);
-        }
-        for ignored in ["oci-artifact", "attestation-inline"] {
-            attributes.strict_flag(ignored)?;
         }
         attributes.flag("unsafe-internal-store-allow-incomplete", false, true)?;
         let unpack = attributes.flag("unpack", false, true)?;
@@ -335,8 +337,17 @@ impl ExportOptions {
             Some("*") => Names::FromResult,
             Some(list) => Names::Given(Name::parse_list(list)?),
         };
+        let oci_types = attributes.flag("oci-mediatypes", true, true)?;
+        let artifact = attributes.optional_flag("oci-artifact")?;
+        if artifact == Some(true) && !oci_types {
+            return Err(OptionError::Conflict("oci-artifact=true", "oci-mediatypes=false"));
+        }
+        let inline = attributes.optional_flag("attestation-inline")?;
         let options = Self {
             names,
+            artifact: artifact.unwrap_or(oci_types),
+            attestation_inline: inline.unwrap_or(kind == Kind::Image),
+            attestation_prefix: attributes.text("attestation-prefix").unwrap_or_default(),
             push: attributes.flag("push", false, true)?,
             push_by_digest: attributes.flag("push-by-digest", false, true)?,
             insecure: attributes.flag("registry.insecure", false, true)?,
@@ -344,7 +355,7 @@ impl ExportOptions {
             dangling_name_prefix: attributes.text("dangling-name-prefix"),
             dangling_only_if_unnamed: attributes.flag("danging-name-empty-only", false, true)?,
             name_canonical: attributes.flag("name-canonical", false, true)?,
-            oci_types: attributes.flag("oci-mediatypes", true, true)?,
+            oci_types,
             compression: attributes.compression()?,
             epoch: attributes.epoch()?,
             rewrite_timestamp: attributes.strict_flag("rewrite-timestamp")?,

@@ -54,11 +54,19 @@ impl Stage {
             *shown = point;
             return Ok(());
         }
-        for tree in trees {
+        // Trees with one name are neighbours.
+        for trees in trees.chunk_by(|a, b| a.below == b.below) {
+            let [tree, further @ ..] = trees else { continue };
             let point = directory.path().join(tree.below.as_deref().unwrap_or_default());
             fs::create_dir(&point)?;
-            rustix::mount::mount_bind(&tree.root, &point)?;
+            match further.is_empty() {
+                true => rustix::mount::mount_bind(&tree.root, &point)?,
+                false => mount_together(trees, &point)?,
+            }
             points.push(point.clone());
+            if !further.is_empty() {
+                continue;
+            }
             // Whoever cleans up what a crash left behind must not reach the store through it.
             rustix::mount::mount_remount(&point, MountFlags::BIND | MountFlags::RDONLY, "")?;
         }
@@ -73,10 +81,11 @@ impl Stage {
     }
 }
 
-/// Mounts trees on top of each other, the first on top.
+/// Mounts trees on top of each other: on top those that are put into others, then the first.
 fn mount_together(trees: &[Tree], point: &Path) -> io::Result<()> {
     let mut options = b"lowerdir=".to_vec();
-    for (index, tree) in trees.iter().enumerate() {
+    let (extra, others): (Vec<&Tree>, Vec<&Tree>) = trees.iter().partition(|tree| tree.is_extra);
+    for (index, tree) in extra.into_iter().chain(others).enumerate() {
         if index > 0 {
             options.push(b':');
         }

@@ -3,6 +3,7 @@
 //! Shared here: a store in a temporary directory, results made in it, and what the client got.
 
 mod archives;
+mod attestations;
 mod directories;
 mod registries;
 mod sessions;
@@ -129,6 +130,7 @@ impl Fixture {
             progress: sender,
             platform: platform("linux/amd64"),
             clock,
+            claims: BTreeMap::new(),
         };
         Self { context, client, progress, directory }
     }

@@ -4,7 +4,7 @@
 //! attributes are kept, sockets are left out, and overlayfs's own marks never show. Symbolic links
 //! are never followed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::vec;
 
+use kiln_oci::{Digest, Hasher};
 use rustix::fs::{OFlags, major, makedev, minor};
 use rustix::io::Errno;
 
@@ -29,6 +30,10 @@ pub(crate) struct Tree {
     pub(crate) below: Option<String>,
     /// No time is later than this, in seconds since 1970.
     pub(crate) epoch: Option<i64>,
+    /// Names at its top that are not shown: others take their places.
+    pub(crate) hidden: BTreeSet<OsString>,
+    /// It is put into the directory of the tree before it.
+    pub(crate) is_extra: bool,
 }
 
 /// Two platforms have the same file, and no directories of their own.
@@ -49,9 +54,11 @@ pub(crate) fn write(trees: &[Tree], out: &mut dyn Write) -> io::Result<()> {
             None => Vec::new(),
             Some(below) => {
                 let name = format!("{below}/").into_bytes();
-                let mut entry = Entry::new(name.clone(), EntryKind::Directory, 0o755);
-                entry.mtime = tree.epoch.unwrap_or(0);
-                tar.entry(&entry)?;
+                if !tree.is_extra {
+                    let mut entry = Entry::new(name.clone(), EntryKind::Directory, 0o755);
+                    entry.mtime = tree.epoch.unwrap_or(0);
+                    tar.entry(&entry)?;
+                }
                 name
             }
         };
@@ -75,6 +82,40 @@ pub(crate) fn check(trees: &[Tree]) -> io::Result<()> {
         walk.run(&mut |_, _| Ok(()))?;
     }
     Ok(())
+}
+
+/// The digests of all regular files, by path. Blocks.
+pub(crate) fn digests(tree: &Tree) -> io::Result<Vec<(String, Digest)>> {
+    let mut seen = Seen { owners: None };
+    let mut walk = Walk { tree, prefix: Vec::new(), links: HashMap::new(), seen: &mut seen };
+    let mut found: Vec<(Vec<u8>, Digest)> = Vec::new();
+    walk.run(&mut |entry, path| {
+        let digest = match path {
+            Some(path) => Some(digest(path)?),
+            None if entry.kind == EntryKind::HardLink => {
+                let first = found.iter().find(|(path, _)| *path == entry.link);
+                first.map(|(_, digest)| digest.clone())
+            }
+            None => None,
+        };
+        found.extend(digest.map(|digest| (entry.name, digest)));
+        Ok(())
+    })?;
+    let named = |(path, digest): (Vec<u8>, Digest)| (String::from_utf8_lossy(&path).into(), digest);
+    Ok(found.into_iter().map(named).collect())
+}
+
+fn digest(path: &Path) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    let mut file = open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = io::Read::read(&mut file, &mut buffer)?;
+        if read == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..read]);
+    }
 }
 
 /// Which platform brought which path, if trees share a directory.
@@ -142,6 +183,9 @@ impl Walk<'_> {
         let entries = entries.map_err(|error| at(directory, error))?;
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
         let mut names: Vec<OsString> = names.collect::<io::Result<_>>()?;
+        if directory.as_os_str().is_empty() {
+            names.retain(|name| !self.tree.hidden.contains(name));
+        }
         names.sort();
         Ok(names.into_iter())
     }

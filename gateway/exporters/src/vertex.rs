@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use kiln_oci::Digest;
-use kiln_progress::{Progress, Sender, Vertex, VertexStatus, Warning};
+use kiln_progress::{Sender, Vertex, VertexStatus};
 
 /// The clock that progress and configs are dated with.
 pub type Clock = fn() -> SystemTime;
@@ -55,19 +55,6 @@ impl Reporter {
         };
         self.sender.status(status.clone());
         Status { sender: self.sender.clone(), status, clock: self.clock }
-    }
-
-    /// Tells of something that is done without.
-    pub(crate) fn warn(&self, short: String) {
-        self.sender.send(Progress::Warning(Warning {
-            vertex: self.vertex.digest.clone(),
-            level: 1,
-            short,
-            detail: Vec::new(),
-            url: String::new(),
-            info: None,
-            ranges: Vec::new(),
-        }));
     }
 
     /// Tells of something that took no time.

@@ -5,8 +5,11 @@
 //! second time. Layers are fetched side by side and applied as they come; one that is here already
 //! is not fetched. An image that has its name in the store is used where the registry cannot help.
 
+mod attestations;
 mod documents;
 mod resolve;
+
+pub use attestations::Attestations;
 
 use std::sync::Arc;
 use std::time::SystemTime;

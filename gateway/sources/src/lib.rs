@@ -32,7 +32,7 @@ pub use clients::{ClientCredentials, Clients, ClientsError};
 pub use command::{Command, HostCommand, OUTPUT_LIMIT, Output};
 pub use git::GitError;
 pub use http::HttpError;
-pub use image::ImageError;
+pub use image::{Attestations, ImageError};
 pub use local::LocalError;
 pub use named::{NamedImage, NamedImages, NoNamedImages};
 pub use session::{AgentSocket, ByteStream, Origin, Session};

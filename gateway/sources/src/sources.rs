@@ -11,10 +11,10 @@ use crate::builds::{Builds, ResolvedSources};
 use crate::command::HostCommand;
 use crate::git::Git;
 use crate::http::Http;
-use crate::image::Image;
+use crate::image::{Attestations, Image};
 use crate::local::Local;
 use crate::named::NamedImages;
-use crate::source::{Content, Context, Fetched, GitObjects, Pin, SourceError};
+use crate::source::{Content, Context, Fetched, GitObjects, Metadata, Pin, SourceError};
 use crate::state::{StateError, StateFile};
 
 /// All sources of one worker.
@@ -107,6 +107,28 @@ impl Sources {
         match (identifier, &pin.content) {
             (Identifier::Git(source), Content::Git(pin)) => {
                 Ok(Some(self.git.objects(source, pin, context).await?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What is claimed about an image that was pinned, with statements of these predicate types; `None`
+    /// if what it was named by is no index, and for other sources.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`] if something of it cannot be read.
+    pub async fn attestations(
+        &self,
+        pin: &Pin,
+        kinds: &[String],
+        context: &Context,
+    ) -> Result<Option<Attestations>, SourceError> {
+        match (&pin.content, &pin.metadata) {
+            (Content::Image(image), Metadata::Image { reference, manifest, .. }) => {
+                let root = reference.digest().unwrap_or(manifest);
+                let found = self.image.attestations(image, root, manifest, kinds, context).await;
+                found.map_err(|error| SourceError::Image(error.into()))
             }
             _ => Ok(None),
         }

@@ -16,6 +16,7 @@ mod filter;
 mod foreign;
 mod host_command;
 mod logs;
+mod pinned;
 mod processes;
 pub mod read;
 mod scope;

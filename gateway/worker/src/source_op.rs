@@ -17,7 +17,7 @@ use crate::worker::{Inner, failed};
 pub(crate) struct SourceOperator {
     worker: Arc<Inner>,
     vertex: Arc<Vertex>,
-    pin: OnceCell<Pin>,
+    pin: OnceCell<Arc<Pin>>,
 }
 
 impl SourceOperator {
@@ -40,9 +40,19 @@ impl SourceOperator {
                 .sources
                 .pin(identifier, &self.vertex.platform, &self.worker.context(job))
                 .await;
-            pin.map_err(|error| failed(&error))
+            let pin = Arc::new(pin.map_err(|error| failed(&error))?);
+            self.worker.pinned.note(&self.vertex.id, &pin);
+            Ok(pin)
         };
-        self.pin.get_or_try_init(pin).await
+        self.pin.get_or_try_init(pin).await.map(|pin| &**pin)
+    }
+}
+
+impl Drop for SourceOperator {
+    fn drop(&mut self) {
+        if let Some(pin) = self.pin.get() {
+            self.worker.pinned.forget(&self.vertex.id, pin);
+        }
     }
 }
 

@@ -9,15 +9,16 @@ use async_trait::async_trait;
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::{Executor, Spawner};
 use kiln_graph::{Op, Vertex};
-use kiln_oci::Platform;
+use kiln_oci::{Digest, Platform};
 use kiln_session::{CallError, SessionManager};
-use kiln_sources::{Clients, ClientsError, Context, NamedImages, Sources};
+use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 
 use crate::compose_op::ComposeOperator;
 use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
+use crate::pinned::Pinned;
 use crate::secrets::SecretFiles;
 use crate::source_op::SourceOperator;
 use crate::steps::Steps;
@@ -55,6 +56,13 @@ pub struct WorkerInfo {
     pub platforms: Vec<Platform>,
 }
 
+impl WorkerInfo {
+    /// The platform of what names none: the first that it runs.
+    pub fn default_platform(&self) -> Platform {
+        self.platforms.first().cloned().unwrap_or_else(Platform::host)
+    }
+}
+
 /// One machine. Cheap to clone.
 #[derive(Clone)]
 pub struct Worker(Arc<Inner>);
@@ -66,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: SessionManager,
     pub(crate) secrets: SecretFiles,
     pub(crate) steps: Steps,
+    pub(crate) pinned: Pinned,
     pub(crate) info: WorkerInfo,
 }
 
@@ -92,6 +101,7 @@ impl Worker {
             sessions: parts.sessions,
             secrets,
             steps: Steps::new(parts.step_grace),
+            pinned: Pinned::default(),
             info: parts.info,
         })))
     }
@@ -114,6 +124,11 @@ impl Worker {
     /// Its sources, for questions that fetch nothing.
     pub fn sources(&self) -> &Sources {
         &self.0.sources
+    }
+
+    /// What a source of a running build was resolved to, by the id of its vertex.
+    pub fn pinned(&self, vertex: &Digest) -> Option<Arc<Pin>> {
+        self.0.pinned.get(vertex)
     }
 
     /// The clients.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_oci::Platform;
+use kiln_oci::{Descriptor, Platform};
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
@@ -149,6 +149,10 @@ pub struct SourceRequest {
     pub git_object: bool,
     /// For images: the digest is enough, the config stays empty.
     pub no_config: bool,
+    /// For images: what is claimed about it is wanted too.
+    pub attestation_chain: bool,
+    /// For images: the predicate types of the statements that are wanted with that.
+    pub attestations: Vec<String>,
     /// Policies for this source, which are asked before the build's own.
     pub source_policies: Vec<Policy>,
 }
@@ -173,6 +177,23 @@ pub struct ImageFacts {
     pub digest: String,
     /// Its config, as it came.
     pub config: Bytes,
+    /// What is claimed about it, if that was asked for and its name means an index.
+    pub attestations: Option<AttestationChain>,
+}
+
+/// What is claimed about an image, by digest. Nothing of it is verified but that it has its digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttestationChain {
+    /// The index.
+    pub root: String,
+    /// The image.
+    pub image_manifest: String,
+    /// The manifest of its attestations; empty if it has none.
+    pub attestation_manifest: String,
+    /// Manifests of signatures of that.
+    pub signature_manifests: Vec<String>,
+    /// Everything but the image itself.
+    pub blobs: Vec<(Descriptor, Bytes)>,
 }
 
 /// What is known of a git repository at a reference.

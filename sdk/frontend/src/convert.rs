@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use kiln_oci::Platform;
+use bytes::Bytes;
+use kiln_oci::{Descriptor, Platform};
 use kiln_wire::pb;
 use kiln_wire::proto::gateway as wire;
 
 use crate::{
-    Attestation, AttestationKind, BuildResult, CacheImport, GitFacts, HttpFacts, ImageFacts, Ref,
-    Refs, SourceMeta, Subject, SubjectKind, Timestamp,
+    Attestation, AttestationChain, AttestationKind, BuildResult, CacheImport, GitFacts, HttpFacts,
+    ImageFacts, Ref, Refs, SourceMeta, Subject, SubjectKind, Timestamp,
 };
 
 /// A result as it travels. `graphs` adds the graph of a ref, where it is known.
@@ -135,7 +136,7 @@ pub fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse 
         image: meta.image.map(|image| wire::ResolveSourceImageResponse {
             digest: image.digest,
             config: image.config,
-            attestation_chain: None,
+            attestation_chain: image.attestations.map(chain_to_wire),
         }),
         git: meta.git.map(|git| wire::ResolveSourceGitResponse {
             checksum: git.checksum,
@@ -155,11 +156,54 @@ pub fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse 
     }
 }
 
+fn chain_to_wire(chain: AttestationChain) -> wire::AttestationChain {
+    let blob = |(descriptor, data): (Descriptor, Bytes)| {
+        let described = wire::BlobDescriptor {
+            media_type: descriptor.media_type,
+            digest: descriptor.digest.to_string(),
+            size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
+            annotations: descriptor.annotations,
+        };
+        let digest = described.digest.clone();
+        (digest, wire::Blob { descriptor: Some(described), data })
+    };
+    wire::AttestationChain {
+        root: chain.root,
+        image_manifest: chain.image_manifest,
+        attestation_manifest: chain.attestation_manifest,
+        signature_manifests: chain.signature_manifests,
+        blobs: chain.blobs.into_iter().map(blob).collect(),
+    }
+}
+
+/// A chain as it came; `None` if a digest in it is none.
+fn chain_from_wire(chain: wire::AttestationChain) -> Option<AttestationChain> {
+    let blob = |wire::Blob { descriptor, data }: wire::Blob| {
+        let described = descriptor?;
+        let size = u64::try_from(described.size).ok()?;
+        let mut descriptor =
+            Descriptor::new(&described.media_type, described.digest.parse().ok()?, size);
+        descriptor.annotations = described.annotations;
+        Some((descriptor, data))
+    };
+    Some(AttestationChain {
+        root: chain.root,
+        image_manifest: chain.image_manifest,
+        attestation_manifest: chain.attestation_manifest,
+        signature_manifests: chain.signature_manifests,
+        blobs: chain.blobs.into_values().map(blob).collect::<Option<_>>()?,
+    })
+}
+
 /// What is known of a source, as it came.
 pub(crate) fn source_meta_from_wire(meta: wire::ResolveSourceMetaResponse) -> SourceMeta {
     SourceMeta {
         source: meta.source.unwrap_or_default(),
-        image: meta.image.map(|image| ImageFacts { digest: image.digest, config: image.config }),
+        image: meta.image.map(|image| ImageFacts {
+            digest: image.digest,
+            config: image.config,
+            attestations: image.attestation_chain.and_then(chain_from_wire),
+        }),
         git: meta.git.map(|git| GitFacts {
             checksum: git.checksum,
             reference: git.r#ref,

@@ -196,14 +196,19 @@ impl Bridge for GrpcBridge {
             return self.resolve_source_as_image(source, request).await;
         }
         let git = wire::ResolveSourceGitRequest { return_object: true };
-        let image = wire::ResolveSourceImageRequest { no_config: true, ..Default::default() };
+        let image = wire::ResolveSourceImageRequest {
+            no_config: request.no_config,
+            attestation_chain: request.attestation_chain,
+            resolve_attestations: request.attestations,
+        };
+        let is_asked = image != wire::ResolveSourceImageRequest::default();
         let request = wire::ResolveSourceMetaRequest {
             source: Some(source),
             platform: request.platform.map(platform_to_wire),
             log_name: request.log_name,
             resolve_mode: request.resolve_mode,
             git: request.git_object.then_some(git),
-            image: request.no_config.then_some(image),
+            image: is_asked.then_some(image),
             source_policies: request.source_policies,
             ..wire::ResolveSourceMetaRequest::default()
         };
@@ -310,7 +315,8 @@ impl GrpcBridge {
             source_policies: request.source_policies,
         };
         let found = self.resolve_image(name, asked).await?;
-        let image = Some(ImageFacts { digest: found.digest, config: found.config });
+        let (digest, config) = (found.digest, found.config);
+        let image = Some(ImageFacts { digest, config, attestations: None });
         Ok(SourceMeta { source, image, ..SourceMeta::default() })
     }
 

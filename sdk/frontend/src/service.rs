@@ -295,11 +295,6 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let source = source.ok_or_else(|| Status::invalid_argument("no source was named"))?;
         let wire::ResolveSourceImageRequest { no_config, attestation_chain, resolve_attestations } =
             image.unwrap_or_default();
-        if attestation_chain || !resolve_attestations.is_empty() {
-            return Err(unsupported(
-                "attestations of images (Image.AttestationChain, Image.ResolveAttestations)",
-            ));
-        }
         if http.is_some_and(|http| http.checksum_request.is_some()) {
             return Err(unsupported("checksums of other kinds (HTTP.ChecksumRequest)"));
         }
@@ -309,6 +304,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
             log_name,
             git_object: git.is_some_and(|git| git.return_object),
             no_config,
+            attestation_chain,
+            attestations: resolve_attestations,
             source_policies,
         };
         answer(seated.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))

@@ -208,13 +208,18 @@ async fn what_a_frontend_asks_reaches_the_bridge_whole() {
         log_name: "shown".into(),
         resolve_mode: "mode".into(),
         git: Some(wire::ResolveSourceGitRequest { return_object: true }),
-        image: Some(wire::ResolveSourceImageRequest { no_config: true, ..Default::default() }),
+        image: Some(wire::ResolveSourceImageRequest {
+            no_config: true,
+            attestation_chain: true,
+            resolve_attestations: vec!["predicate".into()],
+        }),
         http: None,
         source_policies: policy(),
     };
     gateway.client.resolve_source_meta(meta).await.unwrap();
     let words = ["source", "shown", "mode", "git_object: true", "no_config: true", "version: 41"];
-    gateway.asked(&[&words, PLATFORM].concat());
+    let attestations = ["attestation_chain: true", "predicate"];
+    gateway.asked(&[&words[..], &attestations, PLATFORM].concat());
 
     let range = Some(wire::FileRange { offset: 5, length: 7 });
     let (one, path) = ("one".to_owned(), "/path".to_owned());

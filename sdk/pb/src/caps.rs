@@ -100,6 +100,7 @@ pub const GATEWAY: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
+    "source.metaresolver.image.attestations",
     SESSIONS_APART,
 ];
 

@@ -38,7 +38,6 @@ macro_rules! keys {
 const NO_CONTAINERD: &str = "there is no containerd worker";
 const NO_TRACES: &str = "steps have nowhere to send traces yet";
 const NO_DEVICES: &str = "steps get no devices yet";
-const NO_PROVENANCE: &str = "no provenance is written yet";
 const NO_NETWORKS: &str = "steps use the network of the machine or none yet";
 const NO_EMULATION: &str = "platforms are not looked for again yet";
 const NO_GHA: &str = "nothing of cache.gha is verified unless `required` is set";
@@ -53,7 +52,7 @@ pub const KEYS: &[Key] = keys! {
     "proxyNetwork" => Refused(
         "there is no proxy network yet; leave it out, or give steps no network at all",
     );
-    "provenanceEnvDir" => Idle(NO_PROVENANCE);
+    "provenanceEnvDir" => Honoured;
     "log"/"format" => Honoured;
     "log"/"level" => Honoured;
     "grpc"/"address" => Honoured;

@@ -298,24 +298,6 @@ async fn the_first_failure_gives_up_the_other_exports() {
 }
 
 #[tokio::test]
-async fn attestations_that_are_not_written_are_shown() {
-    let mut fixture = Fixture::new();
-    let mut result = BuildResult::single(None);
-    let claim =
-        kiln_frontend::Attestation::in_toto(None, "/sbom.json", "https://spdx.dev/Document");
-    result.attestations.insert("linux/amd64".into(), vec![claim]);
-    fixture.export(&result, "oci", &[]).await.unwrap();
-    let mut warnings = Vec::new();
-    while let Ok(progress) = fixture.progress.try_recv() {
-        if let Progress::Warning(warning) = progress {
-            warnings.push(warning.short);
-        }
-    }
-    let words = "attestations are not supported by this version: 1 of the frontend are not written";
-    assert_eq!(warnings, [words]);
-}
-
-#[tokio::test]
 async fn without_a_session_only_images_can_be_exported() {
     let mut fixture = Fixture::new();
     fixture.context.client = None;

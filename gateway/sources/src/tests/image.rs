@@ -427,3 +427,88 @@ async fn a_client_gets_of_a_layout_only_what_it_has() {
     let text = chain(&room.get(&source).await.unwrap_err());
     assert!(text.contains("not found"), "{text}");
 }
+
+#[tokio::test]
+async fn what_is_claimed_about_an_image_is_found_with_what_signs_it() {
+    const PREDICATE: &str = "https://example.com/claim";
+    let Some(server) = start() else { return };
+    let name = format!("{}/claimed:1", server.host());
+    let built = example();
+    push(&built, &name).await;
+    let document = |media_type: &str, json: serde_json::Value| {
+        blob(media_type, Bytes::from(serde_json::to_vec(&json).unwrap()))
+    };
+    let manifest_of = async |layer: (Descriptor, Bytes)| {
+        let config = blob("application/vnd.oci.empty.v1+json", Bytes::from_static(b"{}"));
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": config.0,
+            "layers": [layer.0],
+        });
+        let manifest = document(media_type::OCI_MANIFEST, manifest);
+        let whole =
+            Built { blobs: vec![config, layer], manifest: manifest.clone(), diff_ids: Vec::new() };
+        push(&whole, &format!("{}@{}", name.trim_end_matches(":1"), manifest.0.digest)).await;
+        manifest
+    };
+    let mut statement = blob("application/vnd.in-toto+json", Bytes::from_static(b"{\"a\":1}"));
+    statement.0.annotations.insert("in-toto.io/predicate-type".into(), PREDICATE.into());
+    let mut attested = manifest_of(statement.clone()).await;
+    let about = built.manifest.0.digest.to_string();
+    attested.0.annotations = BTreeMap::from([
+        ("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned()),
+        ("vnd.docker.reference.digest".to_owned(), about),
+    ]);
+    attested.0.platform = Some("unknown/unknown".parse().unwrap());
+    let bundle = blob("application/vnd.dev.sigstore.bundle.v0.3+json", Bytes::from_static(b"{}"));
+    let signature = manifest_of(bundle).await;
+    let index = |manifests: Vec<serde_json::Value>| {
+        serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_INDEX,
+            "manifests": manifests,
+        })
+    };
+    let mut listed = serde_json::to_value(&signature.0).unwrap();
+    listed["artifactType"] = "application/vnd.dev.sigstore.bundle.v0.3+json".into();
+    let registry = Registry::new(Hosts::default(), Options::default());
+    let mut image_of = built.manifest.0.clone();
+    image_of.platform = Some(platform());
+    let entries = [&image_of, &attested.0].map(|entry| serde_json::to_value(entry).unwrap());
+    let stand_in = format!(
+        "{}:{}-{}",
+        name.trim_end_matches(":1"),
+        attested.0.digest.algorithm(),
+        attested.0.digest.hex()
+    );
+    for (target, json) in [(&name, index(entries.into())), (&stand_in, index(vec![listed]))] {
+        let (descriptor, bytes) = document(media_type::OCI_INDEX, json);
+        let target: Reference = target.parse().unwrap();
+        let pushed = registry.push_manifest(&target, &descriptor.media_type, bytes, &NoCredentials);
+        pushed.await.unwrap();
+    }
+    let room = Room::new();
+    let source = image(&name, &[]);
+    let pin = room.pin(&source).await.unwrap();
+    let found = async |kinds: &[&str]| {
+        let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        let found = room.sources.attestations(&pin, &kinds, &room.context).await;
+        found.unwrap().unwrap()
+    };
+    let none = found(&[]).await;
+    assert_eq!(none.image, built.manifest.0.digest);
+    assert_eq!(none.manifest, Some(attested.0.digest.clone()));
+    assert_eq!(none.signatures, [signature.0.digest]);
+    let digests = |blobs: &[(Descriptor, Bytes)]| -> Vec<Digest> {
+        blobs.iter().map(|(descriptor, _)| descriptor.digest.clone()).collect()
+    };
+    assert!(!digests(&none.blobs).contains(&statement.0.digest));
+    assert_eq!(none.blobs.len(), 4, "index, attestations, signature and its bundle");
+    assert!(digests(&found(&[PREDICATE]).await.blobs).contains(&statement.0.digest));
+    // An image that is no index has nothing that could name attestations.
+    let plain = format!("{}/plain:1", server.host());
+    push(&built, &plain).await;
+    let pin = room.pin(&image(&plain, &[])).await.unwrap();
+    assert!(room.sources.attestations(&pin, &[], &room.context).await.unwrap().is_none());
+}

@@ -387,7 +387,8 @@ impl Bridge for Stage {
                     ..ImageConfigRequest::default()
                 };
                 let image = self.resolve_image(rest, request).await?;
-                meta.image = Some(ImageFacts { digest: image.digest, config: image.config });
+                let (digest, config) = (image.digest, image.config);
+                meta.image = Some(ImageFacts { digest, config, attestations: None });
             }
             "git" => {
                 let checksum = Digest::sha256(rest).to_string()["sha256:".len()..][..40].to_owned();

@@ -366,7 +366,11 @@ impl Answer {
         let text = |blob: &Blob| String::from_utf8_lossy(&blob.bytes()).into_owned();
         Ok(SourceMeta {
             source: source.op(),
-            image: image.map(|(digest, config)| ImageFacts { digest, config: config.bytes() }),
+            image: image.map(|(digest, config)| ImageFacts {
+                digest,
+                config: config.bytes(),
+                attestations: None,
+            }),
             git: git.map(|git| {
                 let [checksum, reference, commit_checksum, commit, tag] = *git;
                 GitFacts {

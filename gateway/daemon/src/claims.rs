@@ -1,0 +1,276 @@
+//! What the daemon says about the results of a build: provenance, for exporters and for the history.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kiln_bridge::{BuildBridge, Origin, provenance_status};
+use kiln_cache::{CacheKey, Lookup};
+use kiln_exporters::{Claim, ClaimContent};
+use kiln_frontend::{BuildResult, Ref, Refs};
+use kiln_history::Document;
+use kiln_oci::{Descriptor, Platform};
+use kiln_provenance::{Layers, Mode, Predicate, ProvenanceOptions, Run, StepError};
+use kiln_wire::proto::control as wire;
+use kiln_wire::status::RichStatus;
+use time::OffsetDateTime;
+use tokio::sync::OnceCell;
+use tonic::Code;
+
+use crate::daemon::Daemon;
+
+/// One file system of a result, by its platform.
+pub(crate) struct Target {
+    pub(crate) id: String,
+    pub(crate) platform: Platform,
+    pub(crate) of: Option<Ref>,
+}
+
+/// The file systems of a result.
+pub(crate) fn targets(
+    result: &BuildResult<Ref>,
+    default: &Platform,
+) -> Result<Vec<Target>, RichStatus> {
+    let listed = kiln_exporters::targets(result, default);
+    let listed =
+        listed.map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
+    let target = |(id, platform, of): (String, Platform, Option<&Ref>)| Target {
+        id,
+        platform,
+        of: of.cloned(),
+    };
+    Ok(listed.into_iter().map(target).collect())
+}
+
+/// Where the file systems of a result come from.
+pub(crate) struct Claims {
+    daemon: Daemon,
+    bridge: BuildBridge,
+    run: Arc<BuildRun>,
+    origins: Vec<(Target, Arc<Origin>, Arc<OnceCell<Layers>>)>,
+}
+
+/// A run of a build that may not have ended.
+struct BuildRun {
+    id: String,
+    started: SystemTime,
+    finished: OnceLock<SystemTime>,
+    custom: BTreeMap<String, serde_json::Value>,
+}
+
+impl BuildRun {
+    /// The run, which ends when this is asked for first.
+    fn ended(&self) -> Run {
+        let finished = *self.finished.get_or_init(SystemTime::now);
+        Run {
+            started: OffsetDateTime::from(self.started),
+            finished: OffsetDateTime::from(finished),
+            invocation: self.id.clone(),
+            platform: Platform::host(),
+            dockerfile: crate::languages::DOCKERFILE_VERSION.to_owned(),
+            custom: self.custom.clone(),
+            compatibility: Some(crate::request::COMPATIBILITY),
+        }
+    }
+}
+
+impl Claims {
+    /// Finds out where the file systems of a result come from, which has run.
+    pub(crate) async fn find(
+        daemon: &Daemon,
+        bridge: &BuildBridge,
+        id: &str,
+        started: SystemTime,
+        targets: Vec<Target>,
+        result: &BuildResult<Ref>,
+    ) -> Result<Self, RichStatus> {
+        let mut origins = Vec::new();
+        for target in targets {
+            let Some(of) = &target.of else { continue };
+            let origin = bridge.origin(of, Some(&target.platform), result).await?;
+            origins.push((target, Arc::new(origin), Arc::default()));
+        }
+        let run = BuildRun {
+            id: id.to_owned(),
+            started,
+            finished: OnceLock::new(),
+            custom: daemon.0.provenance_env.clone(),
+        };
+        Ok(Self { daemon: daemon.clone(), bridge: bridge.clone(), run: Arc::new(run), origins })
+    }
+
+    /// The claims that exporters write, by platform id.
+    ///
+    /// # Errors
+    ///
+    /// If something that was used is not known exactly, where that is asked for.
+    pub(crate) fn for_exporters(
+        &self,
+        options: &ProvenanceOptions,
+    ) -> Result<BTreeMap<String, Vec<Claim>>, RichStatus> {
+        let mut claims = BTreeMap::new();
+        for (target, origin, layers) in &self.origins {
+            if options.complete_materials && !origin.used.is_complete() {
+                return Err(incomplete(origin));
+            }
+            let predicate = predicate(origin, options).map_err(|e| provenance_status(&e))?;
+            let claim = Claim {
+                path: options.filename.clone(),
+                predicate_type: predicate.predicate_type().to_owned(),
+                inline_only: options.inline_only,
+                content: Arc::new(Making {
+                    daemon: self.daemon.clone(),
+                    bridge: self.bridge.clone(),
+                    run: Arc::clone(&self.run),
+                    of: target.of.clone(),
+                    predicate,
+                    layers: (options.mode == Mode::Max).then(|| Arc::clone(layers)),
+                }),
+            };
+            claims.insert(target.id.clone(), vec![claim]);
+        }
+        Ok(claims)
+    }
+
+    /// What the history says, in full; `builder` is who built.
+    pub(crate) fn for_history(self, builder: &str, is_single: bool) -> Recorded {
+        let origins = self.origins.into_iter().map(|(target, origin, layers)| {
+            let layers = layers.get().cloned().unwrap_or_default();
+            ((!is_single).then_some(target.id), origin, layers)
+        });
+        Recorded { builder: builder.to_owned(), run: self.run, origins: origins.collect() }
+    }
+}
+
+fn predicate(origin: &Origin, options: &ProvenanceOptions) -> Result<Predicate, StepError> {
+    Predicate::new(origin.request.clone(), &origin.used, Some(&origin.definition), options)
+}
+
+/// Why a build fails that is to say exactly what it used.
+fn incomplete(origin: &Origin) -> RichStatus {
+    let mut message =
+        "provenance materials are incomplete\n\nThe build is to say exactly what it used \
+                       (complete-materials), and not all of it is known:"
+            .to_owned();
+    for name in &origin.used.locals {
+        message.push_str(&format!("\n  - directory {name} of the client"));
+    }
+    if origin.used.incomplete {
+        message.push_str("\n  - what a nested build used");
+    }
+    RichStatus::new(Code::FailedPrecondition, message)
+}
+
+/// Provenance that is written when the layers of its result are there.
+struct Making {
+    daemon: Daemon,
+    bridge: BuildBridge,
+    run: Arc<BuildRun>,
+    of: Option<Ref>,
+    predicate: Predicate,
+    /// The layers of the steps, if they are said.
+    layers: Option<Arc<OnceCell<Layers>>>,
+}
+
+#[async_trait]
+impl ClaimContent for Making {
+    async fn predicate(&self) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        let layers = match (&self.layers, &self.of) {
+            (Some(layers), Some(of)) => layers.get_or_try_init(|| self.layers(of)).await?.clone(),
+            _ => Layers::default(),
+        };
+        let document = self.predicate.document(&self.run.ended(), &layers);
+        Ok(serde_json::to_vec(&document)?.into())
+    }
+}
+
+impl Making {
+    /// The layers of all steps that are in the cache and have been packed.
+    async fn layers(&self, of: &Ref) -> Result<Layers, RichStatus> {
+        self.daemon.0.engine.flush().await;
+        let mut layers = Layers::default();
+        for step in self.bridge.trail(of).await? {
+            let Some(name) = self.predicate.step(step.vertex.digest.as_str()) else { continue };
+            let name = format!("{name}:{}", step.output);
+            for key in step.records {
+                for chain in self.chains(key).await {
+                    let chains: &mut Vec<Vec<Descriptor>> = layers.entry(name.clone()).or_default();
+                    if !chains.contains(&chain) {
+                        chains.push(chain);
+                    }
+                }
+            }
+        }
+        Ok(layers)
+    }
+
+    /// The layers of the results of a record.
+    async fn chains(&self, record: CacheKey) -> Vec<Vec<Descriptor>> {
+        let lookup = Lookup { operation: record, inputs: Vec::new(), whole: true };
+        let found = self.daemon.0.cache.look_up(&lookup).await;
+        let results = found.records.into_iter().flat_map(|record| record.results);
+        let store = self.daemon.store();
+        let files = results.filter_map(|result| store.load(&result.id).ok());
+        let chain = |files: kiln_store::Ref| {
+            let chain: Option<Vec<Descriptor>> =
+                files.layers().iter().map(|layer| layer.blobs().into_iter().next()).collect();
+            chain.map(|chain| chain.into_iter().map(bare).collect::<Vec<_>>())
+        };
+        files.filter_map(chain).filter(|chain| !chain.is_empty()).collect()
+    }
+}
+
+/// A descriptor without what is for the builder only.
+fn bare(mut descriptor: Descriptor) -> Descriptor {
+    let is_own = |key: &String| key.starts_with("containerd.io/") || key.starts_with("buildkit/");
+    descriptor.annotations.retain(|key, _| !is_own(key));
+    descriptor
+}
+
+/// What the history says about where results come from.
+pub(crate) struct Recorded {
+    builder: String,
+    run: Arc<BuildRun>,
+    origins: Vec<(Option<String>, Arc<Origin>, Layers)>,
+}
+
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorded").field("results", &self.origins.len()).finish_non_exhaustive()
+    }
+}
+
+impl Recorded {
+    /// Adds it to a record; what its descriptors stand for comes back. Takes a while for large graphs.
+    pub(crate) fn add_to(self, record: &mut wire::BuildHistoryRecord) -> Vec<Document> {
+        let run = self.run.ended();
+        let options = ProvenanceOptions { builder: self.builder, ..ProvenanceOptions::default() };
+        let mut documents = Vec::new();
+        for (platform, origin, layers) in self.origins {
+            let Ok(predicate) = predicate(&origin, &options) else { continue };
+            let Ok(text) = serde_json::to_vec_pretty(&predicate.document(&run, &layers)) else {
+                continue;
+            };
+            let of = match platform {
+                None => record.result.get_or_insert_default(),
+                Some(id) => record.results.entry(id).or_default(),
+            };
+            let kind = predicate.predicate_type().to_owned();
+            of.attestations.push(wire::Descriptor {
+                media_type: kiln_provenance::MEDIA_TYPE.into(),
+                digest: kiln_oci::Digest::sha256(&text).to_string(),
+                size: i64::try_from(text.len()).unwrap_or(i64::MAX),
+                annotations: [(kiln_provenance::PREDICATE_TYPE.to_owned(), kind)].into(),
+            });
+            documents.push(Document { bytes: text.into() });
+        }
+        documents
+    }
+}
+
+/// Whether a result is one file system and not a map of them.
+pub(crate) fn is_single<R>(result: &BuildResult<R>) -> bool {
+    matches!(result.refs, Refs::Single(_))
+}

@@ -1,0 +1,142 @@
+//! What a build used: sources with what they were resolved to, the ids of secrets and agents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kiln_oci::{Digest, Platform, Reference};
+
+use crate::without_credentials;
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedImage {
+    /// Its name, as it was asked for.
+    pub reference: Reference,
+    /// For which platform.
+    pub platform: Option<Platform>,
+    /// What the name meant: an index or a manifest.
+    pub digest: Digest,
+    /// It came from a layout of the client's and not from a registry.
+    pub local: bool,
+}
+
+/// A git repository.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UsedGit {
+    /// `URL#REFERENCE`, without credentials.
+    pub url: String,
+    /// The object that the reference meant.
+    pub commit: String,
+}
+
+/// A file by URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedFile {
+    /// Where, without credentials.
+    pub url: String,
+    /// What was there.
+    pub digest: Digest,
+}
+
+/// What a build used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Images, by name and in the order in which they were found.
+    pub images: Vec<UsedImage>,
+    /// Git repositories.
+    pub git: Vec<UsedGit>,
+    /// Files by URL.
+    pub files: Vec<UsedFile>,
+    /// Names of directories of the client.
+    pub locals: BTreeSet<String>,
+    /// Ids of secrets, and whether the build can do without.
+    pub secrets: BTreeMap<String, bool>,
+    /// Ids of agents, and whether the build can do without.
+    pub agents: BTreeMap<String, bool>,
+    /// Some process had a network.
+    pub network: bool,
+    /// Something was used of which is not known what it was.
+    pub incomplete: bool,
+}
+
+impl Used {
+    /// Adds an image, unless it is there for this platform.
+    pub fn add_image(&mut self, image: UsedImage) {
+        let same = |other: &UsedImage| {
+            other.reference == image.reference
+                && other.local == image.local
+                && platform_key(other.platform.as_ref()) == platform_key(image.platform.as_ref())
+        };
+        if !self.images.iter().any(same) {
+            self.images.push(image);
+        }
+    }
+
+    /// Adds a repository.
+    pub fn add_git(&mut self, url: String, commit: String) {
+        let url = without_credentials(url);
+        if !self.git.iter().any(|other| other.url == url) {
+            self.git.push(UsedGit { url, commit });
+        }
+    }
+
+    /// Adds a file by URL.
+    pub fn add_file(&mut self, url: String, digest: Digest) {
+        let url = without_credentials(url);
+        if !self.files.iter().any(|other| other.url == url) {
+            self.files.push(UsedFile { url, digest });
+        }
+    }
+
+    /// Adds a secret. One that some step needs is needed.
+    pub fn add_secret(&mut self, id: &str, optional: bool) {
+        *self.secrets.entry(id.to_owned()).or_insert(true) &= optional;
+    }
+
+    /// Adds an agent, likewise.
+    pub fn add_agent(&mut self, id: &str, optional: bool) {
+        let id = if id.is_empty() { "default" } else { id };
+        *self.agents.entry(id.to_owned()).or_insert(true) &= optional;
+    }
+
+    /// Adds everything of another.
+    pub fn merge(&mut self, other: &Self) {
+        other.images.iter().cloned().for_each(|image| self.add_image(image));
+        other.git.iter().cloned().for_each(|git| self.add_git(git.url, git.commit));
+        other.files.iter().cloned().for_each(|file| self.add_file(file.url, file.digest));
+        self.locals.extend(other.locals.iter().cloned());
+        other.secrets.iter().for_each(|(id, optional)| self.add_secret(id, *optional));
+        other.agents.iter().for_each(|(id, optional)| self.add_agent(id, *optional));
+        self.network |= other.network;
+        self.incomplete |= other.incomplete;
+    }
+
+    /// Brings everything into order. An image by digest is left out where it is there by its tag.
+    pub fn tidy(&mut self) {
+        let tagged: BTreeSet<String> = self
+            .images
+            .iter()
+            .filter(|image| image.reference.digest().is_none())
+            .map(|image| tag(&image.reference))
+            .collect();
+        self.images.retain(|image| {
+            image.reference.digest().is_none() || !tagged.contains(&tag(&image.reference))
+        });
+        self.images.sort_by_cached_key(|image| image.reference.to_string());
+        self.git.sort();
+        self.files.sort_by(|a, b| a.url.cmp(&b.url));
+    }
+
+    /// Whether it is known exactly what everything was.
+    pub fn is_complete(&self) -> bool {
+        !self.incomplete && self.locals.is_empty()
+    }
+}
+
+fn platform_key(platform: Option<&Platform>) -> Option<String> {
+    platform.map(Platform::format_all)
+}
+
+/// Its name and tag, whatever digest it has.
+fn tag(reference: &Reference) -> String {
+    format!("{}:{}", reference.name(), reference.tag().unwrap_or("latest"))
+}
