@@ -57,7 +57,9 @@ impl Build {
     /// Dropping the future cancels what only this build wanted.
     pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<Built, RichStatus> {
         let bridge = self.bridge(daemon, &progress);
-        self.0.notices.iter().cloned().for_each(|notice| bridge.notify(notice));
+        let network = crate::network::notice(&daemon.0.networks);
+        let notices = self.0.notices.iter().cloned().chain(network);
+        notices.for_each(|notice| bridge.notify(notice));
         let result = self.result(daemon, &bridge).await?;
         // Nothing of it has to run for that to be known.
         if let Some(refusal) = self.0.refusal.clone().filter(|_| result.held().next().is_some()) {

@@ -12,6 +12,7 @@ use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
 use kiln_history::{History, Policy};
+use kiln_network::Networks;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_session::SessionManager;
@@ -31,7 +32,7 @@ use crate::control::Control;
 use crate::gate::Gate;
 use crate::images::StoreImages;
 use crate::step_defaults::StepDefaults;
-use crate::{ExecutorChoice, Settings, languages, reflection};
+use crate::{ExecutorChoice, Settings, languages, network, reflection};
 
 /// The services that are served beside health and reflection.
 const SERVICES: &[&str] = &[
@@ -53,6 +54,9 @@ pub enum StartError {
     /// The cache index cannot be used.
     #[error(transparent)]
     Cache(#[from] kiln_cache::OpenError),
+    /// Processes cannot be connected as the configuration says.
+    #[error("cannot connect steps as worker.oci.networkMode says")]
+    Network(#[from] kiln_network::NetworkError),
     /// What is remembered of builds cannot be used.
     #[error(transparent)]
     History(#[from] kiln_history::OpenError),
@@ -93,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
     pub(crate) history: History,
+    pub(crate) networks: Networks,
     pub(crate) gate: Gate,
     pub(crate) health: HealthReporter,
     collecting: AtomicBool,
@@ -127,12 +132,16 @@ impl Daemon {
         store.private_file("sources.redb").map_err(private)?;
         let scratch = store.private_directory("executor").map_err(private)?;
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
+        let state = store.private_directory("network").map_err(private)?;
         let executor: Arc<dyn Executor> = Arc::new(StepDefaults::new(
             executor(&settings, &spawner),
             settings.cgroup_parent.clone(),
             settings.dns.clone(),
-            &store.private_directory("network").map_err(private)?,
+            &state,
         ));
+        let networks = Networks::open(&network::options(&settings, state), &spawner)?;
+        network::announce(&networks);
+        let executor = networks.connect(executor);
         let policy =
             Policy { max_age: settings.history.max_age, max_entries: settings.history.max_entries };
         let history = History::open(&store, policy)?;
@@ -141,7 +150,7 @@ impl Daemon {
             Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
         let info = WorkerInfo {
             id: worker_id(&store)?,
-            labels: labels(executor.name(), &settings),
+            labels: labels(executor.name(), &settings, &networks),
             platforms: match settings.platforms.is_empty() {
                 true => vec![Platform::host()],
                 false => settings.platforms.clone(),
@@ -179,6 +188,7 @@ impl Daemon {
             registry,
             builds: Builds::default(),
             history,
+            networks,
             gate: Gate::default(),
             health: HealthReporter::new(),
             collecting: AtomicBool::new(false),
@@ -311,7 +321,11 @@ fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
 
 /// What the worker is, in BuildKit's words, what the kernel grants it, and what the user says about
 /// it.
-fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
+fn labels(
+    executor: &str,
+    settings: &Settings,
+    networks: &Networks,
+) -> BTreeMap<String, String> {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let snapshotter = match settings.privileges.refuses_overlays() {
         Some(_) => "native",
@@ -320,7 +334,7 @@ fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
     let facts = [
         ("executor", executor),
         ("snapshotter", snapshotter),
-        ("network", "host"),
+        ("network", networks.kind()),
         ("hostname", &hostname),
         ("oci.process-mode", "sandbox"),
         ("selinux.enabled", "false"),
@@ -329,6 +343,7 @@ fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
         .map(|(name, value)| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned()));
     let granted = settings.privileges.labels();
     let granted = granted.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let granted = granted.chain(network::labels(networks));
     facts.into_iter().chain(granted).chain(settings.labels.clone()).collect()
 }
 

@@ -18,6 +18,7 @@ mod languages;
 pub mod listen;
 mod local;
 mod logs;
+mod network;
 mod recording;
 mod reflection;
 mod request;

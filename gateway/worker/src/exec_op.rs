@@ -53,7 +53,8 @@ impl ExecOperator {
             mounts: Vec::new(),
             network: match exec.network {
                 NetworkMode::None => Network::None,
-                NetworkMode::Default | NetworkMode::Host => Network::Host,
+                NetworkMode::Default => Network::Default,
+                NetworkMode::Host => Network::Host,
             },
             security: match exec.security {
                 SecurityMode::Sandbox => Security::Sandbox,

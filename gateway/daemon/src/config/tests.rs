@@ -572,7 +572,7 @@ fn the_rest_is_carried_for_those_who_use_it() {
     let platforms = config.worker.platforms.iter().map(kiln_oci::Platform::format);
     assert_eq!(platforms.collect::<Vec<_>>(), ["linux/arm64", "linux/amd64"]);
     assert_eq!(config.worker.cgroup_parent.as_deref(), Some("p"));
-    assert_eq!(config.worker.network.pool_size, 4);
+    assert_eq!(config.worker.network.pool_size, Some(4));
 }
 
 #[test]
