@@ -127,6 +127,7 @@ impl Maker {
         links::add_pair(&mut self.host, &name, self.number, INSIDE, namespace.as_fd())
             .step(|| format!("make the link {name}"))?;
         let number = links::index(&mut inside, INSIDE).step(|| format!("find {INSIDE}"))?;
+        links::up(&mut inside, number).step(|| format!("bring {INSIDE} up"))?;
         links::add_address(&mut inside, number, address.get(), self.subnet)
             .step(|| format!("give {INSIDE} the address {}", address.get()))?;
         links::add_default_route(&mut inside, self.subnet.gateway())

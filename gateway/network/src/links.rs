@@ -29,7 +29,7 @@ pub(crate) fn add_bridge(socket: &mut Socket, name: &str, hardware: [u8; 6]) -> 
     socket.request(message)
 }
 
-/// Makes a pair of links that are up: `name` in the bridge with the number `bridge`, and `inside` in
+/// Makes a pair of links: `name`, which is up, in the bridge with the number `bridge`, and `inside` in
 /// a network namespace. Packets of the bridge's other links do not reach it.
 pub(crate) fn add_pair(
     socket: &mut Socket,
@@ -44,7 +44,7 @@ pub(crate) fn add_pair(
     message.nested(libc::IFLA_LINKINFO, |info| {
         info.text(libc::IFLA_INFO_KIND, "veth");
         info.nested(libc::IFLA_INFO_DATA, |data| {
-            data.nested_after(VETH_INFO_PEER, &link(0, true), |peer| {
+            data.nested_after(VETH_INFO_PEER, &link(0, false), |peer| {
                 peer.text(libc::IFLA_IFNAME, inside);
                 let namespace = namespace.as_raw_fd().to_ne_bytes();
                 peer.attribute(libc::IFLA_NET_NS_FD, &namespace);
@@ -69,7 +69,12 @@ pub(crate) fn remove(socket: &mut Socket, name: &str) -> io::Result<()> {
 
 /// Brings the loopback of a namespace up.
 pub(crate) fn loopback_up(socket: &mut Socket) -> io::Result<()> {
-    socket.request(Message::new(libc::RTM_NEWLINK, 0).body(&link(LOOPBACK, true)))
+    up(socket, LOOPBACK)
+}
+
+/// Brings a link up. One of a pair that is just being made cannot be up yet.
+pub(crate) fn up(socket: &mut Socket, number: i32) -> io::Result<()> {
+    socket.request(Message::new(libc::RTM_NEWLINK, 0).body(&link(number, true)))
 }
 
 /// The number of a link.
