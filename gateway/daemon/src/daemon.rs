@@ -139,7 +139,7 @@ impl Daemon {
             settings.dns.clone(),
             &state,
         ));
-        let networks = Networks::open(&network::options(&settings, state), &spawner)?;
+        let networks = Networks::open(&network::options(&settings, state))?;
         network::announce(&networks);
         let executor = networks.connect(executor);
         let policy =
@@ -321,11 +321,7 @@ fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
 
 /// What the worker is, in BuildKit's words, what the kernel grants it, and what the user says about
 /// it.
-fn labels(
-    executor: &str,
-    settings: &Settings,
-    networks: &Networks,
-) -> BTreeMap<String, String> {
+fn labels(executor: &str, settings: &Settings, networks: &Networks) -> BTreeMap<String, String> {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let snapshotter = match settings.privileges.refuses_overlays() {
         Some(_) => "native",

@@ -78,12 +78,7 @@ impl Bridge {
             .name("kiln-bridge".to_owned())
             .spawn(move || maker.fill(&filler))
             .step(|| "start a thread".into())?;
-        Ok(Self {
-            pool,
-            maker: Some(thread).into(),
-            shared: Some(shared).into(),
-            subnet,
-        })
+        Ok(Self { pool, maker: Some(thread).into(), shared: Some(shared).into(), subnet })
     }
 
     /// A namespace that no one has used.
@@ -156,7 +151,8 @@ impl Shared {
             if let Some(lock) = lock(&path, alone).step(step)? {
                 let shared = Self { name: options.name.clone(), directory, lock };
                 let subnet = shared.make(host, options)?;
-                flock(&shared.lock, FlockOperation::LockShared).step(|| "share the bridge".into())?;
+                flock(&shared.lock, FlockOperation::LockShared)
+                    .step(|| "share the bridge".into())?;
                 return Ok((shared, subnet));
             }
             if let Some(lock) = lock(&path, together).step(step)? {
@@ -184,7 +180,8 @@ impl Shared {
         let is_there = match links::kind(host, name) {
             Ok(kind) if kind == "bridge" => true,
             Ok(kind) => {
-                let message = format!("there is a link {name} already, which is no bridge ({kind})");
+                let message =
+                    format!("there is a link {name} already, which is no bridge ({kind})");
                 return Err(NetworkError::Conflict { message });
             }
             Err(_) => false,

@@ -10,7 +10,6 @@ mod plugin;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_executor::Spawner;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -51,7 +50,6 @@ impl CniOptions {
 pub(crate) struct Cni {
     config: NetworkConfig,
     options: CniOptions,
-    spawner: Spawner,
     /// Attachments that are being removed.
     removals: TaskTracker,
     runtime: Handle,
@@ -79,7 +77,7 @@ struct Parts {
 
 impl Cni {
     /// Reads the configuration, and has what a killed daemon left removed.
-    pub(crate) fn open(options: CniOptions, spawner: Spawner) -> Result<Arc<Self>, NetworkError> {
+    pub(crate) fn open(options: CniOptions) -> Result<Arc<Self>, NetworkError> {
         let config = NetworkConfig::read(&options.config)?;
         config.find_plugins(&options.binaries)?;
         std::fs::create_dir_all(&options.state)
@@ -92,7 +90,7 @@ impl Cni {
             }
         };
         let (removals, runtime) = (TaskTracker::new(), Handle::current());
-        let cni = Arc::new(Self { config, options, spawner, removals, runtime, pool });
+        let cni = Arc::new(Self { config, options, removals, runtime, pool });
         for parts in cni.left_over() {
             cni.removals.spawn(Arc::clone(&cni).remove(parts));
         }
@@ -167,7 +165,7 @@ impl Cni {
         hostname: &str,
     ) -> Result<Option<Value>, NetworkError> {
         let CniOptions { binaries, environment, .. } = &self.options;
-        plugin::call(&self.spawner, call, config, hostname, (binaries, environment)).await
+        plugin::call(call, config, hostname, (binaries, environment)).await
     }
 
     /// Makes no more, and waits until all is removed.

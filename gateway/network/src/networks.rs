@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_executor::{Executor, Spawner};
+use kiln_executor::Executor;
 
 use crate::bridge::{Bridge, BridgeOptions};
 use crate::cni::{Cni, CniOptions};
@@ -120,8 +120,8 @@ impl Networks {
     /// # Errors
     ///
     /// What is in the way of a mode that was asked for; [`Mode::Auto`] does without.
-    pub fn open(options: &NetworkOptions, spawner: &Spawner) -> Result<Self, NetworkError> {
-        let cni = || Cni::open(CniOptions::of(options), spawner.clone()).map(DefaultNetwork::Cni);
+    pub fn open(options: &NetworkOptions) -> Result<Self, NetworkError> {
+        let cni = || Cni::open(CniOptions::of(options)).map(DefaultNetwork::Cni);
         let bridge = || Bridge::open(bridge_options(options)).map(DefaultNetwork::Bridge);
         let made = match options.mode {
             Mode::Host => Ok(DefaultNetwork::Host),

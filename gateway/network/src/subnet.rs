@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn a_subnet_is_written_as_the_field_writes_it() {
         assert_eq!(subnet("10.10.3.4/16").to_string(), "10.10.0.0/16");
-        for wrong in ["", "10.10.0.0", "10.10.0.0/31", "10.10.0.0/0", "10.10/16", "fd00::/64", "a/b"]
+        for wrong in
+            ["", "10.10.0.0", "10.10.0.0/31", "10.10.0.0/0", "10.10/16", "fd00::/64", "a/b"]
         {
             assert_eq!(wrong.parse::<Subnet>(), Err(SubnetError), "{wrong}");
         }

@@ -37,8 +37,7 @@ impl NetworkConfig {
         let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
         let name = text(&value, "name").filter(|name| !name.is_empty());
         let name = name.ok_or("the network has no `name`")?;
-        let version =
-            text(&value, "cniVersion").filter(|version| !version.is_empty());
+        let version = text(&value, "cniVersion").filter(|version| !version.is_empty());
         let plugins = match value.get_mut("plugins").map(Value::take) {
             Some(Value::Array(plugins)) => plugins,
             Some(_) => return Err("`plugins` is no list".to_owned()),
@@ -70,8 +69,10 @@ impl NetworkConfig {
         for plugin in &self.plugins {
             let path = directory.join(kind(plugin));
             if !path.exists() {
-                let message =
-                    format!("there is no plugin {}; cniBinaryPath says where it is", path.display());
+                let message = format!(
+                    "there is no plugin {}; cniBinaryPath says where it is",
+                    path.display()
+                );
                 return Err(plugin_error(message));
             }
         }

@@ -1,11 +1,12 @@
 //! One call of one plugin: variables and a configuration in, a result out.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
-use kiln_executor::{HostProcess, Pipes, Spawner, Stdio, spawn_host};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 
 use super::config::{kind, plugin_error};
 use crate::networks::NetworkError;
@@ -37,26 +38,23 @@ pub(crate) struct Call<'a> {
 
 /// Calls the plugin that `config` is for; nothing comes back if it has nothing to say.
 pub(crate) async fn call(
-    spawner: &Spawner,
     call: &Call<'_>,
     config: &Value,
     hostname: &str,
     (binaries, environment): (&Path, &[(String, String)]),
 ) -> Result<Option<Value>, NetworkError> {
     let name = config.as_object().map(kind).unwrap_or_default();
-    let process = HostProcess {
-        args: vec![binaries.join(name).to_string_lossy().into_owned()],
-        env: variables(call, hostname, binaries, environment),
-        cwd: String::new(),
-    };
-    let said = tokio::time::timeout(TIMEOUT, run(spawner, process, config.to_string()));
-    let said = said.await.map_err(|_| {
-        plugin_error(format!("{name} did not end within {} s", TIMEOUT.as_secs()))
-    })?;
+    let mut command = Command::new(binaries.join(name));
+    command.env_clear().current_dir("/").kill_on_drop(true);
+    command.envs(variables(call, hostname, binaries, environment));
+    let said = tokio::time::timeout(TIMEOUT, run(command, config.to_string()));
+    let said = said
+        .await
+        .map_err(|_| plugin_error(format!("{name} did not end within {} s", TIMEOUT.as_secs())))?;
     let (code, stdout, stderr) =
         said.map_err(|error| plugin_error(format!("{name} cannot be run: {error}")))?;
     match code {
-        0 => Ok(serde_json::from_slice(&stdout).ok()),
+        Some(0) => Ok(serde_json::from_slice(&stdout).ok()),
         code => Err(plugin_error(complaint(name, code, &stdout, &stderr))),
     }
 }
@@ -66,53 +64,60 @@ fn variables(
     hostname: &str,
     binaries: &Path,
     environment: &[(String, String)],
-) -> Vec<String> {
+) -> Vec<(String, String)> {
     let verb = match call.verb {
         Verb::Add => "ADD",
         Verb::Delete => "DEL",
     };
     let namespace = call.namespace.unwrap_or(Path::new(""));
-    let mut variables = vec![format!("PATH={DEFAULT_PATH}")];
-    variables.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
-    variables.extend([
-        format!("CNI_COMMAND={verb}"),
-        format!("CNI_CONTAINERID={}", call.id),
-        format!("CNI_NETNS={}", namespace.display()),
-        format!("CNI_IFNAME={INTERFACE}"),
-        format!("CNI_PATH={}", binaries.display()),
-    ]);
+    let mut variables = vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())];
+    variables.extend(environment.iter().cloned());
+    let own = [
+        ("CNI_COMMAND", verb.to_owned()),
+        ("CNI_CONTAINERID", call.id.to_owned()),
+        ("CNI_NETNS", namespace.display().to_string()),
+        ("CNI_IFNAME", INTERFACE.to_owned()),
+        ("CNI_PATH", binaries.display().to_string()),
+    ];
+    variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
     // It separates arguments, and is in no host name.
     if !hostname.is_empty() && !hostname.contains([';', '=']) {
-        variables.push(format!("CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME={hostname}"));
+        let arguments = format!("IgnoreUnknown=1;K8S_POD_NAME={hostname}");
+        variables.push(("CNI_ARGS".to_owned(), arguments));
     }
     variables
 }
 
+/// Runs a plugin in the process namespace of the daemon: plugins look themselves up in `/proc`, and
+/// some leave servers behind.
 async fn run(
-    spawner: &Spawner,
-    process: HostProcess,
+    mut command: Command,
     input: String,
-) -> std::io::Result<(u32, Vec<u8>, Vec<u8>)> {
-    let (stdio, pipes) = Stdio::piped()?;
-    let Pipes { mut stdin, stdout, stderr } = pipes;
-    let mut running = spawn_host(spawner, process, stdio).await.map_err(std::io::Error::other)?;
+) -> std::io::Result<(Option<i32>, Vec<u8>, Vec<u8>)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn()?;
+    let (stdin, stdout, stderr) =
+        (running.stdin.take(), running.stdout.take(), running.stderr.take());
     let write = async move {
-        // One that does not read it is free not to.
-        stdin.write_all(input.as_bytes()).await.ok();
+        if let Some(mut stdin) = stdin {
+            // One that does not read it is free not to.
+            stdin.write_all(input.as_bytes()).await.ok();
+        }
     };
     let ((), stdout, stderr, status) =
         tokio::join!(write, read(stdout), read(stderr), running.wait());
-    Ok((status.map_err(std::io::Error::other)?.code, stdout?, stderr?))
+    Ok((status?.code(), stdout?, stderr?))
 }
 
-async fn read(from: impl AsyncRead + Unpin) -> std::io::Result<Vec<u8>> {
+async fn read(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
     let mut output = Vec::new();
+    let Some(from) = from else { return Ok(output) };
     from.take(MAX_OUTPUT_BYTES).read_to_end(&mut output).await?;
     Ok(output)
 }
 
 /// What a plugin says about its failure.
-fn complaint(name: &str, code: u32, stdout: &[u8], stderr: &[u8]) -> String {
+fn complaint(name: &str, code: Option<i32>, stdout: &[u8], stderr: &[u8]) -> String {
     let said: Value = serde_json::from_slice(stdout).unwrap_or_default();
     let words = ["msg", "details"].map(|key| said[key].as_str().unwrap_or_default().trim());
     let words: Vec<&str> = words.into_iter().filter(|words| !words.is_empty()).collect();
@@ -121,7 +126,10 @@ fn complaint(name: &str, code: u32, stdout: &[u8], stderr: &[u8]) -> String {
     }
     let last = String::from_utf8_lossy(stderr);
     let last = last.trim().lines().next_back().unwrap_or_default().to_owned();
-    format!("{name} ended with code {code}: {last}")
+    match code {
+        Some(code) => format!("{name} ended with code {code}: {last}"),
+        None => format!("{name} was killed: {last}"),
+    }
 }
 
 #[cfg(test)]
@@ -134,13 +142,14 @@ mod tests {
         let own = [("PATH".to_owned(), "/bin".to_owned())];
         let variables = variables(&call, "box", Path::new("/opt/cni/bin"), &own);
         for expected in [
-            "PATH=/bin",
-            "CNI_COMMAND=ADD",
-            "CNI_NETNS=/proc/1/fd/3",
-            "CNI_IFNAME=eth0",
-            "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=box",
+            ("PATH", "/bin"),
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_NETNS", "/proc/1/fd/3"),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAME=box"),
         ] {
-            assert!(variables.iter().any(|it| it == expected), "{variables:?}");
+            let last = variables.iter().rev().find(|(name, _)| name == expected.0);
+            assert_eq!(last.unwrap().1, expected.1, "{variables:?}");
         }
     }
 
@@ -148,14 +157,14 @@ mod tests {
     fn a_host_name_cannot_be_more_than_one_argument() {
         let call = Call { verb: Verb::Delete, id: "a", namespace: None };
         let variables = variables(&call, "box;IP=10.0.0.1", Path::new("/opt/cni/bin"), &[]);
-        assert!(!variables.iter().any(|it| it.starts_with("CNI_ARGS")), "{variables:?}");
+        assert!(!variables.iter().any(|(name, _)| name == "CNI_ARGS"), "{variables:?}");
     }
 
     #[test]
     fn a_complaint_is_what_the_plugin_says() {
         let json = br#"{"code": 11, "msg": "no addresses", "details": "range is full"}"#;
-        assert_eq!(complaint("bridge", 1, json, b""), "bridge: no addresses; range is full");
-        let error = complaint("bridge", 2, b"", b"panic\nno such file\n");
+        assert_eq!(complaint("bridge", Some(1), json, b""), "bridge: no addresses; range is full");
+        let error = complaint("bridge", Some(2), b"", b"panic\nno such file\n");
         assert_eq!(error, "bridge ended with code 2: no such file");
     }
 }

@@ -8,9 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kiln_daemon::HOST_VARIABLES;
-use kiln_daemon::config::{
-    CommandLine, Config, Environment, Layer, Program, variables,
-};
+use kiln_daemon::config::{CommandLine, Config, Environment, Layer, Program, variables};
 use kiln_daemon::listen::PassedSockets;
 
 /// The largest configuration file, in bytes.
