@@ -16,6 +16,7 @@ mod images;
 mod llb;
 mod missing;
 mod mistakes;
+mod network;
 mod newcomer;
 mod peer;
 mod policies;

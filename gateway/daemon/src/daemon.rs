@@ -139,7 +139,7 @@ impl Daemon {
             settings.dns.clone(),
             &state,
         ));
-        let networks = Networks::open(&network::options(&settings, state))?;
+        let networks = Networks::open(&network::options(&settings, state), &spawner)?;
         network::announce(&networks);
         let executor = networks.connect(executor);
         let policy =

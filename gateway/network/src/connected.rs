@@ -14,6 +14,7 @@ use kiln_executor::{
 use crate::bridge::Connection;
 use crate::cni::Attachment;
 use crate::networks::{DefaultNetwork, NetworkError};
+use crate::tap::TapConnection;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Connected {
 enum Held {
     Bridge(Connection),
     Cni(Attachment),
+    Tap(TapConnection),
 }
 
 impl Connected {
@@ -43,6 +45,11 @@ impl Connected {
                 let connection = bridge.connect().await?;
                 let path = connection.namespace.path().to_owned();
                 (Network::Namespace(path), Some(Held::Bridge(connection)))
+            }
+            DefaultNetwork::Tap(tap) => {
+                let connection = tap.connect().await?;
+                let path = connection.namespace.path().to_owned();
+                (Network::Namespace(path), Some(Held::Tap(connection)))
             }
             DefaultNetwork::Cni(cni) => {
                 let attachment = cni.attach(hostname).await?;

@@ -1,5 +1,5 @@
-//! How the processes of a build are connected: to a bridge of the daemon's own, by CNI plugins, as
-//! the daemon itself, or not at all.
+//! How the processes of a build are connected: to a bridge of the daemon's own, by CNI plugins, by a
+//! program of the user's, as the daemon itself, or not at all.
 //!
 //! [`Networks`] is opened once, from [`NetworkOptions`]; it stands in front of an executor and puts a
 //! network in the place of [`kiln_executor::Network::Default`]. A [`Bridge`](bridge) is made over
@@ -19,6 +19,7 @@ mod networks;
 mod pool;
 mod subnet;
 mod sys;
+mod tap;
 
 pub use networks::{Mode, NetworkError, NetworkOptions, Networks};
 pub use subnet::{Subnet, SubnetError};

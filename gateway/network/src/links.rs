@@ -123,6 +123,15 @@ pub(crate) fn add_default_route(socket: &mut Socket, gateway: Ipv4Addr) -> io::R
     socket.request(message)
 }
 
+/// Whether there is a way to addresses that no other route is for.
+pub(crate) fn has_default_route(socket: &mut Socket) -> io::Result<bool> {
+    let fixed = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let routes = socket.list(Message::new(libc::RTM_GETROUTE, 0).body(&fixed))?;
+    let is_default =
+        |route: &Vec<u8>| route.get(1) == Some(&0) && route.get(4) == Some(&libc::RT_TABLE_MAIN);
+    Ok(routes.iter().any(is_default))
+}
+
 /// The subnets that are reached without the default route.
 pub(crate) fn routed_subnets(socket: &mut Socket) -> io::Result<Vec<Subnet>> {
     let fixed = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

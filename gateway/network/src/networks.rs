@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_executor::Executor;
+use kiln_executor::{Executor, Spawner};
 
 use crate::bridge::{Bridge, BridgeOptions};
 use crate::cni::{Cni, CniOptions};
 use crate::connected::Connected;
 use crate::subnet::Subnet;
+use crate::tap::Tap;
 
 /// How processes are connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// By CNI plugins where these are configured, else by a bridge where one can be made, else as the
-    /// daemon.
+    /// By CNI plugins where these are configured, else by a bridge where one can be made or, in a user
+    /// namespace, by a program of the user's, else as the daemon.
     Auto,
     /// As [`Self::Auto`], without the bridge; BuildKit's rule.
     AutoWithoutBridge,
@@ -106,10 +107,11 @@ pub(crate) enum DefaultNetwork {
     None,
     Bridge(Bridge),
     Cni(Arc<Cni>),
+    Tap(Tap),
 }
 
 /// How many namespaces are made ahead, if not said.
-const POOL_SIZE: usize = 4;
+pub(crate) const POOL_SIZE: usize = 4;
 /// The addresses behind a bridge, if not said.
 const SUBNET: (std::net::Ipv4Addr, u8) = (std::net::Ipv4Addr::new(10, 10, 0, 0), 16);
 
@@ -120,7 +122,7 @@ impl Networks {
     /// # Errors
     ///
     /// What is in the way of a mode that was asked for; [`Mode::Auto`] does without.
-    pub fn open(options: &NetworkOptions) -> Result<Self, NetworkError> {
+    pub fn open(options: &NetworkOptions, spawner: &Spawner) -> Result<Self, NetworkError> {
         let cni = || Cni::open(CniOptions::of(options)).map(DefaultNetwork::Cni);
         let bridge = || Bridge::open(bridge_options(options)).map(DefaultNetwork::Bridge);
         let made = match options.mode {
@@ -130,7 +132,7 @@ impl Networks {
             Mode::Bridge => bridge(),
             Mode::Auto | Mode::AutoWithoutBridge if options.cni_config.exists() => cni(),
             Mode::AutoWithoutBridge => Ok(DefaultNetwork::Host),
-            Mode::Auto => match bridge() {
+            Mode::Auto => match bridge().or_else(|error| tap(error, options, spawner)) {
                 Err(error) => {
                     let refused = Some(error.to_string().into());
                     return Ok(Self { default: Arc::new(DefaultNetwork::Host), refused });
@@ -141,13 +143,15 @@ impl Networks {
         Ok(Self { default: Arc::new(made?), refused: None })
     }
 
-    /// The kind of network that processes get: `host`, `bridge`, `cni` or `none`.
+    /// The kind of network that processes get: `host`, `bridge`, `cni`, `none`, or the program that
+    /// connects them, `pasta` or `slirp4netns`.
     pub fn kind(&self) -> &'static str {
         match &*self.default {
             DefaultNetwork::Host => "host",
             DefaultNetwork::None => "none",
             DefaultNetwork::Bridge(_) => "bridge",
             DefaultNetwork::Cni(_) => "cni",
+            DefaultNetwork::Tap(tap) => tap.program,
         }
     }
 
@@ -155,7 +159,7 @@ impl Networks {
     pub fn subnet(&self) -> Option<Subnet> {
         match &*self.default {
             DefaultNetwork::Bridge(bridge) => Some(bridge.subnet),
-            DefaultNetwork::Host | DefaultNetwork::None | DefaultNetwork::Cni(_) => None,
+            _ => None,
         }
     }
 
@@ -175,8 +179,22 @@ impl Networks {
             DefaultNetwork::Host | DefaultNetwork::None => {}
             DefaultNetwork::Bridge(bridge) => bridge.close().await,
             DefaultNetwork::Cni(cni) => cni.close().await,
+            DefaultNetwork::Tap(tap) => tap.close().await,
         }
     }
+}
+
+/// Without rights over the network of the machine, what is left; `error` says why there is no bridge.
+fn tap(
+    error: NetworkError,
+    options: &NetworkOptions,
+    spawner: &Spawner,
+) -> Result<DefaultNetwork, NetworkError> {
+    if !kiln_executor::userns::inside() {
+        return Err(error);
+    }
+    let made = Tap::open(options, spawner).map(DefaultNetwork::Tap);
+    made.map_err(|second| NetworkError::Conflict { message: format!("{error}; {second}") })
 }
 
 fn bridge_options(options: &NetworkOptions) -> BridgeOptions {
