@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use kiln_executor::{HostProcess, HostRunning, Spawner, Stdio, spawn_host};
 use rustix::mount::UnmountFlags;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use crate::links;
 use crate::namespace::Namespace;
@@ -181,8 +182,8 @@ impl Maker {
         let name = self.program.name;
         let begin = Instant::now();
         while !links::has_default_route(inside).step(|| "list the routes".into())? {
-            let ended = tokio::time::timeout(PAUSE, process.wait());
-            let ended = self.runtime.block_on(async { ended.await.is_ok() });
+            let ended =
+                self.runtime.block_on(async { timeout(PAUSE, process.wait()).await.is_ok() });
             if ended || begin.elapsed() > TIMEOUT {
                 let how = if ended { "ended without doing so" } else { "takes too long" };
                 let message = format!("{name}, which is to connect a namespace, {how}");
