@@ -17,6 +17,7 @@ mod images;
 mod llb;
 mod missing;
 mod mistakes;
+mod network;
 mod newcomer;
 mod peer;
 mod policies;

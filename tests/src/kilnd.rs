@@ -59,6 +59,38 @@ impl Kilnd {
         Self { process: start(command, b""), directory }
     }
 
+    /// Starts it by another program (`unshare …`) that makes way for it, and with that program's idea of
+    /// what there is: its network is the one that a daemon of a user has.
+    ///
+    /// # Panics
+    ///
+    /// If no directory can be made.
+    #[track_caller]
+    pub fn launched_by(launcher: &[&str], name: &str, flags: &[&str]) -> Self {
+        Self::launched_in(
+            tempfile::tempdir().expect("failed to make a directory"),
+            launcher,
+            name,
+            flags,
+        )
+    }
+
+    /// Kills it, and starts another on the same state and socket by another program.
+    #[track_caller]
+    #[must_use]
+    pub fn killed_and_launched_by(self, launcher: &[&str], name: &str, flags: &[&str]) -> Self {
+        self.process.kill();
+        Self::launched_in(self.directory, launcher, name, flags)
+    }
+
+    #[track_caller]
+    fn launched_in(directory: TempDir, launcher: &[&str], name: &str, flags: &[&str]) -> Self {
+        let (first, rest) = launcher.split_first().expect("a launcher has a name");
+        let mut command = prepared(Command::new(first), &directory);
+        command.args(rest).arg(program(&directory, name)).args(places(&directory)).args(flags);
+        Self { process: start(command, b""), directory }
+    }
+
     #[track_caller]
     fn start_in(directory: TempDir) -> Self {
         Self::start_as(directory, &[])
@@ -148,15 +180,27 @@ impl Kilnd {
 }
 
 /// A daemon of this name, on a socket and state in a directory. Nothing of the tester's own settings
-/// reaches it.
+/// reaches it, and it makes nothing of its own in the network of the machine.
 fn command(directory: &TempDir, name: &str) -> Command {
+    let mut command = prepared(Command::new(program(directory, name)), directory);
+    command.args(places(directory)).arg("--oci-worker-net=host");
+    command
+}
+
+fn program(directory: &TempDir, name: &str) -> PathBuf {
     let program = directory.path().join(name);
     if !program.exists() {
         std::os::unix::fs::symlink(binaries().path("kilnd"), &program).expect("failed to link");
     }
-    let mut command = Command::new(program);
-    command.arg(format!("--addr={}", address(directory)));
-    command.arg("--root").arg(directory.path().join("state"));
+    program
+}
+
+fn places(directory: &TempDir) -> [String; 2] {
+    let root = directory.path().join("state");
+    [format!("--addr={}", address(directory)), format!("--root={}", root.display())]
+}
+
+fn prepared(mut command: Command, directory: &TempDir) -> Command {
     command.env_clear().env("HOME", directory.path()).env("PATH", crate::kiln::SEARCH_PATH);
     command
 }

@@ -109,7 +109,7 @@ pub(crate) async fn call_image(
         .get("moby.buildkit.frontend.network.none")
         .and_then(|value| kiln_frontend::boolean(value))
         .unwrap_or(false);
-    process.network = if isolated { Network::None } else { Network::Host };
+    process.network = if isolated { Network::None } else { Network::Default };
     process.remove_mount_stubs = true;
     let described = MountSource::File(metadata.path().to_owned());
     process

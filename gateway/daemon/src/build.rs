@@ -63,7 +63,9 @@ impl Build {
     pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<Built, RichStatus> {
         let started = SystemTime::now();
         let bridge = self.bridge(daemon, &progress);
-        self.0.notices.iter().cloned().for_each(|notice| bridge.notify(notice));
+        let network = crate::network::notice(&daemon.0.networks);
+        let notices = self.0.notices.iter().cloned().chain(network);
+        notices.for_each(|notice| bridge.notify(notice));
         let mut named = self.result(daemon, &bridge).await?;
         let targets = self.scanned(daemon, &bridge, &mut named).await?;
         let result = bridge.results(named.clone()).await?;

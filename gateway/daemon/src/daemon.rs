@@ -12,6 +12,7 @@ use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
 use kiln_history::{History, Policy};
+use kiln_network::Networks;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_session::SessionManager;
@@ -32,7 +33,7 @@ use crate::gate::Gate;
 use crate::images::StoreImages;
 use crate::provenance_env::ProvenanceEnvError;
 use crate::step_defaults::StepDefaults;
-use crate::{ExecutorChoice, Settings, languages, provenance_env, reflection};
+use crate::{ExecutorChoice, Settings, languages, network, provenance_env, reflection};
 
 /// The services that are served beside health and reflection.
 const SERVICES: &[&str] = &[
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The cache index cannot be used.
     #[error(transparent)]
     Cache(#[from] kiln_cache::OpenError),
+    /// Processes cannot be connected as the configuration says.
+    #[error("cannot connect steps as worker.oci.networkMode says")]
+    Network(#[from] kiln_network::NetworkError),
     /// What is remembered of builds cannot be used.
     #[error(transparent)]
     History(#[from] kiln_history::OpenError),
@@ -101,6 +105,7 @@ pub(crate) struct Parts {
     pub(crate) producers: Producers,
     /// What the operator adds to provenance.
     pub(crate) provenance_env: BTreeMap<String, serde_json::Value>,
+    pub(crate) networks: Networks,
     pub(crate) gate: Gate,
     pub(crate) health: HealthReporter,
     collecting: AtomicBool,
@@ -135,12 +140,16 @@ impl Daemon {
         store.private_file("sources.redb").map_err(private)?;
         let scratch = store.private_directory("executor").map_err(private)?;
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
+        let state = store.private_directory("network").map_err(private)?;
         let executor: Arc<dyn Executor> = Arc::new(StepDefaults::new(
             executor(&settings, &spawner),
             settings.cgroup_parent.clone(),
             settings.dns.clone(),
-            &store.private_directory("network").map_err(private)?,
+            &state,
         ));
+        let networks = Networks::open(&network::options(&settings, state), &spawner)?;
+        network::announce(&networks);
+        let executor = networks.connect(executor);
         let policy =
             Policy { max_age: settings.history.max_age, max_entries: settings.history.max_entries };
         let history = History::open(&store, policy)?;
@@ -151,7 +160,7 @@ impl Daemon {
             Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
         let info = WorkerInfo {
             id: worker_id(&store)?,
-            labels: labels(executor.name(), &settings),
+            labels: labels(executor.name(), &settings, &networks),
             platforms: match settings.platforms.is_empty() {
                 true => vec![Platform::host()],
                 false => settings.platforms.clone(),
@@ -191,6 +200,7 @@ impl Daemon {
             history,
             producers: Producers::default(),
             provenance_env,
+            networks,
             gate: Gate::default(),
             health: HealthReporter::new(),
             collecting: AtomicBool::new(false),
@@ -323,7 +333,7 @@ fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
 
 /// What the worker is, in BuildKit's words, what the kernel grants it, and what the user says about
 /// it.
-fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
+fn labels(executor: &str, settings: &Settings, networks: &Networks) -> BTreeMap<String, String> {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let snapshotter = match settings.privileges.refuses_overlays() {
         Some(_) => "native",
@@ -332,7 +342,7 @@ fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
     let facts = [
         ("executor", executor),
         ("snapshotter", snapshotter),
-        ("network", "host"),
+        ("network", networks.kind()),
         ("hostname", &hostname),
         ("oci.process-mode", "sandbox"),
         ("selinux.enabled", "false"),
@@ -341,6 +351,7 @@ fn labels(executor: &str, settings: &Settings) -> BTreeMap<String, String> {
         .map(|(name, value)| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned()));
     let granted = settings.privileges.labels();
     let granted = granted.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let granted = granted.chain(network::labels(networks));
     facts.into_iter().chain(granted).chain(settings.labels.clone()).collect()
 }
 

@@ -20,6 +20,7 @@ mod languages;
 pub mod listen;
 mod local;
 mod logs;
+mod network;
 mod platforms;
 mod provenance_env;
 mod recording;

@@ -68,7 +68,7 @@ pub struct Settings {
     pub frontends: FrontendRules,
     /// Connections at the same time to one registry; the client's default, if `None`.
     pub registry_concurrency: Option<usize>,
-    /// How processes are connected. Nothing acts on it yet.
+    /// How processes are connected that ask for nothing in particular; as the daemon, if `None`.
     pub network: Option<NetworkConfig>,
     /// Devices for processes. Nothing acts on it yet.
     pub cdi: CdiConfig,

@@ -75,6 +75,7 @@ pub(crate) fn join(
 /// Builds the container around the calling process.
 fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, Failure> {
     rustix::process::umask(Mode::empty());
+    enter_network(process)?;
     make_mounts_private()?;
     let root = mounts::mount_root(process, context)?;
     let mut stubs = Stubs::new(&root, process)?;
@@ -92,6 +93,16 @@ fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, 
     change_root(root)?;
     name_and_network(process)?;
     launch::Program::new(process, identity, context)
+}
+
+/// Moves the calling process to the network namespace of `process`, if it has one already.
+fn enter_network(process: &Process) -> Result<(), Failure> {
+    let Network::Namespace(path) = &process.network else { return Ok(()) };
+    let step = || format!("enter the network namespace {}", path.display());
+    let namespace =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+    let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).step(step)
 }
 
 /// Keeps what is mounted from here on to this mount namespace.
@@ -122,7 +133,8 @@ fn name_and_network(process: &Process) -> Result<(), Failure> {
     rustix::system::sethostname(process.hostname().as_bytes())
         .step(|| format!("set host name {}", process.hostname()))?;
     match process.network {
-        Network::Host => Ok(()),
+        // Whoever made the namespace has set it up.
+        Network::Default | Network::Host | Network::Namespace(_) => Ok(()),
         Network::None => sys::loopback_up().step(|| "bring the loopback device up".into()),
     }
 }

@@ -59,6 +59,7 @@ impl OciRuntime {
 #[async_trait]
 impl Executor for OciRuntime {
     async fn start(&self, process: Process, stdio: Stdio) -> Result<Box<dyn Running>, ExecError> {
+        process.check_network()?;
         let id = process.id.clone();
         let request = Request::Bundle { process: Box::new(process), runtime: self.runtime.clone() };
         self.start_job(request, stdio, id).await

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::executor::ExecError;
+
 /// The search path of a process whose environment has none.
 pub(crate) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -88,6 +90,17 @@ impl Process {
     /// The working directory as an absolute path.
     pub(crate) fn cwd(&self) -> PathBuf {
         PathBuf::from("/").join(&self.cwd)
+    }
+
+    /// An error if the network is still open.
+    pub(crate) fn check_network(&self) -> Result<(), ExecError> {
+        match self.network {
+            Network::Default => Err(ExecError::Setup {
+                step: "connect the process".to_owned(),
+                message: "no network was chosen for it".to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Mounts with parents before children; of equal destinations the order is kept.
@@ -239,12 +252,18 @@ pub enum MountSource {
 }
 
 /// Which network a process sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
+    /// What the worker gives to processes that ask for nothing else. Executors do not know it: who
+    /// connects processes puts one of the others in its place.
+    Default,
     /// The daemon's.
     Host,
     /// None but a loopback of its own.
     None,
+    /// That of a network namespace, by the path of its file. The caller keeps it until the process
+    /// has ended.
+    Namespace(PathBuf),
 }
 
 /// How far a process is confined.

@@ -36,7 +36,8 @@ pub(crate) async fn process(
         mounts: Vec::new(),
         network: match exec.network {
             NetworkMode::None => Network::None,
-            NetworkMode::Default | NetworkMode::Host => Network::Host,
+            NetworkMode::Default => Network::Default,
+            NetworkMode::Host => Network::Host,
         },
         security: match exec.security {
             SecurityMode::Sandbox => Security::Sandbox,

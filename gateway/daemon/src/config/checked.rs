@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_document::{Diagnostic, Spanned, read_tree};
+use kiln_network::Subnet;
 use kiln_oci::{Platform, Reference};
 use kiln_store::Filter;
 
@@ -136,11 +137,15 @@ pub struct NetworkConfig {
     /// The directory of CNI plugins.
     pub cni_binaries: PathBuf,
     /// How many networks are made ahead.
-    pub pool_size: usize,
+    pub pool_size: Option<usize>,
     /// The name of the bridge.
     pub bridge: String,
-    /// The addresses behind the bridge.
-    pub subnet: String,
+    /// The addresses behind the bridge; some that are free, if none are named.
+    pub subnet: Option<Subnet>,
+    /// Whether a bridge is made if the mode is `auto`.
+    pub auto_bridge: bool,
+    /// Where daemons with the same bridge find one another.
+    pub run: PathBuf,
 }
 
 /// What is collected.
@@ -232,8 +237,6 @@ impl Default for HistoryConfig {
 const PLATFORMS_MAX_AGE: Duration = Duration::from_secs(20);
 /// Where Linux distributions and BuildKit look for CNI plugins.
 const CNI_BINARIES: &str = "/opt/cni/bin";
-/// BuildKit's.
-const BRIDGE_SUBNET: &str = "10.10.0.0/16";
 
 impl Config {
     /// Understands what was given, what counts most first, for a program in its surroundings.
@@ -294,10 +297,10 @@ impl Reader {
                 .as_ref()
                 .and_then(|address| self.understood(address, Address::of_debug_endpoint(address))),
             sockets: self.sockets(file.grpc, &defaults, file.kiln.allow_plain_tcp),
-            root: file.root.map_or(defaults.root, |root| root.value.into()),
+            root: file.root.map_or_else(|| defaults.root.clone(), |root| root.value.into()),
             entitlements: self.entitlements(file.insecure_entitlements.unwrap_or_default()),
             collection: self.collection(&file.worker.oci),
-            worker: self.worker(file.worker.oci, defaults.cni_config, defaults.bridge),
+            worker: self.worker(file.worker.oci, &defaults),
             registries,
             registry_concurrency: file
                 .system
@@ -378,7 +381,7 @@ impl Reader {
         }
     }
 
-    fn worker(&mut self, oci: OciTable, cni_config: PathBuf, bridge: &str) -> WorkerConfig {
+    fn worker(&mut self, oci: OciTable, defaults: &Defaults) -> WorkerConfig {
         let platforms = oci.platforms.unwrap_or_default();
         let platforms = platforms
             .iter()
@@ -386,6 +389,8 @@ impl Reader {
             .map(Platform::normalized);
         let platforms = platforms.collect();
         let pool = oci.cni_pool_size.and_then(|size| self.not_negative("cniPoolSize", &size));
+        let subnet = oci.bridge_subnet;
+        let subnet = subnet.and_then(|text| self.understood(&text, text.value.parse::<Subnet>()));
         let most = oci.max_parallelism.map_or(0, |most| most.value);
         WorkerConfig {
             binary: oci.binary.map(PathBuf::from),
@@ -395,11 +400,15 @@ impl Reader {
             cgroup_parent: oci.default_cgroup_parent.map(|parent| parent.value),
             network: NetworkConfig {
                 mode: oci.network_mode.unwrap_or_default(),
-                cni_config: oci.cni_config_path.map_or(cni_config, PathBuf::from),
+                cni_config: oci
+                    .cni_config_path
+                    .map_or_else(|| defaults.cni_config.clone(), PathBuf::from),
                 cni_binaries: oci.cni_binary_path.map_or(CNI_BINARIES.into(), PathBuf::from),
-                pool_size: pool.unwrap_or_default(),
-                bridge: oci.bridge_name.unwrap_or_else(|| bridge.to_owned()),
-                subnet: oci.bridge_subnet.map_or(BRIDGE_SUBNET.to_owned(), |subnet| subnet.value),
+                pool_size: pool,
+                bridge: oci.bridge_name.unwrap_or_else(|| defaults.bridge.to_owned()),
+                subnet,
+                auto_bridge: defaults.auto_bridge,
+                run: defaults.network_run.clone(),
             },
         }
     }

@@ -101,7 +101,7 @@ pub const FLAGS: &[Flag] = flags! {
     "oci-worker-proxy-snapshotter-path" Text(&["worker", OCI, "proxySnapshotterPath"]),
         "Socket of a snapshotter elsewhere";
     "oci-worker-platform" List(&["worker", OCI, "platforms"]), "Platform that the worker says it runs";
-    "oci-worker-net" Text(&["worker", OCI, "networkMode"]), "How steps are connected: auto, host, bridge, cni";
+    "oci-worker-net" Text(&["worker", OCI, "networkMode"]), "How steps are connected: auto, host, bridge, cni, none";
     "oci-cni-config-path" Text(&["worker", OCI, "cniConfigPath"]), "File that says which CNI plugins make a network";
     "oci-cni-binary-dir" Text(&["worker", OCI, "cniBinaryPath"]), "Directory of CNI plugins";
     "oci-cni-pool-size" Number(&["worker", OCI, "cniPoolSize"]), "How many networks are made ahead";

@@ -38,7 +38,6 @@ macro_rules! keys {
 const NO_CONTAINERD: &str = "there is no containerd worker";
 const NO_TRACES: &str = "steps have nowhere to send traces yet";
 const NO_DEVICES: &str = "steps get no devices yet";
-const NO_NETWORKS: &str = "steps use the network of the machine or none yet";
 const NO_EMULATION: &str = "platforms are not looked for again yet";
 const NO_GHA: &str = "nothing of cache.gha is verified unless `required` is set";
 const GHACACHE: &str = "BuildKit's daemon does not read it either; it is called `cache.gha`";
@@ -105,15 +104,12 @@ pub const KEYS: &[Key] = keys! {
     "worker"/"oci"/"gcpolicy"/"reservedSpace" => Honoured;
     "worker"/"oci"/"gcpolicy"/"maxUsedSpace" => Honoured;
     "worker"/"oci"/"gcpolicy"/"minFreeSpace" => Honoured;
-    "worker"/"oci"/"networkMode" => RefusedValues(&[
-        ("bridge", "there is no bridge yet; use `auto` or `host`"),
-        ("cni", "there is no CNI yet; use `auto` or `host`"),
-    ]);
-    "worker"/"oci"/"cniConfigPath" => Idle(NO_NETWORKS);
-    "worker"/"oci"/"cniBinaryPath" => Idle(NO_NETWORKS);
-    "worker"/"oci"/"cniPoolSize" => Idle(NO_NETWORKS);
-    "worker"/"oci"/"bridgeName" => Idle(NO_NETWORKS);
-    "worker"/"oci"/"bridgeSubnet" => Idle(NO_NETWORKS);
+    "worker"/"oci"/"networkMode" => Honoured;
+    "worker"/"oci"/"cniConfigPath" => Honoured;
+    "worker"/"oci"/"cniBinaryPath" => Honoured;
+    "worker"/"oci"/"cniPoolSize" => Honoured;
+    "worker"/"oci"/"bridgeName" => Honoured;
+    "worker"/"oci"/"bridgeSubnet" => Honoured;
     "worker"/"oci"/"userRemapUnsupported" => Refused(
         "steps run with the ids of the daemon; start the daemon as another user for other ids",
     );

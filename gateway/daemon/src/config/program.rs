@@ -46,6 +46,11 @@ pub struct Defaults {
     pub provenance_env_dir: PathBuf,
     /// The bridge that the daemon makes.
     pub bridge: &'static str,
+    /// Whether it makes one if nothing is said about networks. BuildKit uses the machine's then, unless
+    /// `BUILDKIT_NETWORK_BRIDGE_AUTO` is set.
+    pub auto_bridge: bool,
+    /// Where daemons with the same bridge find one another.
+    pub network_run: PathBuf,
 }
 
 impl Program {
@@ -103,6 +108,13 @@ impl Program {
                 Self::Kilnd => "kiln0",
                 Self::Buildkitd => "buildkit0",
             },
+            auto_bridge: match self {
+                Self::Kilnd => true,
+                Self::Buildkitd => environment
+                    .get("BUILDKIT_NETWORK_BRIDGE_AUTO")
+                    .is_some_and(|value| ["1", "t", "true"].contains(&&*value.to_lowercase())),
+            },
+            network_run: run.join("network"),
         }
     }
 }

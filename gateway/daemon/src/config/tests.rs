@@ -300,7 +300,7 @@ fn everything_that_is_unknown_or_refused_is_said_at_once_where_it_stands() {
             1 | --oci-worker-labels=x
               |                     ^
 
-            error: expected one of `auto`, `host`, `bridge`, `cni`, found `cnii`
+            error: expected one of `auto`, `host`, `bridge`, `cni`, `none`, found `cnii`
              --> command line:2:18
               |
             2 | --oci-worker-net=cnii
@@ -330,7 +330,7 @@ fn everything_that_is_unknown_or_refused_is_said_at_once_where_it_stands() {
 
 #[test]
 fn what_is_not_supported_says_what_to_do_instead() {
-    let file = "[worker.oci]\nnetworkMode = \"bridge\"\nsnapshotter = \"stargz\"\nselinux = true\n\
+    let file = "[worker.oci]\nbridgeSubnet = \"10.0.0.0\"\nsnapshotter = \"stargz\"\nselinux = true\n\
                 [worker.containerd]\nenabled = true\nnamespace = \"x\"\n";
     refused(
         &Given { flags: &["--proxy-network", "--save-cache-debug"], variables: &[], file: "" },
@@ -352,14 +352,6 @@ fn what_is_not_supported_says_what_to_do_instead() {
     refused(
         &Given { file, ..Given::default() },
         &expect![[r#"
-        error: `worker.oci.networkMode = bridge` is not supported: there is no bridge yet
-         --> kilnd.toml:2:15
-          |
-        2 | networkMode = "bridge"
-          |               ^^^^^^^^
-          |
-          = help: use `auto` or `host`
-
         error: `worker.oci.snapshotter = stargz` is not supported: layers are pulled as a whole
          --> kilnd.toml:3:15
           |
@@ -572,7 +564,7 @@ fn the_rest_is_carried_for_those_who_use_it() {
     let platforms = config.worker.platforms.iter().map(kiln_oci::Platform::format);
     assert_eq!(platforms.collect::<Vec<_>>(), ["linux/arm64", "linux/amd64"]);
     assert_eq!(config.worker.cgroup_parent.as_deref(), Some("p"));
-    assert_eq!(config.worker.network.pool_size, 4);
+    assert_eq!(config.worker.network.pool_size, Some(4));
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) fn start_bundle(
     context: &Context<'_>,
 ) -> Result<Supervisor, Failure> {
     rustix::process::umask(Mode::empty());
+    // The runtime runs inside, and sees the network of its container as that of the machine.
+    super::enter_network(process)?;
     super::make_mounts_private()?;
     // The runtime looks its children up here, by their numbers in this process namespace.
     let proc = filesystem("proc", &[], system::closed()).step(|| "make /proc".into())?;
@@ -296,5 +298,7 @@ pub(crate) fn enter_supervisor(
     context: &Context<'_>,
 ) -> Result<(), Failure> {
     use rustix::thread::ThreadNameSpaceType as Space;
-    super::enter_spaces(supervisor, Space::MOUNT | Space::PROCESS_ID, context)
+    let mut spaces = Space::MOUNT | Space::PROCESS_ID;
+    spaces.set(Space::NETWORK, context.own_network);
+    super::enter_spaces(supervisor, spaces, context)
 }

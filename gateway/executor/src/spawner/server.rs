@@ -213,7 +213,7 @@ impl Server {
         match sys::clone3(flags, descriptor).step(|| "fork".into()) {
             Ok(Some(pid)) => {
                 let (number, setup, stubs) = (self.started + 1, Some(setup), Vec::new());
-                let own_network = flags & libc::CLONE_NEWNET as u64 != 0;
+                let own_network = has_own_network(request);
                 let (socket, failure) = (None, None);
                 Ok(Job {
                     number,
@@ -283,10 +283,10 @@ impl Server {
         }
     }
 
-    /// Whether the container that a second process joins has a network of its own.
-    fn has_own_network(&self, request: &Request) -> bool {
+    /// Whether a second process has to move to the network of the container that it joins.
+    fn joins_network(&self, request: &Request) -> bool {
         match request {
-            Request::Exec { container, .. } => {
+            Request::Exec { container, .. } | Request::BundleExec { container, .. } => {
                 self.jobs.get(container).is_some_and(|job| job.own_network)
             }
             _ => false,
@@ -330,7 +330,7 @@ impl Server {
             filter: &self.filter,
             user_namespace: self.user_namespace,
             devices,
-            own_network: self.has_own_network(request),
+            own_network: self.joins_network(request),
             kill_inner: matches!(request, Request::BundleExec { .. }),
             setup: kept.setup.as_fd(),
         };
@@ -442,11 +442,24 @@ fn supervise(started: Result<container::Supervisor, Failure>, setup: OwnedFd) ->
     }
 }
 
+/// Whether the job of a request is in another network than the spawner. A runtime makes the network
+/// of a container without any by itself, so that its supervisor stays outside.
+fn has_own_network(request: &Request) -> bool {
+    match request {
+        Request::Container(process) => {
+            matches!(process.network, Network::None | Network::Namespace(_))
+        }
+        Request::Bundle { process, .. } => matches!(process.network, Network::Namespace(_)),
+        _ => false,
+    }
+}
+
 /// The namespaces of a container.
 fn namespaces(process: &Process) -> u64 {
     let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     let network = match process.network {
-        Network::Host => 0,
+        // The child moves to a namespace that is there.
+        Network::Default | Network::Host | Network::Namespace(_) => 0,
         Network::None => libc::CLONE_NEWNET,
     };
     (always | network) as u64

@@ -8,9 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kiln_daemon::HOST_VARIABLES;
-use kiln_daemon::config::{
-    CommandLine, Config, Environment, Layer, NetworkConfig, NetworkModeName, Program, variables,
-};
+use kiln_daemon::config::{CommandLine, Config, Environment, Layer, Program, variables};
 use kiln_daemon::listen::PassedSockets;
 
 /// The largest configuration file, in bytes.
@@ -75,7 +73,6 @@ impl Setup {
         }
         let config = Config::of(program, &environment, layers);
         let config = config.map_err(|error| NoSetup::failure(format!("{error}\n")))?;
-        remarks.extend(unused_network(&config.worker.network));
         Ok(Self { config, environment, passed, remarks })
     }
 
@@ -114,14 +111,6 @@ fn file(path: &Path) -> io::Result<Vec<u8>> {
 fn layer(path: &Path, bytes: &[u8]) -> Result<Layer, NoSetup> {
     let layer = Layer::of_file(&path.display().to_string(), bytes);
     layer.map_err(|error| NoSetup::failure(format!("{error}\n")))
-}
-
-/// Where BuildKit would use CNI, steps are less apart from the machine than someone expects.
-fn unused_network(network: &NetworkConfig) -> Option<String> {
-    let expected = network.mode == NetworkModeName::Auto && network.cni_config.exists();
-    let path = network.cni_config.display();
-    expected
-        .then(|| format!("{path} has no effect: steps use the network of the machine or none yet"))
 }
 
 /// A file that is named should be there; BuildKit does without.

@@ -25,7 +25,8 @@ pub struct WorkerTable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkModeName {
-    /// What there is.
+    /// By CNI plugins where these are configured, else by a bridge where the daemon may make one, else
+    /// the network of the machine.
     #[default]
     Auto,
     /// The network of the machine.
@@ -34,6 +35,8 @@ pub enum NetworkModeName {
     Bridge,
     /// What CNI plugins make.
     Cni,
+    /// Nothing but a loopback.
+    None,
 }
 
 /// How layers are laid over one another.

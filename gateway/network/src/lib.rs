@@ -1,0 +1,25 @@
+//! How the processes of a build are connected: to a bridge of the daemon's own, by CNI plugins, by a
+//! program of the user's, as the daemon itself, or not at all.
+//!
+//! [`Networks`] is opened once, from [`NetworkOptions`]; it stands in front of an executor and puts a
+//! network in the place of [`kiln_executor::Network::Default`]. A [`Bridge`](bridge) is made over
+//! netlink and needs no programs; namespaces are made ahead, each is used once. Nothing here decides
+//! which process may have which network.
+
+mod addresses;
+mod bridge;
+mod cni;
+mod connected;
+mod filter;
+mod links;
+mod locks;
+mod namespace;
+mod netlink;
+mod networks;
+mod pool;
+mod subnet;
+mod sys;
+mod tap;
+
+pub use networks::{Mode, NetworkError, NetworkOptions, Networks};
+pub use subnet::{Subnet, SubnetError};
