@@ -18,6 +18,7 @@ use kiln_wire::proto::control::{SolveRequest, SolveResponse};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
+use crate::caches::CacheOfBuild;
 use crate::daemon::Daemon;
 use crate::request::BuildRequest;
 
@@ -58,15 +59,20 @@ impl Build {
     pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<Built, RichStatus> {
         let bridge = self.bridge(daemon, &progress);
         self.0.notices.iter().cloned().for_each(|notice| bridge.notify(notice));
+        bridge.import_caches(&self.0.cache_imports)?;
         let result = self.result(daemon, &bridge).await?;
         // Nothing of it has to run for that to be known.
         if let Some(refusal) = self.0.refusal.clone().filter(|_| result.held().next().is_some()) {
             return Err(refusal);
         }
+        let cache = CacheOfBuild::new(daemon, &bridge, result.clone(), &self.0.session);
         let result = bridge.results(result).await?;
         // What was built is kept while it is exported, whatever becomes of the export.
-        let ((), exported) = tokio::join!(daemon.flush(), self.export(daemon, &result, &progress));
+        let exported = self.export(daemon, &result, &cache, &progress);
+        let ((), exported) = tokio::join!(daemon.flush(), exported);
         let Exported { mut response, images } = exported?;
+        // After the images: their layers are there by then, compressed as they want them.
+        response.extend(cache.export(&self.0.cache_exports, &progress).await?);
         let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
         response.extend(
             told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())),
@@ -101,6 +107,7 @@ impl Build {
             info,
             inputs: self.0.inputs.clone(),
             policies: self.0.policies.clone(),
+            imports: daemon.0.imports.clone(),
         })
     }
 
@@ -130,6 +137,7 @@ impl Build {
         &self,
         daemon: &Daemon,
         result: &BuildResult<kiln_worker::Ref>,
+        cache: &CacheOfBuild,
         progress: &Sender,
     ) -> Result<Exported, RichStatus> {
         if self.0.exports.is_empty() {
@@ -146,6 +154,7 @@ impl Build {
             progress: progress.clone(),
             platform: daemon.0.worker.info().platforms.first().cloned().unwrap_or_default(),
             clock: SystemTime::now,
+            inline_cache: cache.inline(&self.0.cache_exports),
         };
         let exported = kiln_exporters::export(&self.0.exports, result, &context).await;
         exported.map_err(|error| {

@@ -7,6 +7,7 @@
 
 mod build;
 mod builds;
+mod caches;
 pub mod config;
 mod content;
 mod control;

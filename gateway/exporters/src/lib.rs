@@ -40,7 +40,7 @@ pub use assemble::Document;
 pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};
-pub use export::{ExportContext, Exported, ExportedImage, export};
+pub use export::{ExportContext, Exported, ExportedImage, InlineCache, export};
 pub use foreign::PartsError;
 pub use images::{Images, NamedImage, NamedPlatform};
 pub use options::{Epoch, Export, ExportOptions, Kind, Name, Names, OptionError};

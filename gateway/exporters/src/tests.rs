@@ -129,6 +129,7 @@ impl Fixture {
             progress: sender,
             platform: platform("linux/amd64"),
             clock,
+            inline_cache: None,
         };
         Self { context, client, progress, directory }
     }
