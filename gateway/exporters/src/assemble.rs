@@ -381,7 +381,16 @@ fn origins(descriptor: &Descriptor) -> Vec<String> {
 /// When the newest layer was made, so that exporting a result again gives the same image. The
 /// directory around a layer's files is not touched after that.
 pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
-    let newest = target.files?.layers().last()?.path();
+    let newest = target.files?.layers().last()?;
+    // A layer that was imported is as old as it was there.
+    let noted = newest.blobs().into_iter().find_map(|blob| {
+        let text = blob.annotations.get("buildkit/createdat")?;
+        OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
+    });
+    if let Some(noted) = noted {
+        return Some(noted.into());
+    }
+    let newest = newest.path();
     let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
     (time > SystemTime::UNIX_EPOCH).then_some(time)
 }

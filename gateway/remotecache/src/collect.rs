@@ -150,7 +150,7 @@ impl BuildCache {
     ) -> Result<Option<(Item, ChainResult<ExportLayer>)>, PackError> {
         for (item, saved) in &exported.results {
             let layers = match Imports::is_imported(&saved.id) {
-                true => self.imported_layers(&saved.id, how),
+                true => self.imported_layers(&saved.id, how).await,
                 false => self.own_layers(&saved.id, how).await?,
             };
             if let Some(layers) = layers.filter(|layers| !layers.is_empty()) {
@@ -188,7 +188,7 @@ impl BuildCache {
         Some(export_layer(descriptor, Some(&diff_id), body))
     }
 
-    fn imported_layers(&self, saved: &str, how: How) -> Option<Vec<ExportLayer>> {
+    async fn imported_layers(&self, saved: &str, how: How) -> Option<Vec<ExportLayer>> {
         let (cache, number) = self.imports.find(saved)?;
         let layers = cache.result(number)?;
         if let How::DiffIds = how {
@@ -196,19 +196,24 @@ impl BuildCache {
                 layers.iter().map(|layer| layer.diff_id.clone()).collect();
             return diff_ids.map(by_diff_ids);
         }
-        let layer = |layer: &ImportedLayer| {
-            let ImportedLayer { descriptor, diff_id } = layer.clone();
+        let mut exported = Vec::with_capacity(layers.len());
+        for ImportedLayer { descriptor, diff_id } in layers.iter().cloned() {
             let body: Arc<dyn BodySource> = match self.store.blob(&descriptor.digest) {
                 Some(blob) => Arc::new(StoredBody { blob, _files: None }),
-                None => Arc::new(FarBody {
-                    origin: Arc::clone(&cache.origin),
-                    session: self.session.clone(),
-                    descriptor: descriptor.clone(),
-                }),
+                // What is gone there cannot be passed on.
+                None => Arc::new(self.far(&cache, &descriptor).await?),
             };
-            export_layer(descriptor, diff_id.as_ref(), body)
-        };
-        Some(layers.iter().map(layer).collect())
+            exported.push(export_layer(descriptor, diff_id.as_ref(), body));
+        }
+        Some(exported)
+    }
+
+    /// A blob of an imported cache, if it is there.
+    async fn far(&self, cache: &ImportedCache, descriptor: &Descriptor) -> Option<FarBody> {
+        let session = self.session.clone();
+        let has = cache.has(std::slice::from_ref(&session), descriptor).await;
+        let (origin, descriptor) = (Arc::clone(&cache.origin), descriptor.clone());
+        has.then_some(FarBody { origin, session, descriptor })
     }
 }
 

@@ -5,7 +5,7 @@
 //! is shown as a warning, and knows nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +60,8 @@ pub struct ImportedCache {
     sessions: Vec<String>,
     progress: Sender,
     known: OnceCell<Option<Known>>,
+    /// Whether blobs are there, as far as that was asked.
+    there: Mutex<BTreeMap<Digest, bool>>,
 }
 
 /// What a cache has.
@@ -83,7 +85,7 @@ impl ImportedCache {
         progress: Sender,
     ) -> Self {
         let id = format!("{:032x}", rand::random::<u128>());
-        Self { id, name, origin, sessions, progress, known: OnceCell::new() }
+        Self { id, name, origin, sessions, progress, known: OnceCell::new(), there: Mutex::default() }
     }
 
     /// Tells it from all other imported caches of this process.
@@ -105,6 +107,18 @@ impl ImportedCache {
     pub(crate) fn graph(&self, records: &[CacheKey]) -> ExportGraph {
         let known = self.known.get().and_then(Option::as_ref);
         known.and_then(|known| known.links.export(records).ok()).unwrap_or_default()
+    }
+
+    /// Whether a blob is still there; asked once.
+    pub(crate) async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool {
+        let known = |of: &Self| of.there.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).copied();
+        if let Some(known) = known(self) {
+            return known;
+        }
+        let has = self.origin.has(sessions, descriptor).await;
+        let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        there.insert(descriptor.digest.clone(), has);
+        has
     }
 
     async fn known(&self) -> Option<&Known> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_registry::{DOCUMENT_LIMIT, Registry, media_type_of, verify};
-use kiln_session::SessionManager;
+use kiln_session::{ContentStore, SessionManager};
 use kiln_sources::Clients;
 
 use crate::attributes::{ImportFrom, RegistryCache};
@@ -34,6 +34,9 @@ pub trait CacheOrigin: Send + Sync {
 
     /// A blob or document that the manifest names, unchecked.
     fn blob(&self, sessions: &[String], descriptor: &Descriptor) -> ByteStream;
+
+    /// Whether a blob that the manifest names is still there.
+    async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool;
 
     /// Says in the annotations of a layer where it comes from, for those who push it.
     fn mark(&self, _layer: &mut Descriptor) {}
@@ -123,6 +126,12 @@ impl CacheOrigin for InRegistry {
         stream.map_err(Cause::from).boxed()
     }
 
+    async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool {
+        let logins = self.clients(sessions).logins();
+        let has = self.registry.has_blob(&self.reference, descriptor, &logins).await;
+        has.unwrap_or(false)
+    }
+
     fn mark(&self, layer: &mut Descriptor) {
         let key = format!("containerd.io/distribution.source.{}", self.reference.domain());
         layer.annotations.insert(key, self.reference.repository().to_owned());
@@ -154,25 +163,40 @@ impl CacheOrigin for AtClient {
         let (manager, sessions) = (self.sessions.clone(), sessions.to_vec());
         let (store, digest) = (store_id(&self.store), descriptor.digest.clone());
         let opened = async move {
-            let mut failed: Cause = "no session has the cache".into();
-            for session in sessions.iter().filter(|session| !session.is_empty()) {
-                let opened = async {
-                    let content = manager.get(session, APPEARS).await?.content(&store);
-                    // Asked first, because a stream says only when it is read that no one answers.
-                    match content.info(&digest).await? {
-                        Some(_) => Ok(content.read(&digest, 0)?),
-                        None => Err(Cause::from(format!("there is no {digest} in {store}"))),
-                    }
-                };
-                match opened.await {
-                    Ok(stream) => return Ok(stream.map_err(Cause::from)),
-                    Err(error) => failed = error,
-                }
-            }
-            Err(failed)
+            let content = holder(&manager, &sessions, &store, &digest).await?;
+            Ok::<_, Cause>(content.read(&digest, 0)?.map_err(Cause::from))
         };
         stream::once(opened).try_flatten().boxed()
     }
+
+    async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool {
+        let store = store_id(&self.store);
+        holder(&self.sessions, sessions, &store, &descriptor.digest).await.is_ok()
+    }
+}
+
+/// The content store of the first session that has a blob.
+async fn holder(
+    manager: &SessionManager,
+    sessions: &[String],
+    store: &str,
+    digest: &Digest,
+) -> Result<ContentStore, Cause> {
+    let mut failed: Cause = "no session has the cache".into();
+    for session in sessions.iter().filter(|session| !session.is_empty()) {
+        let opened = async {
+            let content = manager.get(session, APPEARS).await?.content(store);
+            match content.info(digest).await? {
+                Some(_) => Ok(content),
+                None => Err(Cause::from(format!("there is no {digest} in {store}"))),
+            }
+        };
+        match opened.await {
+            Ok(content) => return Ok(content),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// The content store of a client that a local cache is.

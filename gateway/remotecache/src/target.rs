@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_oci::{Descriptor, Reference};
 use kiln_registry::{BodySource, Registry};
-use kiln_session::{Caller, SessionManager};
+use kiln_session::{CallError, Caller, SessionManager};
 use kiln_sources::{ClientCredentials, Clients};
 
 use crate::attributes::{ExportTo, RegistryCache};
@@ -107,14 +107,30 @@ impl CacheTarget for ToClient {
         _: &[String],
     ) -> Result<(), Cause> {
         let content = self.client.content(&self.store);
-        if content.info(&descriptor.digest).await?.is_some() {
-            return Ok(());
-        }
         let Descriptor { digest, size, .. } = descriptor;
-        Ok(content.write(digest, *size, Default::default(), body.open()).await?)
+        let put = async {
+            if content.info(digest).await?.is_some() {
+                return Ok(());
+            }
+            content.write(digest, *size, Default::default(), body.open()).await
+        };
+        put.await.map_err(|error| self.explained(error))
     }
 
     async fn put_manifest(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), Cause> {
         self.put_blob(descriptor, Arc::new(bytes), &[]).await
+    }
+}
+
+impl ToClient {
+    /// Clients other than Kiln's do not understand every name of a store.
+    fn explained(&self, error: CallError) -> Cause {
+        if self.store.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            return error.into();
+        }
+        let store = &self.store;
+        let why = "the client may not know it by a name that contains value with non-printable \
+                   ASCII characters";
+        format!("{error}: {store}: {why}").into()
     }
 }

@@ -71,6 +71,7 @@ pub const LLB: &[&str] = &[
     "meta.exportcache",
     "mergeop",
     "diffop",
+    "passthroughop",
     "exporter.sourcedateepoch",
     "exporter.multiple",
 ];
