@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
@@ -37,10 +38,13 @@ pub(crate) struct Prepared {
     agents: Vec<AgentSocket>,
 }
 
+/// What is mounted for every process, besides what it asks for.
+const OWN_MOUNTS: &[&str] = &["/proc", "/dev", "/sys", "/etc/hosts", "/etc/resolv.conf"];
+
 /// What becomes of an output.
 enum Outcome {
-    /// What was written on top of the input.
-    Written(MutableRef),
+    /// What was written on top of the input, where it is mounted.
+    Written(MutableRef, PathBuf),
     /// The input itself.
     Same(Output<Ref>),
 }
@@ -71,8 +75,11 @@ pub(crate) async fn prepare(
         let input = mount.input.and_then(|index| inputs.get(index).cloned().flatten());
         if mount.dest == "/" {
             prepared.root(worker, mount, input).await?;
-        } else if let Some(source) = prepared.source(worker, job, mount, input).await? {
-            let mut prepared_mount = Mount::new(exec.join_cwd(&mount.dest), source);
+            continue;
+        }
+        let dest = PathBuf::from(exec.join_cwd(&mount.dest));
+        if let Some(source) = prepared.source(worker, job, mount, &dest, input).await? {
+            let mut prepared_mount = Mount::new(dest, source);
             prepared_mount.readonly = mount.readonly;
             prepared_mount.shared = matches!(mount.kind, MountKind::Cache { .. });
             if !mount.selector.trim_matches('/').is_empty() {
@@ -111,7 +118,10 @@ impl Prepared {
         }
         self.readonly_rootfs = mount.readonly;
         match mount.output {
-            Some(output) => drop(self.outputs.insert(output, Outcome::Written(writable))),
+            Some(output) => {
+                let dest = PathBuf::from("/");
+                self.outputs.insert(output, Outcome::Written(writable, dest));
+            }
             None => self.scratch.push(writable),
         }
         Ok(())
@@ -123,10 +133,11 @@ impl Prepared {
         worker: &Inner,
         job: &JobContext,
         mount: &ExecMount,
+        dest: &Path,
         input: Output<Ref>,
     ) -> Result<Option<MountSource>, OpError> {
         Ok(Some(match &mount.kind {
-            MountKind::Bind => self.bind(worker, mount, input).await?,
+            MountKind::Bind => self.bind(worker, mount, dest.to_owned(), input).await?,
             MountKind::Cache { id, sharing } => {
                 self.cache(worker, mount, id, *sharing, input).await?
             }
@@ -169,6 +180,7 @@ impl Prepared {
         &mut self,
         worker: &Inner,
         mount: &ExecMount,
+        dest: PathBuf,
         input: Output<Ref>,
     ) -> Result<MountSource, OpError> {
         if mount.readonly
@@ -194,7 +206,9 @@ impl Prepared {
             },
         };
         match mount.output {
-            Some(output) => drop(self.outputs.insert(output, Outcome::Written(writable))),
+            Some(output) => {
+                self.outputs.insert(output, Outcome::Written(writable, dest));
+            }
             None => self.scratch.push(writable),
         }
         Ok(source)
@@ -254,14 +268,18 @@ impl Prepared {
 
     /// The results, once the process has ended.
     pub(crate) async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
-        let Self { outputs, scratch, views, shared_views, .. } = self;
+        let Self { outputs, scratch, views, shared_views, mounts, .. } = self;
         drop((scratch, views, shared_views));
+        let own = OWN_MOUNTS.iter().map(Path::new);
+        let mounted: Vec<&Path> = own.chain(mounts.iter().map(|mount| mount.dest.as_path())).collect();
         let count = outputs.keys().max().map_or(0, |last| last + 1);
         let mut results = vec![None; count];
         for (output, result) in outputs {
             results[output] = match result {
                 Outcome::Same(input) => input,
-                Outcome::Written(written) => {
+                Outcome::Written(mut written, dest) => {
+                    let inside = mounted.iter().filter_map(|path| path.strip_prefix(&dest).ok());
+                    written.set_mount_points(inside.map(Path::to_owned).collect());
                     Some(written.commit().await.map_err(|error| failed(&error))?)
                 }
             };
