@@ -92,8 +92,7 @@ fn an_image_carries_its_cache_whatever_its_platforms() {
             let build = build.flag(format!("--metadata-file={}", metadata.display()));
             let output = format!("--output=type=image,name={name},push=true");
             let outcome = build.flag(output).run().succeeds();
-            let metadata: Value =
-                serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
+            let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
             (outcome, metadata["containerimage.digest"].as_str().unwrap().to_owned())
         };
         let (outcome, first) = build(&Kiln::new(), &[]);

@@ -69,8 +69,12 @@ impl Case {
 
     /// Builds it, with the arguments of the record but for the export of the cache.
     fn build(&self, kiln: &Kiln, cache: &str) -> Outcome {
-        let given: Vec<&str> =
-            self.about["buildctl_args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let given: Vec<&str> = self.about["buildctl_args"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         let mut build = kiln.build();
         let mut arguments = given.iter().skip(1);
         while let Some(argument) = arguments.next() {
@@ -154,7 +158,8 @@ fn bytes(entry: &Value) -> Vec<u8> {
 /// The records of a cache: what leads to each, and how many layers its results have. With the diff
 /// ids of the layers if these are the same each time.
 fn records(cache: &Path, with_layers: bool) -> BTreeSet<String> {
-    let read = |path: PathBuf| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let read =
+        |path: PathBuf| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
     let blob = |digest: &Value| {
         let hex = digest.as_str().unwrap().split_once(':').unwrap().1;
         read(cache.join("blobs/sha256").join(hex))
@@ -164,8 +169,7 @@ fn records(cache: &Path, with_layers: bool) -> BTreeSet<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let parts: Vec<Value> =
         list(&manifest["manifests"]).into_iter().chain(list(&manifest["layers"])).collect();
-    let is_config =
-        |part: &&Value| part["mediaType"] == "application/vnd.buildkit.cacheconfig.v0";
+    let is_config = |part: &&Value| part["mediaType"] == "application/vnd.buildkit.cacheconfig.v0";
     let config = match manifest["config"].is_null() {
         true => parts.iter().find(is_config).unwrap().clone(),
         false => manifest["config"].clone(),
@@ -295,7 +299,9 @@ fn compare(case: &Case) -> Result<(), String> {
     let extra: Vec<_> = exported.difference(&expected).collect();
     match missing.is_empty() && extra.is_empty() {
         true => Ok(()),
-        false => Err(format!("records that only BuildKit has: {missing:#?}, only here: {extra:#?}")),
+        false => {
+            Err(format!("records that only BuildKit has: {missing:#?}, only here: {extra:#?}"))
+        }
     }
 }
 

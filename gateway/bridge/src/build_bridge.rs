@@ -26,9 +26,9 @@ use kiln_worker::read::{self, FileStat};
 use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
+use crate::caches::BuildCaches;
 use crate::error::{load_status, op_status, solve_status};
 use crate::seats::Seats;
-use crate::caches::BuildCaches;
 use crate::{BuildPolicies, Notice, constraints};
 
 /// How deep frontends may call frontends.

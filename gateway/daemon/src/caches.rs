@@ -129,9 +129,7 @@ impl InlineCache for CacheOfBuild {
             Refs::ByPlatform(map) => map.get(platform).and_then(Option::as_ref),
         };
         match self.trail(one).await? {
-            Some(trail) => {
-                Ok(kiln_remotecache::inline(&self.cache(), &trail, diff_ids).await?)
-            }
+            Some(trail) => Ok(kiln_remotecache::inline(&self.cache(), &trail, diff_ids).await?),
             None => Ok(None),
         }
     }

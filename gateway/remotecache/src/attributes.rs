@@ -155,7 +155,9 @@ pub enum AttributeError {
         expected: &'static str,
     },
     /// Two things that exclude each other.
-    #[error("image-manifest=true needs oci-mediatypes=true: a cache as an image has OCI media types")]
+    #[error(
+        "image-manifest=true needs oci-mediatypes=true: a cache as an image has OCI media types"
+    )]
     DockerImageManifest,
 }
 
@@ -201,10 +203,9 @@ fn check_kind(
         return Ok(());
     }
     match ELSEWHERE.contains(&cache.kind.as_str()) {
-        true => Err(AttributeError::UnsupportedKind {
-            direction: direction.0,
-            kind: cache_name(cache),
-        }),
+        true => {
+            Err(AttributeError::UnsupportedKind { direction: direction.0, kind: cache_name(cache) })
+        }
         false => Err(AttributeError::UnknownKind {
             direction: direction.1,
             kind: cache.kind.chars().take(100).collect(),
@@ -313,7 +314,9 @@ impl Attributes<'_> {
         };
         let (low, high, expected) = match kind {
             CompressionKind::Zstd => (1, 22, "a number from 1 to 22"),
-            CompressionKind::Gzip | CompressionKind::Uncompressed => (0, 12, "a number from 0 to 12"),
+            CompressionKind::Gzip | CompressionKind::Uncompressed => {
+                (0, 12, "a number from 0 to 12")
+            }
         };
         let level = match self.text("compression-level") {
             None => None,
@@ -359,11 +362,13 @@ mod tests {
         ];
         let registry = exported("registry", &attrs).unwrap();
         let ExportTo::Registry(to) = &registry.to else { panic!("{registry:?}") };
-        assert_eq!((to.reference.to_string().as_str(), to.insecure), ("example.com/c:latest", true));
+        assert_eq!(
+            (to.reference.to_string().as_str(), to.insecure),
+            ("example.com/c:latest", true)
+        );
         assert_eq!((registry.mode, registry.ignore_error), (Mode::Max, true));
         assert!(!registry.image_manifest, "Docker has no such manifest of a cache");
-        let compression =
-            Compression { kind: CompressionKind::Zstd, level: Some(9), force: true };
+        let compression = Compression { kind: CompressionKind::Zstd, level: Some(9), force: true };
         assert_eq!(registry.compression, compression);
         assert_eq!(exported("inline", &[]).unwrap().to, ExportTo::Inline);
     }
@@ -411,7 +416,10 @@ mod tests {
 
     #[test]
     fn a_cache_is_called_by_where_it_is() {
-        assert_eq!(cache_name(&cache("registry", &[("ref", "example.com/c")])), "example.com/c (registry)");
+        assert_eq!(
+            cache_name(&cache("registry", &[("ref", "example.com/c")])),
+            "example.com/c (registry)"
+        );
         assert_eq!(cache_name(&cache("gha", &[])), "gha");
     }
 }

@@ -246,7 +246,10 @@ impl<L: ChainLayer + Clone> Chains<L> {
         }
         let (sorted, order) = layers.sorted();
         let config = CacheConfig { layers: sorted, records };
-        (sort_records(config, &order), order.iter().map(|old| layers.layers[*old].clone()).collect())
+        (
+            sort_records(config, &order),
+            order.iter().map(|old| layers.layers[*old].clone()).collect(),
+        )
     }
 
     /// The config for an image: of results only those whose layers are all among the image's, and
@@ -413,7 +416,9 @@ fn compare(digests: &[Digest], a: &ConfigRecord, b: &ConfigRecord) -> Ordering {
         let both = a.inputs.iter().zip(&b.inputs);
         let compared = both.map(|(a, b)| {
             let by_way = || a.iter().zip(b).map(|(a, b)| compare_ways(digests, a, b));
-            a.len().cmp(&b.len()).then_with(|| by_way().find(|o| o.is_ne()).unwrap_or(Ordering::Equal))
+            a.len()
+                .cmp(&b.len())
+                .then_with(|| by_way().find(|o| o.is_ne()).unwrap_or(Ordering::Equal))
         });
         compared.into_iter().find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
     };

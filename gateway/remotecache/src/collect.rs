@@ -118,16 +118,14 @@ impl BuildCache {
         let graphs = graphs.await.unwrap_or_default();
         let mut chains = Chains::default();
         let exported = link(&mut chains, &graphs, trails);
-        let mut wanted: BTreeSet<&Digest> = trails
-            .iter()
-            .filter_map(|trail| trail.last())
-            .map(|step| &step.vertex.id)
-            .collect();
+        let mut wanted: BTreeSet<&Digest> =
+            trails.iter().filter_map(|trail| trail.last()).map(|step| &step.vertex.id).collect();
         // What is made of others comes first, because who has a result does not need theirs.
         for exported in exported.iter().rev() {
             let step = exported.step;
             let is_wanted = wanted.contains(&step.vertex.id);
-            let result = match exports_result(step) {
+            let (inputs, asked) = (step.vertex.inputs.len(), step.vertex.metadata.export_cache);
+            let result = match exports_result(inputs, asked, step.was_run) {
                 true => self.result(exported, how(is_wanted)).await?,
                 false => None,
             };
@@ -219,9 +217,8 @@ impl BuildCache {
 
 /// Whether the result of a step is exported: sources can be had again, and some steps are not wanted
 /// once they were found. One that ran is exported whatever is said, as by BuildKit.
-fn exports_result(step: &Step) -> bool {
-    let is_wanted = step.was_run || step.vertex.metadata.export_cache != Some(false);
-    !step.vertex.inputs.is_empty() && is_wanted
+fn exports_result(inputs: usize, export_cache: Option<bool>, was_run: bool) -> bool {
+    inputs > 0 && (was_run || export_cache != Some(false))
 }
 
 /// The graphs of all caches that lead to the records of steps; that of the engine's own comes first.
@@ -338,5 +335,19 @@ impl BodySource for FarBody {
     fn open(&self) -> BoxStream<'static, io::Result<Bytes>> {
         let blob = self.origin.blob(std::slice::from_ref(&self.session), &self.descriptor);
         blob.map_err(io::Error::other).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_that_ran_are_exported_and_others_unless_they_say_no() {
+        assert!(exports_result(1, None, false));
+        assert!(exports_result(1, Some(true), false));
+        assert!(!exports_result(1, Some(false), false));
+        assert!(exports_result(1, Some(false), true));
+        assert!(!exports_result(0, None, true), "a source can be had again");
     }
 }

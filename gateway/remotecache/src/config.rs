@@ -66,7 +66,12 @@ pub struct LayerAnnotations {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigRecord {
     /// Results, each by its top layer.
-    #[serde(rename = "layers", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[serde(
+        rename = "layers",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "list"
+    )]
     pub results: Vec<ConfigResult>,
     /// Results, each by all of its layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]

@@ -262,7 +262,10 @@ mod tests {
             (media_type, serde_json::from_slice::<serde_json::Value>(&bytes).unwrap())
         };
         let (media_type, image) = made(true, true);
-        assert_eq!((media_type, &image["mediaType"]), (media_type::OCI_MANIFEST, &media_type.into()));
+        assert_eq!(
+            (media_type, &image["mediaType"]),
+            (media_type::OCI_MANIFEST, &media_type.into())
+        );
         assert_eq!(image["config"]["mediaType"], CACHE_CONFIG);
         assert_eq!(image["layers"][0]["size"], 5);
         for (oci, expected) in [(true, media_type::OCI_INDEX), (false, media_type::DOCKER_INDEX)] {

@@ -85,7 +85,15 @@ impl ImportedCache {
         progress: Sender,
     ) -> Self {
         let id = format!("{:032x}", rand::random::<u128>());
-        Self { id, name, origin, sessions, progress, known: OnceCell::new(), there: Mutex::default() }
+        Self {
+            id,
+            name,
+            origin,
+            sessions,
+            progress,
+            known: OnceCell::new(),
+            there: Mutex::default(),
+        }
     }
 
     /// Tells it from all other imported caches of this process.
@@ -111,7 +119,9 @@ impl ImportedCache {
 
     /// Whether a blob is still there; asked once.
     pub(crate) async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool {
-        let known = |of: &Self| of.there.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).copied();
+        let known = |of: &Self| {
+            of.there.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).copied()
+        };
         if let Some(known) = known(self) {
             return known;
         }
@@ -183,7 +193,9 @@ impl ImportedCache {
         manifest: Manifest,
         collected: &mut Collected<'_>,
     ) -> Result<(), Cause> {
-        if manifest.layers.is_empty() || MediaKind::of(&manifest.config.media_type) != MediaKind::Other {
+        if manifest.layers.is_empty()
+            || MediaKind::of(&manifest.config.media_type) != MediaKind::Other
+        {
             return Ok(());
         }
         let bytes = self.document(&manifest.config, LARGEST_CONFIG).await?;
@@ -401,7 +413,8 @@ impl<'a> Collected<'a> {
             found.push((numbers.collect::<Result<_, _>>()?, &chain.created_at));
         }
         for (numbers, created_at) in found {
-            let blobs = numbers.iter().map(|number| layers.get(&config.layers[*number].blob).cloned());
+            let blobs =
+                numbers.iter().map(|number| layers.get(&config.layers[*number].blob).cloned());
             let Some(blobs) = blobs.collect::<Option<Vec<_>>>() else { continue };
             if blobs.is_empty() {
                 continue;

@@ -67,11 +67,7 @@ impl Reach {
 }
 
 /// Reads a blob whole, up to a limit, and checks its digest.
-pub(crate) async fn read(
-    stream: ByteStream,
-    digest: &Digest,
-    limit: u64,
-) -> Result<Bytes, Cause> {
+pub(crate) async fn read(stream: ByteStream, digest: &Digest, limit: u64) -> Result<Bytes, Cause> {
     let mut bytes = Vec::new();
     let mut stream = stream;
     while let Some(chunk) = stream.try_next().await? {

@@ -42,7 +42,8 @@ fn record<'a>(config: &'a CacheConfig, name: &str) -> &'a crate::ConfigRecord {
 #[test]
 fn records_on_a_way_in_common_are_one() {
     let mut chains: Chains<Layer> = Chains::default();
-    let (image, other) = (chains.add(key("image"), Vec::new()), chains.add(key("other"), Vec::new()));
+    let (image, other) =
+        (chains.add(key("image"), Vec::new()), chains.add(key("other"), Vec::new()));
     let content = chains.add(key("content"), Vec::new());
     let run = chains.add(key("run"), vec![ways(&[image])]);
     assert_eq!(chains.add(key("run"), vec![ways(&[image, content])]), run);

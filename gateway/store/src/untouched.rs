@@ -44,7 +44,9 @@ fn is_untouched(
     let own = files.join(place);
     // A link on the way leads to another place.
     let is_linked = |path: &Path| path.symlink_metadata().is_ok_and(|m| !m.is_dir());
-    if place.ancestors().any(|part| is_linked(&files.join(part))) || is_hidden(files, place, user_namespace) {
+    if place.ancestors().any(|part| is_linked(&files.join(part)))
+        || is_hidden(files, place, user_namespace)
+    {
         return Ok(false);
     }
     let metadata = fs::symlink_metadata(&own)?;

@@ -271,7 +271,8 @@ impl Prepared {
         let Self { outputs, scratch, views, shared_views, mounts, .. } = self;
         drop((scratch, views, shared_views));
         let own = OWN_MOUNTS.iter().map(Path::new);
-        let mounted: Vec<&Path> = own.chain(mounts.iter().map(|mount| mount.dest.as_path())).collect();
+        let mounted: Vec<&Path> =
+            own.chain(mounts.iter().map(|mount| mount.dest.as_path())).collect();
         let count = outputs.keys().max().map_or(0, |last| last + 1);
         let mut results = vec![None; count];
         for (output, result) in outputs {

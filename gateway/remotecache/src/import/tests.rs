@@ -60,7 +60,9 @@ fn cases() -> Vec<(String, PathBuf)> {
 
 /// A cache that was exported into a directory: its manifest, its blobs, and its config.
 fn recorded(path: &Path) -> (Bytes, BTreeMap<Digest, Bytes>) {
-    let read = |digest: &Digest| Bytes::from(fs::read(path.join("blobs/sha256").join(digest.hex())).unwrap());
+    let read = |digest: &Digest| {
+        Bytes::from(fs::read(path.join("blobs/sha256").join(digest.hex())).unwrap())
+    };
     let index: Index = serde_json::from_slice(&fs::read(path.join("index.json")).unwrap()).unwrap();
     let root = read(&index.manifests[0].digest);
     let blobs = fs::read_dir(path.join("blobs/sha256")).unwrap();
@@ -101,8 +103,9 @@ fn shape(config: &CacheConfig) -> Vec<String> {
     };
     let line = |(record, shape): (&ConfigRecord, &String)| {
         let results = record.results.iter();
-        let results = results
-            .map(|result| format!("{:?} {}", blobs(config.layers_below(result.layer).unwrap()), result.created_at));
+        let results = results.map(|result| {
+            format!("{:?} {}", blobs(config.layers_below(result.layer).unwrap()), result.created_at)
+        });
         let chains = record.chains.iter().map(|chain| {
             let layers = chain.layers.iter().map(|layer| usize::try_from(*layer).unwrap());
             format!("{:?} {}", blobs(layers.collect()), chain.created_at)
@@ -246,16 +249,37 @@ fn config(json: &str) -> Result<(), ConfigError> {
 fn configs_that_lie_are_refused() {
     let digest = Digest::sha256("x");
     for (json, words) in [
-        (r#"{"records":[{"digest":"D","inputs":[[{"link":1}]]},{"digest":"D","inputs":[[{"link":0}]]}]}"#, "records of the cache config lead to themselves"),
+        (
+            r#"{"records":[{"digest":"D","inputs":[[{"link":1}]]},{"digest":"D","inputs":[[{"link":0}]]}]}"#,
+            "records of the cache config lead to themselves",
+        ),
         (r#"{"records":[{"digest":"D","inputs":[[{"link":0}]]}]}"#, "lead to themselves"),
         (r#"{"records":[{"digest":"D","inputs":[[]]}]}"#, "has an input that nothing leads to"),
-        (r#"{"records":[{"digest":"D","inputs":[[{"link":7}]]}]}"#, "record 7 of the cache config does not exist"),
+        (
+            r#"{"records":[{"digest":"D","inputs":[[{"link":7}]]}]}"#,
+            "record 7 of the cache config does not exist",
+        ),
         (r#"{"records":[{"digest":"D","inputs":[[{"link":-1}]]}]}"#, "record -1"),
-        (r#"{"records":[{"digest":"D"},{"digest":"D","inputs":[[{"link":0,"selector":"a"}]]}]}"#, "a selector that is no digest"),
-        (r#"{"layers":[{"blob":"D","parent":-1}],"records":[{"digest":"D","layers":[{"layer":3}]}]}"#, "layer 3"),
-        (r#"{"layers":[{"blob":"D","parent":0}],"records":[{"digest":"D","layers":[{"layer":0}]}]}"#, "layers of the cache config lead to themselves"),
-        (r#"{"layers":[{"blob":"D"}],"records":[{"digest":"D","layers":[{"layer":0}]}]}"#, "layers of the cache config lead to themselves"),
-        (r#"{"layers":[{"blob":"D","parent":-1}],"records":[{"digest":"D","chains":[{"layers":[0,9]}]}]}"#, "layer 9"),
+        (
+            r#"{"records":[{"digest":"D"},{"digest":"D","inputs":[[{"link":0,"selector":"a"}]]}]}"#,
+            "a selector that is no digest",
+        ),
+        (
+            r#"{"layers":[{"blob":"D","parent":-1}],"records":[{"digest":"D","layers":[{"layer":3}]}]}"#,
+            "layer 3",
+        ),
+        (
+            r#"{"layers":[{"blob":"D","parent":0}],"records":[{"digest":"D","layers":[{"layer":0}]}]}"#,
+            "layers of the cache config lead to themselves",
+        ),
+        (
+            r#"{"layers":[{"blob":"D"}],"records":[{"digest":"D","layers":[{"layer":0}]}]}"#,
+            "layers of the cache config lead to themselves",
+        ),
+        (
+            r#"{"layers":[{"blob":"D","parent":-1}],"records":[{"digest":"D","chains":[{"layers":[0,9]}]}]}"#,
+            "layer 9",
+        ),
         (r#"{"records":[{"digest":"nothing"}]}"#, "cannot be parsed"),
         ("3", "cannot be parsed"),
     ] {
