@@ -152,7 +152,16 @@ fn attributes() -> BTreeSet<String> {
     let sources = sources.chain(quoted_in(identifiers, "HTTP_ATTRIBUTES"));
     let sources = sources.filter(|name| name.contains('.')).map(|name| format!("source {name}"));
     let exporters = quoted_in("gateway/exporters/src/options.rs", "ATTRIBUTES").into_iter();
-    sources.chain(exporters.map(|name| format!("exporter {name}"))).collect()
+    let sources = sources.chain(exporters.map(|name| format!("exporter {name}")));
+    let caches = "gateway/remotecache/src/attributes.rs";
+    let kinds = quoted_in(caches, "SUPPORTED");
+    let of_caches = |constant: &str, direction: &'static str| {
+        let names = quoted_in(caches, constant).into_iter();
+        let names: Vec<_> = names.filter(|name| !kinds.contains(name)).collect();
+        names.into_iter().map(move |name| format!("{direction} {name}"))
+    };
+    let exports = of_caches("EXPORT_ATTRIBUTES", "cache-to");
+    sources.chain(exports).chain(of_caches("IMPORT_ATTRIBUTES", "cache-from")).collect()
 }
 
 #[test]

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance", "network"],
     &["llb", "document", "graph", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources", "history"],
-    &["client", "sdk", "testing", "engine", "exporters"],
+    &["client", "sdk", "testing", "engine", "exporters", "remotecache"],
     &["dockerfile", "mockerfile", "worker", "examples"],
     &["bridge"],
     &["daemon"],

@@ -3,6 +3,7 @@
 
 mod article;
 mod cache;
+mod caches;
 mod configuration;
 mod conform;
 mod containers;
@@ -14,6 +15,7 @@ mod dockerfile;
 mod files;
 mod frontends;
 mod images;
+mod interchange;
 mod llb;
 mod missing;
 mod mistakes;

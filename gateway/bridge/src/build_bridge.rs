@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_engine::Job;
+use kiln_engine::{Job, Step};
 use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
@@ -19,6 +19,7 @@ use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
 use kiln_provenance::Used;
+use kiln_remotecache::Imports;
 use kiln_sources::{Attestations, Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
@@ -28,12 +29,13 @@ use kiln_worker::read::{self, FileStat};
 use kiln_worker::{Worker, fresh_caches};
 use tonic::Code;
 
+use crate::caches::BuildCaches;
 use crate::error::{load_status, op_status, solve_status};
 use crate::leftovers::Leftovers;
 use crate::producers::Known;
 use crate::seats::Seats;
 use crate::trace::{Asked, Trace};
-use crate::{BuildPolicies, Notice, Producers, constraints, not_imported};
+use crate::{BuildPolicies, Notice, Producers, constraints};
 
 /// How deep frontends may call frontends.
 const MAX_DEPTH: usize = 16;
@@ -60,6 +62,8 @@ pub struct BuildParts {
     pub producers: Producers,
     /// Which sources it may use.
     pub policies: BuildPolicies,
+    /// The imported caches of all builds.
+    pub imports: Imports,
 }
 
 /// A [`Bridge`] of one build; cheap to clone. Clones with other options share the refs.
@@ -87,6 +91,8 @@ struct Shared {
     /// What the client has been shown, so that it is shown once.
     shown: Mutex<BTreeSet<Notice>>,
     next: AtomicU64,
+    /// The caches that it imports.
+    caches: BuildCaches,
     /// What the build's sources were resolved to stays the same while it runs.
     _resolved: ResolvedSources,
 }
@@ -124,6 +130,7 @@ impl BuildBridge {
             fresh_caches: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
             next: AtomicU64::new(1),
+            caches: BuildCaches::new(parts.imports),
         };
         let (info, inputs, policies) = (parts.info, parts.inputs, Arc::new(parts.policies));
         let asked = Asked::new(&parts.frontend, options(&info), inputs.clone());
@@ -161,6 +168,32 @@ impl BuildBridge {
     /// Whether a frontend asks, rather than the client.
     pub(crate) fn is_nested(&self) -> bool {
         self.depth > 0
+    }
+
+    pub(crate) fn caches(&self) -> &BuildCaches {
+        &self.shared.caches
+    }
+
+    pub(crate) fn job(&self) -> &Job<kiln_worker::Ref> {
+        &self.shared.job
+    }
+
+    pub(crate) fn session_id(&self) -> &str {
+        &self.info.session_id
+    }
+
+    pub(crate) fn progress(&self) -> &Sender {
+        &self.shared.progress
+    }
+
+    /// The way to the result of a ref that was run: where an export of the cache begins.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such ref.
+    pub async fn trail(&self, of: &Ref) -> Result<Vec<Step>, RichStatus> {
+        let edge = self.lazy(of)?.edge;
+        Ok(self.shared.job.trail(edge).await)
     }
 
     /// The machine.
@@ -439,9 +472,7 @@ impl Bridge for BuildBridge {
             cache_imports,
             source_policies,
         } = request;
-        let caches = not_imported(&cache_imports)
-            .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
-        caches.into_iter().for_each(|notice| self.notify(notice));
+        self.import_caches(&cache_imports)?;
         let result = match (definition, frontend.as_str()) {
             (Some(definition), "") => {
                 BuildResult::single(self.define(&definition, &source_policies).await?)

@@ -1,56 +1,90 @@
-//! Caches outside the daemon that a build is to read: what this version says about them.
+//! Caches outside the daemon that a build reads.
 //!
-//! Imports come in, from the request of a client or of a frontend; notices go out, because builds are
-//! run against caches that do not exist yet, and BuildKit warns of these, too. None is read yet.
+//! Imports come in, from the request of a client or of a frontend; caches that answer look-ups go to
+//! the build's job, each once. One that cannot be read is done without, and shown as a [`Notice`],
+//! because builds are run against caches that do not exist yet.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_frontend::CacheImport;
+use kiln_remotecache::{AttributeError, ImportedCache, Imports, cache_name};
+use kiln_wire::status::RichStatus;
+use tonic::Code;
 
-use crate::Notice;
+use crate::{BuildBridge, Notice};
 
-/// The kinds of cache that are imported elsewhere.
-const KINDS: &[&str] = &["azblob", "gha", "local", "registry", "s3"];
-
-/// The attributes that say which cache it is, by which it is called in progress.
-const NAMES: &[&str] = &["ref", "src", "dest", "scope", "name", "bucket", "account_url", "url"];
-
-/// A cache of a kind that there is not.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown cache importer: {kind:?}, known types are {}", KINDS.join(", "))]
-pub struct UnknownCache {
-    /// The kind.
-    pub kind: String,
+/// The caches that a build imports, by what was asked.
+#[derive(Debug)]
+pub(crate) struct BuildCaches {
+    imports: Imports,
+    open: Mutex<BTreeMap<(String, BTreeMap<String, String>), Arc<ImportedCache>>>,
 }
 
-/// What a client is shown of caches that are not read.
-///
-/// # Errors
-///
-/// [`UnknownCache`] for the first of a kind that nothing reads.
-pub fn not_imported(imports: &[CacheImport]) -> Result<Vec<Notice>, UnknownCache> {
-    imports.iter().map(not_read).collect()
-}
+impl BuildCaches {
+    pub(crate) fn new(imports: Imports) -> Self {
+        Self { imports, open: Mutex::default() }
+    }
 
-/// A cache as people call it: its kind and where it is.
-pub fn cache_name(import: &CacheImport) -> String {
-    let named = NAMES.iter().find_map(|name| import.attrs.get(*name));
-    match named.filter(|name| !name.is_empty()) {
-        Some(name) => format!("{name} ({})", import.kind),
-        None => import.kind.clone(),
+    fn list(&self) -> Vec<Arc<ImportedCache>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
-fn not_read(import: &CacheImport) -> Result<Notice, UnknownCache> {
-    if !KINDS.contains(&import.kind.as_str()) {
-        return Err(UnknownCache { kind: import.kind.chars().take(100).collect() });
+impl BuildBridge {
+    /// Lets caches be asked from now on for everything that this build solves.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such type of cache.
+    pub fn import_caches(&self, imports: &[CacheImport]) -> Result<(), RichStatus> {
+        for import in imports {
+            match self.open_cache(import) {
+                Ok(notices) => notices.into_iter().for_each(|notice| self.notify(notice)),
+                Err(error @ AttributeError::UnknownKind { .. }) => {
+                    return Err(RichStatus::new(Code::InvalidArgument, error.to_string()));
+                }
+                Err(error) => self.notify(not_read(import, &error)),
+            }
+        }
+        Ok(())
     }
+
+    /// The caches that this build has imported.
+    pub fn imported_caches(&self) -> Vec<Arc<ImportedCache>> {
+        self.caches().list()
+    }
+
+    fn open_cache(&self, import: &CacheImport) -> Result<Vec<Notice>, AttributeError> {
+        let caches = self.caches();
+        let name = (import.kind.clone(), import.attrs.clone());
+        let mut open = caches.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.contains_key(&name) {
+            return Ok(Vec::new());
+        }
+        let (cache, unused) = caches.imports.open(import, self.session_id(), self.progress())?;
+        self.job().add_cache(Arc::clone(&cache) as _);
+        open.insert(name, cache);
+        Ok(unused.iter().map(|attribute| without_effect(import, attribute)).collect())
+    }
+}
+
+fn not_read(import: &CacheImport, error: &AttributeError) -> Notice {
     let name = cache_name(import);
-    Ok(Notice {
+    Notice {
         step: format!("importing cache manifest from {name}"),
         short: format!("cache {name} is not imported: the build goes on without it"),
-        detail: "cache imports are not supported by this version; leave --cache-from or \
-                 --import-cache out to build without this warning"
-            .into(),
-    })
+        detail: error.to_string(),
+    }
+}
+
+fn without_effect(import: &CacheImport, attribute: &str) -> Notice {
+    let name = cache_name(import);
+    Notice {
+        step: format!("importing cache manifest from {name}"),
+        short: format!("{attribute} has no effect for the import of cache {name}"),
+        detail: "leave it out".into(),
+    }
 }
 
 #[cfg(test)]
@@ -64,27 +98,18 @@ mod tests {
 
     #[test]
     fn a_cache_that_is_not_read_is_named() {
-        let imports = [
-            import("registry", &[("ref", "example.com/a:cache"), ("digest", "sha256:1")]),
-            import("local", &[("src", "/var/cache")]),
-            import("gha", &[]),
-        ];
-        let notices = not_imported(&imports).unwrap();
-        let steps: Vec<_> = notices.iter().map(|notice| notice.step.as_str()).collect();
-        assert_eq!(
-            steps,
-            [
-                "importing cache manifest from example.com/a:cache (registry)",
-                "importing cache manifest from /var/cache (local)",
-                "importing cache manifest from gha"
-            ]
-        );
-        assert!(notices[0].short.contains("example.com/a:cache (registry) is not imported"));
+        let import = import("gha", &[("scope", "main")]);
+        let error = kiln_remotecache::ImportFrom::parse(&import).unwrap_err();
+        let notice = not_read(&import, &error);
+        assert_eq!(notice.step, "importing cache manifest from main (gha)");
+        assert!(notice.short.contains("main (gha) is not imported"));
+        assert!(notice.detail.contains("not supported by this version"), "{notice:?}");
     }
 
     #[test]
-    fn a_cache_of_a_kind_that_there_is_not_is_refused() {
-        let error = not_imported(&[import("registri", &[])]).unwrap_err();
-        assert!(error.to_string().contains("unknown cache importer: \"registri\", known types"));
+    fn an_attribute_without_effect_is_named() {
+        let import = import("registry", &[("ref", "example.com/a"), ("mode", "max")]);
+        let notice = without_effect(&import, "mode");
+        assert!(notice.short.contains("mode has no effect for the import of cache example.com/a"));
     }
 }

@@ -27,7 +27,6 @@ mod stack;
 mod trace;
 
 pub use build_bridge::{BuildBridge, BuildParts};
-pub use caches::{UnknownCache, cache_name, not_imported};
 pub use constraints::fits_worker;
 pub use error::{op_status, solve_status};
 pub use kiln_frontend::service;

@@ -212,6 +212,13 @@ impl<K: KeyValue> CacheStore for LinkStore<K> {
         }
     }
 
+    fn export_graph(&self, records: &[CacheKey]) -> ExportGraph {
+        self.export(records).unwrap_or_else(|error| {
+            tracing::warn!(error, "the cache index could not be read for an export");
+            ExportGraph::default()
+        })
+    }
+
     fn flush(&self) {
         if let Err(error) = self.0.flush() {
             tracing::warn!(error, "the cache index could not be flushed");

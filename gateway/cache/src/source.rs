@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 
-use crate::{Answer, CacheKey, InputKey, Lookup, SavedResult};
+use crate::{Answer, CacheKey, ExportGraph, InputKey, Lookup, SavedResult};
 
 /// An answer that may take its time.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,6 +33,10 @@ pub trait CacheStore: CacheSource {
 
     /// Makes everything that was saved survive a crash.
     fn flush(&self);
+
+    /// Everything that leads to these records, by all known ways, with the results on the way. What
+    /// cannot be read is not there.
+    fn export_graph(&self, records: &[CacheKey]) -> ExportGraph;
 }
 
 /// What is to be saved.

@@ -19,6 +19,7 @@ use kiln_wire::proto::control::{SolveRequest, SolveResponse};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
+use crate::caches::CacheOfBuild;
 use crate::claims::{self, Claims, Recorded, Target};
 use crate::daemon::Daemon;
 use crate::platforms;
@@ -66,14 +67,18 @@ impl Build {
         let network = crate::network::notice(&daemon.0.networks);
         let notices = self.0.notices.iter().cloned().chain(network);
         notices.for_each(|notice| bridge.notify(notice));
+        bridge.import_caches(&self.0.cache_imports)?;
         let mut named = self.result(daemon, &bridge).await?;
         let targets = self.scanned(daemon, &bridge, &mut named).await?;
+        let cache = CacheOfBuild::new(daemon, &bridge, named.clone(), &self.0.session);
         let result = bridge.results(named.clone()).await?;
         let claims = Claims::find(daemon, &bridge, &self.0.id, started, targets, &named).await?;
         // What was built is kept while it is exported, whatever becomes of the export.
-        let ((), exported) =
-            tokio::join!(daemon.flush(), self.export(daemon, &result, &claims, &progress));
+        let exported = self.export(daemon, &result, &claims, &cache, &progress);
+        let ((), exported) = tokio::join!(daemon.flush(), exported);
         let Exported { mut response, images } = exported?;
+        // After the images: their layers are there by then, compressed as they want them.
+        response.extend(cache.export(&self.0.cache_exports, &progress).await?);
         let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
         response.extend(
             told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())),
@@ -136,6 +141,7 @@ impl Build {
             frontend: self.0.frontend.clone(),
             producers: daemon.0.producers.clone(),
             policies: self.0.policies.clone(),
+            imports: daemon.0.imports.clone(),
         })
     }
 
@@ -166,6 +172,7 @@ impl Build {
         daemon: &Daemon,
         result: &BuildResult<kiln_worker::Ref>,
         claims: &Claims,
+        cache: &CacheOfBuild,
         progress: &Sender,
     ) -> Result<Exported, RichStatus> {
         let options = self.0.attestations.provenance.as_ref();
@@ -185,6 +192,7 @@ impl Build {
             platform: daemon.0.worker.info().default_platform(),
             clock: SystemTime::now,
             claims: claims.unwrap_or_default(),
+            inline_cache: cache.inline(&self.0.cache_exports),
         };
         let exported = kiln_exporters::export(&self.0.exports, result, &context).await;
         exported.map_err(|error| {

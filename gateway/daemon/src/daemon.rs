@@ -15,6 +15,7 @@ use kiln_history::{History, Policy};
 use kiln_network::Networks;
 use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
+use kiln_remotecache::{Imports, Reach};
 use kiln_session::SessionManager;
 use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
@@ -27,6 +28,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::builds::Builds;
+use crate::caches::WithImports;
 use crate::content::Content;
 use crate::control::Control;
 use crate::gate::Gate;
@@ -96,6 +98,7 @@ pub(crate) struct Parts {
     pub(crate) worker: Worker,
     pub(crate) engine: Engine<Ref>,
     pub(crate) cache: Arc<dyn CacheStore>,
+    pub(crate) imports: Imports,
     pub(crate) seats: Arc<Seats>,
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
@@ -186,13 +189,17 @@ impl Daemon {
             host_env: settings.host_env.clone(),
             step_grace: settings.step_grace,
         })?;
+        let reach = Reach { registry: registry.clone(), sessions: sessions.clone() };
+        let imports = Imports::new(reach, worker.store());
+        let operators = WithImports { worker: worker.clone(), imports: imports.clone() };
         let options = EngineOptions { max_parallelism: settings.max_parallelism };
-        let engine = Engine::start(Arc::new(worker.clone()), Arc::clone(&cache), &options);
+        let engine = Engine::start(Arc::new(operators), Arc::clone(&cache), &options);
         let parts = Parts {
             settings,
             worker,
             engine,
             cache,
+            imports,
             seats: Arc::new(seats),
             sessions,
             registry,
@@ -302,6 +309,11 @@ impl Daemon {
         });
         // What could not be forgotten is a miss.
         forgotten.await.ok();
+    }
+
+    /// Where results are found again.
+    pub(crate) fn cache(&self) -> Arc<dyn CacheStore> {
+        Arc::clone(&self.0.cache)
     }
 
     /// Waits until everything that was built is kept.

@@ -8,6 +8,7 @@
 mod attestations;
 mod build;
 mod builds;
+mod caches;
 mod claims;
 pub mod config;
 mod content;

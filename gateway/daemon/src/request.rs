@@ -2,15 +2,16 @@
 //!
 //! Nothing of it is dropped in silence. Messages are taken apart field by field, so that a new one
 //! cannot be forgotten; what this version cannot do is refused by name, with what to do instead.
-//! Some things are done without, and the client is shown a [`Notice`]: caches that cannot be read or may
-//! fail to be written.
+//! Some things are done without, and the client is shown a [`Notice`]: caches that may fail to be
+//! written.
 
 use std::collections::BTreeMap;
 
-use kiln_bridge::{BuildPolicies, Notice, cache_name, not_imported};
+use kiln_bridge::{BuildPolicies, Notice};
 use kiln_exporters::Export;
 use kiln_frontend::{CacheImport, Inputs, boolean};
 use kiln_graph::Entitlements;
+use kiln_remotecache::{AttributeError, CacheExport, ImportFrom, cache_name};
 use kiln_wire::pb::Definition;
 use kiln_wire::proto::control::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
 use kiln_wire::status::RichStatus;
@@ -20,8 +21,6 @@ use crate::attestations::Attestations;
 
 /// The behaviour of BuildKit that builds get, by the number that BuildKit gives it.
 pub(crate) const COMPATIBILITY: i64 = 30;
-/// The kinds of cache that are exported elsewhere.
-const CACHE_EXPORTERS: &[&str] = &["azblob", "gha", "inline", "local", "registry", "s3"];
 const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
 
 /// A request, decoded.
@@ -33,6 +32,10 @@ pub(crate) struct BuildRequest {
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) definition: Option<Definition>,
     pub(crate) inputs: Inputs,
+    /// Where its cache goes.
+    pub(crate) cache_exports: Vec<CacheExport>,
+    /// What else is asked for results.
+    pub(crate) cache_imports: Vec<CacheImport>,
     pub(crate) exports: Vec<Export>,
     pub(crate) entitlements: Entitlements,
     pub(crate) policies: BuildPolicies,
@@ -80,7 +83,8 @@ impl BuildRequest {
         let (exporters, mut notices) = misplaced(exporters);
         let attestations = Attestations::of(&frontend_attrs);
         let attestations = attestations.map_err(|error| invalid(error.to_string()))?;
-        notices.extend(caches(cache.unwrap_or_default())?);
+        let caches = caches(cache.unwrap_or_default())?;
+        notices.extend(caches.notices);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {
             exports: exports(exporters, frontend_attrs.get(EPOCH))?,
@@ -94,6 +98,8 @@ impl BuildRequest {
             options: frontend_attrs,
             definition,
             inputs: frontend_inputs,
+            cache_exports: caches.exports,
+            cache_imports: caches.imports,
         })
     }
 }
@@ -180,8 +186,15 @@ fn misplaced(mut exporters: Vec<Exporter>) -> (Vec<Exporter>, Vec<Notice>) {
     (exporters, notices)
 }
 
-/// Caches outside the daemon, none of which are read or written yet.
-fn caches(options: CacheOptions) -> Result<Vec<Notice>, RichStatus> {
+/// Caches outside the daemon.
+#[derive(Default)]
+struct Caches {
+    exports: Vec<CacheExport>,
+    imports: Vec<CacheImport>,
+    notices: Vec<Notice>,
+}
+
+fn caches(options: CacheOptions) -> Result<Caches, RichStatus> {
     let CacheOptions {
         export_ref_deprecated,
         import_refs_deprecated,
@@ -198,12 +211,32 @@ fn caches(options: CacheOptions) -> Result<Vec<Notice>, RichStatus> {
     }
     let older = import_refs_deprecated.into_iter();
     imports.extend(older.map(|reference| registry(reference, BTreeMap::new())));
-    let imports: Vec<_> = imports.into_iter().map(cache).collect();
-    let mut notices = not_imported(&imports).map_err(|error| invalid(error.to_string()))?;
-    for export in exports {
-        notices.push(not_exported(&cache(export))?);
+    let mut caches =
+        Caches { imports: imports.into_iter().map(cache).collect(), ..Caches::default() };
+    for import in &caches.imports {
+        // What else is wrong with one is shown where it is opened: a build goes on without it.
+        if let Err(error @ AttributeError::UnknownKind { .. }) = ImportFrom::parse(import) {
+            return Err(invalid(error.to_string()));
+        }
     }
-    Ok(notices)
+    for export in exports.into_iter().map(cache) {
+        caches.add_export(&export)?;
+    }
+    Ok(caches)
+}
+
+impl Caches {
+    fn add_export(&mut self, cache: &CacheImport) -> Result<(), RichStatus> {
+        match CacheExport::parse(cache) {
+            Ok((export, unused)) => {
+                self.exports.push(export);
+                self.notices.extend(unused.iter().map(|name| without_effect(cache, name)));
+            }
+            Err(error) if error.is_unsupported() => self.notices.push(not_exported(cache, &error)?),
+            Err(error) => return Err(invalid(error.to_string())),
+        }
+        Ok(())
+    }
 }
 
 fn cache(CacheOptionsEntry { r#type: kind, attrs }: CacheOptionsEntry) -> CacheImport {
@@ -211,17 +244,13 @@ fn cache(CacheOptionsEntry { r#type: kind, attrs }: CacheOptionsEntry) -> CacheI
 }
 
 /// The notice of a cache that may fail to be written; any other is refused.
-fn not_exported(cache: &CacheImport) -> Result<Notice, RichStatus> {
-    if !CACHE_EXPORTERS.contains(&cache.kind.as_str()) {
-        let kind: String = cache.kind.chars().take(100).collect();
-        return Err(invalid(format!("unknown cache exporter: {kind:?}")));
-    }
-    let name = cache_name(cache);
+fn not_exported(cache: &CacheImport, error: &AttributeError) -> Result<Notice, RichStatus> {
     let may_fail = cache.attrs.get("ignore-error").and_then(|value| boolean(value));
     if may_fail != Some(true) {
-        let instead = "build without --cache-to or --export-cache";
-        return Err(unsupported(&format!("cache export of type {name}"), instead));
+        let message = format!("{error}, or build without --cache-to or --export-cache");
+        return Err(RichStatus::new(Code::Unimplemented, message));
     }
+    let name = cache_name(cache);
     Ok(Notice {
         step: format!("exporting cache to {name}"),
         short: format!("cache {name} is not exported: not supported by this version"),
@@ -232,8 +261,19 @@ fn not_exported(cache: &CacheImport) -> Result<Notice, RichStatus> {
     })
 }
 
+fn without_effect(cache: &CacheImport, attribute: &str) -> Notice {
+    let name = cache_name(cache);
+    Notice {
+        step: format!("exporting cache to {name}"),
+        short: format!("{attribute} has no effect for the export of cache {name}"),
+        detail: "leave it out".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use kiln_remotecache::{ExportTo, Mode};
+
     use super::*;
 
     fn decode(request: SolveRequest) -> Result<BuildRequest, RichStatus> {
@@ -285,33 +325,46 @@ mod tests {
     }
 
     #[test]
-    fn caches_are_shown_or_refused_by_name_in_every_spelling() {
+    fn caches_are_taken_or_refused_by_name_in_every_spelling() {
         let cache = CacheOptions {
-            imports: vec![entry("local", &[("src", "/a")])],
+            imports: vec![entry("local", &[("src", "/a")]), entry("s3", &[("name", "c")])],
             import_refs_deprecated: vec!["example.com/b".into()],
-            exports: vec![entry("inline", &[("ignore-error", "true")])],
+            exports: vec![
+                entry("inline", &[("ignore-error", "true"), ("dest", "/d")]),
+                entry("s3", &[("bucket", "b"), ("ignore-error", "true")]),
+            ],
             ..CacheOptions::default()
         };
         let request = decode(SolveRequest { cache: Some(cache), ..SolveRequest::default() });
+        let request = request.unwrap();
+        let notices: Vec<&str> = request.notices.iter().map(|n| n.short.as_str()).collect();
         assert_eq!(
-            steps(&request.unwrap()),
+            notices,
             [
-                "importing cache manifest from /a (local)",
-                "importing cache manifest from example.com/b (registry)",
-                "exporting cache to inline",
+                "dest has no effect for the export of cache /d (inline)",
+                "cache b (s3) is not exported: not supported by this version",
             ]
         );
+        assert_eq!(request.cache_exports[0].to, ExportTo::Inline);
+        let imports: Vec<String> = request.cache_imports.iter().map(cache_name).collect();
+        assert_eq!(imports, ["/a (local)", "c (s3)", "example.com/b (registry)"]);
         let reference = [("ref", "example.com/c"), ("ignore-error", "maybe")];
-        let words = "cache export of type example.com/c (registry)";
-        refused(exporting("registry", &reference), Code::Unimplemented, words);
+        refused(exporting("registry", &reference), Code::InvalidArgument, "invalid ignore-error");
+        let words = "cache export of type b (s3) is not supported by this version";
+        refused(exporting("s3", &[("bucket", "b")]), Code::Unimplemented, words);
         let older = CacheOptions {
             export_ref_deprecated: "example.com/c".into(),
             export_attrs_deprecated: map(&[("mode", "max")]),
             ..CacheOptions::default()
         };
-        let older = SolveRequest { cache: Some(older), ..SolveRequest::default() };
-        refused(older, Code::Unimplemented, words);
+        let older = decode(SolveRequest { cache: Some(older), ..SolveRequest::default() });
+        let export = older.unwrap().cache_exports.remove(0);
+        assert_eq!((export.mode, export.name.as_str()), (Mode::Max, "example.com/c (registry)"));
         refused(exporting("x", &[]), Code::InvalidArgument, "unknown cache exporter: \"x\"");
+        let cache = CacheOptions { imports: vec![entry("x", &[])], ..CacheOptions::default() };
+        let words = "unknown cache importer: \"x\"";
+        let request = SolveRequest { cache: Some(cache), ..SolveRequest::default() };
+        refused(request, Code::InvalidArgument, words);
     }
 
     #[test]

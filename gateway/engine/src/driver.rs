@@ -30,6 +30,7 @@ const MESSAGES: usize = 256;
 
 pub(crate) enum Message<R> {
     Opened { job: JobId, options: JobOptions },
+    AddCache { job: JobId, cache: Arc<dyn CacheSource> },
     Requested { job: JobId, request: RequestId, graph: Arc<Graph>, edge: Edge, answer: Answer<R> },
     Closed(JobId),
     Trail { edge: Edge, answer: oneshot::Sender<Vec<Step>> },
@@ -118,6 +119,7 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
     fn receive(&mut self, message: Message<R>) {
         match message {
             Message::Opened { job, options } => self.open(job, options),
+            Message::AddCache { job, cache } => self.add_cache(job, cache),
             Message::Requested { job, request, graph, edge, answer } => {
                 if let Some(open) = self.jobs.get_mut(&job) {
                     open.requests.push(request);
@@ -142,6 +144,14 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
         let caches: Vec<SourceId> = ids.map(SourceId).collect();
         self.caches.extend(caches.iter().copied().zip(options.caches.iter().cloned()));
         self.jobs.insert(job, OpenJob { options, caches, requests: Vec::new() });
+    }
+
+    fn add_cache(&mut self, job: JobId, cache: Arc<dyn CacheSource>) {
+        let Some(open) = self.jobs.get_mut(&job) else { return };
+        let id = SourceId(self.next_cache);
+        self.next_cache += 1;
+        open.caches.push(id);
+        self.caches.insert(id, cache);
     }
 
     fn close(&mut self, job: JobId) {
@@ -250,7 +260,10 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             Work::Map(index) => {
                 perform::map(self.operator(&task.vertex)?, self.context(task)?, *index)
             }
-            Work::LookUp(lookup) => perform::look_up(self.caches_of(task), lookup.clone()),
+            Work::LookUp(lookup) => {
+                let main: Arc<dyn CacheSource> = Arc::clone(&self.cache) as _;
+                perform::look_up(main, self.caches_of(task), lookup.clone())
+            }
             Work::Prepare { input, from, content, preprocess } => {
                 let (result, content) = (self.result(from), content.clone());
                 let preparing =
@@ -261,7 +274,7 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                 perform::load(operators, self.context(task)?, from.result.id.clone())
             }
             Work::Exec(inputs) => self.exec(task, inputs)?,
-            Work::Save { records, results } => {
+            Work::Save { records, results, created } => {
                 let held = self.held.get(&task.vertex).ok_or_else(gone)?;
                 let result = |output| held.results.get(output).cloned();
                 let results = results.iter();
@@ -271,6 +284,7 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                     vertex: Arc::clone(&held.vertex),
                     records: records.clone(),
                     results: results.collect(),
+                    created: *created,
                 };
                 perform::save(operators, Arc::clone(&self.cache), to_save, self.flush.subscribe())
             }
@@ -302,14 +316,12 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
         Ok(operator)
     }
 
-    /// The caches that are asked for a vertex: the engine's own and those of all jobs that have it.
+    /// The caches that are asked for a vertex besides the engine's own: those of all jobs that have it.
     fn caches_of(&self, task: &Task) -> Vec<(SourceId, Arc<dyn CacheSource>)> {
-        let main: Arc<dyn CacheSource> = Arc::clone(&self.cache) as _;
         let jobs = self.held.get(&task.vertex).map(Held::jobs);
         let jobs = jobs.unwrap_or_default().iter().filter_map(|job| self.jobs.get(job));
-        let own = jobs.flat_map(|job| &job.caches);
-        let own = own.filter_map(|id| Some((*id, Arc::clone(self.caches.get(id)?))));
-        std::iter::once((SourceId::MAIN, main)).chain(own).collect()
+        let caches = jobs.flat_map(|job| &job.caches);
+        caches.filter_map(|id| Some((*id, Arc::clone(self.caches.get(id)?)))).collect()
     }
 
     fn ended(&mut self, id: TaskId, ended: Ended<R>) {

@@ -123,6 +123,11 @@ impl<R> Job<R> {
 }
 
 impl<R> Job<R> {
+    /// Lets a cache be asked for the vertices of this job, from the next look-up on.
+    pub fn add_cache(&self, cache: Arc<dyn CacheSource>) {
+        self.messages.send(Message::AddCache { job: self.id, cache }).ok();
+    }
+
     /// The way to a result that this job has solved, as the engine's cache knows it: where an export of
     /// the cache begins. Results that are being saved are not waited for; see
     /// [`Engine::flush`](crate::Engine::flush).

@@ -61,16 +61,22 @@ pub(crate) fn map<R: Send + Sync + 'static>(
     })
 }
 
-/// Asks all caches at the same time.
+/// Asks all caches: the engine's own first, and where that has no result the others at the same time.
+/// A cache that is far away does not delay what is at hand.
 pub(crate) fn look_up<R: Send + 'static>(
-    sources: Vec<(SourceId, Arc<dyn CacheSource>)>,
+    main: Arc<dyn CacheSource>,
+    others: Vec<(SourceId, Arc<dyn CacheSource>)>,
     lookup: Lookup,
 ) -> Performance<R> {
     Box::pin(async move {
-        let asked =
-            sources.iter().map(|(id, source)| async { (*id, source.look_up(&lookup).await) });
+        let own = main.look_up(&lookup).await;
+        let is_found = own.records.iter().any(|record| !record.results.is_empty());
+        let others = others.iter().filter(|_| !is_found);
+        let asked = others.map(|(id, source)| async { (*id, source.look_up(&lookup).await) });
+        let mut answered = vec![(SourceId::MAIN, own)];
+        answered.extend(futures::future::join_all(asked).await);
         let mut answers = Answers::default();
-        for (id, answer) in futures::future::join_all(asked).await {
+        for (id, answer) in answered {
             answers.records.extend(answer.records.into_iter().map(|record| (id, record)));
             answers.linked.extend(answer.linked);
         }
@@ -162,6 +168,8 @@ pub(crate) struct ToSave<R> {
     pub(crate) records: Vec<SavedRecord>,
     /// Results, each with the records that it is for.
     pub(crate) results: Vec<(Output<R>, Vec<CacheKey>)>,
+    /// When the results were made, if that was not just now.
+    pub(crate) created: Option<u64>,
 }
 
 /// Saves results and how they are reached, a little later or when someone waits for it.
@@ -187,14 +195,14 @@ async fn persist<R: Clone + Send + Sync>(
     operators: &dyn Operators<R>,
     to_save: ToSave<R>,
 ) -> Result<Saving, OpError> {
-    let ToSave { vertex, records, results } = to_save;
+    let ToSave { vertex, records, results, created } = to_save;
     let there: Vec<R> = results.iter().filter_map(|(result, _)| result.clone()).collect();
     let mut ids = match there.is_empty() {
         true => Vec::new(),
         false => operators.save(&vertex, &there).await?,
     }
     .into_iter();
-    let created = now();
+    let created = created.unwrap_or_else(now);
     let mut saved = Vec::new();
     for (result, keys) in results {
         let id = if result.is_some() { ids.next() } else { Some(EMPTY.to_owned()) };

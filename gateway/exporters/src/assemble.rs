@@ -115,7 +115,8 @@ impl Image {
         let layers = assembly.layers(&targets.list).await?;
         let mut platforms = Vec::new();
         for (target, layers) in targets.list.iter().zip(layers) {
-            platforms.push(assembly.platform_image(target, layers)?);
+            let cache = assembly.inline_cache(target, &layers).await?;
+            platforms.push(assembly.platform_image(target, layers, cache.as_deref())?);
         }
         if multi {
             let ids = targets.list.iter().map(|target| target.id.as_str());
@@ -259,16 +260,37 @@ impl Assembly<'_> {
         Ok(ImageLayer { descriptor, diff_id, blob, origins })
     }
 
+    /// The cache for the image of a platform, from the build or else from the frontend.
+    async fn inline_cache(
+        &self,
+        target: &Target<'_, Ref>,
+        layers: &[ImageLayer],
+    ) -> Result<Option<Vec<u8>>, ExportError> {
+        let given = keyed(self.metadata, INLINE_CACHE, &target.id);
+        let Some(cache) = &self.context.inline_cache else {
+            return Ok(given.map(<[u8]>::to_vec));
+        };
+        let status = self.reporter.status("preparing layers for inline cache");
+        // Results are known by the layers as the store has them, whatever times the image's have.
+        let stored = target.files.and_then(Ref::diff_ids);
+        let stored = stored.filter(|diff_ids| diff_ids.len() == layers.len());
+        let own = || layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let records = cache.records(&target.id, &stored.unwrap_or_else(own)).await;
+        status.done();
+        records.map_err(ExportError::InlineCache)
+    }
+
     fn platform_image(
         &self,
         target: &Target<'_, Ref>,
         layers: Vec<ImageLayer>,
+        inline_cache: Option<&[u8]>,
     ) -> Result<PlatformImage, ExportError> {
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let config = config::finish(&ConfigParts {
             config: keyed(self.metadata, keys::IMAGE_CONFIG, &target.id),
             base: keyed(self.metadata, keys::BASE_CONFIG, &target.id),
-            inline_cache: keyed(self.metadata, INLINE_CACHE, &target.id),
+            inline_cache,
             platform: &target.platform,
             diff_ids: &diff_ids,
             epoch: epoch(self.options, self.metadata, &target.id)?,
@@ -394,7 +416,16 @@ fn origins(descriptor: &Descriptor) -> Vec<String> {
 /// When the newest layer was made, so that exporting a result again gives the same image. The
 /// directory around a layer's files is not touched after that.
 pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
-    let newest = target.files?.layers().last()?.path();
+    let newest = target.files?.layers().last()?;
+    // A layer that was imported is as old as it was there.
+    let noted = newest.blobs().into_iter().find_map(|blob| {
+        let text = blob.annotations.get("buildkit/createdat")?;
+        OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
+    });
+    if let Some(noted) = noted {
+        return Some(noted.into());
+    }
+    let newest = newest.path();
     let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
     (time > SystemTime::UNIX_EPOCH).then_some(time)
 }

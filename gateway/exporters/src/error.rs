@@ -52,6 +52,9 @@ pub enum ExportError {
     /// Layers could not be made.
     #[error("failed to make layers")]
     Pack(#[from] PackError),
+    /// What the cache knows of the image could not be found out.
+    #[error("failed to make the inline cache")]
+    InlineCache(#[source] ClientError),
     /// A blob that was just made is not there.
     #[error("layer blob {0} was collected while it was exported, try again")]
     Lost(kiln_oci::Digest),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use kiln_frontend::{BuildResult, keys};
@@ -18,7 +19,7 @@ use kiln_store::{Ref, Store};
 use crate::archive::Archive;
 use crate::assemble::{Document, Image, made};
 use crate::claims::{Claim, Claims};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::error::ExportError;
 use crate::options::{Export, Kind, Name, Names};
 use crate::target::{TargetError, Targets, epoch};
@@ -46,6 +47,24 @@ pub struct ExportContext {
     pub clock: Clock,
     /// What the builder itself claims about the result, by platform id.
     pub claims: BTreeMap<String, Vec<Claim>>,
+    /// A cache that rides in the images.
+    pub inline_cache: Option<Arc<dyn InlineCache>>,
+}
+
+/// A cache that rides in the config of an image.
+#[async_trait]
+pub trait InlineCache: Send + Sync {
+    /// The records of the cache as JSON, for the image of a platform with these layers; `None` if
+    /// there is nothing to say. `platform` is the key of the result, which may have only one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed.
+    async fn records(
+        &self,
+        platform: &str,
+        diff_ids: &[Digest],
+    ) -> Result<Option<Vec<u8>>, ClientError>;
 }
 
 impl std::fmt::Debug for ExportContext {

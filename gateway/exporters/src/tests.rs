@@ -131,6 +131,7 @@ impl Fixture {
             platform: platform("linux/amd64"),
             clock,
             claims: BTreeMap::new(),
+            inline_cache: None,
         };
         Self { context, client, progress, directory }
     }

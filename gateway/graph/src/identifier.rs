@@ -179,6 +179,18 @@ pub enum IdentifierError {
         /// The checksum.
         value: String,
     },
+    /// A number of layers that is none.
+    #[error(
+        "source `{identifier}`: invalid layer limit {value} ({key}), expected a number above 0"
+    )]
+    LayerLimit {
+        /// The source.
+        identifier: String,
+        /// The attribute.
+        key: String,
+        /// Its value.
+        value: String,
+    },
     /// An attribute whose value makes no sense.
     #[error("source `{identifier}`: invalid {key} `{value}`")]
     Attribute {
@@ -187,14 +199,6 @@ pub enum IdentifierError {
         /// The attribute.
         key: String,
         /// Its value.
-        value: String,
-    },
-    /// A number of layers that is none.
-    #[error("source `{identifier}`: invalid layer limit `{value}`, expected a number from 1 on")]
-    LayerLimit {
-        /// The source.
-        identifier: String,
-        /// The number.
         value: String,
     },
     /// An attribute that nothing here acts on.
@@ -354,9 +358,11 @@ impl Attributes<'_> {
 
     fn layer_limit(&self, key: &str) -> Result<Option<usize>, IdentifierError> {
         let limit = self.parse(key, |text| text.parse().ok().filter(|limit| *limit > 0));
-        limit.map_err(|_| IdentifierError::LayerLimit {
-            identifier: self.identifier.into(),
-            value: self.text(key),
+        limit.map_err(|error| match error {
+            IdentifierError::Attribute { identifier, key, value } => {
+                IdentifierError::LayerLimit { identifier, key, value }
+            }
+            error => error,
         })
     }
 }

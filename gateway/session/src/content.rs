@@ -119,7 +119,8 @@ impl ContentStore {
                 expected: digest.to_string(),
                 ..WriteContentRequest::default()
             };
-            let feed = async {
+            // Moved into the future: a source that fails must end the call, not leave it open.
+            let feed = async move {
                 while let Some(chunk) = data.next().await {
                     let chunk = chunk.map_err(|error| Status::aborted(error.to_string()))?;
                     let length = chunk.len() as i64;
@@ -144,7 +145,7 @@ impl ContentStore {
                 Ok::<_, Status>(())
             };
             let (fed, committed) = tokio::join!(feed, committed(&mut incoming));
-            committed.and(fed).or_else(|status| match status.code() {
+            fed.and(committed).or_else(|status| match status.code() {
                 Code::AlreadyExists => Ok(()),
                 _ => Err(CallError::refused("a content store")(status)),
             })

@@ -121,7 +121,7 @@ fn end(cache: &LinkStore<MemoryKeyValue>, graph: &Graph, task: Task) -> Event<()
         Work::Prepare { .. } => Event::Prepared(id, None),
         Work::Load { .. } => Event::Loaded(id),
         Work::Exec(_) => Event::Executed(id, 1),
-        Work::Save { records, results } => {
+        Work::Save { records, results, .. } => {
             let result = SavedResult { created: 1, id: task.vertex.to_string() };
             let keys = results.into_iter().flat_map(|(_, keys)| keys);
             let results = keys.map(|key| (key, result.clone())).collect();

@@ -75,6 +75,8 @@ pub enum Work {
         records: Vec<SavedRecord>,
         /// Outputs with the records that their results are for.
         results: Vec<(usize, Vec<CacheKey>)>,
+        /// When the results were made, in nanoseconds since 1970, if that was not just now.
+        created: Option<u64>,
     },
 }
 

@@ -97,6 +97,35 @@ impl Store {
         self.pack_layers(r, compression, Some(epoch_seconds), progress).await
     }
 
+    /// The layer blobs of a ref, if all of them exist as [`Store::layer_blobs`] would give them.
+    pub fn known_layer_blobs(&self, r: &Ref, compression: Compression) -> Option<Vec<LayerBlob>> {
+        r.layers().iter().map(|layer| self.existing(layer, compression)).collect()
+    }
+
+    /// The digest of the tar that a layer blob holds, for layers of which no one says it. Reads all of
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// If the blob cannot be read or decompressed.
+    pub async fn diff_id(&self, blob: &Blob) -> Result<Digest, PackError> {
+        let blob = blob.clone();
+        blocking(move || {
+            let bad = |source| PackError::Decompress { blob: blob.digest().clone(), source };
+            let reader = compression::reader(blob.open()?).map_err(bad)?;
+            let mut reader = compression::Bounded::new(reader, blob.size());
+            let mut hasher = Hasher::default();
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                match io::Read::read(&mut reader, &mut buffer).map_err(bad)? {
+                    0 => return Ok(hasher.finish()),
+                    read => hasher.update(&buffer[..read]),
+                }
+            }
+        })
+        .await
+    }
+
     async fn pack_layers(
         &self,
         r: &Ref,

@@ -48,15 +48,18 @@ impl Store {
             .cloned()
             .collect();
         layers.reverse();
-        let moved = moved(refs, &layers);
+        let moved: Vec<_> = moved(refs, &layers)
+            .into_iter()
+            .map(|at| (at, made_on(refs, &layers[at]).to_vec()))
+            .collect();
         if moved.is_empty() {
             return Ok(Ref::new(&self.inner, layers));
         }
         let store = self.inner.clone();
         blocking(move || {
-            for at in moved {
+            for (at, own) in moved {
                 let (below, rest) = layers.split_at_mut(at);
-                if let Some(replaced) = rebase::onto(&store, below, &rest[0])? {
+                if let Some(replaced) = rebase::onto(&store, below, &rest[0], &own)? {
                     rest[0] = replaced;
                 }
             }
@@ -67,9 +70,9 @@ impl Store {
 
     /// What has to be put on top of `lower` to get `upper`; `None` if that is nothing.
     ///
-    /// If `upper` stands on `lower`, these are its further layers, which costs nothing. Otherwise
-    /// both are compared file by file and the differences become a new layer, which shares the
-    /// data of the files with `upper`.
+    /// If `upper` stands on `lower`, these are its further layers, as long as they hold no more than
+    /// what differs; that takes a look at each of their entries. Otherwise both are compared file by
+    /// file and the differences become a new layer, which shares the data of the files with `upper`.
     pub async fn diff(
         &self,
         lower: Option<&Ref>,
@@ -79,8 +82,12 @@ impl Store {
         let upper = upper.map(Ref::layers).unwrap_or_default();
         let same = |(a, b): (&Arc<Layer>, &Arc<Layer>)| a.number() == b.number();
         if lower.len() <= upper.len() && lower.iter().zip(upper).all(same) {
-            let rest = upper[lower.len()..].to_vec();
-            return Ok((!rest.is_empty()).then(|| Ref::new(&self.inner, rest)));
+            let (inner, all, at) = (self.inner.clone(), upper.to_vec(), lower.len());
+            let exact = blocking(move || are_exact(&all, at, inner.user_namespace)).await?;
+            if exact {
+                let rest = upper[lower.len()..].to_vec();
+                return Ok((!rest.is_empty()).then(|| Ref::new(&self.inner, rest)));
+            }
         }
         let (store, lower, upper) = (self.inner.clone(), lower.to_vec(), upper.to_vec());
         blocking(move || {
@@ -105,6 +112,25 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether layers from a place on say what differs, and nothing else.
+fn are_exact(layers: &[Arc<Layer>], from: usize, user_namespace: bool) -> Result<bool, StoreError> {
+    for (at, layer) in layers.iter().enumerate().skip(from) {
+        if !layer.is_view() && !difference::is_exact(&layers[..at], layer, user_namespace)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The layers that a layer was made on, as far as the refs that are merged say it.
+fn made_on<'a>(refs: &'a [Ref], layer: &Layer) -> &'a [Arc<Layer>] {
+    let place = |r: &'a Ref| {
+        let at = r.layers().iter().position(|other| other.number() == layer.number())?;
+        Some(&r.layers()[..at])
+    };
+    refs.iter().rev().find_map(place).unwrap_or_default()
 }
 
 /// The places of layers that have others below them than they were made for.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use crate::attributes::{copy_attributes, set_times, xattrs};
+use crate::attributes::{copy_attributes, is_opaque, set_times, xattrs};
 use crate::error::StoreError;
 use crate::extract::copy_entry;
 use crate::layer::Layer;
@@ -40,6 +40,51 @@ pub(crate) fn write(
     let implied = difference.implied.iter().filter_map(|path| path.to_str().map(Into::into));
     let written = Written { hides: difference.whiteouts, implied: implied.collect() };
     Ok(difference.written.then_some(written))
+}
+
+/// Whether a layer has nothing that is the same below it, and hides no directory as a whole that is
+/// below it: what is moved away and back is copied up, and a directory that is made anew hides what
+/// it takes the place of.
+pub(crate) fn is_exact(
+    below: &[Arc<Layer>],
+    layer: &Layer,
+    user_namespace: bool,
+) -> Result<bool, StoreError> {
+    let root = layer.path();
+    let mut below = View::new(below, user_namespace);
+    if below.is_empty() {
+        return Ok(true);
+    }
+    let mut pending = vec![PathBuf::new()];
+    while let Some(directory) = pending.pop() {
+        let path = root.join(&directory);
+        let failed = |error| StoreError::io("list", &path, error);
+        let mut is_empty = true;
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            is_empty = false;
+            let entry = entry.map_err(failed)?;
+            let (name, metadata) =
+                (directory.join(entry.file_name()), entry.metadata().map_err(failed)?);
+            let before = below.look(&name).map_err(failed)?;
+            // What is below something new is new.
+            let Some(before) = before else { continue };
+            let now = Found { path: entry.path(), metadata };
+            match (before.metadata.is_dir(), now.metadata.is_dir()) {
+                (true, true) if is_opaque(&now.path, user_namespace) => return Ok(false),
+                (true, true) => pending.push(name),
+                (false, false) if same(Some(&before), &now)? => return Ok(false),
+                _ => {}
+            }
+        }
+        if is_empty && directory != Path::new("") {
+            let Some(before) = below.look(&directory).map_err(failed)? else { continue };
+            let metadata = fs::symlink_metadata(&path).map_err(failed)?;
+            if same(Some(&before), &Found { path: path.clone(), metadata })? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// What a difference says.

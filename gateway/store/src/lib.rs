@@ -20,6 +20,7 @@ mod archive;
 mod compression;
 mod extract;
 mod unpack;
+mod untouched;
 mod view;
 
 mod blobs;

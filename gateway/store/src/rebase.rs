@@ -23,16 +23,23 @@ use crate::owner;
 use crate::store::Inner;
 use crate::view::View;
 
-/// The layer that `layer` has to be on top of `below`; `None` if it can stay as it is.
+/// The layer that `layer`, which was made on `own`, has to be on top of `below`; `None` if it can stay
+/// as it is.
 pub(crate) fn onto(
     store: &Arc<Inner>,
     below: &[Arc<Layer>],
     layer: &Arc<Layer>,
+    own: &[Arc<Layer>],
 ) -> Result<Option<Arc<Layer>>, StoreError> {
     if layer.is_view() {
         return Ok(None);
     }
-    let corrections = Corrections::of(layer, &mut View::new(below, store.user_namespace))?;
+    let view = |layers: &[Arc<Layer>]| View::new(layers, store.user_namespace);
+    let mut corrections = Corrections::of(layer, &mut view(below))?;
+    if layer.may_hide() {
+        let root = layer.path();
+        corrections.open(&root, &mut view(below), &mut view(own), store.user_namespace)?;
+    }
     if corrections.is_empty() {
         return Ok(None);
     }
@@ -54,6 +61,10 @@ struct Corrections {
     attributes: Vec<(PathBuf, PathBuf)>,
     /// Whiteouts of what is not there.
     dropped: BTreeSet<PathBuf>,
+    /// Directories that hide no more than what they took the place of.
+    opened: BTreeSet<PathBuf>,
+    /// What they hide instead.
+    hidden: Vec<PathBuf>,
 }
 
 impl Corrections {
@@ -79,11 +90,55 @@ impl Corrections {
                 }
             }
         }
-        Ok(Self { attributes, dropped })
+        Ok(Self { attributes, dropped, opened: BTreeSet::new(), hidden: Vec::new() })
     }
 
     fn is_empty(&self) -> bool {
-        self.attributes.is_empty() && self.dropped.is_empty()
+        self.attributes.is_empty() && self.dropped.is_empty() && self.opened.is_empty()
+    }
+
+    /// A directory that hides everything below it was made anew where there was another one. Here it
+    /// hides what that had, and not what others have put there.
+    fn open(
+        &mut self,
+        root: &Path,
+        below: &mut View,
+        own: &mut View,
+        user_namespace: bool,
+    ) -> Result<(), StoreError> {
+        // Directories, and whether something above them hides what was below.
+        let mut pending = vec![(PathBuf::new(), false)];
+        while let Some((directory, is_hidden)) = pending.pop() {
+            let path = root.join(&directory);
+            let failed = |error| StoreError::io("list", &path, error);
+            let found = below.look(&directory).map_err(failed)?;
+            if !found.is_some_and(|found| found.metadata.is_dir()) {
+                continue;
+            }
+            let is_opaque = is_opaque(&path, user_namespace);
+            let is_hidden = is_hidden || is_opaque;
+            if is_opaque {
+                self.opened.insert(directory.clone());
+            }
+            let mut names = BTreeSet::new();
+            for entry in fs::read_dir(&path).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                names.insert(entry.file_name());
+                if entry.file_type().map_err(failed)?.is_dir() {
+                    pending.push((directory.join(entry.file_name()), is_hidden));
+                }
+            }
+            if is_hidden {
+                let had = own.list(&directory).map_err(failed)?.into_keys();
+                for name in had.filter(|name| !names.contains(name)) {
+                    let gone = directory.join(name);
+                    if below.look(&gone).map_err(failed)?.is_some() {
+                        self.hidden.push(gone);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write(&self, from: &Path, to: &Path, store: &Inner) -> Result<(), StoreError> {
@@ -114,6 +169,9 @@ impl Corrections {
                 }
             }
         }
+        for path in &self.hidden {
+            hide(&to.join(path))?;
+        }
         // Children first, because their making changes the times of those above.
         for directory in directories.iter().rev() {
             self.finish(&from.join(directory), directory, &to.join(directory), store)?;
@@ -125,7 +183,7 @@ impl Corrections {
     fn finish(&self, from: &Path, name: &Path, to: &Path, store: &Inner) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::io("set attributes of", to, error);
         let other = self.attributes.iter().find(|(path, _)| path == name);
-        if is_opaque(from, store.user_namespace) {
+        if is_opaque(from, store.user_namespace) && !self.opened.contains(name) {
             let name = opaque_name(store.user_namespace);
             rustix::fs::lsetxattr(to, name, b"y", XattrFlags::empty())
                 .map_err(|error| failed(error.into()))?;

@@ -21,6 +21,7 @@ use crate::layer::Layer;
 use crate::mount::{MountError, Mounted, Overlay, mask};
 use crate::record::{RecordInfo, now};
 use crate::store::Inner;
+use crate::untouched;
 
 /// An immutable stack of layers. A cheap handle; what it shows stays while the handle lives.
 #[derive(Clone)]
@@ -90,8 +91,8 @@ impl Store {
             let parent = parent.filter(|parent| !parent.layers().is_empty());
             let layers = parent.as_ref().map(Ref::layers).unwrap_or_default();
             let (number, mask) = new_directory(&store, layers)?;
-            let implied = BTreeSet::new();
-            Ok(MutableRef { number, parent, mask, implied, store, committed: false })
+            let (implied, mount_points) = (BTreeSet::new(), Vec::new());
+            Ok(MutableRef { number, parent, mask, implied, mount_points, store, committed: false })
         })
         .await
     }
@@ -239,6 +240,7 @@ pub struct MutableRef {
     parent: Option<Ref>,
     mask: Option<PathBuf>,
     implied: BTreeSet<PathBuf>,
+    mount_points: Vec<PathBuf>,
     store: Arc<Inner>,
     committed: bool,
 }
@@ -283,6 +285,12 @@ impl MutableRef {
         self.implied = implied;
     }
 
+    /// Says where things were mounted meanwhile, relative to the root. Directories that were only
+    /// looked into for that are not part of the layer.
+    pub fn set_mount_points(&mut self, mount_points: Vec<PathBuf>) {
+        self.mount_points = mount_points;
+    }
+
     /// Makes what was written a layer, on top of the parent's. The ref is temporary until kept.
     ///
     /// Nothing may have it mounted any more. A directory into which nothing was written makes a
@@ -293,6 +301,8 @@ impl MutableRef {
             if self.store.options.copy && self.parent.is_some() {
                 self.take_over_differences(&files)?;
             }
+            let in_user_namespace = self.store.user_namespace;
+            untouched::remove(&files, self.layers(), &self.mount_points, in_user_namespace);
             let written = fs::read_dir(&files)
                 .map_err(|error| StoreError::io("list", &files, error))?
                 .next()

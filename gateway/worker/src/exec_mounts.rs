@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -52,11 +52,13 @@ enum Shown {
     /// Memory, a socket, a secret or nothing.
     Nothing,
 }
+/// What is mounted for every process, besides what it asks for.
+const OWN_MOUNTS: &[&str] = &["/proc", "/dev", "/sys", "/etc/hosts", "/etc/resolv.conf"];
 
 /// What becomes of an output.
 enum Outcome {
-    /// What was written on top of the input.
-    Written(MutableRef),
+    /// What was written on top of the input, where it is mounted.
+    Written(MutableRef, PathBuf),
     /// The input itself.
     Same(Output<Ref>),
 }
@@ -87,35 +89,51 @@ pub(crate) async fn prepare(
     for mount in &exec.mounts {
         let input = mount.input.and_then(|index| inputs.get(index).cloned().flatten());
         let scratch = prepared.scratch.len();
-        let mut shown = Shown::Nothing;
-        if mount.dest == "/" {
-            prepared.root(worker, mount, input).await?;
-        } else if let Some(source) = prepared.source(worker, job, mount, input).await? {
-            if let MountSource::Bind(path) = &source {
-                shown = Shown::Directory(path.clone());
+        let shown = match mount.dest.as_str() {
+            "/" => {
+                prepared.root(worker, mount, input).await?;
+                Shown::Nothing
             }
-            let mut prepared_mount = Mount::new(exec.join_cwd(&mount.dest), source);
-            prepared_mount.readonly = mount.readonly;
-            prepared_mount.shared = matches!(mount.kind, MountKind::Cache { .. });
-            if !mount.selector.trim_matches('/').is_empty() {
-                prepared_mount.selector = Some(mount.selector.clone());
-            }
-            if let MountKind::Secret { mode, .. } = mount.kind {
-                (prepared_mount.readonly, prepared_mount.nosuid, prepared_mount.nodev) =
-                    (true, true, true);
-                prepared_mount.noexec = mode & 0o111 == 0;
-            }
-            prepared.mounts.push(prepared_mount);
-        }
-        if prepared.scratch.len() > scratch {
-            shown = Shown::Scratch(scratch);
-        }
-        prepared.shown.push(shown);
+            _ => prepared.beside(worker, job, exec, mount, input).await?,
+        };
+        let is_scratch = prepared.scratch.len() > scratch;
+        prepared.shown.push(if is_scratch { Shown::Scratch(scratch) } else { shown });
     }
     Ok(prepared)
 }
 
 impl Prepared {
+    /// Prepares what is mounted elsewhere than at the root.
+    async fn beside(
+        &mut self,
+        worker: &Inner,
+        job: &JobContext,
+        exec: &Exec,
+        mount: &ExecMount,
+        input: Output<Ref>,
+    ) -> Result<Shown, OpError> {
+        let dest = PathBuf::from(exec.join_cwd(&mount.dest));
+        let Some(source) = self.source(worker, job, mount, &dest, input).await? else {
+            return Ok(Shown::Nothing);
+        };
+        let shown = match &source {
+            MountSource::Bind(path) => Shown::Directory(path.clone()),
+            _ => Shown::Nothing,
+        };
+        let mut prepared = Mount::new(dest, source);
+        prepared.readonly = mount.readonly;
+        prepared.shared = matches!(mount.kind, MountKind::Cache { .. });
+        if !mount.selector.trim_matches('/').is_empty() {
+            prepared.selector = Some(mount.selector.clone());
+        }
+        if let MountKind::Secret { mode, .. } = mount.kind {
+            (prepared.readonly, prepared.nosuid, prepared.nodev) = (true, true, true);
+            prepared.noexec = mode & 0o111 == 0;
+        }
+        self.mounts.push(prepared);
+        Ok(shown)
+    }
+
     async fn root(
         &mut self,
         worker: &Inner,
@@ -137,7 +155,10 @@ impl Prepared {
         }
         self.readonly_rootfs = mount.readonly;
         match mount.output {
-            Some(output) => drop(self.outputs.insert(output, Outcome::Written(writable))),
+            Some(output) => {
+                let dest = PathBuf::from("/");
+                self.outputs.insert(output, Outcome::Written(writable, dest));
+            }
             None => self.scratch.push(writable),
         }
         Ok(())
@@ -149,10 +170,11 @@ impl Prepared {
         worker: &Inner,
         job: &JobContext,
         mount: &ExecMount,
+        dest: &Path,
         input: Output<Ref>,
     ) -> Result<Option<MountSource>, OpError> {
         Ok(Some(match &mount.kind {
-            MountKind::Bind => self.bind(worker, mount, input).await?,
+            MountKind::Bind => self.bind(worker, mount, dest.to_owned(), input).await?,
             MountKind::Cache { id, sharing } => {
                 self.cache(worker, mount, id, *sharing, input).await?
             }
@@ -195,6 +217,7 @@ impl Prepared {
         &mut self,
         worker: &Inner,
         mount: &ExecMount,
+        dest: PathBuf,
         input: Output<Ref>,
     ) -> Result<MountSource, OpError> {
         if mount.readonly
@@ -220,7 +243,9 @@ impl Prepared {
             },
         };
         match mount.output {
-            Some(output) => drop(self.outputs.insert(output, Outcome::Written(writable))),
+            Some(output) => {
+                self.outputs.insert(output, Outcome::Written(writable, dest));
+            }
             None => self.scratch.push(writable),
         }
         Ok(source)
@@ -311,14 +336,19 @@ impl Prepared {
 
     /// The results, once the process has ended.
     pub(crate) async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
-        let Self { outputs, scratch, views, shared_views, .. } = self;
+        let Self { outputs, scratch, views, shared_views, mounts, .. } = self;
         drop((scratch, views, shared_views));
+        let own = OWN_MOUNTS.iter().map(Path::new);
+        let mounted: Vec<&Path> =
+            own.chain(mounts.iter().map(|mount| mount.dest.as_path())).collect();
         let count = outputs.keys().max().map_or(0, |last| last + 1);
         let mut results = vec![None; count];
         for (output, result) in outputs {
             results[output] = match result {
                 Outcome::Same(input) => input,
-                Outcome::Written(written) => {
+                Outcome::Written(mut written, dest) => {
+                    let inside = mounted.iter().filter_map(|path| path.strip_prefix(&dest).ok());
+                    written.set_mount_points(inside.map(Path::to_owned).collect());
                     Some(written.commit().await.map_err(|error| failed(&error))?)
                 }
             };
@@ -336,7 +366,7 @@ fn left_in(
 ) -> Option<MutableRef> {
     let output = mount.output.and_then(|output| outputs.remove(&output));
     match (output, shown) {
-        (Some(Outcome::Written(written)), _) => Some(written),
+        (Some(Outcome::Written(written, _)), _) => Some(written),
         (None, Shown::Scratch(number)) => scratch.get_mut(*number).and_then(Option::take),
         _ => None,
     }

@@ -72,6 +72,7 @@ pub const LLB: &[&str] = &[
     "meta.exportcache",
     "mergeop",
     "diffop",
+    "passthroughop",
     "exporter.sourcedateepoch",
     "exporter.multiple",
 ];

@@ -320,11 +320,11 @@ impl<E: Clone> Scheduler<E> {
         let Some((node, Purpose::Load(output))) = self.end(task) else { return };
         let target = Target { node, output };
         let Some(State::Loading { candidate, .. }) = self.state_mut(target) else { return };
-        let source = candidate.source;
+        let (source, created) = (candidate.source, candidate.result.created);
         self.show_cached(node);
         self.complete(target);
         if source != SourceId::MAIN {
-            self.save(node, &[output]);
+            self.save(node, &[output], Some(created));
         }
     }
 

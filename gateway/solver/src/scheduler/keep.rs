@@ -16,7 +16,9 @@ use crate::node::{Node, Target};
 impl<E: Clone> Scheduler<E> {
     /// Saves the results of outputs that have just been made or loaded from elsewhere, and lets
     /// readers that come later look them up.
-    pub(super) fn save(&mut self, id: NodeId, outputs: &[usize]) {
+    ///
+    /// `created` says when they were made, in nanoseconds since 1970, if not just now.
+    pub(super) fn save(&mut self, id: NodeId, outputs: &[usize], created: Option<u64>) {
         let mut records = Vec::new();
         let mut results = Vec::new();
         for output in outputs {
@@ -31,7 +33,7 @@ impl<E: Clone> Scheduler<E> {
             }
         }
         if !results.is_empty() {
-            self.start(id, Purpose::Save, Work::Save { records, results });
+            self.start(id, Purpose::Save, Work::Save { records, results, created });
         }
     }
 
@@ -67,8 +69,7 @@ impl<E: Clone> Scheduler<E> {
             }
         }
         if !records.is_empty() {
-            let results = Vec::new();
-            self.start(target.node, Purpose::Save, Work::Save { records, results });
+            self.start(target.node, Purpose::Save, only_records(records));
         }
     }
 
@@ -112,8 +113,7 @@ impl<E: Clone> Scheduler<E> {
             self.save_record(Target { node: survivor, output }, &mut records);
         }
         if !records.is_empty() {
-            let results = Vec::new();
-            self.start(survivor, Purpose::Save, Work::Save { records, results });
+            self.start(survivor, Purpose::Save, only_records(records));
         }
     }
 
@@ -230,6 +230,10 @@ impl<E: Clone> Scheduler<E> {
             inputs.filter(|input| self.output(*input).is_some_and(|output| output.saved.is_none()));
         unnamed.collect()
     }
+}
+
+fn only_records(records: Vec<SavedRecord>) -> Work {
+    Work::Save { records, results: Vec::new(), created: None }
 }
 
 impl<E> Node<E> {

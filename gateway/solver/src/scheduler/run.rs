@@ -133,7 +133,7 @@ impl<E: Clone> Scheduler<E> {
             }
         }
         let same = node.same.clone();
-        self.save(id, &made);
+        self.save(id, &made, None);
         for output in made {
             self.complete(Target { node: id, output });
         }

@@ -7,7 +7,7 @@ use kiln_cache::{CacheKey, SavedRecord};
 use kiln_graph::{Edge, Vertex};
 
 use super::Scheduler;
-use crate::node::Target;
+use crate::node::{Run, Target};
 
 /// One output on the way to a result.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub struct Step {
     /// The records that stand for it in the main cache; none if it means something within a session
     /// only.
     pub records: Vec<CacheKey>,
+    /// The records that were found for it in whatever cache, also in those of a job.
+    pub found: Vec<CacheKey>,
+    /// The vertex ran; otherwise its result was found.
+    pub was_run: bool,
 }
 
 /// All outputs on the way to a result.
@@ -64,7 +68,9 @@ impl<E: Clone> Scheduler<E> {
         let records = self.saved_keys(target);
         if let Some(node) = self.nodes.get(target.node) {
             let vertex = Arc::clone(&node.vertex);
-            trail.steps.push(Step { vertex, output: target.output, records });
+            let found = self.output(target).map(|output| output.keys.clone()).unwrap_or_default();
+            let was_run = node.run == Run::Done;
+            trail.steps.push(Step { vertex, output: target.output, records, found, was_run });
         }
     }
 }

@@ -382,7 +382,7 @@ impl Machine {
                 }
                 Event::Executed(id, part.outputs)
             }
-            Work::Save { records, results } => {
+            Work::Save { records, results, .. } => {
                 let mut saving = Saving { records: records.clone(), results: Vec::new() };
                 for (output, keys) in results {
                     let results = self.results.get(vertex);

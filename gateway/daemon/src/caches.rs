@@ -1,0 +1,136 @@
+//! Caches outside the daemon, as builds use them: what is exported of a build, and where results of
+//! imported caches come from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kiln_bridge::BuildBridge;
+use kiln_engine::{JobContext, OpError, Operator, Operators, Step};
+use kiln_exporters::{ClientError, InlineCache};
+use kiln_frontend::{BuildResult, Ref, Refs};
+use kiln_graph::Vertex;
+use kiln_oci::Digest;
+use kiln_remotecache::{BuildCache, CacheExport, ExportTo, Imports, LoadFor};
+use kiln_wire::status::RichStatus;
+use kiln_worker::Worker;
+
+use crate::daemon::Daemon;
+
+/// A worker that finds results of imported caches, too.
+pub(crate) struct WithImports {
+    pub(crate) worker: Worker,
+    pub(crate) imports: Imports,
+}
+
+#[async_trait]
+impl Operators<kiln_worker::Ref> for WithImports {
+    fn operator(
+        &self,
+        vertex: &Arc<Vertex>,
+    ) -> Result<Arc<dyn Operator<kiln_worker::Ref>>, OpError> {
+        self.worker.operator(vertex)
+    }
+
+    async fn save(
+        &self,
+        vertex: &Vertex,
+        results: &[kiln_worker::Ref],
+    ) -> Result<Vec<String>, OpError> {
+        self.worker.save(vertex, results).await
+    }
+
+    async fn load(&self, job: &JobContext, saved: &str) -> Option<kiln_worker::Ref> {
+        if !Imports::is_imported(saved) {
+            return self.worker.load(job, saved).await;
+        }
+        let whom = LoadFor {
+            sessions: job.sessions.ids(),
+            vertex: job.vertex.clone(),
+            progress: job.progress.clone(),
+        };
+        self.imports.load(saved, &whom).await
+    }
+}
+
+/// What is exported of the cache of a build.
+#[derive(Clone)]
+pub(crate) struct CacheOfBuild {
+    daemon: Daemon,
+    bridge: BuildBridge,
+    result: BuildResult<Ref>,
+    session: String,
+}
+
+impl CacheOfBuild {
+    /// The cache of a build with this result.
+    pub(crate) fn new(
+        daemon: &Daemon,
+        bridge: &BuildBridge,
+        result: BuildResult<Ref>,
+        session: &str,
+    ) -> Self {
+        let (daemon, bridge) = (daemon.clone(), bridge.clone());
+        Self { daemon, bridge, result, session: session.to_owned() }
+    }
+
+    /// The cache for the images of the build, if one of the exports asks for it.
+    pub(crate) fn inline(&self, exports: &[CacheExport]) -> Option<Arc<dyn InlineCache>> {
+        let is_asked = exports.iter().any(|export| export.to == ExportTo::Inline);
+        is_asked.then(|| Arc::new(self.clone()) as _)
+    }
+
+    /// Exports the cache to every other place, and gives what the client is told about it.
+    pub(crate) async fn export(
+        &self,
+        exports: &[CacheExport],
+        progress: &kiln_progress::Sender,
+    ) -> Result<std::collections::BTreeMap<String, String>, RichStatus> {
+        if exports.iter().all(|export| export.to == ExportTo::Inline) {
+            return Ok(Default::default());
+        }
+        let mut trails = Vec::new();
+        for (_, one) in self.result.iter() {
+            trails.extend(self.trail(one).await?);
+        }
+        let exported = kiln_remotecache::export(exports, &self.cache(), &trails, progress).await;
+        exported.map_err(|error| {
+            let error = OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
+            kiln_bridge::op_status(&error)
+        })
+    }
+
+    /// The way to a result, once all of it is saved; `None` for the empty one.
+    async fn trail(&self, of: Option<&Ref>) -> Result<Option<Vec<Step>>, RichStatus> {
+        let Some(of) = of else { return Ok(None) };
+        self.daemon.flush().await;
+        self.bridge.trail(of).await.map(Some)
+    }
+
+    fn cache(&self) -> BuildCache {
+        BuildCache {
+            main: self.daemon.cache(),
+            imported: self.bridge.imported_caches(),
+            store: self.daemon.store().clone(),
+            imports: self.daemon.0.imports.clone(),
+            session: self.session.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl InlineCache for CacheOfBuild {
+    async fn records(
+        &self,
+        platform: &str,
+        diff_ids: &[Digest],
+    ) -> Result<Option<Vec<u8>>, ClientError> {
+        let one = match &self.result.refs {
+            Refs::Single(one) => one.as_ref(),
+            Refs::ByPlatform(map) => map.get(platform).and_then(Option::as_ref),
+        };
+        match self.trail(one).await? {
+            Some(trail) => Ok(kiln_remotecache::inline(&self.cache(), &trail, diff_ids).await?),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! What a client asks of caches: types and attributes as text come in, values go out.
+//!
+//! The names of attributes are BuildKit's. What this version cannot do is refused by name; what has
+//! no meaning for a type of cache is listed, so that its client can be shown that.
+
+use std::collections::BTreeMap;
+
+use kiln_frontend::{CacheImport, boolean};
+use kiln_oci::{Digest, Reference};
+use kiln_store::{Compression, CompressionKind};
+
+/// The types of caches that are written and read here.
+const SUPPORTED: &[&str] = &["inline", "local", "registry"];
+/// The types of caches that there are elsewhere.
+const ELSEWHERE: &[&str] = &["azblob", "gha", "s3"];
+
+/// The attributes of exports by type; those of the client's end are among them.
+const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
+    ("inline", &["mode", "ignore-error"]),
+    (
+        "local",
+        &[
+            "dest",
+            "tag",
+            "reset",
+            "mode",
+            "ignore-error",
+            "image-manifest",
+            "oci-mediatypes",
+            "compression",
+            "compression-level",
+            "force-compression",
+        ],
+    ),
+    (
+        "registry",
+        &[
+            "ref",
+            "registry.insecure",
+            "mode",
+            "ignore-error",
+            "image-manifest",
+            "oci-mediatypes",
+            "compression",
+            "compression-level",
+            "force-compression",
+        ],
+    ),
+];
+
+/// The attributes of imports by type.
+const IMPORT_ATTRIBUTES: &[(&str, &[&str])] =
+    &[("local", &["src", "digest", "tag"]), ("registry", &["ref", "registry.insecure"])];
+
+/// Which results an export of a cache has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// That of the whole build, and others only if they are there already as they are to be written.
+    #[default]
+    Min,
+    /// Those of all steps.
+    Max,
+}
+
+/// A cache in a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryCache {
+    /// Its name.
+    pub reference: Reference,
+    /// The registry may have whatever certificate, or none.
+    pub insecure: bool,
+}
+
+/// Where a cache is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportTo {
+    /// Into the config of the images that the build exports.
+    Inline,
+    /// Into a content store of the client, by its name.
+    Local(String),
+    /// Into a registry.
+    Registry(RegistryCache),
+}
+
+/// An export of the cache, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheExport {
+    /// Where.
+    pub to: ExportTo,
+    /// What.
+    pub mode: Mode,
+    /// The build goes on when it fails.
+    pub ignore_error: bool,
+    /// How layers that have to be made are compressed.
+    pub compression: Compression,
+    /// The manifest is that of an image; otherwise an index.
+    pub image_manifest: bool,
+    /// The media types are OCI's; otherwise Docker's.
+    pub oci_types: bool,
+    /// What it is called in the progress.
+    pub name: String,
+}
+
+/// Where a cache is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportFrom {
+    /// From a content store of the client, by its name; its root is the manifest of this digest.
+    Local {
+        /// The name of the store.
+        store: String,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// From a registry.
+    Registry(RegistryCache),
+}
+
+/// Why caches cannot be as they are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttributeError {
+    /// There is no such type.
+    #[error("unknown cache {direction}: {kind:?}, known types are {}", known().join(", "))]
+    UnknownKind {
+        /// Importer or exporter.
+        direction: &'static str,
+        /// The type.
+        kind: String,
+    },
+    /// The type is not there yet.
+    #[error("cache {direction} of type {kind} is not supported by this version; use {}", SUPPORTED.join(", "))]
+    UnsupportedKind {
+        /// Import or export.
+        direction: &'static str,
+        /// The type, with the name of the cache.
+        kind: String,
+    },
+    /// Something is missing.
+    #[error("{kind} cache {direction} requires {attribute}")]
+    Missing {
+        /// The type.
+        kind: &'static str,
+        /// Importer or exporter.
+        direction: &'static str,
+        /// The attribute.
+        attribute: &'static str,
+    },
+    /// A value that is none.
+    #[error("invalid {name} of a cache: `{value}`, expected {expected}")]
+    Value {
+        /// The attribute.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// Two things that exclude each other.
+    #[error(
+        "image-manifest=true needs oci-mediatypes=true: a cache as an image has OCI media types"
+    )]
+    DockerImageManifest,
+}
+
+impl AttributeError {
+    /// Whether it is something that there is elsewhere.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::UnsupportedKind { .. })
+    }
+}
+
+/// All types that there are.
+fn known() -> Vec<&'static str> {
+    let mut known: Vec<_> = SUPPORTED.iter().chain(ELSEWHERE).copied().collect();
+    known.sort_unstable();
+    known
+}
+
+/// The attributes that say which cache it is, by which it is called in progress.
+const NAMES: &[&str] = &["ref", "src", "dest", "scope", "name", "bucket", "account_url", "url"];
+
+/// A cache as people call it: its type and where it is.
+pub fn cache_name(cache: &CacheImport) -> String {
+    let named = NAMES.iter().find_map(|name| cache.attrs.get(*name));
+    match named.filter(|name| !name.is_empty()) {
+        Some(name) => format!("{name} ({})", cache.kind),
+        None => cache.kind.clone(),
+    }
+}
+
+/// The attributes that say nothing for a cache of its type.
+fn without_effect(table: &[(&str, &[&str])], cache: &CacheImport) -> Vec<String> {
+    let known = table.iter().find(|(kind, _)| *kind == cache.kind).map(|(_, names)| *names);
+    let known = known.unwrap_or_default();
+    cache.attrs.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect()
+}
+
+fn check_kind(
+    cache: &CacheImport,
+    direction: (&'static str, &'static str),
+    supported: &[(&str, &[&str])],
+) -> Result<(), AttributeError> {
+    if supported.iter().any(|(kind, _)| *kind == cache.kind) {
+        return Ok(());
+    }
+    match ELSEWHERE.contains(&cache.kind.as_str()) {
+        true => {
+            Err(AttributeError::UnsupportedKind { direction: direction.0, kind: cache_name(cache) })
+        }
+        false => Err(AttributeError::UnknownKind {
+            direction: direction.1,
+            kind: cache.kind.chars().take(100).collect(),
+        }),
+    }
+}
+
+impl CacheExport {
+    /// Reads the attributes of an export; also those that have no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`AttributeError`].
+    pub fn parse(cache: &CacheImport) -> Result<(Self, Vec<String>), AttributeError> {
+        check_kind(cache, ("export", "exporter"), EXPORT_ATTRIBUTES)?;
+        let attributes = Attributes(&cache.attrs);
+        let to = match cache.kind.as_str() {
+            "local" => ExportTo::Local(attributes.required("local", "exporter", "dest")?),
+            "registry" => ExportTo::Registry(attributes.registry("exporter")?),
+            _ => ExportTo::Inline,
+        };
+        let oci_types = attributes.flag("oci-mediatypes")?.unwrap_or(true);
+        let image_manifest = attributes.flag("image-manifest")?.unwrap_or(oci_types);
+        if image_manifest && !oci_types {
+            return Err(AttributeError::DockerImageManifest);
+        }
+        let mode = match attributes.text("mode") {
+            None | Some("min") => Mode::Min,
+            Some("max") => Mode::Max,
+            Some(other) => return Err(value("mode", other, "min or max")),
+        };
+        let export = Self {
+            to,
+            mode,
+            ignore_error: attributes.flag("ignore-error")?.unwrap_or(false),
+            compression: attributes.compression()?,
+            image_manifest,
+            oci_types,
+            name: cache_name(cache),
+        };
+        Ok((export, without_effect(EXPORT_ATTRIBUTES, cache)))
+    }
+}
+
+impl ImportFrom {
+    /// Reads the attributes of an import; also those that have no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`AttributeError`].
+    pub fn parse(cache: &CacheImport) -> Result<(Self, Vec<String>), AttributeError> {
+        check_kind(cache, ("import", "importer"), IMPORT_ATTRIBUTES)?;
+        let attributes = Attributes(&cache.attrs);
+        let from = match cache.kind.as_str() {
+            "local" => {
+                let digest = attributes.required("local", "importer", "digest")?;
+                let digest =
+                    digest.parse().map_err(|_| value("digest", &digest, "a digest, sha256:…"))?;
+                Self::Local { store: attributes.required("local", "importer", "src")?, digest }
+            }
+            _ => Self::Registry(attributes.registry("importer")?),
+        };
+        Ok((from, without_effect(IMPORT_ATTRIBUTES, cache)))
+    }
+}
+
+fn value(name: &'static str, value: &str, expected: &'static str) -> AttributeError {
+    AttributeError::Value { name, value: value.chars().take(200).collect(), expected }
+}
+
+struct Attributes<'a>(&'a BTreeMap<String, String>);
+
+impl Attributes<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    fn required(
+        &self,
+        kind: &'static str,
+        direction: &'static str,
+        attribute: &'static str,
+    ) -> Result<String, AttributeError> {
+        let missing = AttributeError::Missing { kind, direction, attribute };
+        self.text(attribute).map(str::to_owned).ok_or(missing)
+    }
+
+    fn flag(&self, name: &'static str) -> Result<Option<bool>, AttributeError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        boolean(text).map(Some).ok_or_else(|| value(name, text, "true or false"))
+    }
+
+    fn registry(&self, direction: &'static str) -> Result<RegistryCache, AttributeError> {
+        let name = self.required("registry", direction, "ref")?;
+        let reference = name.parse::<Reference>();
+        let reference = reference.map_err(|_| value("ref", &name, "the name of an image"))?;
+        Ok(RegistryCache { reference, insecure: self.flag("registry.insecure")?.unwrap_or(false) })
+    }
+
+    fn compression(&self) -> Result<Compression, AttributeError> {
+        let kind = match self.text("compression") {
+            None | Some("gzip") => CompressionKind::Gzip,
+            Some("zstd") => CompressionKind::Zstd,
+            Some("uncompressed") => CompressionKind::Uncompressed,
+            Some(other) => return Err(value("compression", other, "gzip, zstd or uncompressed")),
+        };
+        let (low, high, expected) = match kind {
+            CompressionKind::Zstd => (1, 22, "a number from 1 to 22"),
+            CompressionKind::Gzip | CompressionKind::Uncompressed => {
+                (0, 12, "a number from 0 to 12")
+            }
+        };
+        let level = match self.text("compression-level") {
+            None => None,
+            Some(text) => {
+                let level = text.parse::<i32>().ok().filter(|level| (low..=high).contains(level));
+                Some(level.ok_or_else(|| value("compression-level", text, expected))?)
+            }
+        };
+        Ok(Compression { kind, level, force: self.flag("force-compression")?.unwrap_or(false) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(kind: &str, attrs: &[(&str, &str)]) -> CacheImport {
+        let attrs = attrs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        CacheImport { kind: kind.into(), attrs: attrs.collect() }
+    }
+
+    fn exported(kind: &str, attrs: &[(&str, &str)]) -> Result<CacheExport, String> {
+        CacheExport::parse(&cache(kind, attrs))
+            .map(|(export, _)| export)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn attributes_of_exports_are_read_as_buildkit_has_them() {
+        let local = exported("local", &[("dest", "/c")]).unwrap();
+        assert_eq!(local.to, ExportTo::Local("/c".into()));
+        assert_eq!((local.mode, local.ignore_error), (Mode::Min, false));
+        assert!(local.image_manifest && local.oci_types);
+        let attrs = [
+            ("ref", "example.com/c"),
+            ("registry.insecure", "true"),
+            ("mode", "max"),
+            ("ignore-error", "1"),
+            ("oci-mediatypes", "false"),
+            ("compression", "zstd"),
+            ("compression-level", "9"),
+            ("force-compression", "true"),
+        ];
+        let registry = exported("registry", &attrs).unwrap();
+        let ExportTo::Registry(to) = &registry.to else { panic!("{registry:?}") };
+        assert_eq!(
+            (to.reference.to_string().as_str(), to.insecure),
+            ("example.com/c:latest", true)
+        );
+        assert_eq!((registry.mode, registry.ignore_error), (Mode::Max, true));
+        assert!(!registry.image_manifest, "Docker has no such manifest of a cache");
+        let compression = Compression { kind: CompressionKind::Zstd, level: Some(9), force: true };
+        assert_eq!(registry.compression, compression);
+        assert_eq!(exported("inline", &[]).unwrap().to, ExportTo::Inline);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (kind, attrs, words) in [
+            ("local", &[][..], "local cache exporter requires dest"),
+            ("registry", &[], "registry cache exporter requires ref"),
+            ("registry", &[("ref", "A b")], "invalid ref of a cache: `A b`"),
+            ("inline", &[("mode", "mx")], "invalid mode of a cache: `mx`, expected min or max"),
+            ("inline", &[("ignore-error", "maybe")], "invalid ignore-error of a cache: `maybe`"),
+            ("local", &[("dest", "c"), ("compression", "estargz")], "expected gzip, zstd"),
+            ("local", &[("dest", "c"), ("compression-level", "99")], "a number from 0 to 12"),
+            (
+                "local",
+                &[("dest", "c"), ("image-manifest", "true"), ("oci-mediatypes", "false")],
+                "image-manifest=true needs oci-mediatypes=true",
+            ),
+            ("s3", &[("bucket", "b")], "cache export of type b (s3) is not supported"),
+            ("s4", &[], "unknown cache exporter: \"s4\", known types are azblob, gha, inline"),
+        ] {
+            let error = exported(kind, attrs).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn attributes_of_imports_say_where_the_cache_is() {
+        let digest = Digest::sha256("manifest");
+        let local = cache("local", &[("src", "/c"), ("digest", digest.as_str()), ("tag", "t")]);
+        let (from, unused) = ImportFrom::parse(&local).unwrap();
+        assert_eq!((from, unused.len()), (ImportFrom::Local { store: "/c".into(), digest }, 0));
+        let registry = cache("registry", &[("ref", "example.com/c:1"), ("mode", "max")]);
+        let (from, unused) = ImportFrom::parse(&registry).unwrap();
+        assert!(matches!(from, ImportFrom::Registry(cache) if !cache.insecure));
+        assert_eq!(unused, ["mode"]);
+        let error = |kind, attrs: &[(&str, &str)]| {
+            ImportFrom::parse(&cache(kind, attrs)).unwrap_err().to_string()
+        };
+        assert!(error("local", &[("src", "/c")]).contains("requires digest"));
+        assert!(error("inline", &[]).contains("unknown cache importer: \"inline\""));
+        assert!(error("gha", &[]).contains("cache import of type gha is not supported"));
+    }
+
+    #[test]
+    fn a_cache_is_called_by_where_it_is() {
+        assert_eq!(
+            cache_name(&cache("registry", &[("ref", "example.com/c")])),
+            "example.com/c (registry)"
+        );
+        assert_eq!(cache_name(&cache("gha", &[])), "gha");
+    }
+}

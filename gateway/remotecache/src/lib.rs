@@ -1,0 +1,41 @@
+//! Caches outside the daemon: exported and imported, in BuildKit's form.
+//!
+//! What a build found out comes in and is written to registries, directories of the client or images
+//! ([`export()`], [`inline()`]); caches that are named come in and answer look-ups like the one on disk
+//! ([`Imports`]). What a record means is the cache's business, what a layer is the store's; nothing is
+//! built here, and no build waits for a cache that is not asked.
+
+mod attributes;
+mod config;
+
+mod chains;
+mod collect;
+mod export;
+mod inline;
+
+mod import;
+mod load;
+
+mod origin;
+mod registries;
+mod target;
+
+mod progress;
+
+#[cfg(test)]
+mod tests;
+
+pub use attributes::{
+    AttributeError, CacheExport, ExportTo, ImportFrom, Mode, RegistryCache, cache_name,
+};
+pub use chains::{ChainLayer, ChainResult, Chains, Item};
+pub use collect::BuildCache;
+pub use config::{
+    CACHE_CONFIG, CacheConfig, ConfigChain, ConfigError, ConfigInput, ConfigLayer, ConfigRecord,
+    ConfigResult, LARGEST_CONFIG, LayerAnnotations, parse_time, time_text,
+};
+pub use export::{CacheExportError, export};
+pub use import::{ImportedCache, ImportedLayer};
+pub use inline::inline;
+pub use load::{Imports, LoadFor};
+pub use origin::{ByteStream, CacheOrigin, Cause, Reach};

@@ -1,0 +1,158 @@
+//! Caches outside the daemon: what one machine built, another finds.
+
+use std::fs;
+use std::path::Path;
+
+use kiln_tests::{Image, ImageConfig, Kiln, Outcome, Project, Registry, skip};
+use serde_json::Value;
+
+/// Draws numbers, so that what is built again is different.
+const DOCKERFILE: &str = "FROM BASE AS build
+COPY input /input
+RUN head -c 9 /dev/urandom | sha256sum > /first
+RUN head -c 9 /dev/urandom | sha256sum > /second
+FROM scratch
+COPY --from=build /first /second /
+";
+
+struct Scene {
+    registry: Registry,
+    project: Project,
+}
+
+impl Scene {
+    fn begin() -> Option<Self> {
+        let registry = Registry::start()?;
+        let config = ImageConfig { env: vec!["PATH=/bin".into()], ..ImageConfig::default() };
+        let base = Image::busybox(config).push(&registry, "base:1");
+        let dockerfile = DOCKERFILE.replace("BASE", &base);
+        let project = Project::new(&[("Dockerfile", &dockerfile), ("input", "1\n")]);
+        Some(Self { registry, project })
+    }
+
+    /// Builds on a machine of its own, into a directory.
+    fn build(&self, kiln: &Kiln, flags: &[&str]) -> (Outcome, String) {
+        let out = kiln.path("out");
+        let build = kiln.build().frontend("dockerfile.v0").of(&self.project);
+        let build = flags.iter().fold(build, |build, flag| build.flag(*flag));
+        let outcome = build.output("type=local", &out).run().succeeds();
+        (outcome, fs::read_to_string(out.join("first")).unwrap())
+    }
+}
+
+fn worked(outcome: &Outcome) -> usize {
+    outcome.worked().len()
+}
+
+#[test]
+fn a_cache_in_a_registry_is_found_by_another_machine() {
+    let Some(scene) = Scene::begin() else { return };
+    for (mode, more) in [("min", ""), ("max", ",image-manifest=false,compression=zstd")] {
+        let cache = scene.registry.reference(&format!("cache-{mode}:1"));
+        let to = format!("--export-cache=type=registry,ref={cache},mode={mode}{more}");
+        let from = format!("--import-cache=type=registry,ref={cache}");
+        let (outcome, first) = scene.build(&Kiln::new(), &[&to]);
+        assert_eq!(worked(&outcome), 4, "{outcome}");
+        let (outcome, again) = scene.build(&Kiln::new(), &[&from]);
+        assert_eq!((worked(&outcome), &again), (0, &first), "{mode}: {outcome}");
+    }
+    // With all results another target is found, too; with that of the build it is not.
+    for (mode, expected) in [("min", 3), ("max", 0)] {
+        let cache = scene.registry.reference(&format!("cache-{mode}:1"));
+        let from = format!("--import-cache=type=registry,ref={cache}");
+        let (outcome, _) = scene.build(&Kiln::new(), &[&from, "--opt=target=build"]);
+        assert_eq!(worked(&outcome), expected, "{mode}: {outcome}");
+    }
+}
+
+#[test]
+fn a_cache_that_was_imported_is_passed_on_without_being_pulled() {
+    let Some(scene) = Scene::begin() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+    let to = |path: &Path| format!("--export-cache=type=local,dest={},mode=max", path.display());
+    let from = |path: &Path| format!("--import-cache=type=local,src={}", path.display());
+    let (_, first) = scene.build(&Kiln::new(), &[&to(&one)]);
+    let (outcome, again) = scene.build(&Kiln::new(), &[&from(&one), &to(&two)]);
+    assert_eq!((worked(&outcome), &again), (0, &first), "{outcome}");
+    let (outcome, _) = scene.build(&Kiln::new(), &[&from(&two), "--opt=target=build"]);
+    assert_eq!(worked(&outcome), 0, "{outcome}");
+}
+
+#[test]
+fn an_image_carries_its_cache_whatever_its_platforms() {
+    let Some(scene) = Scene::begin() else { return };
+    for platforms in ["linux/amd64", "linux/amd64,linux/arm64"] {
+        let name = scene.registry.reference(&format!("app{}:1", platforms.len()));
+        let build = |kiln: &Kiln, more: &[String]| {
+            let build = kiln.build().frontend("dockerfile.v0").of(&scene.project);
+            let build = build.opt("platform", platforms).flag("--export-cache=type=inline");
+            let build = more.iter().fold(build, |build, flag| build.flag(flag.clone()));
+            let metadata = kiln.path("metadata.json");
+            let build = build.flag(format!("--metadata-file={}", metadata.display()));
+            let output = format!("--output=type=image,name={name},push=true");
+            let outcome = build.flag(output).run().succeeds();
+            let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
+            (outcome, metadata["containerimage.digest"].as_str().unwrap().to_owned())
+        };
+        let (outcome, first) = build(&Kiln::new(), &[]);
+        assert!(worked(&outcome) > 0, "{outcome}");
+        let import = [format!("--import-cache=type=registry,ref={name}")];
+        let (outcome, again) = build(&Kiln::new(), &import);
+        assert_eq!((worked(&outcome), again), (0, first), "{platforms}: {outcome}");
+    }
+}
+
+#[test]
+fn a_cache_that_is_missing_or_lies_is_a_warning_and_a_miss() {
+    let Some(scene) = Scene::begin() else { return };
+    let missing = scene.registry.reference("missing:1");
+    let from = format!("--import-cache=type=registry,ref={missing}");
+    let (outcome, _) = scene.build(&Kiln::new(), &[&from]);
+    assert_eq!(worked(&outcome), 4, "{outcome}");
+    outcome.says(&["is not imported"]);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    scene.build(&Kiln::new(), &[&format!("--export-cache=type=local,dest={}", path.display())]);
+    let from = format!("--import-cache=type=local,src={}", path.display());
+    // Every layer is another than its digest says.
+    for blob in fs::read_dir(path.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap().path();
+        let mut bytes = fs::read(&blob).unwrap();
+        if !bytes.starts_with(b"{") {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0xff;
+            fs::write(&blob, bytes).unwrap();
+        }
+    }
+    let (outcome, _) = scene.build(&Kiln::new(), &[&from]);
+    assert!(worked(&outcome) >= 3, "{outcome}");
+    outcome.says(&["cannot be used"]);
+}
+
+#[test]
+fn an_export_that_may_fail_does_not_end_the_build() {
+    let Some(scene) = Scene::begin() else { return };
+    // Port 1 is no registry.
+    let to = "--export-cache=type=registry,ref=127.0.0.1:1/cache:1";
+    let (outcome, _) = scene.build(&Kiln::new(), &[&format!("{to},ignore-error=true")]);
+    outcome.says(&["cache 127.0.0.1:1/cache:1 (registry) is not exported"]);
+    let build = Kiln::new();
+    let build = build.build().frontend("dockerfile.v0").of(&scene.project).flag(to);
+    build.run().fails().says(&["failed to export cache to 127.0.0.1:1/cache:1"]);
+}
+
+#[test]
+fn an_empty_result_has_no_cache() {
+    let kiln = Kiln::new();
+    if !kiln_tests::is_root() {
+        return skip("root");
+    }
+    let project = Project::new(&[("Dockerfile", "FROM scratch\nLABEL a=b\n")]);
+    let path = kiln.path("cache");
+    let build = kiln.build().frontend("dockerfile.v0").of(&project);
+    let to = format!("--export-cache=type=local,dest={}", path.display());
+    build.flag(to).run().succeeds().says(&["skipping cache export for empty result"]);
+    assert!(!path.join("index.json").exists());
+}
