@@ -80,6 +80,7 @@ impl BuildRequest {
         let (exporters, mut notices) = misplaced(exporters);
         let attestations = Attestations::of(&frontend_attrs);
         let attestations = attestations.map_err(|error| invalid(error.to_string()))?;
+        notices.extend(attestations.notices());
         notices.extend(caches(cache.unwrap_or_default())?);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {

@@ -45,7 +45,7 @@ pub use claims::{Claim, ClaimContent, ClaimError};
 pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};
-pub use export::{ExportContext, Exported, ExportedImage, export, targets};
+pub use export::{ExportContext, Exported, ExportedImage, FileSystem, export, targets};
 pub use foreign::PartsError;
 pub use images::{Images, NamedImage, NamedPlatform};
 pub use options::{Epoch, Export, ExportOptions, Kind, Name, Names, OptionError};
