@@ -93,7 +93,7 @@ fn a_scanner_is_told_what_it_scans_and_what_it_finds_stands_beside_the_image() {
     }" > $BUILDKIT_SCAN_DESTINATION/sbom.spdx.json"#;
     let config = ImageConfig {
         env: vec!["PATH=/bin".into()],
-        entrypoint: Some(vec!["/bin/sh".into(), "-c".into(), program.into()]),
+        entrypoint: vec!["/bin/sh".into(), "-c".into(), program.into()],
         ..ImageConfig::default()
     };
     let scanner = Image::busybox(config).push(&scene.registry, "library/scanner:1");

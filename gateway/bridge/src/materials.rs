@@ -1,6 +1,6 @@
 //! What a graph used: its sources with what they were resolved to, its secrets and agents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_graph::{Edge, Exec, Graph, Identifier, MountKind, NetworkMode, Op, Vertex};
 use kiln_oci::{Platform, Reference};
@@ -127,10 +127,12 @@ pub(crate) fn of_platform(
             .as_ref()
             .is_some_and(|of| (&of.os, &of.architecture) == (&platform.os, &platform.architecture))
     };
-    let everywhere = |image: &UsedImage| {
-        let same = |other: &&UsedImage| other.reference == image.reference;
-        all.iter().all(|platform| images.iter().filter(same).any(|other| is_for(other, platform)))
-    };
+    let mut by_name: BTreeMap<&Reference, Vec<&UsedImage>> = BTreeMap::new();
+    images.iter().for_each(|image| by_name.entry(&image.reference).or_default().push(image));
+    by_name.retain(|_, same| {
+        all.iter().all(|platform| same.iter().any(|image| is_for(image, platform)))
+    });
+    let everywhere = |image: &UsedImage| by_name.contains_key(&image.reference);
     let stays =
         |image: &&UsedImage| image.platform.is_none() || is_for(image, own) || !everywhere(image);
     images.iter().filter(stays).cloned().collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_bridge::Scanner;
+use kiln_bridge::{Notice, Scanner};
 use kiln_frontend::{AttestError, Attests, Options, attests};
 use kiln_oci::{Reference, ReferenceError};
 use kiln_provenance::{OptionError, ProvenanceOptions};
@@ -40,6 +40,18 @@ impl Attestations {
         let provenance = asked.get("provenance").map(ProvenanceOptions::parse).transpose()?;
         let scanner = asked.get("sbom").map(|attrs| scanner(attrs, options)).transpose()?;
         Ok(Self { provenance: provenance.flatten(), scanner: scanner.flatten() })
+    }
+}
+
+impl Attestations {
+    /// What is done without, for the client to see.
+    pub(crate) fn notices(&self) -> Option<Notice> {
+        let captures = self.provenance.as_ref().is_some_and(|options| options.capture_usage);
+        captures.then(|| Notice {
+            step: "attest:provenance".into(),
+            short: "capture-usage has no effect: what steps take is not measured".into(),
+            detail: "provenance says everything else; leave capture-usage out".into(),
+        })
     }
 }
 

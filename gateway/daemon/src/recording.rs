@@ -120,7 +120,13 @@ impl Recording {
                     let mut documents: Vec<Document> =
                         documents.map(|document| Document { bytes: document.bytes }).collect();
                     if let Some(origin) = built.origin {
-                        documents.extend(origin.add_to(&mut record));
+                        // Of a large graph it is long, and others are not to wait for it.
+                        let mut said = record.clone();
+                        let work = move || (origin.add_to(&mut said), said);
+                        if let Ok((more, said)) = tokio::task::spawn_blocking(work).await {
+                            documents.extend(more);
+                            record = said;
+                        }
                     }
                     (documents, None)
                 }

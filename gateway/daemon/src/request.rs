@@ -83,6 +83,7 @@ impl BuildRequest {
         let (exporters, mut notices) = misplaced(exporters);
         let attestations = Attestations::of(&frontend_attrs);
         let attestations = attestations.map_err(|error| invalid(error.to_string()))?;
+        notices.extend(attestations.notices());
         let caches = caches(cache.unwrap_or_default())?;
         notices.extend(caches.notices);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);

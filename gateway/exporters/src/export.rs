@@ -108,6 +108,9 @@ pub async fn export(
     Ok(exported)
 }
 
+/// A file system of a result: its id, its platform, and itself unless it is empty.
+pub type FileSystem<'r, R> = (String, Platform, Option<&'r R>);
+
 /// The file systems of a result with their platforms, in order, by the ids that attestations have.
 /// `default` is the platform of a result that names none.
 ///
@@ -117,7 +120,7 @@ pub async fn export(
 pub fn targets<'r, R>(
     result: &'r BuildResult<R>,
     default: &Platform,
-) -> Result<Vec<(String, Platform, Option<&'r R>)>, TargetError> {
+) -> Result<Vec<FileSystem<'r, R>>, TargetError> {
     let targets = Targets::of(&result.refs, &result.metadata, default)?;
     let named = targets.list.into_iter().map(|target| (target.id, target.platform, target.files));
     Ok(named.collect())

@@ -45,7 +45,9 @@ pub use claims::{Claim, ClaimContent, ClaimError};
 pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};
-pub use export::{ExportContext, Exported, ExportedImage, InlineCache, export, targets};
+pub use export::{
+    ExportContext, Exported, ExportedImage, FileSystem, InlineCache, export, targets,
+};
 pub use foreign::PartsError;
 pub use images::{Images, NamedImage, NamedPlatform};
 pub use options::{Epoch, Export, ExportOptions, Kind, Name, Names, OptionError};

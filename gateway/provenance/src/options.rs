@@ -47,6 +47,8 @@ pub struct ProvenanceOptions {
     pub inline_only: bool,
     /// `filename`: its name where it is a file.
     pub filename: String,
+    /// `capture-usage`: what processor and memory steps took is to be said, of which nothing is known.
+    pub capture_usage: bool,
     /// `complete-materials`: a build with something that is not known exactly fails.
     pub complete_materials: bool,
 }
@@ -59,6 +61,7 @@ impl Default for ProvenanceOptions {
             builder: String::new(),
             reproducible: false,
             inline_only: false,
+            capture_usage: false,
             filename: "provenance.json".into(),
             complete_materials: false,
         }
@@ -90,8 +93,7 @@ pub enum OptionError {
     Unknown(String),
 }
 
-/// The attributes there are. Those without effect here: samples of resources are not taken, `disabled`
-/// and `type` are the client's.
+/// The attributes there are; `type` is the client's own.
 const KNOWN: &[&str] = &[
     "builder-id",
     "capture-usage",
@@ -118,7 +120,6 @@ impl ProvenanceOptions {
         if flag(attributes, "disabled")? {
             return Ok(None);
         }
-        flag(attributes, "capture-usage")?;
         let text = |name: &str| attributes.get(name).map(String::as_str).unwrap_or_default();
         let mode = match text("mode") {
             "" | "max" | "full" => Mode::Max,
@@ -143,6 +144,7 @@ impl ProvenanceOptions {
             builder: text("builder-id").to_owned(),
             reproducible: flag(attributes, "reproducible")?,
             inline_only: flag(attributes, "inline-only")?,
+            capture_usage: flag(attributes, "capture-usage")?,
             filename: filename.to_owned(),
             complete_materials: flag(attributes, "complete-materials")?,
         }))

@@ -86,9 +86,8 @@ impl Request {
         let told =
             |(name, _): &(&str, &str)| !HOST_OPTIONS.contains(name) && !name.starts_with("attest:");
         let args = options.into_iter().filter(told).map(|(name, value)| {
-            let is_free = name.starts_with("build-arg:") || name.starts_with("label:");
             let value = value.to_owned();
-            (name.to_owned(), if is_free { value } else { without_credentials(value) })
+            (name.to_owned(), if is_free(name) { value } else { without_credentials(value) })
         });
         Self { frontend: frontend.to_owned(), args: args.collect(), ..Self::default() }
     }
@@ -150,6 +149,15 @@ impl Request {
         self.secrets = used.secrets.iter().map(secret).collect();
         self.ssh = used.agents.iter().map(secret).collect();
         self.locals = used.locals.iter().map(|name| Local { name: name.clone() }).collect();
+    }
+}
+
+/// Whether the value of an option is the user's own text rather than an address. Those of proxies are
+/// addresses that often have passwords.
+fn is_free(name: &str) -> bool {
+    match name.strip_prefix("build-arg:") {
+        Some(argument) => !argument.to_ascii_uppercase().ends_with("_PROXY"),
+        None => name.starts_with("label:"),
     }
 }
 

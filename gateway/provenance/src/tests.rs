@@ -122,6 +122,7 @@ fn credentials_and_sessions_are_nowhere() {
         ("context:other", "https://me:token@x/z"),
         ("vcs:source", "https://me:token@x/y.git"),
         ("vcs:revision", "abc"),
+        ("build-arg:http_proxy", "http://me:token@proxy"),
     ];
     let mut used = Used::default();
     used.add_git("https://me:token@x/y.git#main".into(), "a".repeat(40));
@@ -198,7 +199,7 @@ fn attributes_that_make_no_sense_are_refused_by_name() {
 #[test]
 fn a_statement_survives_and_an_empty_predicate_is_none() {
     let subject = Subject::new("a", [&Digest::sha256("a")]);
-    let text = statement("https://example.com/p", &[subject.clone()], b"").unwrap();
+    let text = statement("https://example.com/p", std::slice::from_ref(&subject), b"").unwrap();
     let (kind, subjects, predicate) = parse(text.as_bytes()).unwrap();
     assert_eq!(
         (kind.as_str(), subjects, predicate),
