@@ -36,8 +36,13 @@ struct Program {
     after: &'static [&'static str],
 }
 
-/// The programs, the better one first.
+/// The programs, the one that is tried first before the other.
 const PROGRAMS: &[Program] = &[
+    Program {
+        name: "slirp4netns",
+        before: &["--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path"],
+        after: &["eth0"],
+    },
     Program {
         name: "pasta",
         before: &[
@@ -55,11 +60,6 @@ const PROGRAMS: &[Program] = &[
             "--netns",
         ],
         after: &[],
-    },
-    Program {
-        name: "slirp4netns",
-        before: &["--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path"],
-        after: &["eth0"],
     },
 ];
 
@@ -135,7 +135,24 @@ impl Tap {
 /// The file of a program, by the search path.
 fn find(program: Program, path: &str) -> Option<(Program, PathBuf)> {
     let mut files = path.split(':').map(|directory| Path::new(directory).join(program.name));
-    files.find(|file| file.is_absolute() && file.is_file()).map(|file| (program, file))
+    let file = files.find(|file| file.is_absolute() && file.is_file())?;
+    let works = program.name != "pasta" || is_new_enough(&version(&file));
+    works.then_some((program, file))
+}
+
+/// What a program says about itself.
+fn version(file: &Path) -> String {
+    let output = std::process::Command::new(file).arg("--version").output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+/// Whether a pasta is of 2024 or later; those of before repeat what a server sends that closes at
+/// once.
+fn is_new_enough(version: &str) -> bool {
+    let digits = version.replace('_', "");
+    let mut numbers = digits.split(|letter: char| !letter.is_ascii_digit());
+    let date = numbers.find(|number| number.len() == 8).unwrap_or_default();
+    date.parse().is_ok_and(|date: u32| date >= 20_240_101)
 }
 
 /// The thread that makes namespaces. It is in the one that it made last.
@@ -225,6 +242,18 @@ mod tests {
         fs::write(scratch.path().join("slirp4netns"), "").unwrap();
         let path = format!("bin:/nonexistent:{}", scratch.path().display());
         let found: Vec<_> = PROGRAMS.iter().filter_map(|it| find(*it, &path)).collect();
-        assert_eq!(found, [(PROGRAMS[1], scratch.path().join("slirp4netns"))]);
+        assert_eq!(found, [(PROGRAMS[0], scratch.path().join("slirp4netns"))]);
+    }
+
+    #[test]
+    fn a_pasta_that_repeats_data_is_left_alone() {
+        for (version, expected) in [
+            ("pasta 0.0~git20230309.7c7625d-1\nCopyright Red Hat\n", false),
+            ("pasta 2024_05_10.7288448\n", true),
+            ("pasta 0.0~git20250503.587980c-2", true),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(version), expected, "{version}");
+        }
     }
 }

@@ -68,7 +68,10 @@ pub(crate) fn start_bundle(
         &identity,
         &context.scratch.join("root"),
         &late,
-        runtime.control_groups,
+        spec::Machine {
+            control_groups: runtime.control_groups,
+            terminal_group: !context.user_namespace,
+        },
     );
     write_json(&bundle.join("config.json"), &config).step(|| "write the bundle".into())?;
     let call = Call::new(runtime, &process.args, context.scratch, "run");

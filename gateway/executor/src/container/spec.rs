@@ -18,13 +18,22 @@ pub(crate) struct LateMount {
     pub(crate) source: String,
 }
 
+/// What a runtime can use here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    /// Whether it makes control groups.
+    pub(crate) control_groups: bool,
+    /// Whether there is a group for terminals; in a user namespace it may not be mapped.
+    pub(crate) terminal_group: bool,
+}
+
 /// `config.json` of a container whose root is already mounted, with everything below it.
 pub(crate) fn config(
     process: &Process,
     identity: &Identity,
     root: &Path,
     late: &[LateMount],
-    control_groups: bool,
+    machine: Machine,
 ) -> Value {
     let insecure = process.security == Security::Insecure;
     let masked: &[&str] = if insecure { &[] } else { MASKED };
@@ -39,7 +48,7 @@ pub(crate) fn config(
         "maskedPaths": masked,
         "readonlyPaths": readonly,
     });
-    if control_groups {
+    if machine.control_groups {
         linux["cgroupsPath"] = json!(cgroups_path(process));
         linux["resources"] = resources(&process.resources, insecure);
     }
@@ -51,7 +60,7 @@ pub(crate) fn config(
         "process": first_process(process, identity),
         "root": { "path": root, "readonly": process.readonly_rootfs },
         "hostname": process.hostname(),
-        "mounts": mounts(insecure, late),
+        "mounts": mounts(insecure, late, machine.terminal_group),
         "linux": linux,
     })
 }
@@ -128,17 +137,15 @@ impl Common<'_> {
     }
 }
 
-fn mounts(insecure: bool, late: &[LateMount]) -> Vec<Value> {
+fn mounts(insecure: bool, late: &[LateMount], terminal_group: bool) -> Vec<Value> {
     let access = if insecure { "rw" } else { "ro" };
     let mount = |kind: &str, dest: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": kind, "options": options });
+    let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    terminals.extend(terminal_group.then_some("gid=5"));
     let mut mounts = vec![
         mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
         mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "devpts",
-            "/dev/pts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
+        mount("devpts", "/dev/pts", &terminals),
         mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
         mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
