@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_engine::{Job, Step};
+use kiln_engine::Job;
 use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
@@ -174,26 +174,8 @@ impl BuildBridge {
         &self.shared.caches
     }
 
-    pub(crate) fn job(&self) -> &Job<kiln_worker::Ref> {
-        &self.shared.job
-    }
-
     pub(crate) fn session_id(&self) -> &str {
         &self.info.session_id
-    }
-
-    pub(crate) fn progress(&self) -> &Sender {
-        &self.shared.progress
-    }
-
-    /// The way to the result of a ref that was run: where an export of the cache begins.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such ref.
-    pub async fn trail(&self, of: &Ref) -> Result<Vec<Step>, RichStatus> {
-        let edge = self.lazy(of)?.edge;
-        Ok(self.shared.job.trail(edge).await)
     }
 
     /// The machine.
