@@ -57,14 +57,14 @@ fn a_daemon_called_buildkitd_takes_buildkits_flags_and_file() {
 
 #[test]
 fn a_file_that_makes_no_sense_is_shown_and_nothing_is_started() {
-    let file = "[worker.oci]\nnetworkmode = \"bridge\"\nmax-paralelism = 2\n";
+    let file = "[worker.oci]\nsnapshotter = \"stargz\"\nmax-paralelism = 2\n";
     let ended = Kilnd::configured("kilnd", &["--oci-worker-gc=maybe"], file).wait(SOON);
     assert_eq!(ended.status.code(), Some(1), "{ended}");
     for text in [
-        "command line:3:17",
+        "command line:4:17",
         "expected `true` or `false`",
         "config.toml:2:15",
-        "there is no bridge yet",
+        "layers are pulled as a whole",
         "3 | max-paralelism = 2",
         "did you mean `max-parallelism`?",
     ] {
@@ -169,7 +169,7 @@ fn a_socket_that_systemd_opened_is_served_and_systemd_hears_of_it() {
     );
     let mut command = Command::new("bash");
     command.args(["-c", &script]).arg(binaries().path("kilnd")).arg("--root").arg(path("state"));
-    command.args(["--addr", "fd://api"]).env_clear();
+    command.args(["--addr", "fd://api", "--oci-worker-net=host"]).env_clear();
     command.env("PATH", "/usr/bin:/bin").env("HOME", directory.path());
     command.env("NOTIFY_SOCKET", path("notify"));
     let daemon = start(command, b"");

@@ -73,7 +73,8 @@ impl Bridge {
         let addresses = Addresses::new(subnet, shared.directory.join("addresses"))
             .step(|| "make a directory for addresses".into())?;
         let (pool, filler) = Pool::new(options.pool_size);
-        let maker = Maker { host, number, addresses, subnet };
+        let largest = links::largest_packet(&mut host).ok().flatten();
+        let maker = Maker { host, number, addresses, subnet, largest };
         let thread = thread::Builder::new()
             .name("kiln-bridge".to_owned())
             .spawn(move || maker.fill(&filler))
@@ -107,6 +108,8 @@ struct Maker {
     number: i32,
     addresses: Addresses,
     subnet: Subnet,
+    /// How many bytes are at most in a packet.
+    largest: Option<u32>,
 }
 
 impl Maker {
@@ -119,7 +122,8 @@ impl Maker {
         let (namespace, mut inside) =
             Namespace::enter_new().step(|| "make a network namespace".into())?;
         let name = format!("kiln{:08x}", rand::random::<u32>());
-        links::add_pair(&mut self.host, &name, self.number, INSIDE, namespace.as_fd())
+        let inner = (INSIDE, namespace.as_fd());
+        links::add_pair(&mut self.host, &name, self.number, inner, self.largest)
             .step(|| format!("make the link {name}"))?;
         let number = links::index(&mut inside, INSIDE).step(|| format!("find {INSIDE}"))?;
         links::up(&mut inside, number).step(|| format!("bring {INSIDE} up"))?;
@@ -192,7 +196,8 @@ impl Shared {
         };
         if !is_there {
             fs::write(made(&self.directory), "").step(|| "write down the bridge".into())?;
-            links::add_bridge(host, name, hardware_address())
+            let largest = links::largest_packet(host).ok().flatten();
+            links::add_bridge(host, name, hardware_address(), largest)
                 .step(|| format!("make the bridge {name}"))?;
         }
         let made = self.set_up(host, subnet, is_there);

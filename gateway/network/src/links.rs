@@ -20,10 +20,16 @@ const LINK_BYTES: usize = 16;
 /// Who made a route: the system, at its start.
 const RTPROT_BOOT: u8 = 3;
 
-/// Makes a bridge that is up.
-pub(crate) fn add_bridge(socket: &mut Socket, name: &str, hardware: [u8; 6]) -> io::Result<()> {
+/// Makes a bridge that is up. `largest` bytes are in a packet, if that is known.
+pub(crate) fn add_bridge(
+    socket: &mut Socket,
+    name: &str,
+    hardware: [u8; 6],
+    largest: Option<u32>,
+) -> io::Result<()> {
     let mut message = Message::new(libc::RTM_NEWLINK, CREATE).body(&link(0, true));
     message.text(libc::IFLA_IFNAME, name);
+    add_largest(&mut message, largest);
     message.attribute(libc::IFLA_ADDRESS, &hardware);
     message.nested(libc::IFLA_LINKINFO, |info| info.text(libc::IFLA_INFO_KIND, "bridge"));
     socket.request(message)
@@ -35,17 +41,19 @@ pub(crate) fn add_pair(
     socket: &mut Socket,
     name: &str,
     bridge: i32,
-    inside: &str,
-    namespace: BorrowedFd<'_>,
+    (inside, namespace): (&str, BorrowedFd<'_>),
+    largest: Option<u32>,
 ) -> io::Result<()> {
     let mut message = Message::new(libc::RTM_NEWLINK, CREATE).body(&link(0, true));
     message.text(libc::IFLA_IFNAME, name);
+    add_largest(&mut message, largest);
     message.attribute(libc::IFLA_MASTER, &bridge.to_ne_bytes());
     message.nested(libc::IFLA_LINKINFO, |info| {
         info.text(libc::IFLA_INFO_KIND, "veth");
         info.nested(libc::IFLA_INFO_DATA, |data| {
             data.nested_after(VETH_INFO_PEER, &link(0, false), |peer| {
                 peer.text(libc::IFLA_IFNAME, inside);
+                add_largest(peer, largest);
                 let namespace = namespace.as_raw_fd().to_ne_bytes();
                 peer.attribute(libc::IFLA_NET_NS_FD, &namespace);
             });
@@ -58,6 +66,30 @@ pub(crate) fn add_pair(
     let mut message = Message::new(libc::RTM_SETLINK, 0).body(&fixed);
     message.nested(libc::IFLA_PROTINFO, |port| port.attribute(IFLA_BRPORT_ISOLATED, &[1]));
     socket.request(message)
+}
+
+fn add_largest(message: &mut Message, largest: Option<u32>) {
+    if let Some(largest) = largest {
+        message.attribute(libc::IFLA_MTU, &largest.to_ne_bytes());
+    }
+}
+
+/// How many bytes are at most in a packet that leaves by the default route. Others cut such packets in
+/// two, or lose them.
+pub(crate) fn largest_packet(socket: &mut Socket) -> io::Result<Option<u32>> {
+    let fixed = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let routes = socket.list(Message::new(libc::RTM_GETROUTE, 0).body(&fixed))?;
+    let way = routes.iter().find(|route| is_default(route));
+    let number = way.and_then(|route| find(route.get(12..)?, libc::RTA_OIF)?.try_into().ok());
+    let Some(number) = number.map(i32::from_ne_bytes) else { return Ok(None) };
+    let answer = socket.ask(Message::new(libc::RTM_GETLINK, 0).body(&link(number, false)))?;
+    let largest = find(answer.get(LINK_BYTES..).unwrap_or_default(), libc::IFLA_MTU);
+    Ok(largest.and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes))
+}
+
+/// Whether a route is for what no other is for.
+fn is_default(route: &[u8]) -> bool {
+    route.get(1) == Some(&0) && route.get(4) == Some(&libc::RT_TABLE_MAIN)
 }
 
 /// Removes a link; for one of a pair, both.
@@ -127,9 +159,7 @@ pub(crate) fn add_default_route(socket: &mut Socket, gateway: Ipv4Addr) -> io::R
 pub(crate) fn has_default_route(socket: &mut Socket) -> io::Result<bool> {
     let fixed = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let routes = socket.list(Message::new(libc::RTM_GETROUTE, 0).body(&fixed))?;
-    let is_default =
-        |route: &Vec<u8>| route.get(1) == Some(&0) && route.get(4) == Some(&libc::RT_TABLE_MAIN);
-    Ok(routes.iter().any(is_default))
+    Ok(routes.iter().any(|route| is_default(route)))
 }
 
 /// The subnets that are reached without the default route.

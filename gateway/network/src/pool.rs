@@ -64,6 +64,9 @@ mod tests {
                 }
             }
         });
+        while pool.ready.lock().await.len() < 4 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(pool.take().await, Some(Ok(4)));
         assert_eq!(pool.take().await, Some(Ok(5)));
         pool.close().await;

@@ -352,29 +352,35 @@ fn what_is_not_supported_says_what_to_do_instead() {
     refused(
         &Given { file, ..Given::default() },
         &expect![[r#"
-        error: `worker.oci.snapshotter = stargz` is not supported: layers are pulled as a whole
-         --> kilnd.toml:3:15
-          |
-        3 | snapshotter = "stargz"
-          |               ^^^^^^^^
-          |
-          = help: leave it out
+            error: not a subnet of IPv4; write it as 10.10.0.0/16, with 1 to 30 bits
+             --> kilnd.toml:2:16
+              |
+            2 | bridgeSubnet = "10.0.0.0"
+              |                ^^^^^^^^^^
 
-        error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
-         --> kilnd.toml:4:11
-          |
-        4 | selinux = true
-          |           ^^^^
-          |
-          = help: leave it out
+            error: `worker.oci.snapshotter = stargz` is not supported: layers are pulled as a whole
+             --> kilnd.toml:3:15
+              |
+            3 | snapshotter = "stargz"
+              |               ^^^^^^^^
+              |
+              = help: leave it out
 
-        error: `worker.containerd.enabled = true` is not supported: Kiln does not use containerd
-         --> kilnd.toml:6:11
-          |
-        6 | enabled = true
-          |           ^^^^
-          |
-          = help: leave it out, steps are run without one"#]],
+            error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
+             --> kilnd.toml:4:11
+              |
+            4 | selinux = true
+              |           ^^^^
+              |
+              = help: leave it out
+
+            error: `worker.containerd.enabled = true` is not supported: Kiln does not use containerd
+             --> kilnd.toml:6:11
+              |
+            6 | enabled = true
+              |           ^^^^
+              |
+              = help: leave it out, steps are run without one"#]],
     );
 }
 

@@ -21,6 +21,8 @@ impl Kilnd {
 
     fn spawn(directory: &Path) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kilnd"));
+        // The network of the tester stays as it is.
+        command.arg("--oci-worker-net=host");
         command.arg("--root").arg(directory.join("state"));
         command.arg("--addr").arg(format!("unix://{}/kilnd.sock", directory.display()));
         command.spawn().unwrap()
