@@ -82,7 +82,7 @@ COPY --from=work /made /
 }
 
 #[test]
-fn a_scanner_is_told_what_it_scans_and_what_it_finds_stands_beside_the_image() {
+fn a_scanner_finds_what_it_scans_and_what_it_lists_stands_beside_the_image() {
     let Some(scene) = Scene::begin("FROM BASE\nCOPY file /file\n") else { return };
     // What the scanner lists is one file, and the argument that it was given.
     let program = r#"test -f $BUILDKIT_SCAN_SOURCE/file && echo "{

@@ -1,7 +1,7 @@
 //! SBOM: an image that scans results and lists what they are made of (`attest:sbom`).
 //!
-//! What the image is told, where it finds what it scans and where it puts what it found is BuildKit's scanner
-//! protocol. A result whose frontend already lists what it is made of is left alone.
+//! Where the image finds what it scans, and where it puts what it found, it reads in its environment: BuildKit's
+//! scanner protocol. A result whose frontend already lists what it is made of is left alone.
 
 use std::collections::BTreeMap;
 
@@ -103,12 +103,12 @@ impl<'a> Ready<'a> {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             (name.to_owned(), value.to_owned())
         });
-        let told = [("DESTINATION", RESULTS), ("SOURCE", SOURCE)]
+        let places = [("DESTINATION", RESULTS), ("SOURCE", SOURCE)]
             .map(|(name, value)| (format!("BUILDKIT_SCAN_{name}"), value.to_owned()));
         let parameters = self.scanner.parameters.iter();
         let parameters =
             parameters.map(|(name, value)| (format!("BUILDKIT_SCAN_{name}"), value.clone()));
-        own.chain(told).chain(parameters).collect()
+        own.chain(places).chain(parameters).collect()
     }
 
     async fn scan(

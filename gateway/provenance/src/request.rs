@@ -83,9 +83,9 @@ impl Request {
     /// A request to a frontend with these options. What says something about the machine is left out,
     /// as are requests for attestations; addresses lose their credentials.
     pub fn new<'a>(frontend: &str, options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let told =
+        let is_said =
             |(name, _): &(&str, &str)| !HOST_OPTIONS.contains(name) && !name.starts_with("attest:");
-        let args = options.into_iter().filter(told).map(|(name, value)| {
+        let args = options.into_iter().filter(is_said).map(|(name, value)| {
             let value = value.to_owned();
             (name.to_owned(), if is_free(name) { value } else { without_credentials(value) })
         });
