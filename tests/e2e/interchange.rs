@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,7 +17,13 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags}
 use serde_json::Value;
 
 /// Cases that differ, with the reason. Whatever is not here must be equal.
-const DIFFERENT: &[(&str, &str)] = &[];
+const DIFFERENT: &[(&str, &str)] = &[
+    ("011", "the result of a merge between two others is exported, which BuildKit leaves out"),
+    ("018", "a layer with extended attributes has other headers in its tar"),
+    ("076", "a layer that occurs twice in a merge is there once"),
+    ("093", "LLB that is read from a file (BuildOp) is not supported"),
+    ("094", "a layer that occurs twice in a merge is there once"),
+];
 
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/cache")
@@ -237,14 +246,21 @@ fn caches_of_buildkit_are_hit_and_the_same_are_written() {
     if !is_root() {
         return skip("root");
     }
-    let (mut run, mut failures) = (0, Vec::new());
-    for case in Case::all() {
-        run += 1;
-        case.prepare();
-        if let Err(why) = compare(&case) {
-            failures.push((case.name.clone(), why));
+    let cases = Case::all();
+    let (run, next, failures) = (cases.len(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            case.prepare();
+            if let Err(why) = compare(case) {
+                failures.lock().unwrap().push((case.name.clone(), why));
+            }
         }
-    }
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    let failures = failures.into_inner().unwrap();
     let unexpected: Vec<_> = failures
         .iter()
         .filter(|(name, _)| !DIFFERENT.iter().any(|(known, _)| name.starts_with(known)))

@@ -14,11 +14,14 @@ use tonic::Code;
 
 use crate::{BuildBridge, Notice};
 
+/// What was asked: the type of a cache, and its attributes.
+type Asked = (String, BTreeMap<String, String>);
+
 /// The caches that a build imports, by what was asked.
 #[derive(Debug)]
 pub(crate) struct BuildCaches {
     imports: Imports,
-    open: Mutex<BTreeMap<(String, BTreeMap<String, String>), Arc<ImportedCache>>>,
+    open: Mutex<BTreeMap<Asked, Arc<ImportedCache>>>,
 }
 
 impl BuildCaches {

@@ -6,6 +6,7 @@ mod support;
 
 mod apply;
 mod directories;
+mod exact;
 mod full;
 mod hostile;
 mod keeping;
