@@ -140,6 +140,7 @@ fn all_keys(saving: &Saving, config: &CacheConfig) -> Vec<CacheKey> {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "how many passed is for who runs the test")]
 async fn caches_of_buildkit_are_read_and_written_again_as_they_were() {
     let (mut run, mut passed) = (0, 0);
     for (name, path) in cases() {
