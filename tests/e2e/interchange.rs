@@ -265,12 +265,12 @@ fn caches_of_buildkit_are_hit_and_the_same_are_written() {
         .iter()
         .filter(|(name, _)| !DIFFERENT.iter().any(|(known, _)| name.starts_with(known)))
         .collect();
-    println!("{} of {run} cases passed", run - failures.len());
+    eprintln!("{} of {run} cases passed", run - failures.len());
     for (name, reason) in DIFFERENT {
-        println!("{name} differs: {reason}");
+        eprintln!("{name} differs: {reason}");
     }
     for (name, why) in &unexpected {
-        println!("{name}: {why}");
+        eprintln!("{name}: {why}");
     }
     assert!(run >= 60, "only {run} cases");
     let names: Vec<&String> = unexpected.iter().map(|(name, _)| name).collect();

@@ -140,6 +140,7 @@ fn all_keys(saving: &Saving, config: &CacheConfig) -> Vec<CacheKey> {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "how many passed is for who runs the test")]
 async fn caches_of_buildkit_are_read_and_written_again_as_they_were() {
     let (mut run, mut passed) = (0, 0);
     for (name, path) in cases() {
@@ -177,7 +178,7 @@ async fn caches_of_buildkit_are_read_and_written_again_as_they_were() {
         assert!(found.records.len() <= 1, "{name}");
         assert!(imported.known().await.is_some(), "{name}");
     }
-    println!("{passed} of {run} caches of BuildKit passed");
+    eprintln!("{passed} of {run} caches of BuildKit passed");
     assert!(run >= 85, "only {run} recorded caches");
 }
 
