@@ -211,9 +211,8 @@ impl Streams {
         let (stdio, master) = Stdio::terminal(TERMINAL.0, TERMINAL.1)?;
         let terminal = Terminal::new(master)?;
         let stdin = fds.contains(&0).then(|| Box::new(terminal.clone()) as Box<_>);
-        let mut outputs = Vec::new();
         // What is written has to be read even if it goes nowhere.
-        outputs.push((1, Box::new(terminal) as Box<_>));
+        let outputs = vec![(1, Box::new(terminal) as Box<_>)];
         Ok(Self { stdio, stdin, outputs })
     }
 
