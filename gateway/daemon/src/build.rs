@@ -19,14 +19,16 @@ use kiln_wire::proto::control::{SolveRequest, SolveResponse};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
+use crate::builds::SeatGuard;
 use crate::caches::CacheOfBuild;
 use crate::claims::{self, Claims, Recorded, Target};
 use crate::daemon::Daemon;
 use crate::platforms;
 use crate::request::BuildRequest;
+use crate::session_exporters;
 
 /// How long a session may take to appear.
-const SESSION_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const SESSION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A build that is asked for.
 pub(crate) struct Build(BuildRequest);
@@ -61,18 +63,27 @@ impl Build {
     /// # Cancellation
     ///
     /// Dropping the future cancels what only this build wanted.
-    pub(crate) async fn run(self, daemon: &Daemon, progress: Sender) -> Result<Built, RichStatus> {
+    pub(crate) async fn run(
+        mut self,
+        daemon: &Daemon,
+        progress: Sender,
+    ) -> Result<Built, RichStatus> {
         let started = SystemTime::now();
         let bridge = self.bridge(daemon, &progress);
         let network = crate::network::notice(&daemon.0.networks);
         let notices = self.0.notices.iter().cloned().chain(network);
         notices.for_each(|notice| bridge.notify(notice));
         bridge.import_caches(&self.0.cache_imports)?;
-        let mut named = self.result(daemon, &bridge).await?;
+        // A client that is the frontend may look at its result until everything is exported.
+        let (mut named, _seat) = self.result(daemon, &bridge).await?;
         let targets = self.scanned(daemon, &bridge, &mut named).await?;
         let cache = CacheOfBuild::new(daemon, &bridge, named.clone(), &self.0.session);
         let result = bridge.results(named.clone()).await?;
         let claims = Claims::find(daemon, &bridge, &self.0.id, started, targets, &named).await?;
+        if self.0.session_exporter {
+            let more = session_exporters::find(daemon, &self.0.session, &named).await?;
+            self.0.add_exports(more)?.into_iter().for_each(|notice| bridge.notify(notice));
+        }
         // What was built is kept while it is exported, whatever becomes of the export.
         let exported = self.export(daemon, &result, &claims, &cache, &progress);
         let ((), exported) = tokio::join!(daemon.flush(), exported);
@@ -86,6 +97,9 @@ impl Build {
         let builder = self.0.attestations.provenance.as_ref();
         let builder = builder.map_or("", |options| options.builder.as_str());
         let origin = Some(claims.for_history(builder, claims::is_single(&named)));
+        if self.0.session_exporter {
+            session_exporters::finalize(daemon, &self.0.session, &response).await?;
+        }
         Ok(Built { response: SolveResponse { exporter_response: response }, images, origin })
     }
 
@@ -149,20 +163,20 @@ impl Build {
         &self,
         daemon: &Daemon,
         bridge: &BuildBridge,
-    ) -> Result<BuildResult<Ref>, RichStatus> {
+    ) -> Result<(BuildResult<Ref>, Option<SeatGuard>), RichStatus> {
         match whose_graph(self.0.definition.as_ref(), &self.0.frontend)? {
             WhoseGraph::Request(definition) => {
                 let definition = Some(definition.clone());
-                bridge.solve(Solve { definition, ..Solve::default() }).await
+                Ok((bridge.solve(Solve { definition, ..Solve::default() }).await?, None))
             }
-            WhoseGraph::Frontend(frontend) => bridge.call(frontend).await,
+            WhoseGraph::Frontend(frontend) => Ok((bridge.call(frontend).await?, None)),
             WhoseGraph::Client => {
                 let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
-                let _seat = daemon.0.builds.seat(&self.0.id, seated);
+                let seat = daemon.0.builds.seat(&self.0.id, seated);
                 let gone = || {
                     RichStatus::new(Code::Cancelled, "the client left without returning a result")
                 };
-                returned.await.map_err(|_| gone())?
+                Ok((returned.await.map_err(|_| gone())??, Some(seat)))
             }
         }
     }

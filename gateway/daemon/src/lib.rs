@@ -27,6 +27,7 @@ mod provenance_env;
 mod recording;
 mod reflection;
 mod request;
+mod session_exporters;
 mod settings;
 mod step_defaults;
 mod stop;

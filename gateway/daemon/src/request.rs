@@ -37,6 +37,8 @@ pub(crate) struct BuildRequest {
     /// What else is asked for results.
     pub(crate) cache_imports: Vec<CacheImport>,
     pub(crate) exports: Vec<Export>,
+    /// Whether the client is asked for more of them when the result is known.
+    pub(crate) session_exporter: bool,
     pub(crate) entitlements: Entitlements,
     pub(crate) policies: BuildPolicies,
     /// What is done without, for the client to see.
@@ -72,7 +74,7 @@ impl BuildRequest {
             compatibility_version,
             proxy_network,
         } = request;
-        check_features(enable_session_exporter, proxy_network, compatibility_version)?;
+        check_features(proxy_network, compatibility_version)?;
         // Clients that know the list send its only entry the older way, too.
         let exporters = match exporters.is_empty() && !exporter_deprecated.is_empty() {
             true => {
@@ -88,7 +90,8 @@ impl BuildRequest {
         notices.extend(caches.notices);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {
-            exports: exports(exporters, frontend_attrs.get(EPOCH))?,
+            exports: exports(0, exporters, frontend_attrs.get(EPOCH))?,
+            session_exporter: enable_session_exporter,
             entitlements: granted(&entitlements, allowed)?,
             policies: policies.map_err(|error| invalid(error.to_string()))?,
             notices,
@@ -105,6 +108,22 @@ impl BuildRequest {
     }
 }
 
+impl BuildRequest {
+    /// Takes in exporters that the client names later, and says what is done without.
+    ///
+    /// # Errors
+    ///
+    /// If one makes no sense.
+    pub(crate) fn add_exports(
+        &mut self,
+        exporters: Vec<Exporter>,
+    ) -> Result<Vec<Notice>, RichStatus> {
+        let (exporters, notices) = misplaced(exporters);
+        self.exports.extend(exports(self.exports.len(), exporters, self.options.get(EPOCH))?);
+        Ok(notices)
+    }
+}
+
 fn invalid(message: String) -> RichStatus {
     RichStatus::new(Code::InvalidArgument, message)
 }
@@ -114,15 +133,7 @@ fn unsupported(what: &str, instead: &str) -> RichStatus {
     RichStatus::new(Code::Unimplemented, message)
 }
 
-fn check_features(
-    session_exporter: bool,
-    proxy_network: bool,
-    compatibility: i64,
-) -> Result<(), RichStatus> {
-    if session_exporter {
-        let instead = "name what is to be exported in the request (Exporters)";
-        return Err(unsupported("EnableSessionExporter", instead));
-    }
+fn check_features(proxy_network: bool, compatibility: i64) -> Result<(), RichStatus> {
     if proxy_network {
         let instead = "build without, or give steps a proxy with build arguments";
         return Err(unsupported("ProxyNetwork (--proxy-network)", instead));
@@ -137,13 +148,17 @@ fn check_features(
     }
 }
 
-fn exports(exporters: Vec<Exporter>, epoch: Option<&String>) -> Result<Vec<Export>, RichStatus> {
+fn exports(
+    first: usize,
+    exporters: Vec<Exporter>,
+    epoch: Option<&String>,
+) -> Result<Vec<Export>, RichStatus> {
     let epoch = epoch.filter(|epoch| epoch.parse::<i64>().is_ok());
     let export = |(number, Exporter { r#type, mut attrs }): (usize, Exporter)| {
         if let Some(epoch) = epoch {
             attrs.entry("source-date-epoch".into()).or_insert_with(|| epoch.clone());
         }
-        Export::parse(number.to_string(), &r#type, &attrs)
+        Export::parse((first + number).to_string(), &r#type, &attrs)
             .map_err(|error| invalid(error.to_string()))
     };
     exporters.into_iter().enumerate().map(export).collect()

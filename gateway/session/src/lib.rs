@@ -13,6 +13,7 @@ mod manager;
 
 mod content;
 mod credentials;
+mod exporters;
 mod files;
 mod header;
 mod policy;

@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, TryFutureExt as _};
 use kiln_oci::Digest;
 use kiln_wire::pb;
+use kiln_wire::proto::control::SolveRequest;
 use kiln_wire::proto::control::control_client::ControlClient;
-use kiln_wire::proto::control::{BytesMessage, SolveRequest};
 use kiln_wire::proto::gateway::ResolveSourceMetaRequest;
 use kiln_wire::proto::policysession::check_policy_response::Result as Answer;
 use kiln_wire::proto::policysession::policy_verifier_server::{
@@ -17,12 +16,14 @@ use kiln_wire::proto::policysession::{
     CheckPolicyRequest, CheckPolicyResponse, DecisionResponse, DenyMessage,
 };
 use kiln_wire::proto::sourcepolicy::PolicyAction;
-use kiln_wire::{channel, tunnel};
 use prost::Message as _;
-use tonic::transport::Channel;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::kilnd::Kilnd;
+use crate::session;
+
+const METHOD: &str = "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy";
 
 /// Makes `a` of `local://a`, asks for more about `local://b`, and denies it then.
 #[derive(Clone, Default)]
@@ -61,35 +62,13 @@ impl PolicyVerifier for Decider {
     }
 }
 
-/// Opens a session in which the client decides.
-fn open(control: &ControlClient<Channel>, id: &str, decider: Decider) {
-    let (promise, promised) = tokio::sync::oneshot::channel();
-    let incoming = promised.map_err(|_| Status::cancelled("not opened")).try_flatten_stream();
-    let (io, outgoing) = tunnel::join::<BytesMessage, _>(Box::pin(incoming));
-    let mut request = Request::new(outgoing);
-    let method = "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy";
-    for (name, value) in [
-        ("x-docker-expose-session-uuid", id),
-        ("x-docker-expose-session-name", "policy"),
-        ("x-docker-expose-session-grpc-method", method),
-    ] {
-        request.metadata_mut().insert(name, value.parse().unwrap());
-    }
-    let mut control = control.clone();
-    let call = async move { control.session(request).await.map(Response::into_inner) };
-    promise.send(call.try_flatten_stream().boxed()).ok();
-    let (_, health) = tonic_health::server::health_reporter();
-    let router =
-        channel::server().add_service(health).add_service(PolicyVerifierServer::new(decider));
-    tokio::spawn(channel::serve(router, io));
-}
-
 #[tokio::test]
 async fn the_client_decides_on_sources_and_may_ask_more() {
     let daemon = Kilnd::start();
     let mut control = ControlClient::new(daemon.client().await.channel());
     let decider = Decider::default();
-    open(&control, "decides", decider.clone());
+    let routes = Routes::new(PolicyVerifierServer::new(decider.clone()));
+    session::open(&control, "decides", &[METHOD], routes);
     let source = pb::Op { op: Some(pb::op::Op::Source(local("a"))), ..Default::default() };
     let source = source.encode_to_vec();
     let input = pb::Input { digest: Digest::sha256(&source).to_string(), index: 0 };
