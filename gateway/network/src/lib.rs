@@ -2,7 +2,7 @@
 //! program of the user's, as the daemon itself, or not at all.
 //!
 //! [`Networks`] is opened once, from [`NetworkOptions`]; it stands in front of an executor and puts a
-//! network in the place of [`kiln_executor::Network::Default`]. A [`Bridge`](bridge) is made over
+//! network in the place of [`kiln_executor::Network::Default`]. A bridge is made over
 //! netlink and needs no programs; namespaces are made ahead, each is used once. Nothing here decides
 //! which process may have which network.
 
