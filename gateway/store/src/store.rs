@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
@@ -268,20 +269,39 @@ fn make_empty(path: &Path) -> Result<(), StoreError> {
     fs::set_permissions(path, everyone).map_err(|error| StoreError::io("open", path, error))
 }
 
+/// How often a lock is tried that no other living process holds, with a pause after each.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// Takes the lock of the root; it is let go when the file is closed.
 fn lock(root: &Path) -> Result<File, OpenError> {
     let path = root.join("kiln.lock");
     let file = privacy::open_file(&path).map_err(|error| StoreError::io("open", &path, error))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            // Only for people and for the message above, so a failure does not matter.
-            fs::write(&path, std::process::id().to_string()).ok();
-            Ok(file)
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                // Only for people and for the message above, so a failure does not matter.
+                fs::write(&path, std::process::id().to_string()).ok();
+                return Ok(file);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = fs::read_to_string(&path).ok().and_then(|pid| pid.trim().parse().ok());
+                if tries == LOCK_TRIES || is_another(holder) {
+                    return Err(OpenError::InUse { root: root.to_owned(), holder });
+                }
+                // What a process forks holds its locks too, until it becomes another program.
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(error) => return Err(StoreError::io("lock", &path, error).into()),
         }
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-            Err(OpenError::InUse { root: root.to_owned(), holder })
-        }
-        Err(error) => Err(StoreError::io("lock", &path, error).into()),
     }
+}
+
+/// Whether a process lives that is not this one.
+fn is_another(holder: Option<u32>) -> bool {
+    holder.is_some_and(|pid| {
+        pid != std::process::id() && Path::new("/proc").join(pid.to_string()).exists()
+    })
 }
