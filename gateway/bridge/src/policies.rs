@@ -20,7 +20,9 @@ use kiln_wire::proto::gateway::ResolveSourceMetaRequest;
 use kiln_wire::proto::policysession::check_policy_response::Result as Answer;
 use kiln_wire::proto::policysession::{CheckPolicyRequest, DecisionResponse};
 use kiln_wire::proto::sourcepolicy::{self as wire, PolicyAction};
-use kiln_wire::status::RichStatus;
+use kiln_wire::status::{Detail, RichStatus};
+use prost_types::Any;
+use serde_json::json;
 use tonic::Code;
 
 use crate::BuildBridge;
@@ -31,6 +33,8 @@ const MAX_QUESTIONS: usize = 10;
 const APPEARS: Duration = Duration::from_secs(5);
 /// About how many sources a client is asked at the same time.
 const MOST_AT_ONCE: usize = 64;
+/// The type of a detail that holds the words of a denial.
+const DECISION: &str = "github.com/moby/buildkit/policysession.DecisionResponse+json";
 const IMAGE: &str = "docker-image://";
 
 /// The policies of one build.
@@ -81,8 +85,11 @@ pub(crate) enum JudgeError {
     Session { session: String, source: kiln_session::SessionError },
     #[error("{identifier}: {source}")]
     Call { identifier: String, source: CallError },
-    #[error("source {identifier:?} not allowed by policy: action {action}{messages}")]
-    Denied { identifier: String, action: &'static str, messages: String },
+    #[error(
+        "source {identifier:?} not allowed by policy: action {action}{}",
+        messages.iter().map(|message| format!(": {message}")).collect::<String>()
+    )]
+    Denied { identifier: String, action: &'static str, messages: Vec<String> },
     #[error("invalid decision on {identifier:?}: {reason}")]
     Decision { identifier: String, reason: String },
     #[error("cannot resolve {identifier:?} for the policy: {source}")]
@@ -98,7 +105,11 @@ impl JudgeError {
             Self::Session { .. } | Self::Call { .. } => Code::Unavailable,
             Self::Resolve { source, .. } => source.code,
         };
-        RichStatus::new(code, format!("{what}: {self}"))
+        let status = RichStatus::new(code, format!("{what}: {self}"));
+        match self {
+            Self::Denied { messages, .. } if !messages.is_empty() => status.with(denial(messages)),
+            _ => status,
+        }
     }
 }
 
@@ -238,7 +249,7 @@ impl BuildBridge {
 /// `None` if the source is allowed as it is, or what to use in its place.
 fn decided(source: &Source, decision: DecisionResponse) -> Result<Option<Source>, JudgeError> {
     let denied = |action| {
-        let messages = decision.deny_messages.iter().map(|denial| format!(": {}", denial.message));
+        let messages = decision.deny_messages.iter().map(|denial| denial.message.clone());
         let (identifier, messages) = (source.identifier.clone(), messages.collect());
         JudgeError::Denied { identifier, action, messages }
     };
@@ -251,6 +262,13 @@ fn decided(source: &Source, decision: DecisionResponse) -> Result<Option<Source>
         },
         Err(_) => Err(denied("unknown")),
     }
+}
+
+/// The words of a denial as clients look for them among the details of an error.
+fn denial(messages: &[String]) -> Detail {
+    let messages: Vec<_> = messages.iter().map(|message| json!({ "message": message })).collect();
+    let decision = json!({ "action": PolicyAction::Deny as i32, "denyMessages": messages });
+    Detail::Other(Any { type_url: DECISION.into(), value: decision.to_string().into_bytes() })
 }
 
 fn no_decision(source: &Source, reason: &str) -> JudgeError {

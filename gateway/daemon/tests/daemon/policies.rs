@@ -16,6 +16,7 @@ use kiln_wire::proto::policysession::{
     CheckPolicyRequest, CheckPolicyResponse, DecisionResponse, DenyMessage,
 };
 use kiln_wire::proto::sourcepolicy::PolicyAction;
+use kiln_wire::status::{Detail, RichStatus};
 use prost::Message as _;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -83,5 +84,13 @@ async fn the_client_decides_on_sources_and_may_ask_more() {
     let status = control.solve(request).await.unwrap_err();
     let words = "source \"local://b\" not allowed by policy: action DENY: not today";
     assert!(status.message().contains(words), "{status:?}");
+    let status = RichStatus::from_status(&status);
+    let typed = status.details.iter().find_map(|detail| match detail {
+        Detail::Other(any) if any.type_url.ends_with("policysession.DecisionResponse+json") => {
+            serde_json::from_slice::<serde_json::Value>(&any.value).ok()
+        }
+        _ => None,
+    });
+    assert_eq!(typed.unwrap()["denyMessages"][0]["message"], "not today");
     assert_eq!(*decider.0.lock().unwrap(), ["local://a", "local://b", "local://b"]);
 }
