@@ -72,9 +72,15 @@ pub const LLB: &[&str] = &[
     "meta.exportcache",
     "mergeop",
     "diffop",
-    "passthroughop",
-    "exporter.sourcedateepoch",
+    "exporter.image.annotations",
+    "exporter.image.attestations",
     "exporter.multiple",
+    "exporter.session",
+    "exporter.sourcedateepoch",
+    "source.policy",
+    "source.policy.session",
+    "gc.freespacefilter",
+    "history.filter",
 ];
 
 /// Features of the gateway service (`frontend/gateway/pb/caps.go`).
@@ -100,6 +106,8 @@ pub const GATEWAY: &[&str] = &[
     "gateway.exec.signals",
     "gateway.evaluate",
     "gateway.warnings",
+    "importcaches",
+    "reference.attestations",
     "source.metaresolver",
     "source.metaresolver.image.attestations",
     SESSIONS_APART,
