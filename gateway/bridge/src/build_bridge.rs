@@ -381,7 +381,7 @@ impl BuildBridge {
                     tag_object: objects.tag.unwrap_or_default(),
                 });
             }
-            Metadata::Local => {}
+            Metadata::Local | Metadata::Blob { .. } => {}
         }
         Ok(meta)
     }

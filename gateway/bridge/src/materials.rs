@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_graph::{Edge, Exec, Graph, Identifier, MountKind, NetworkMode, Op, Vertex};
 use kiln_oci::{Platform, Reference};
-use kiln_provenance::{Used, UsedImage};
+use kiln_provenance::{Used, UsedBlob, UsedImage};
 use kiln_sources::Metadata;
 
 /// The vertices on the way to an edge.
@@ -44,7 +44,10 @@ pub(crate) fn add_vertex(used: &mut Used, vertex: &Vertex) {
             Identifier::Http(http) if !http.auth_header_secret.is_empty() => {
                 used.add_secret(&http.auth_header_secret, true);
             }
-            Identifier::Http(_) | Identifier::Image(_) | Identifier::OciLayout(_) => {}
+            Identifier::Http(_)
+            | Identifier::Image(_)
+            | Identifier::OciLayout(_)
+            | Identifier::Blob(_) => {}
         },
         Op::File(_) | Op::Merge(_) | Op::Diff { .. } | Op::Passthrough { .. } => {}
     }
@@ -81,6 +84,10 @@ pub(crate) fn add_source(
         }
         (Identifier::OciLayout(image), Metadata::Image { reference, manifest, .. }) => {
             used.add_image(used_image(&image.reference, Some(platform), reference, manifest, true));
+        }
+        (Identifier::Blob(blob), Metadata::Blob { .. }) => {
+            let (reference, local) = (blob.reference.clone(), blob.layout.is_some());
+            used.add_blob(UsedBlob { reference, local });
         }
         (Identifier::Git(git), Metadata::Git { checksum, .. }) => {
             let url = match git.reference.as_str() {

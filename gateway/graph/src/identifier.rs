@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use kiln_oci::{Digest, Reference};
+use kiln_pb::attribute::number;
 use serde::{Serialize, Serializer};
 
 use crate::ids;
@@ -18,6 +19,8 @@ pub enum Identifier {
     Image(ImageSource),
     /// An image of an OCI layout that the client holds.
     OciLayout(OciLayoutSource),
+    /// A single blob of a registry or an OCI layout, as a file.
+    Blob(BlobSource),
     /// A file by URL.
     Http(HttpSource),
     /// A git repository.
@@ -68,6 +71,33 @@ pub struct OciLayoutSource {
     pub layer_limit: Option<usize>,
     /// The digest it must have.
     pub checksum: Option<Digest>,
+}
+
+/// A single blob of a registry or an OCI layout, as a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlobSource {
+    /// The repository that has it, and its digest.
+    #[serde(serialize_with = "as_text")]
+    pub reference: Reference,
+    /// The layout that has it; none is a registry.
+    pub layout: Option<Layout>,
+    /// The name it gets; empty is its digest without the algorithm.
+    pub filename: String,
+    /// Its permissions.
+    pub perm: Option<u32>,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// An OCI layout that the client holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Layout {
+    /// The session that has it; empty is the build's.
+    pub session: String,
+    /// The name of the layout in the session.
+    pub store: String,
 }
 
 /// A file by URL.
@@ -158,7 +188,8 @@ pub struct LocalSource {
 pub enum IdentifierError {
     /// Not `scheme://…` with a scheme Kiln has.
     #[error(
-        "unknown source `{0}`, expected docker-image://, oci-layout://, git://, http(s):// or local://"
+        "unknown source `{0}`, expected docker-image://, docker-image+blob://, oci-layout://, \
+         oci-layout+blob://, git://, http(s):// or local://"
     )]
     Scheme(String),
     /// An image reference that is none.
@@ -219,6 +250,7 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
         "docker-image",
         &["image.checksum", "image.layerlimit", "image.recordtype", "image.resolvemode"],
     ),
+    ("docker-image+blob", BLOB_ATTRIBUTES),
     (
         "git",
         &[
@@ -248,7 +280,13 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
         ],
     ),
     ("oci-layout", &["image.checksum", "oci.layerlimit", "oci.session", "oci.store"]),
+    (
+        "oci-layout+blob",
+        &["http.filename", "http.gid", "http.perm", "http.uid", "oci.session", "oci.store"],
+    ),
 ];
+
+const BLOB_ATTRIBUTES: &[&str] = &["http.filename", "http.gid", "http.perm", "http.uid"];
 
 const HTTP_ATTRIBUTES: &[&str] = &[
     "http.authheadersecret",
@@ -284,6 +322,12 @@ impl Identifier {
         match scheme {
             "docker-image" => image(rest, &from).map(Self::Image),
             "oci-layout" => oci_layout(rest, &from).map(Self::OciLayout),
+            "docker-image+blob" => blob(rest, &from, None).map(Self::Blob),
+            "oci-layout+blob" => {
+                let layout =
+                    Layout { session: from.text("oci.session"), store: from.text("oci.store") };
+                blob(rest, &from, Some(layout)).map(Self::Blob)
+            }
             "http" | "https" => http(identifier, &from).map(Self::Http),
             "git" => git(rest, &from).map(Self::Git),
             "local" => local(rest, &from).map(Self::Local),
@@ -356,6 +400,16 @@ impl Attributes<'_> {
         })
     }
 
+    /// Permissions, owner and group of a file that is made.
+    fn file_attributes(&self) -> Result<(Option<u32>, u32, u32), IdentifierError> {
+        let id = |what, text: &str| ids::checked(what, number(text)?).ok();
+        let mode = |text: &str| number(text).filter(|mode| *mode <= 0o7777);
+        let perm = self.parse("http.perm", mode)?;
+        let uid = self.parse("http.uid", |text| id("user", text))?.unwrap_or(0);
+        let gid = self.parse("http.gid", |text| id("group", text))?.unwrap_or(0);
+        Ok((perm, uid, gid))
+    }
+
     fn layer_limit(&self, key: &str) -> Result<Option<usize>, IdentifierError> {
         let limit = self.parse(key, |text| text.parse().ok().filter(|limit| *limit > 0));
         limit.map_err(|error| match error {
@@ -404,16 +458,35 @@ fn oci_layout(rest: &str, from: &Attributes<'_>) -> Result<OciLayoutSource, Iden
     })
 }
 
+fn blob(
+    rest: &str,
+    from: &Attributes<'_>,
+    layout: Option<Layout>,
+) -> Result<BlobSource, IdentifierError> {
+    let wrong = |reason: &str| IdentifierError::Reference {
+        identifier: from.identifier.into(),
+        reason: reason.into(),
+    };
+    let reference = Reference::parse_untagged(rest).map_err(|error| wrong(&error.to_string()))?;
+    if reference.digest().is_none() {
+        return Err(wrong("a blob is addressed by digest (name@sha256:…)"));
+    }
+    if layout.as_ref().is_some_and(|layout| layout.store.is_empty()) {
+        return Err(wrong("a blob of an OCI layout needs the name of the layout (oci.store)"));
+    }
+    let (perm, uid, gid) = from.file_attributes()?;
+    Ok(BlobSource { reference, layout, filename: from.text("http.filename"), perm, uid, gid })
+}
+
 fn http(identifier: &str, from: &Attributes<'_>) -> Result<HttpSource, IdentifierError> {
-    let id = |what, text: &str| ids::checked(what, text.parse().ok()?).ok();
-    let octal = |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+    let (perm, uid, gid) = from.file_attributes()?;
     Ok(HttpSource {
         url: identifier.to_owned(),
         checksum: from.parse("http.checksum", |text| text.parse().ok())?,
         filename: from.text("http.filename"),
-        perm: from.parse("http.perm", octal)?,
-        uid: from.parse("http.uid", |text| id("user", text))?.unwrap_or(0),
-        gid: from.parse("http.gid", |text| id("group", text))?.unwrap_or(0),
+        perm,
+        uid,
+        gid,
         auth_header_secret: from.text("http.authheadersecret"),
         accept: from.text("http.header.accept"),
         user_agent: from.text("http.header.user-agent"),
@@ -490,6 +563,24 @@ mod tests {
     }
 
     #[test]
+    fn a_blob_has_a_digest_and_no_tag_is_made_up() {
+        let attrs = [("http.filename", "a.tar"), ("http.perm", "420")];
+        let Ok(Identifier::Blob(blob)) = parse(&format!("docker-image+blob://x.io/{SUM}"), &attrs)
+        else {
+            panic!("no blob")
+        };
+        assert_eq!((blob.reference.tag(), blob.perm, blob.layout), (None, Some(0o644), None));
+        for (identifier, attrs) in [
+            ("docker-image+blob://x.io/a", &[][..]),
+            ("docker-image+blob://x.io/a:1", &[]),
+            (&format!("oci-layout+blob://x.io/{SUM}"), &[("oci.session", "s")]),
+        ] {
+            let error = parse(identifier, attrs).unwrap_err();
+            assert!(matches!(error, IdentifierError::Reference { .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn a_git_fragment_is_reference_and_directory() {
         let attrs = [("git.fullurl", "https://example.com/a.git"), ("git.keepgitdir", "true")];
         let Ok(Identifier::Git(git)) = parse("git://example.com/a.git#main:/docs", &attrs) else {
@@ -524,7 +615,8 @@ mod tests {
     #[test]
     fn every_attribute_of_a_source_is_read() {
         for (scheme, attributes) in ATTRIBUTES {
-            let name = if *scheme == "oci-layout" { SUM } else { "example.com/a" };
+            let is_by_digest = *scheme == "oci-layout" || scheme.ends_with("+blob");
+            let name = if is_by_digest { SUM } else { "example.com/a" };
             let identifier = format!("{scheme}://{name}");
             for attribute in *attributes {
                 let value = match *attribute {
@@ -543,8 +635,14 @@ mod tests {
                     }
                     _ => "text",
                 };
-                let with = parse(&identifier, &[(*attribute, value)]).unwrap();
-                assert_ne!(with, parse(&identifier, &[]).unwrap(), "{attribute}");
+                // A layout has to have a name.
+                let base: &[_] = match *scheme {
+                    "oci-layout+blob" if *attribute != "oci.store" => &[("oci.store", "layout")],
+                    "oci-layout+blob" => &[("oci.store", "other")],
+                    _ => &[],
+                };
+                let with = parse(&identifier, &[base, &[(*attribute, value)]].concat()).unwrap();
+                assert_ne!(with, parse(&identifier, base).unwrap(), "{attribute}");
             }
         }
     }
@@ -559,8 +657,8 @@ mod tests {
             let error = parse("git://x/y", &[(key, value)]).unwrap_err();
             assert_eq!(error.to_string(), format!("source `git://x/y`: invalid {key} `{value}`"));
         }
-        let error = parse("https://x/y", &[("http.perm", "9")]).unwrap_err();
-        assert_eq!(error.to_string(), "source `https://x/y`: invalid http.perm `9`");
+        let error = parse("https://x/y", &[("http.perm", "09")]).unwrap_err();
+        assert_eq!(error.to_string(), "source `https://x/y`: invalid http.perm `09`");
         for id in ["4294967295", "-1", "4294967296"] {
             let error = parse("https://x/y", &[("http.uid", id)]).unwrap_err();
             assert_eq!(error.to_string(), format!("source `https://x/y`: invalid http.uid `{id}`"));

@@ -759,6 +759,10 @@ fn display_name(op: &Op, inputs: &[Edge]) -> String {
         Op::Source(identifier) => match identifier.as_ref() {
             Identifier::Image(image) => format!("docker-image://{}", image.reference),
             Identifier::OciLayout(layout) => format!("oci-layout://{}", layout.reference),
+            Identifier::Blob(blob) => match blob.layout {
+                None => format!("docker-image+blob://{}", blob.reference),
+                Some(_) => format!("oci-layout+blob://{}", blob.reference),
+            },
             Identifier::Http(http) => http.url.clone(),
             Identifier::Git(git) => {
                 format!("git://{}", git.remote.split_once("://").map_or(&*git.remote, |(_, r)| r))

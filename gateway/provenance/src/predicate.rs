@@ -277,6 +277,14 @@ fn materials(used: &Used) -> Vec<Material> {
             digest: digests(&image.digest),
         }
     });
+    let blobs = used.blobs.iter().map(|blob| {
+        let kind = if blob.local { PackageKind::Oci } else { PackageKind::Docker };
+        let url = package_url(kind, &blob.reference, None);
+        // A digest is there, hence other qualifiers too.
+        let uri = format!("{url}&ref_type=blob");
+        let digest = blob.reference.digest().map(digests).unwrap_or_default();
+        Material { uri, digest }
+    });
     let git = used
         .git
         .iter()
@@ -285,7 +293,7 @@ fn materials(used: &Used) -> Vec<Material> {
         .files
         .iter()
         .map(|file| Material { uri: file.url.clone(), digest: digests(&file.digest) });
-    images.chain(git).chain(files).collect()
+    images.chain(blobs).chain(git).chain(files).collect()
 }
 
 fn digests(digest: &kiln_oci::Digest) -> BTreeMap<String, String> {

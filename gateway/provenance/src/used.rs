@@ -19,6 +19,15 @@ pub struct UsedImage {
     pub local: bool,
 }
 
+/// A single blob of an image, as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedBlob {
+    /// The repository, and the digest of the blob.
+    pub reference: Reference,
+    /// It came from a layout of the client's and not from a registry.
+    pub local: bool,
+}
+
 /// A git repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UsedGit {
@@ -42,6 +51,8 @@ pub struct UsedFile {
 pub struct Used {
     /// Images, by name and in the order in which they were found.
     pub images: Vec<UsedImage>,
+    /// Single blobs, by name and in the order in which they were found.
+    pub blobs: Vec<UsedBlob>,
     /// Git repositories.
     pub git: Vec<UsedGit>,
     /// Files by URL.
@@ -68,6 +79,13 @@ impl Used {
         };
         if !self.images.iter().any(same) {
             self.images.push(image);
+        }
+    }
+
+    /// Adds a blob.
+    pub fn add_blob(&mut self, blob: UsedBlob) {
+        if !self.blobs.contains(&blob) {
+            self.blobs.push(blob);
         }
     }
 
@@ -101,6 +119,7 @@ impl Used {
     /// Adds everything of another.
     pub fn merge(&mut self, other: &Self) {
         other.images.iter().cloned().for_each(|image| self.add_image(image));
+        other.blobs.iter().cloned().for_each(|blob| self.add_blob(blob));
         other.git.iter().cloned().for_each(|git| self.add_git(git.url, git.commit));
         other.files.iter().cloned().for_each(|file| self.add_file(file.url, file.digest));
         self.locals.extend(other.locals.iter().cloned());
@@ -122,6 +141,7 @@ impl Used {
             image.reference.digest().is_none() || !tagged.contains(&tag(&image.reference))
         });
         self.images.sort_by_cached_key(|image| image.reference.to_string());
+        self.blobs.sort_by_cached_key(|blob| blob.reference.to_string());
         self.git.sort();
         self.files.sort_by(|a, b| a.url.cmp(&b.url));
     }

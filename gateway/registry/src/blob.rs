@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use kiln_oci::{Descriptor, Reference};
+use kiln_oci::{Descriptor, Digest, Reference};
 
 use crate::challenge::Scopes;
 use crate::document::no_endpoint;
@@ -70,6 +70,40 @@ impl Registry {
         let endpoint = self.push_endpoint(reference)?;
         let scopes = Scopes::pull(reference.repository());
         self.has_blob_at(&endpoint, reference, descriptor, &subject, scopes, credentials).await
+    }
+
+    /// How many bytes a blob has, as the first place says that is asked for what is pulled.
+    ///
+    /// # Errors
+    ///
+    /// When no place has the blob, says its size, or lets the caller have it.
+    pub async fn blob_size(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        credentials: &dyn Credentials,
+    ) -> Result<u64, RegistryError> {
+        let subject = format!("{}@{digest}", reference.name());
+        let descriptor = Descriptor::new("", digest.clone(), 0);
+        let mut failed = None;
+        for endpoint in self.pull_endpoints(reference)? {
+            let mut call = blob_call(&subject, reference, &descriptor, Method::HEAD);
+            call.slot = Slot::Document;
+            let size = match self.send(&endpoint, &call, credentials).await {
+                Ok(reply) if reply.status().is_success() => {
+                    let size = reply.header(CONTENT_LENGTH).and_then(|size| size.parse().ok());
+                    let what = || "it does not say how large the blob is".to_owned();
+                    size.ok_or_else(|| RegistryError::protocol(&subject, &endpoint.host, what()))
+                }
+                Ok(reply) => Err(reply.into_error(&subject).await),
+                Err(error) => Err(error),
+            };
+            match size {
+                Ok(size) => return Ok(size),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| no_endpoint(reference)))
     }
 
     pub(crate) async fn has_blob_at(

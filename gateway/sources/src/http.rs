@@ -11,7 +11,6 @@ mod error;
 mod key;
 mod request;
 mod save;
-mod sums;
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};

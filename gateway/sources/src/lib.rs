@@ -1,4 +1,4 @@
-//! Identifiers to refs: images, files by URL, git repositories, the client's directories.
+//! Identifiers to refs: images, single blobs, files by URL, git repositories, the client's directories.
 //!
 //! A typed identifier comes in, a [`Pin`] and then a [`kiln_store::Ref`] go out. What is outside is
 //! asked here and nowhere else; what it answers is hostile until its digest is checked. Programs
@@ -13,6 +13,7 @@ mod command;
 mod session;
 mod source;
 
+mod blob;
 mod git;
 mod http;
 mod image;
@@ -22,11 +23,13 @@ mod named;
 mod files;
 mod progress;
 mod state;
+mod sums;
 mod turns;
 
 #[cfg(test)]
 mod tests;
 
+pub use blob::BlobSourceError;
 pub use builds::ResolvedSources;
 pub use clients::{ClientCredentials, Clients, ClientsError};
 pub use command::{Command, HostCommand, OUTPUT_LIMIT, Output};

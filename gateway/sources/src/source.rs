@@ -12,6 +12,7 @@ use kiln_oci::{Digest, Reference};
 use kiln_progress::Sender;
 use kiln_store::Ref;
 
+use crate::blob::BlobSourceError;
 use crate::git::{GitError, GitPin};
 use crate::http::{HttpError, HttpPin};
 use crate::image::{ImageError, ImagePin};
@@ -67,6 +68,11 @@ pub enum Metadata {
         /// The image config, as it came.
         config: Bytes,
     },
+    /// About a single blob.
+    Blob {
+        /// Its digest.
+        digest: Digest,
+    },
     /// About a file by URL.
     Http {
         /// Its digest.
@@ -104,6 +110,7 @@ pub struct GitObjects {
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     Image(Box<ImagePin>),
+    Blob,
     Http(HttpPin),
     Git(GitPin),
     Local(LocalPin),
@@ -115,6 +122,9 @@ pub enum SourceError {
     /// An image of a registry or an OCI layout.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A single blob of a registry or an OCI layout.
+    #[error(transparent)]
+    Blob(#[from] BlobSourceError),
     /// A file by URL.
     #[error(transparent)]
     Http(#[from] HttpError),

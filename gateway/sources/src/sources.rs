@@ -7,6 +7,7 @@ use kiln_oci::Platform;
 use kiln_registry::Registry;
 use kiln_store::Store;
 
+use crate::blob::Blobs;
 use crate::builds::{Builds, ResolvedSources};
 use crate::command::HostCommand;
 use crate::git::Git;
@@ -20,6 +21,7 @@ use crate::state::{StateError, StateFile};
 /// All sources of one worker.
 pub struct Sources {
     image: Image,
+    blobs: Blobs,
     http: Http,
     git: Git,
     local: Local,
@@ -50,6 +52,7 @@ impl Sources {
         let builds = Builds::default();
         Ok(Self {
             image: Image::new(registry, store, &state, named),
+            blobs: Blobs::new(registry, store, &state),
             http: Http::new(store, &state, &builds),
             git: Git::new(store, &state, &builds, commands),
             local: Local::new(store),
@@ -86,6 +89,7 @@ impl Sources {
             Identifier::OciLayout(source) => {
                 self.image.pin_layout(source, platform, context).await?
             }
+            Identifier::Blob(source) => Blobs::pin(source)?,
             Identifier::Http(source) => self.http.pin(source, context).await?,
             Identifier::Git(source) => self.git.pin(source, context).await?,
             Identifier::Local(source) => Local::pin(source, context),
@@ -154,6 +158,9 @@ impl Sources {
         Ok(match (identifier, &pin.content) {
             (Identifier::Image(_) | Identifier::OciLayout(_), Content::Image(pin)) => {
                 self.image.fetch(pin, context).await?
+            }
+            (Identifier::Blob(source), Content::Blob) => {
+                Some(self.blobs.fetch(source, pin, context).await?)
             }
             (Identifier::Http(source), Content::Http(pin)) => {
                 Some(self.http.fetch(source, pin, context).await?)

@@ -254,13 +254,21 @@ impl<I: AsyncRead + Unpin> AsyncRead for Overheard<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Overheard<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Overheard<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, data)
+        let written = ready!(Pin::new(&mut self.io).poll_write(context, data));
+        if written.is_err() {
+            // A process that is gone before it was greeted may have said why, and nothing reads
+            // after a failed write: what lies in the pipe is looked at here.
+            let mut left = [0; PREFACE.len()];
+            let mut left = ReadBuf::new(&mut left);
+            drop(self.as_mut().poll_read(context, &mut left));
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,7 @@
 //! Each kind has a struct with all that its key is made of. Who has resolved a source fills it in;
 //! who has only the op and what was found asks [`maps`].
 
+mod blob;
 mod git;
 mod http;
 mod image;
@@ -15,6 +16,7 @@ use kiln_oci::Digest;
 
 use crate::map::CacheMap;
 
+pub use blob::{BlobKey, blob_filename};
 pub use git::{GitKey, is_commit_id};
 pub use http::{HttpKey, filename};
 pub use image::{ImageKey, image_content};

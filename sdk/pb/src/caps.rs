@@ -11,6 +11,7 @@ pub const LLB: &[&str] = &[
     "source.image.resolvemode",
     "source.image.checksum",
     "source.image.layerlimit",
+    "source.imageblob",
     "source.local",
     "source.local.unique",
     "source.local.sessionid",

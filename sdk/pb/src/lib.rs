@@ -1,10 +1,12 @@
 //! The messages of BuildKit's protocols as prost types, and nothing that speaks.
 //!
 //! Generated from `schemas/*/*.proto` when the crate is built; [`caps`] are the names of features that
-//! travel in them, [`gojson`] is their JSON form, over which cache keys are taken. There is no runtime
+//! travel in them, [`gojson`] is their JSON form, over which cache keys are taken, [`attribute`] reads values in
+//! their maps. There is no runtime
 //! and no socket here, nor in anything this crate depends on, so that what decides (graph, keys,
 //! solver) may read messages. `kiln-wire` adds the gRPC services.
 
+pub mod attribute;
 pub mod caps;
 mod codec;
 pub mod gojson;

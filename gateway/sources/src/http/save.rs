@@ -15,10 +15,10 @@ use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use crate::http::body::Decoding;
 use crate::http::error::HttpError;
-use crate::http::sums::Sums;
 use crate::http::{Known, Saved, date};
 use crate::progress::Part;
 use crate::source::{Cause, Context};
+use crate::sums::Sums;
 
 /// How much is written at once, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -81,7 +81,7 @@ impl Saving<'_> {
         file.write_all(&content).await.map_err(failed)?;
         sums.update(&content);
         file.flush().await.map_err(failed)?;
-        let digest = sums.finish(self.expected, self.shown)?;
+        let digest = sums.finish(self.expected).map_err(|got| self.mismatch(got))?;
         finish(file.into_inner().into_std().await, self.source, &answer.last_modified)
             .map_err(failed)?;
         drop(mounted);
@@ -99,6 +99,11 @@ impl Saving<'_> {
     fn malformed(&self, error: &io::Error) -> HttpError {
         let reason = format!("the compressed answer is malformed: {error}");
         HttpError::Network { url: self.shown.to_owned(), reason }
+    }
+
+    fn mismatch(&self, got: Digest) -> HttpError {
+        let wanted = self.expected.cloned().unwrap_or_else(|| got.clone());
+        HttpError::Checksum { url: self.shown.to_owned(), wanted, got }
     }
 
     fn store_error(&self, error: impl Into<Cause>) -> HttpError {

@@ -119,11 +119,11 @@ fn disposition_name(text: &str) -> Option<String> {
 }
 
 /// A name that is one element of a path.
-fn safe(name: &str) -> String {
-    let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let name: String = name.chars().filter(|c| *c != '\0').collect();
-    match name.as_str() {
+pub(super) fn safe(name: &str) -> String {
+    let name = name.trim().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    match name {
         "" | "." | ".." => "download".to_owned(),
+        _ if name.chars().any(char::is_control) => "download".to_owned(),
         _ => {
             let mut end = name.len().min(LONGEST_NAME);
             while !name.is_char_boundary(end) {
@@ -151,6 +151,8 @@ mod tests {
             ("http://x/%2e%2e", "", "", "download"),
             ("http://x/", "", "", "download"),
             ("http://x", "..", "", "download"),
+            ("http://x", " a b ", "", "a b"),
+            ("http://x", "a\nb", "", "download"),
             ("http://x?a/b", "", "", "download"),
         ] {
             let disposition = Some(disposition).filter(|text| !text.is_empty());

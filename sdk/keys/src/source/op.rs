@@ -2,11 +2,13 @@
 //!
 //! Only attributes that are part of a key are read here, with BuildKit's leniency.
 
-use kiln_oci::{Digest, Platform};
+use kiln_oci::{Digest, Platform, Reference};
+use kiln_pb::attribute::number;
 use kiln_pb::pb;
 
 use super::{
-    GitKey, HttpKey, ImageKey, LocalKey, SourceKey, filename, image_content, is_commit_id,
+    BlobKey, GitKey, HttpKey, ImageKey, LocalKey, SourceKey, blob_filename, filename,
+    image_content, is_commit_id,
 };
 use crate::map::{CacheMap, KeyError};
 
@@ -64,6 +66,7 @@ pub fn maps(
     let key = match scheme {
         "docker-image" => return source.image("image.layerlimit", platform, found),
         "oci-layout" => return source.image("oci.layerlimit", platform, found),
+        "docker-image+blob" | "oci-layout+blob" => source.blob(rest)?,
         "local" => source.local(rest, found)?,
         "http" | "https" => source.http(found)?,
         "git" => source.git(rest, found)?,
@@ -108,6 +111,20 @@ impl<'a> Source<'a> {
         let first = ImageKey { digest, platform, layer_limit }.key();
         let second = image_content(config, layer_limit)?.unwrap_or_else(|| first.clone());
         Ok(vec![first.map(), second.map()])
+    }
+
+    fn blob(&self, reference: &str) -> Result<SourceKey, KeyError> {
+        let reference = Reference::parse_untagged(reference).map_err(|_| self.mismatch())?;
+        let digest = reference.digest().ok_or_else(|| self.mismatch())?;
+        let number = |key| Ok(self.parse(key, number)?.unwrap_or(0));
+        let key = BlobKey {
+            digest,
+            filename: &blob_filename(self.text("http.filename")),
+            perm: number("http.perm")?,
+            uid: number("http.uid")?,
+            gid: number("http.gid")?,
+        };
+        Ok(key.key())
     }
 
     fn local(&self, name: &str, found: &Found<'_>) -> Result<SourceKey, KeyError> {
@@ -192,19 +209,6 @@ impl<'a> Source<'a> {
         };
         Ok(key.key())
     }
-}
-
-/// A number as Go reads one of any base: `0o640` and `0640` are octal, `0x1a0` is hexadecimal.
-fn number(text: &str) -> Option<u32> {
-    let lower = text.to_ascii_lowercase();
-    let (digits, radix) = match lower.as_str() {
-        text if text.starts_with("0x") => (&text[2..], 16),
-        text if text.starts_with("0o") => (&text[2..], 8),
-        text if text.starts_with("0b") => (&text[2..], 2),
-        text if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
-        text => (text, 10),
-    };
-    u32::from_str_radix(digits, radix).ok()
 }
 
 /// A reference that nobody looked up is taken for a branch.
