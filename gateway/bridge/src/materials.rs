@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_graph::{Edge, Exec, Graph, Identifier, MountKind, NetworkMode, Op, Vertex};
+use kiln_graph::{BlobAddress, Edge, Exec, Graph, Identifier, MountKind, NetworkMode, Op, Vertex};
 use kiln_oci::{Platform, Reference};
 use kiln_provenance::{Used, UsedBlob, UsedImage};
 use kiln_sources::Metadata;
@@ -86,15 +86,14 @@ pub(crate) fn add_source(
             used.add_image(used_image(&image.reference, Some(platform), reference, manifest, true));
         }
         (Identifier::Blob(blob), Metadata::Blob { .. }) => {
-            let (reference, local) = (blob.reference.clone(), blob.layout.is_some());
-            used.add_blob(UsedBlob { reference, local });
+            used.add_blob(used_blob(&blob.address));
         }
         (Identifier::Git(git), Metadata::Git { checksum, .. }) => {
             let url = match git.reference.as_str() {
                 "" => git.remote.clone(),
                 reference => format!("{}#{reference}", git.remote),
             };
-            used.add_git(url, checksum.clone());
+            used.add_git(url, checksum.clone(), git.bundle.as_ref().map(used_blob));
         }
         (Identifier::Http(http), Metadata::Http { digest, .. }) => {
             used.add_file(http.url.clone(), digest.clone());
@@ -103,6 +102,10 @@ pub(crate) fn add_source(
         // What was found belongs to another source.
         _ => used.incomplete = true,
     }
+}
+
+fn used_blob(address: &BlobAddress) -> UsedBlob {
+    UsedBlob { reference: address.reference.clone(), local: address.layout.is_some() }
 }
 
 fn used_image(

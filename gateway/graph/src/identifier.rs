@@ -73,14 +73,21 @@ pub struct OciLayoutSource {
     pub checksum: Option<Digest>,
 }
 
-/// A single blob of a registry or an OCI layout, as a file.
+/// Where a single blob is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BlobSource {
+pub struct BlobAddress {
     /// The repository that has it, and its digest.
     #[serde(serialize_with = "as_text")]
     pub reference: Reference,
     /// The layout that has it; none is a registry.
     pub layout: Option<Layout>,
+}
+
+/// A single blob of a registry or an OCI layout, as a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlobSource {
+    /// Where it is.
+    pub address: BlobAddress,
     /// The name it gets; empty is its digest without the algorithm.
     pub filename: String,
     /// Its permissions.
@@ -148,6 +155,12 @@ pub struct GitSource {
     pub ssh_agent: String,
     /// Give every entry the time of the commit.
     pub commit_mtime: bool,
+    /// The reference is only a name for the commit of `checksum`; the remote is not asked for it.
+    pub fetch_by_commit: bool,
+    /// A git bundle that has the commit; the remote is not asked for anything then.
+    pub bundle: Option<BlobAddress>,
+    /// Give a git bundle in the file `bundle` instead of files.
+    pub checkout_bundle: bool,
 }
 
 /// How to tell which files of a directory changed since they were transferred.
@@ -210,6 +223,14 @@ pub enum IdentifierError {
         /// The checksum.
         value: String,
     },
+    /// Attributes that do not go together.
+    #[error("source `{identifier}`: {reason}")]
+    Together {
+        /// The source.
+        identifier: String,
+        /// Which, and why not.
+        reason: &'static str,
+    },
     /// A number of layers that is none.
     #[error(
         "source `{identifier}`: invalid layer limit {value} ({key}), expected a number above 0"
@@ -256,13 +277,18 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
         &[
             "git.authheadersecret",
             "git.authtokensecret",
+            "git.bundle",
+            "git.checkoutbundle",
             "git.checksum",
+            "git.fetchbycommit",
             "git.fullurl",
             "git.keepgitdir",
             "git.knownsshhosts",
             "git.mountsshsock",
             "git.mtime",
             "git.skipsubmodules",
+            "oci.session",
+            "oci.store",
         ],
     ),
     ("http", HTTP_ATTRIBUTES),
@@ -463,6 +489,16 @@ fn blob(
     from: &Attributes<'_>,
     layout: Option<Layout>,
 ) -> Result<BlobSource, IdentifierError> {
+    let address = blob_address(rest, from, layout)?;
+    let (perm, uid, gid) = from.file_attributes()?;
+    Ok(BlobSource { address, filename: from.text("http.filename"), perm, uid, gid })
+}
+
+fn blob_address(
+    rest: &str,
+    from: &Attributes<'_>,
+    layout: Option<Layout>,
+) -> Result<BlobAddress, IdentifierError> {
     let wrong = |reason: &str| IdentifierError::Reference {
         identifier: from.identifier.into(),
         reason: reason.into(),
@@ -474,8 +510,26 @@ fn blob(
     if layout.as_ref().is_some_and(|layout| layout.store.is_empty()) {
         return Err(wrong("a blob of an OCI layout needs the name of the layout (oci.store)"));
     }
-    let (perm, uid, gid) = from.file_attributes()?;
-    Ok(BlobSource { reference, layout, filename: from.text("http.filename"), perm, uid, gid })
+    Ok(BlobAddress { reference, layout })
+}
+
+/// The bundle of a git source, `docker-image+blob://…` or `oci-layout+blob://…`. A layout without a
+/// name has that of the repository.
+fn bundle(locator: &str, from: &Attributes<'_>) -> Result<BlobAddress, IdentifierError> {
+    let layout = |rest: &str| {
+        let named = rest.split('@').next().unwrap_or_default().to_owned();
+        let store = Some(from.text("oci.store")).filter(|store| !store.is_empty());
+        Layout { session: from.text("oci.session"), store: store.unwrap_or(named) }
+    };
+    match locator.split_once("://") {
+        Some(("docker-image+blob", rest)) => blob_address(rest, from, None),
+        Some(("oci-layout+blob", rest)) => blob_address(rest, from, Some(layout(rest))),
+        _ => Err(IdentifierError::Attribute {
+            identifier: from.identifier.into(),
+            key: "git.bundle".into(),
+            value: locator.chars().take(300).collect(),
+        }),
+    }
 }
 
 fn http(identifier: &str, from: &Attributes<'_>) -> Result<HttpSource, IdentifierError> {
@@ -505,7 +559,11 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
         let (identifier, value) = (from.identifier.into(), checksum.chars().take(100).collect());
         return Err(IdentifierError::Commit { identifier, value });
     }
-    Ok(GitSource {
+    let bundle = match from.text("git.bundle") {
+        none if none.is_empty() => None,
+        locator => Some(bundle(&locator, from)?),
+    };
+    let source = GitSource {
         remote,
         reference: reference.to_owned(),
         subdir: subdir.trim_matches('/').to_owned(),
@@ -517,7 +575,40 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
         known_hosts: from.text("git.knownsshhosts"),
         ssh_agent: from.text("git.mountsshsock"),
         commit_mtime: from.is("git.mtime", "commit", "checkout")?,
-    })
+        fetch_by_commit: from.flag("git.fetchbycommit")?,
+        bundle,
+        checkout_bundle: from.flag("git.checkoutbundle")?,
+    };
+    match together(&source) {
+        None => Ok(source),
+        Some(reason) => {
+            Err(IdentifierError::Together { identifier: from.identifier.into(), reason })
+        }
+    }
+}
+
+/// Why the attributes of a git source do not go together.
+fn together(source: &GitSource) -> Option<&'static str> {
+    let is_whole = |id: &str| matches!(id.len(), 40 | 64);
+    let is_commit = is_whole(&source.reference)
+        && source.reference.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let lacks_commit = !is_commit && !is_whole(&source.checksum);
+    if source.bundle.is_some() && source.checksum.is_empty() {
+        return Some("git.bundle requires git.checksum to be set");
+    }
+    if source.fetch_by_commit && lacks_commit {
+        return Some("git.fetchbycommit requires a whole commit, as git.checksum or as reference");
+    }
+    if source.bundle.is_some() && source.reference.is_empty() && lacks_commit {
+        return Some("git.bundle requires a reference or a whole commit as git.checksum");
+    }
+    if source.checkout_bundle && source.keep_git_dir {
+        return Some("git.checkoutbundle is incompatible with git.keepgitdir");
+    }
+    if source.checkout_bundle && !source.subdir.is_empty() {
+        return Some("git.checkoutbundle is incompatible with git.subdir");
+    }
+    None
 }
 
 fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierError> {
@@ -569,7 +660,8 @@ mod tests {
         else {
             panic!("no blob")
         };
-        assert_eq!((blob.reference.tag(), blob.perm, blob.layout), (None, Some(0o644), None));
+        assert_eq!((blob.address.reference.tag(), blob.address.layout), (None, None));
+        assert_eq!(blob.perm, Some(0o644));
         for (identifier, attrs) in [
             ("docker-image+blob://x.io/a", &[][..]),
             ("docker-image+blob://x.io/a:1", &[]),
@@ -594,10 +686,29 @@ mod tests {
     }
 
     #[test]
+    fn a_bundle_has_a_commit_and_a_layout_has_the_name_of_its_repository() {
+        let attrs = [("git.bundle", BUNDLE), ("git.checksum", COMMIT)];
+        let Ok(Identifier::Git(git)) = parse("git://example.com/a.git#main", &attrs) else {
+            panic!("no git")
+        };
+        let layout = git.bundle.unwrap().layout.unwrap();
+        assert_eq!((layout.store.as_str(), layout.session.as_str()), ("a/b", ""));
+        for (attrs, words) in [
+            (&[("git.bundle", BUNDLE)][..], "git.bundle requires git.checksum to be set"),
+            (&[("git.bundle", BUNDLE), ("git.checksum", "abc")], "a whole commit"),
+            (&[("git.bundle", "https://x"), ("git.checksum", COMMIT)], "invalid git.bundle"),
+            (&[("git.fetchbycommit", "true")], "git.fetchbycommit requires a whole commit"),
+            (&[("git.checkoutbundle", "true"), ("git.keepgitdir", "true")], "git.keepgitdir"),
+        ] {
+            let error = parse("git://example.com/a.git", attrs).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
     fn an_attribute_that_nothing_acts_on_is_refused_by_name() {
         for (identifier, key) in [
             ("git://example.com/a.git", "git.sig.pubkey"),
-            ("git://example.com/a.git", "git.fetchbycommit"),
             ("git://example.com/a.git", "local.differ"),
             ("https://example.com/a", "http.sig.signature"),
             ("https://example.com/a", "http.header.x-other"),
@@ -609,7 +720,7 @@ mod tests {
             assert!(error.starts_with(&words), "{error}");
             assert!(parse(identifier, &[(key, "")]).is_ok(), "{key}");
         }
-        assert!(parse("git://example.com/a.git", &[("git.fetchbycommit", "false")]).is_ok());
+        assert!(parse("git://example.com/a.git", &[("git.sig.pubkey", "")]).is_ok());
     }
 
     #[test]
@@ -623,7 +734,9 @@ mod tests {
                     "git.mtime" => "commit",
                     "git.fullurl" => "https://example.com/b",
                     "git.checksum" => "abc",
-                    "git.keepgitdir" | "git.skipsubmodules" => "true",
+                    "git.bundle" => BUNDLE,
+                    "git.keepgitdir" | "git.skipsubmodules" | "git.checkoutbundle"
+                    | "git.fetchbycommit" => "true",
                     "http.checksum" | "image.checksum" => SUM.split_once('@').unwrap().1,
                     "http.perm" | "http.uid" | "http.gid" => "7",
                     "image.layerlimit" | "oci.layerlimit" => "1",
@@ -639,6 +752,12 @@ mod tests {
                 let base: &[_] = match *scheme {
                     "oci-layout+blob" if *attribute != "oci.store" => &[("oci.store", "layout")],
                     "oci-layout+blob" => &[("oci.store", "other")],
+                    "git" if attribute.starts_with("oci.") => {
+                        &[("git.bundle", BUNDLE), ("git.checksum", COMMIT)]
+                    }
+                    "git" if matches!(*attribute, "git.bundle" | "git.fetchbycommit") => {
+                        &[("git.checksum", COMMIT)]
+                    }
                     _ => &[],
                 };
                 let with = parse(&identifier, &[base, &[(*attribute, value)]].concat()).unwrap();
@@ -647,6 +766,8 @@ mod tests {
         }
     }
 
+    const COMMIT: &str = "0123456789012345678901234567890123456789";
+    const BUNDLE: &str = "oci-layout+blob://a/b@sha256:9ac1c43a60e31dca741a6fe8314130a9cd4c4db0311fbbc636ff992ef60ae76d";
     const SUM: &str = "a@sha256:9ac1c43a60e31dca741a6fe8314130a9cd4c4db0311fbbc636ff992ef60ae76d";
 
     #[test]

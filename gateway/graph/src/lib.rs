@@ -28,8 +28,8 @@ pub use file::{
 };
 pub use graph::Graph;
 pub use identifier::{
-    BlobSource, Differ, GitSource, HttpSource, Identifier, IdentifierError, ImageSource, Layout,
-    LocalSource, OciLayoutSource, ResolveMode,
+    BlobAddress, BlobSource, Differ, GitSource, HttpSource, Identifier, IdentifierError,
+    ImageSource, Layout, LocalSource, OciLayoutSource, ResolveMode,
 };
 pub use load::{Entitlements, LoadContext, LoadError, exec_mounts, exec_process};
 pub use metadata::{Metadata, ProgressGroup};

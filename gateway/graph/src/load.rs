@@ -759,9 +759,9 @@ fn display_name(op: &Op, inputs: &[Edge]) -> String {
         Op::Source(identifier) => match identifier.as_ref() {
             Identifier::Image(image) => format!("docker-image://{}", image.reference),
             Identifier::OciLayout(layout) => format!("oci-layout://{}", layout.reference),
-            Identifier::Blob(blob) => match blob.layout {
-                None => format!("docker-image+blob://{}", blob.reference),
-                Some(_) => format!("oci-layout+blob://{}", blob.reference),
+            Identifier::Blob(crate::BlobSource { address, .. }) => match address.layout {
+                None => format!("docker-image+blob://{}", address.reference),
+                Some(_) => format!("oci-layout+blob://{}", address.reference),
             },
             Identifier::Http(http) => http.url.clone(),
             Identifier::Git(git) => {

@@ -24,6 +24,7 @@ mod tests;
 
 pub use options::{Mode, OptionError, ProvenanceOptions, Version};
 pub use predicate::{Layers, Predicate, Run};
+use purl::qualifier;
 pub use purl::{PackageKind, package_url};
 pub use redact::without_credentials;
 pub use request::{ConfigSource, Request, Requested, Secret};

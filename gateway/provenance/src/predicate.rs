@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::request::commit_digest;
 use crate::{
     BuildConfig, Mode, PackageKind, ProvenanceOptions, Request, Requested, StepError, Used,
-    Version, package_url,
+    UsedBlob, Version, package_url, qualifier,
 };
 
 /// What the build type of SLSA 1 is described by.
@@ -277,23 +277,31 @@ fn materials(used: &Used) -> Vec<Material> {
             digest: digests(&image.digest),
         }
     });
-    let blobs = used.blobs.iter().map(|blob| {
-        let kind = if blob.local { PackageKind::Oci } else { PackageKind::Docker };
-        let url = package_url(kind, &blob.reference, None);
-        // A digest is there, hence other qualifiers too.
-        let uri = format!("{url}&ref_type=blob");
-        let digest = blob.reference.digest().map(digests).unwrap_or_default();
-        Material { uri, digest }
+    let blobs = used.blobs.iter().map(|blob| blob_material(blob, "blob", None));
+    let git = used.git.iter().flat_map(|git| {
+        let bundle = git.bundle.as_ref();
+        let bundle = bundle.map(|bundle| blob_material(bundle, "bundle", Some(&git.url)));
+        let repository = Material { uri: git.url.clone(), digest: commit_digest(&git.commit) };
+        std::iter::once(repository).chain(bundle)
     });
-    let git = used
-        .git
-        .iter()
-        .map(|git| Material { uri: git.url.clone(), digest: commit_digest(&git.commit) });
     let files = used
         .files
         .iter()
         .map(|file| Material { uri: file.url.clone(), digest: digests(&file.digest) });
     images.chain(blobs).chain(git).chain(files).collect()
+}
+
+/// A single blob, with what it is and the repository that it holds a part of.
+fn blob_material(blob: &UsedBlob, is: &str, repository: Option<&str>) -> Material {
+    let kind = if blob.local { PackageKind::Oci } else { PackageKind::Docker };
+    let mut uri = package_url(kind, &blob.reference, None);
+    // Its digest is a qualifier already.
+    uri.push_str(&format!("&ref_type={is}"));
+    if let Some(repository) = repository {
+        uri.push_str(&format!("&vcs_url={}", qualifier(repository)));
+    }
+    let digest = blob.reference.digest().map(digests).unwrap_or_default();
+    Material { uri, digest }
 }
 
 fn digests(digest: &kiln_oci::Digest) -> BTreeMap<String, String> {

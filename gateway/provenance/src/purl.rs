@@ -38,6 +38,11 @@ pub fn package_url(
     url
 }
 
+/// A value of a qualifier, escaped.
+pub(crate) fn qualifier(value: &str) -> String {
+    escaped(value, SEGMENT)
+}
+
 /// What may stand in a segment of a path beside letters and digits.
 const SEGMENT: &str = ":@&=+$";
 

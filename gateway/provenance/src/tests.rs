@@ -125,7 +125,7 @@ fn credentials_and_sessions_are_nowhere() {
         ("build-arg:http_proxy", "http://me:token@proxy"),
     ];
     let mut used = Used::default();
-    used.add_git("https://me:token@x/y.git#main".into(), "a".repeat(40));
+    used.add_git("https://me:token@x/y.git#main".into(), "a".repeat(40), None);
     used.add_file("https://me:token@x/f".into(), Digest::sha256("f"));
     for version in ["v1", "v0.2"] {
         let text = document(dockerfile(&options), &used, &[("version", version)]).to_string();
@@ -138,7 +138,7 @@ fn credentials_and_sessions_are_nowhere() {
 #[test]
 fn the_context_is_said_with_its_commit_and_is_no_argument() {
     let mut used = Used::default();
-    used.add_git("https://x/y.git#main".into(), "a".repeat(40));
+    used.add_git("https://x/y.git#main".into(), "a".repeat(40), None);
     let request = dockerfile(&[("context", "https://x/y.git#main:dir"), ("filename", "F")]);
     let Requested { config_source, request } = request.requested(&used);
     assert_eq!(config_source.uri, "https://x/y.git#main:dir");

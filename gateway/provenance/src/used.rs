@@ -29,12 +29,14 @@ pub struct UsedBlob {
 }
 
 /// A git repository.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedGit {
     /// `URL#REFERENCE`, without credentials.
     pub url: String,
     /// The object that the reference meant.
     pub commit: String,
+    /// The git bundle that it was taken from, rather than the repository.
+    pub bundle: Option<UsedBlob>,
 }
 
 /// A file by URL.
@@ -90,10 +92,10 @@ impl Used {
     }
 
     /// Adds a repository.
-    pub fn add_git(&mut self, url: String, commit: String) {
+    pub fn add_git(&mut self, url: String, commit: String, bundle: Option<UsedBlob>) {
         let url = without_credentials(url);
         if !self.git.iter().any(|other| other.url == url) {
-            self.git.push(UsedGit { url, commit });
+            self.git.push(UsedGit { url, commit, bundle });
         }
     }
 
@@ -120,7 +122,7 @@ impl Used {
     pub fn merge(&mut self, other: &Self) {
         other.images.iter().cloned().for_each(|image| self.add_image(image));
         other.blobs.iter().cloned().for_each(|blob| self.add_blob(blob));
-        other.git.iter().cloned().for_each(|git| self.add_git(git.url, git.commit));
+        other.git.iter().cloned().for_each(|git| self.add_git(git.url, git.commit, git.bundle));
         other.files.iter().cloned().for_each(|file| self.add_file(file.url, file.digest));
         self.locals.extend(other.locals.iter().cloned());
         other.secrets.iter().for_each(|(id, optional)| self.add_secret(id, *optional));
@@ -142,7 +144,7 @@ impl Used {
         });
         self.images.sort_by_cached_key(|image| image.reference.to_string());
         self.blobs.sort_by_cached_key(|blob| blob.reference.to_string());
-        self.git.sort();
+        self.git.sort_by(|a, b| (&a.url, &a.commit).cmp(&(&b.url, &b.commit)));
         self.files.sort_by(|a, b| a.url.cmp(&b.url));
     }
 

@@ -3,17 +3,19 @@
 //! The digest is in the reference, so nothing is asked before the blob is wanted, and what was
 //! fetched once serves every repository that says it has the blob.
 
-use std::fs::{FileTimes, Permissions};
+use std::fs::{File, FileTimes, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::TryStreamExt as _;
-use kiln_graph::BlobSource;
+use kiln_graph::{BlobAddress, BlobSource};
 use kiln_keys::source::{BlobKey, blob_filename};
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::{Registry, RegistryError};
-use kiln_store::{Kind, MutableRef, RecordInfo, Ref, Store};
+use kiln_store::{Kind, RecordInfo, Ref, Store};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use crate::progress::Part;
@@ -26,13 +28,14 @@ use crate::turns::Turns;
 /// How much is written at once, in bytes.
 const BUFFER: usize = 1 << 20;
 
-/// The source of single blobs.
+/// The source of single blobs. A cheap handle.
+#[derive(Clone)]
 pub(crate) struct Blobs {
     registry: Registry,
     store: Store,
     state: StateFile,
     /// One download of the same file at a time.
-    turns: Turns,
+    turns: Arc<Turns>,
 }
 
 /// Why a blob could not be had.
@@ -81,11 +84,11 @@ pub enum BlobSourceError {
 impl Blobs {
     pub(crate) fn new(registry: &Registry, store: &Store, state: &StateFile) -> Self {
         let (registry, store, state) = (registry.clone(), store.clone(), state.clone());
-        Self { registry, store, state, turns: Turns::default() }
+        Self { registry, store, state, turns: Arc::default() }
     }
 
     pub(crate) fn pin(source: &BlobSource) -> Result<Pin, BlobSourceError> {
-        let digest = digest(source)?;
+        let digest = digest(&source.address)?;
         let key = BlobKey {
             digest,
             filename: &blob_filename(&source.filename),
@@ -109,98 +112,88 @@ impl Blobs {
     ) -> Result<Ref, BlobSourceError> {
         let memory_key = format!("blob {}", pin.key);
         let _turn = self.turns.take(&memory_key).await;
-        let work = Work { blobs: self, source, digest: digest(source)?, context };
-        // Whoever has a digest in a file already has not shown that this repository gives it to them.
-        let stream = work.open().await?;
         if let Some(id) = self.state.get::<String>(&REFS, &memory_key).await
             && let Ok(known) = self.store.load(&id)
         {
             return Ok(known);
         }
-        let result = work.download(stream).await?;
+        let stored = |error: Cause| BlobSourceError::Store {
+            blob: source.address.reference.to_string(),
+            source: error,
+        };
+        let mutable = self.store.prepare(None).await.map_err(|error| stored(error.into()))?;
+        let mounted = mutable.mount().await.map_err(|error| stored(error.into()))?;
+        let name = match blob_filename(&source.filename) {
+            name if name.is_empty() => digest(&source.address)?.hex().to_owned(),
+            name => name,
+        };
+        let file = self.save(&source.address, &mounted.path().join(name), context).await?;
+        finish(&file, source).map_err(|error| write_error(&source.address, error))?;
+        drop((file, mounted));
+        let result = mutable.commit().await.map_err(|error| stored(error.into()))?;
+        let description = format!("blob {}", source.address.reference);
+        let kept = result.keep(RecordInfo { kind: Kind::Regular, description }).await;
+        kept.map_err(|error| stored(error.into()))?;
         self.state.put(&REFS, &memory_key, &result.id()).await;
         Ok(result)
     }
-}
 
-fn digest(source: &BlobSource) -> Result<&Digest, BlobSourceError> {
-    source.reference.digest().ok_or_else(|| BlobSourceError::Digest(source.reference.to_string()))
-}
-
-/// One blob on its way.
-struct Work<'a> {
-    blobs: &'a Blobs,
-    source: &'a BlobSource,
-    digest: &'a Digest,
-    context: &'a Context,
-}
-
-impl Work<'_> {
-    fn name(&self) -> String {
-        self.source.reference.to_string()
-    }
-
-    fn store_error(&self, source: impl Into<Cause>) -> BlobSourceError {
-        BlobSourceError::Store { blob: self.name(), source: source.into() }
-    }
-
-    /// The bytes, and how many there are; 0 if that is not known. A registry is asked whether it has
-    /// them; they come when they are read.
-    async fn open(&self) -> Result<(ByteStream, u64), BlobSourceError> {
-        let session = &self.context.session;
-        if let Some(layout) = &self.source.layout {
-            let (held_by, store) = (&layout.session, &layout.store);
-            return Ok((session.layout_blob(held_by, store, self.digest, 0), 0));
-        }
-        let (reference, registry) = (&self.source.reference, &self.blobs.registry);
-        let credentials = session.credentials();
-        let size = registry.blob_size(reference, self.digest, &*credentials).await?;
-        let descriptor = Descriptor::new("application/octet-stream", self.digest.clone(), size);
-        let stream = registry.blob_stream(reference, &descriptor, 0, credentials);
-        Ok((Box::pin(stream.map_err(Into::into)), size))
-    }
-
-    async fn download(&self, (stream, size): (ByteStream, u64)) -> Result<Ref, BlobSourceError> {
-        let mutable = self.blobs.store.prepare(None).await.map_err(|e| self.store_error(e))?;
-        self.write(stream, size, &mutable).await?;
-        let result = mutable.commit().await.map_err(|e| self.store_error(e))?;
-        let description = format!("blob {}", self.name());
-        let kept = result.keep(RecordInfo { kind: Kind::Regular, description }).await;
-        kept.map_err(|error| self.store_error(error))?;
-        Ok(result)
-    }
-
-    async fn write(
+    /// Writes a blob into a file that does not exist yet. When this returns, the bytes are those that
+    /// the digest says.
+    pub(crate) async fn save(
         &self,
-        mut stream: ByteStream,
-        size: u64,
-        mutable: &MutableRef,
-    ) -> Result<(), BlobSourceError> {
-        let failed = |source| BlobSourceError::Write { blob: self.name(), source };
-        let mounted = mutable.mount().await.map_err(|e| self.store_error(e))?;
-        let name = match blob_filename(&self.source.filename) {
-            name if name.is_empty() => self.digest.hex().to_owned(),
-            name => name,
-        };
-        let file = tokio::fs::File::create_new(mounted.path().join(name)).await.map_err(failed)?;
+        address: &BlobAddress,
+        path: &Path,
+        context: &Context,
+    ) -> Result<File, BlobSourceError> {
+        let (digest, failed) = (digest(address)?, |error| write_error(address, error));
+        let blob = || address.reference.to_string();
+        let (mut stream, size) = self.open(address, digest, context).await?;
+        let file = tokio::fs::File::create_new(path).await.map_err(failed)?;
         let mut file = BufWriter::with_capacity(BUFFER, file);
-        let part = Part::begin(self.context, self.digest.as_str(), size);
-        let mut sums = Sums::new(Some(self.digest));
-        let broken = |source| BlobSourceError::Fetch { blob: self.name(), source };
+        let part = Part::begin(context, digest.as_str(), size);
+        let mut sums = Sums::new(Some(digest));
+        let broken = |source| BlobSourceError::Fetch { blob: blob(), source };
         while let Some(chunk) = stream.try_next().await.map_err(broken)? {
             part.add(chunk.len() as u64);
             sums.update(&chunk);
             file.write_all(&chunk).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)?;
-        sums.finish(Some(self.digest))
-            .map_err(|got| BlobSourceError::Content { blob: self.name(), got })?;
-        finish(&file.into_inner().into_std().await, self.source).map_err(failed)
+        sums.finish(Some(digest)).map_err(|got| BlobSourceError::Content { blob: blob(), got })?;
+        Ok(file.into_inner().into_std().await)
+    }
+
+    /// The bytes, and how many there are; 0 if that is not known.
+    async fn open(
+        &self,
+        address: &BlobAddress,
+        digest: &Digest,
+        context: &Context,
+    ) -> Result<(ByteStream, u64), BlobSourceError> {
+        let session = &context.session;
+        if let Some(layout) = &address.layout {
+            return Ok((session.layout_blob(&layout.session, &layout.store, digest, 0), 0));
+        }
+        let (reference, credentials) = (&address.reference, session.credentials());
+        let size = self.registry.blob_size(reference, digest, &*credentials).await?;
+        let descriptor = Descriptor::new("application/octet-stream", digest.clone(), size);
+        let stream = self.registry.blob_stream(reference, &descriptor, 0, credentials);
+        Ok((Box::pin(stream.map_err(Into::into)), size))
     }
 }
 
+fn digest(address: &BlobAddress) -> Result<&Digest, BlobSourceError> {
+    let digest = address.reference.digest();
+    digest.ok_or_else(|| BlobSourceError::Digest(address.reference.to_string()))
+}
+
+fn write_error(address: &BlobAddress, source: io::Error) -> BlobSourceError {
+    BlobSourceError::Write { blob: address.reference.to_string(), source }
+}
+
 /// Gives the file its attributes.
-fn finish(file: &std::fs::File, source: &BlobSource) -> io::Result<()> {
+fn finish(file: &File, source: &BlobSource) -> io::Result<()> {
     if (source.uid, source.gid) != (0, 0) {
         kiln_store::owner::set_owner_of(file, source.uid, source.gid)?;
     }

@@ -5,6 +5,7 @@
 //! changed. What the remote offers is hostile: it decides names, links and submodules.
 
 mod auth;
+mod bundle;
 mod checkout;
 mod hint;
 mod program;
@@ -20,6 +21,7 @@ use kiln_keys::source::{GitKey, SourceKey};
 use kiln_oci::Digest;
 use kiln_store::{Directory, Kind, RecordInfo, Ref, Sharing, Store};
 
+use crate::blob::{BlobSourceError, Blobs};
 use crate::builds::Builds;
 use crate::command::HostCommand;
 use crate::git::auth::Auth;
@@ -38,6 +40,7 @@ pub(crate) struct Git {
     state: StateFile,
     builds: Builds,
     commands: Arc<dyn HostCommand>,
+    blobs: Blobs,
     /// One question about the same reference at a time.
     turns: Turns,
 }
@@ -135,6 +138,25 @@ pub enum GitError {
         /// What the client said.
         source: Cause,
     },
+    /// The bundle could not be had.
+    #[error("failed to fetch the git bundle of {remote}")]
+    Bundle {
+        /// The remote, without login.
+        remote: String,
+        /// What went wrong.
+        #[source]
+        source: BlobSourceError,
+    },
+    /// The bundle does not have what is wanted.
+    #[error("commit {commit} not found in bundle {bundle} of {remote}")]
+    NotInBundle {
+        /// The remote, without login.
+        remote: String,
+        /// The bundle.
+        bundle: String,
+        /// The commit.
+        commit: String,
+    },
     /// A file operation failed.
     #[error("cannot {doing} for {remote}")]
     Files {
@@ -161,6 +183,9 @@ pub(crate) struct Wanted<'a> {
     /// The remote without login, for messages.
     pub(crate) shown: String,
     pub(crate) git: Program,
+    /// Where bundles come from.
+    pub(crate) blobs: &'a Blobs,
+    pub(crate) context: &'a Context,
     /// Who has the secrets of other hosts.
     pub(crate) session: Arc<dyn Session>,
     /// Files and sockets that git reads while it runs.
@@ -173,9 +198,10 @@ impl Git {
         state: &StateFile,
         builds: &Builds,
         commands: Arc<dyn HostCommand>,
+        blobs: &Blobs,
     ) -> Self {
         let (store, state, builds) = (store.clone(), state.clone(), builds.clone());
-        Self { store, state, builds, commands, turns: Turns::default() }
+        Self { store, state, builds, commands, blobs: blobs.clone(), turns: Turns::default() }
     }
 
     pub(crate) async fn pin(&self, source: &GitSource, context: &Context) -> Result<Pin, GitError> {
@@ -224,7 +250,12 @@ impl Git {
         shown: &str,
         context: &Context,
     ) -> Result<Resolved, GitError> {
-        let key = format!("{}#{}", source.remote, source.reference);
+        // What a bundle says of a reference is not what the remote says of it.
+        let bundle = source.bundle.as_ref().map(|bundle| bundle.reference.to_string());
+        let key = match bundle {
+            None => format!("{}#{}", source.remote, source.reference),
+            Some(bundle) => format!("{}#{} in {bundle}", source.remote, source.reference),
+        };
         let sessions = context.session.ids();
         let _turn = self.turns.take(&key).await;
         if let Some(resolved) = self.builds.reference(&sessions, &key)
@@ -234,7 +265,13 @@ impl Git {
         }
         let wanted = self.wanted(source, shown.to_owned(), context).await?;
         let _part = Part::begin(context, format!("resolve {shown}"), 0);
-        let resolved = resolve::ask(&wanted, self.store.root()).await?;
+        let resolved = match &source.bundle {
+            None => resolve::ask(&wanted, self.store.root()).await?,
+            Some(bundle) => {
+                let mirror = self.mirror(source, shown).await?;
+                bundle::ask(&wanted, bundle, &mirror.path()).await?
+            }
+        };
         self.builds.put_reference(&sessions, &key, &resolved);
         Ok(resolved)
     }
@@ -305,15 +342,15 @@ impl Git {
     }
 
     async fn wanted<'a>(
-        &self,
+        &'a self,
         source: &'a GitSource,
         shown: String,
-        context: &Context,
+        context: &'a Context,
     ) -> Result<Wanted<'a>, GitError> {
         let auth = auth::gather(source, &shown, context).await?;
         let session = context.session.clone();
         let git = Program::new(self.commands.clone(), source, shown.clone(), &auth);
-        Ok(Wanted { source, shown, git, session, _auth: auth })
+        Ok(Wanted { source, shown, git, blobs: &self.blobs, context, session, _auth: auth })
     }
 }
 
@@ -350,7 +387,7 @@ fn key(source: &GitSource, resolved: &Resolved) -> SourceKey {
         subdir: &source.subdir,
         skip_submodules: source.skip_submodules,
         mtime: if source.commit_mtime { "commit" } else { "" },
-        bundle: false,
+        bundle: source.checkout_bundle,
     };
     key.key()
 }

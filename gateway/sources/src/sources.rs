@@ -50,12 +50,13 @@ impl Sources {
     ) -> Result<Self, OpenError> {
         let state = StateFile::open(store.root())?;
         let builds = Builds::default();
+        let blobs = Blobs::new(registry, store, &state);
         Ok(Self {
             image: Image::new(registry, store, &state, named),
-            blobs: Blobs::new(registry, store, &state),
             http: Http::new(store, &state, &builds),
-            git: Git::new(store, &state, &builds, commands),
+            git: Git::new(store, &state, &builds, commands, &blobs),
             local: Local::new(store),
+            blobs,
             builds,
         })
     }

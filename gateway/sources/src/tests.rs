@@ -1,5 +1,6 @@
 //! Stories about sources, with real servers: `docker-registry`, `git daemon`, and scripted HTTP.
 
+mod blob;
 mod clients;
 mod git;
 mod http;

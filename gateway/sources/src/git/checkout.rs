@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::git::resolve::Resolved;
-use crate::git::{GitError, Wanted, submodules};
+use crate::git::{GitError, Wanted, bundle, submodules};
 
 /// What is begun in the shared repository's directory has this in front of its name.
 pub(crate) const SCRATCH: &str = "kiln-checkout-";
@@ -24,6 +24,9 @@ pub(crate) async fn checkout(
     destination: &Path,
 ) -> Result<(), GitError> {
     let source = wanted.source;
+    if source.checkout_bundle {
+        return bundle::give_out(wanted, mirror, commit, destination).await;
+    }
     let scratch = mirror.join(format!("{SCRATCH}{:x}", rand::random::<u64>()));
     let make = |path: &Path| fs::create_dir(path).map_err(wanted.files("make a directory"));
     make(&scratch)?;

@@ -10,7 +10,7 @@ use url::Url;
 use crate::files;
 use crate::git::checkout::SCRATCH;
 use crate::git::resolve::Resolved;
-use crate::git::{GitError, Wanted};
+use crate::git::{GitError, Wanted, bundle};
 use crate::http::redact;
 
 /// Checks that git can be called with a source, and gives the remote without its login.
@@ -70,9 +70,10 @@ pub(crate) async fn fetch(
     // Under a name, so that later fetches can say that it is here.
     let name = format!("refs/kiln/{}", resolved.object);
     let mut object = resolved.object.as_str();
-    if !has(wanted, mirror, object).await
-        && let Err(error) = fetch_object(wanted, mirror, resolved, &name).await
-    {
+    let is_here = has(wanted, mirror, object).await;
+    if let Some(bundle) = wanted.source.bundle.as_ref().filter(|_| !is_here) {
+        bundle::take_in(wanted, bundle, mirror, object).await?;
+    } else if !is_here && let Err(error) = fetch_object(wanted, mirror, resolved, &name).await {
         // A tag that was moved meanwhile cannot be had any more; its commit is all that matters
         // without `.git`.
         match &resolved.commit {
@@ -85,6 +86,10 @@ pub(crate) async fn fetch(
     wanted.git.run(mirror, &["update-ref", &name, object]).await?;
     let commit = format!("{object}^{{commit}}");
     let commit = wanted.git.run(mirror, &["rev-parse", "--verify", &commit]).await?;
+    if wanted.source.checkout_bundle && mirror.join("shallow").exists() {
+        // A bundle is of no use without the history of its commit.
+        fetch_all(wanted, mirror).await?;
+    }
     Ok(commit.trim().to_owned())
 }
 
@@ -100,6 +105,9 @@ async fn fetch_object(
     // meanwhile, and then the id is the only way.
     let mut names = vec![&resolved.reference, &resolved.object];
     names.dedup();
+    if wanted.source.fetch_by_commit {
+        names.reverse();
+    }
     let mut failed = None;
     for from in names {
         let spec = format!("{from}:{name}");

@@ -24,11 +24,25 @@ pub(crate) struct Resolved {
 
 /// A source that names a whole commit needs no asking.
 pub(crate) fn without_asking(source: &GitSource) -> Option<Resolved> {
-    is_object_id(&source.reference).then(|| Resolved {
-        reference: source.reference.clone(),
-        object: source.reference.clone(),
+    let (reference, checksum) = (&source.reference, &source.checksum);
+    let commit = |id: &String, reference: String, is_commit_id| Resolved {
+        reference,
+        object: id.clone(),
         commit: None,
-        is_commit_id: true,
+        is_commit_id,
+    };
+    if is_object_id(reference) {
+        return Some(commit(reference, reference.clone(), true));
+    }
+    let only_commit = source.fetch_by_commit || source.bundle.is_some();
+    if reference.is_empty() && only_commit && is_object_id(checksum) {
+        return Some(commit(checksum, checksum.clone(), true));
+    }
+    // A reference that no one looks up is taken for a branch.
+    (source.fetch_by_commit && is_object_id(checksum)).then(|| {
+        let is_full = reference.starts_with("refs/");
+        let full = if is_full { reference.clone() } else { format!("refs/heads/{reference}") };
+        commit(checksum, full, false)
     })
 }
 
@@ -114,7 +128,7 @@ fn default_branch(lines: &str) -> Option<Resolved> {
 }
 
 /// Picks the line that a reference means.
-fn choose(lines: &str, reference: &str) -> Option<Resolved> {
+pub(crate) fn choose(lines: &str, reference: &str) -> Option<Resolved> {
     let rows: Vec<(&str, &str)> = lines
         .lines()
         .filter_map(|line| line.split_once('\t'))

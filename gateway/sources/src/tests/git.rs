@@ -431,3 +431,67 @@ async fn objects_are_given_as_git_stores_them() {
     assert_eq!(text(&tagged.commit), raw("commit", "v1^{commit}"));
     assert_eq!(text(&tagged.tag.unwrap()), raw("tag", "v1"));
 }
+
+#[tokio::test]
+async fn a_bundle_carries_a_branch_with_its_history_and_is_taken_in_without_the_remote() {
+    let Some(server) = Server::start() else { return };
+    let head = git(&server.work(), "rev-parse main");
+    let first = git(&server.work(), "rev-parse v1^{commit}");
+    let room = Room::new();
+    // The shared repository has one commit without its history now.
+    room.get(&server.source("#main", &[])).await.unwrap();
+    let attrs = [("git.checkoutbundle", "true"), ("git.checksum", head.as_str())];
+    let made = server.source("#main", &attrs);
+    let pin = room.pin(&made).await.unwrap();
+    assert_eq!(pin.key.as_str(), format!("{head}(bundle)"));
+    let mounted = room.fetch(&made, &pin).await.unwrap().mount().await.unwrap();
+    let bytes = fs::read(mounted.path().join("bundle")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("b"), &bytes).unwrap();
+    git(elsewhere.path(), "clone --quiet --bare b clone");
+    let clone = elsewhere.path().join("clone");
+    assert_eq!(git(&clone, "rev-parse refs/heads/main"), head);
+    assert_eq!(git(&clone, "rev-list --count main"), "2");
+
+    // Whoever takes it in may have no way to the remote.
+    let digest = kiln_oci::Digest::sha256(&bytes);
+    let layout = [(digest.clone(), bytes::Bytes::from(bytes))].into();
+    let room = Room::with(Client { layout, ..Client::default() });
+    let locator = format!("oci-layout+blob://a/b@{digest}");
+    let bundle = [("git.bundle", locator.as_str()), ("oci.store", "my-layout")];
+    let source = |fragment: &str, commit: &str, more: &[(&str, &str)]| {
+        let attrs = [&bundle, &[("git.checksum", commit)][..], more].concat();
+        super::identifier(&format!("git://127.0.0.1:1/gone{fragment}"), &attrs)
+    };
+    for (fragment, commit, text) in
+        [("#main", &head, "644 a2"), ("", &first, "644 a1"), (&format!("#{head}"), &head, "644 a2")]
+    {
+        let content = tree(&room.get(&source(fragment, commit, &[])).await.unwrap()).await;
+        assert_eq!(content["docs/a.txt"], text, "{fragment}");
+    }
+    let kept = source("#main", &head, &[("git.keepgitdir", "true")]);
+    let mounted = room.get(&kept).await.unwrap().mount().await.unwrap();
+    assert_eq!(git(mounted.path(), "rev-parse refs/heads/main"), head);
+
+    let absent = "0".repeat(40);
+    let error = room.get(&source("", &absent, &[])).await.unwrap_err();
+    assert!(chain(&error).contains(&format!("commit {absent} not found in bundle")), "{error}");
+    let error = room.get(&source("#other", &head, &[])).await.unwrap_err();
+    assert!(chain(&error).contains("repository does not contain ref other"), "{error}");
+    let error = room.get(&source("#main", &first, &[])).await.unwrap_err();
+    assert!(chain(&error).contains("expected checksum to match"), "{error}");
+}
+
+#[tokio::test]
+async fn a_commit_is_fetched_whatever_its_name_means_now() {
+    let Some(server) = Server::start() else { return };
+    git(&server.work(), "config uploadpack.allowAnySHA1InWant true");
+    let first = git(&server.work(), "rev-parse v1^{commit}");
+    let room = Room::new();
+    let attrs = [("git.fetchbycommit", "true"), ("git.checksum", first.as_str())];
+    let source = server.source("#main", &attrs);
+    let pin = room.pin(&source).await.unwrap();
+    assert_eq!(pin.key.as_str(), first);
+    let content = tree(&room.fetch(&source, &pin).await.unwrap()).await;
+    assert_eq!(content["docs/a.txt"], "644 a1");
+}
