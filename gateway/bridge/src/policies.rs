@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kiln_frontend::grpc::{platform_from_wire, source_meta_to_wire};
 use kiln_frontend::{SourceMeta, SourceRequest};
-use kiln_oci::Reference;
+use kiln_graph::Identifier;
 use kiln_policy::{EvaluateError, Policies, Policy, PolicyError, Source};
 use kiln_session::{CallError, Caller};
 use kiln_wire::pb;
@@ -35,7 +35,6 @@ const APPEARS: Duration = Duration::from_secs(5);
 const MOST_AT_ONCE: usize = 64;
 /// The type of a detail that holds the words of a denial.
 const DECISION: &str = "github.com/moby/buildkit/policysession.DecisionResponse+json";
-const IMAGE: &str = "docker-image://";
 
 /// The policies of one build.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +137,8 @@ impl BuildBridge {
         // Side by side: a client may decide on one source only when it is asked about another.
         let sources = kiln_policy::sources(definition).into_iter().map(async |vertex| {
             let judged = self.judge(&policies, vertex.source.clone(), vertex.platform).await?;
-            Ok((judged != vertex.source).then_some((vertex.digest, judged)))
+            // What is only spelt another way stays as it came, and so do the digests of the graph.
+            Ok((judged != normalized(vertex.source)).then_some((vertex.digest, judged)))
         });
         let judged = futures::stream::iter(sources).buffer_unordered(MOST_AT_ONCE);
         let judged: Vec<_> = judged.try_collect().await.map_err(failed)?;
@@ -275,12 +275,11 @@ fn no_decision(source: &Source, reason: &str) -> JudgeError {
     JudgeError::Decision { identifier: source.identifier.clone(), reason: reason.to_owned() }
 }
 
-/// Rules know images by their full names.
+/// Rules know sources by their one spelling. What is no source is left as it is; whoever loads it
+/// complains.
 fn normalized(mut source: Source) -> Source {
-    if let Some(name) = source.identifier.strip_prefix(IMAGE)
-        && let Ok(reference) = name.parse::<Reference>()
-    {
-        source.identifier = format!("{IMAGE}{reference}");
+    if let Ok(identifier) = Identifier::parse(&source.identifier, &source.attrs) {
+        source.identifier = identifier.canonical();
     }
     source
 }

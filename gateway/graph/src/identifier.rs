@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use kiln_oci::{Digest, Reference};
+use kiln_paths::path::join_in_root;
 use kiln_pb::attribute::number;
 use serde::{Serialize, Serializer};
 
@@ -360,6 +361,42 @@ impl Identifier {
             _ => Err(IdentifierError::Scheme(shown)),
         }
     }
+
+    /// The one spelling that all ways to write a source have in common. Policies are matched against
+    /// it, so that a rule cannot be slipped past by writing the same source another way.
+    pub fn canonical(&self) -> String {
+        match self {
+            Self::Image(image) => format!("docker-image://{}", image.reference),
+            Self::OciLayout(layout) => format!("oci-layout://{}", layout.reference),
+            Self::Blob(BlobSource { address, .. }) => match address.layout {
+                None => format!("docker-image+blob://{}", address.reference),
+                Some(_) => format!("oci-layout+blob://{}", address.reference),
+            },
+            Self::Http(http) => http.url.clone(),
+            Self::Git(git) => canonical_git(git),
+            Self::Local(local) => format!("local://{}", local.name),
+        }
+    }
+}
+
+/// `git://HOST/PATH#REFERENCE:DIRECTORY`, whatever the protocol and the login are.
+fn canonical_git(git: &GitSource) -> String {
+    let remote = git.remote.as_str();
+    let (authority, path) = match remote.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
+        None => remote.split_once(':').unwrap_or((remote, "")),
+    };
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    let path = join_in_root("", path);
+    let mut text = format!("git://{host}/{path}");
+    if !(git.reference.is_empty() && git.subdir.is_empty()) {
+        text.push_str(&format!("#{}", git.reference));
+    }
+    if !git.subdir.is_empty() {
+        text.push_str(&format!(":{}", git.subdir));
+    }
+    text
 }
 
 /// Attributes with the source they belong to, for errors.
@@ -566,7 +603,8 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
     let source = GitSource {
         remote,
         reference: reference.to_owned(),
-        subdir: subdir.trim_matches('/').to_owned(),
+        // As if the repository were the root of everything: no directory is above it.
+        subdir: join_in_root("", subdir),
         keep_git_dir: from.flag("git.keepgitdir")?,
         checksum: checksum.to_lowercase(),
         skip_submodules: from.flag("git.skipsubmodules")?,
@@ -702,6 +740,26 @@ mod tests {
         ] {
             let error = parse("git://example.com/a.git", attrs).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_source_has_one_spelling() {
+        let url = |url: &'static str| [("git.fullurl", url)];
+        let layout = format!("oci-layout://x.io/{SUM}");
+        for (identifier, attrs, canonical) in [
+            ("docker-image://alpine", &[][..], "docker-image://docker.io/library/alpine:latest"),
+            (&layout, &[], &layout),
+            ("local://context", &[], "local://context"),
+            ("https://x/a/../b", &[], "https://x/a/../b"),
+            ("git://x.io/a/b.git", &[], "git://x.io/a/b.git"),
+            ("git://x.io//a/./b.git#main:../c/../d/", &[], "git://x.io/a/b.git#main:d"),
+            ("git://x.io/a#:docs", &[], "git://x.io/a#:docs"),
+            ("git://y", &url("https://me:pw@x.io/a.git?x=y"), "git://x.io/a.git"),
+            ("git://y", &url("git@x.io:a/b.git"), "git://x.io/a/b.git"),
+            ("git://y", &url("ssh://git@x.io:22/a"), "git://x.io:22/a"),
+        ] {
+            assert_eq!(parse(identifier, attrs).unwrap().canonical(), canonical, "{identifier}");
         }
     }
 
