@@ -11,9 +11,9 @@ use kiln_engine::Job;
 use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
-    AttestationChain, Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts,
-    ImageConfigRequest, ImageFacts, Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta,
-    SourceRequest, Timestamp, Warning,
+    AttestationChain, Bridge, BuildInfo, BuildResult, ChecksumAlgorithm, ChecksumAnswer,
+    ChecksumQuestion, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts, Inputs,
+    LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
 };
 use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext};
 use kiln_oci::{Digest, Platform};
@@ -358,6 +358,10 @@ impl BuildBridge {
             (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
             _ => None,
         };
+        let summed = match request.checksum {
+            Some(asked) => Some(self.summed(&identifier, &pin, asked).await?),
+            None => None,
+        };
         match pin.metadata {
             Metadata::Image { reference, manifest, config } => {
                 let digest = reference.digest().unwrap_or(&manifest).to_string();
@@ -367,7 +371,7 @@ impl BuildBridge {
             }
             Metadata::Http { digest, filename, last_modified } => {
                 let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
-                meta.http = Some(HttpFacts { checksum, filename, last_modified });
+                meta.http = Some(HttpFacts { checksum, filename, last_modified, summed });
             }
             Metadata::Git { reference, checksum, commit_checksum } => {
                 let objects = objects.unwrap_or_default();
@@ -413,6 +417,31 @@ impl BuildBridge {
         found.map_err(|error| {
             op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
         })
+    }
+
+    /// The sum of a file by URL and of the bytes that are asked about with it.
+    async fn summed(
+        &self,
+        of: &Identifier,
+        pin: &Pin,
+        asked: ChecksumQuestion,
+    ) -> Result<ChecksumAnswer, RichStatus> {
+        let algorithm = match asked.algorithm {
+            ChecksumAlgorithm::Sha256 => "sha256",
+            ChecksumAlgorithm::Sha384 => "sha384",
+            ChecksumAlgorithm::Sha512 => "sha512",
+        };
+        let context = self.context(Sender::default(), Digest::sha256("checksum"));
+        let sources = self.shared.worker.sources();
+        let found = sources.file_sum(of, pin, algorithm, &asked.suffix, &context).await;
+        let found = found.map_err(|error| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
+        })?;
+        let Some(digest) = found else {
+            let message = format!("{}: only a file by URL has a checksum", of.canonical());
+            return Err(RichStatus::new(Code::InvalidArgument, message));
+        };
+        Ok(ChecksumAnswer { digest: digest.to_string(), suffix: asked.suffix })
     }
 
     /// The objects of a git source, as git stores them.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use kiln_frontend::grpc::{platform_from_wire, source_meta_to_wire};
+use kiln_frontend::grpc::{checksum_from_wire, platform_from_wire, source_meta_to_wire};
 use kiln_frontend::{SourceMeta, SourceRequest};
 use kiln_graph::Identifier;
 use kiln_policy::{EvaluateError, Policies, Policy, PolicyError, Source};
@@ -224,10 +224,8 @@ impl BuildBridge {
             return Err(no_decision(source, "the policy asks about another source"));
         }
         let image = wanted.image.unwrap_or_default();
-        if wanted.http.is_some_and(|http| http.checksum_request.is_some()) {
-            let reason = "checksums of other kinds cannot be resolved by this version";
-            return Err(no_decision(source, reason));
-        }
+        let checksum = wanted.http.and_then(|http| http.checksum_request);
+        let checksum = checksum.map(checksum_from_wire).transpose();
         let request = SourceRequest {
             platform: wanted.platform.map(platform_from_wire),
             resolve_mode: wanted.resolve_mode,
@@ -236,6 +234,7 @@ impl BuildBridge {
             no_config: image.no_config,
             attestation_chain: image.attestation_chain,
             attestations: image.resolve_attestations,
+            checksum: checksum.map_err(|reason| no_decision(source, &reason))?,
             source_policies: Vec::new(),
         };
         let facts = self.resolve_allowed(source.clone().into(), request).await;

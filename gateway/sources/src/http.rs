@@ -12,6 +12,7 @@ mod key;
 mod request;
 mod save;
 
+use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +35,7 @@ use crate::http::request::Wanted;
 use crate::http::save::{Answer, Saving};
 use crate::source::{Content, Context, Metadata, Pin};
 use crate::state::{HTTP, StateFile};
+use crate::sums;
 use crate::turns::Turns;
 
 pub use error::HttpError;
@@ -157,6 +159,30 @@ impl Http {
         let saved = self.download(&wanted, Some(&pin.digest), context).await?;
         self.remember(source, &saved, context);
         Ok(saved.result)
+    }
+
+    /// The sum of a file that was fetched and of some bytes behind it.
+    pub(crate) async fn sum(
+        &self,
+        source: &HttpSource,
+        file: &Ref,
+        algorithm: &'static str,
+        suffix: &[u8],
+    ) -> Result<Digest, HttpError> {
+        let shown = url::Url::parse(&source.url).map_or_else(|_| String::new(), |url| redact(&url));
+        let mounted = file
+            .mount()
+            .await
+            .map_err(|error| HttpError::Store { url: shown.clone(), source: error.into() })?;
+        let (directory, suffix) = (mounted.path().to_owned(), suffix.to_owned());
+        let work = move || {
+            // It is the only one, whatever the server called it.
+            let entry = std::fs::read_dir(directory)?.next().ok_or(io::ErrorKind::NotFound)??;
+            sums::of_file(&entry.path(), algorithm, &suffix)
+        };
+        let summed = crate::files::blocking(work).await;
+        drop(mounted);
+        summed.map_err(|source| HttpError::Read { url: shown, source })
     }
 
     /// The file as the server has it now, downloaded only if it is not here.

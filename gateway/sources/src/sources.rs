@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kiln_graph::Identifier;
-use kiln_oci::Platform;
+use kiln_oci::{Digest, Platform};
 use kiln_registry::Registry;
 use kiln_store::Store;
 
@@ -112,6 +112,29 @@ impl Sources {
         match (identifier, &pin.content) {
             (Identifier::Git(source), Content::Git(pin)) => {
                 Ok(Some(self.git.objects(source, pin, context).await?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The sum of a file by URL that was pinned, and of some bytes behind it, by `algorithm`, one of
+    /// `sha256`, `sha384` and `sha512`; `None` for other sources. The file is fetched if it is not here.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`] if it cannot be fetched or read.
+    pub async fn file_sum(
+        &self,
+        identifier: &Identifier,
+        pin: &Pin,
+        algorithm: &'static str,
+        suffix: &[u8],
+        context: &Context,
+    ) -> Result<Option<Digest>, SourceError> {
+        match (identifier, &pin.content) {
+            (Identifier::Http(source), Content::Http(content)) => {
+                let file = self.http.fetch(source, content, context).await?;
+                Ok(Some(self.http.sum(source, &file, algorithm, suffix).await?))
             }
             _ => Ok(None),
         }

@@ -1,7 +1,37 @@
-//! Sums of a download, taken while it is written.
+//! Sums of files: of a download, taken while it is written, and of one that is here.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use kiln_oci::{Digest, Hasher};
 use sha2::Digest as _;
+
+/// The sum of a file and of some bytes behind it. A link is not followed.
+pub(crate) fn of_file(path: &Path, algorithm: &str, suffix: &[u8]) -> io::Result<Digest> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW;
+    let mut file = File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?);
+    match algorithm {
+        "sha384" => sum::<sha2::Sha384>(&mut file, algorithm, suffix),
+        "sha512" => sum::<sha2::Sha512>(&mut file, algorithm, suffix),
+        _ => sum::<sha2::Sha256>(&mut file, "sha256", suffix),
+    }
+}
+
+fn sum<H: sha2::Digest>(file: &mut File, algorithm: &str, suffix: &[u8]) -> io::Result<Digest> {
+    let (mut hasher, mut piece) = (H::new(), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => hasher.update(&piece[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    hasher.update(suffix);
+    let digest = format!("{algorithm}:{}", hex::encode(hasher.finalize()));
+    digest.parse().map_err(io::Error::other)
+}
 
 /// The sha256 of a download, and its sum by the user's algorithm.
 pub(crate) struct Sums {

@@ -153,8 +153,43 @@ pub struct SourceRequest {
     pub attestation_chain: bool,
     /// For images: the predicate types of the statements that are wanted with that.
     pub attestations: Vec<String>,
+    /// For HTTP: another sum of the file is wanted too, for which it is fetched.
+    pub checksum: Option<ChecksumQuestion>,
     /// Policies for this source, which are asked before the build's own.
     pub source_policies: Vec<Policy>,
+}
+
+/// Asks for the sum of a file and of some bytes behind it, as signatures are made over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChecksumQuestion {
+    /// By which algorithm.
+    pub algorithm: ChecksumAlgorithm,
+    /// Bytes that follow those of the file; at most [`MAX_SUFFIX`].
+    pub suffix: Bytes,
+}
+
+/// The longest [`ChecksumQuestion::suffix`], in bytes.
+pub const MAX_SUFFIX: usize = 4096;
+
+/// How a sum is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumAlgorithm {
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// The answer to a [`ChecksumQuestion`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChecksumAnswer {
+    /// The sum, `algorithm:hex`.
+    pub digest: String,
+    /// The bytes that it was asked with.
+    pub suffix: Bytes,
 }
 
 /// What is known of a source without fetching it.
@@ -229,6 +264,8 @@ pub struct HttpFacts {
     pub filename: String,
     /// When the server says it last changed, if it does.
     pub last_modified: Option<Timestamp>,
+    /// The sum that was asked for.
+    pub summed: Option<ChecksumAnswer>,
 }
 
 /// A part of a file, in bytes.

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use kiln_oci::{Descriptor, Platform};
 use kiln_wire::pb;
 use kiln_wire::proto::gateway as wire;
+use kiln_wire::proto::gateway::checksum_request::ChecksumAlgo;
 
 use crate::{
-    Attestation, AttestationChain, AttestationKind, BuildResult, CacheImport, GitFacts, HttpFacts,
-    ImageFacts, Ref, Refs, SourceMeta, Subject, SubjectKind, Timestamp,
+    Attestation, AttestationChain, AttestationKind, BuildResult, CacheImport, ChecksumAlgorithm,
+    ChecksumAnswer, ChecksumQuestion, GitFacts, HttpFacts, ImageFacts, MAX_SUFFIX, Ref, Refs,
+    SourceMeta, Subject, SubjectKind, Timestamp,
 };
 
 /// A result as it travels. `graphs` adds the graph of a ref, where it is known.
@@ -151,7 +153,10 @@ pub fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse 
             last_modified: http
                 .last_modified
                 .map(|at| wire::Timestamp { seconds: at.seconds, nanos: at.nanos }),
-            checksum_response: None,
+            checksum_response: http.summed.map(|summed| wire::ChecksumResponse {
+                digest: summed.digest,
+                suffix: summed.suffix,
+            }),
         }),
     }
 }
@@ -217,8 +222,39 @@ pub(crate) fn source_meta_from_wire(meta: wire::ResolveSourceMetaResponse) -> So
             last_modified: http
                 .last_modified
                 .map(|at| Timestamp { seconds: at.seconds, nanos: at.nanos }),
+            summed: http
+                .checksum_response
+                .map(|summed| ChecksumAnswer { digest: summed.digest, suffix: summed.suffix }),
         }),
     }
+}
+
+/// A question for a sum, as it travels.
+pub(crate) fn checksum_to_wire(asked: ChecksumQuestion) -> wire::ChecksumRequest {
+    let algo = match asked.algorithm {
+        ChecksumAlgorithm::Sha256 => ChecksumAlgo::Sha256,
+        ChecksumAlgorithm::Sha384 => ChecksumAlgo::Sha384,
+        ChecksumAlgorithm::Sha512 => ChecksumAlgo::Sha512,
+    };
+    wire::ChecksumRequest { algo: algo.into(), suffix: asked.suffix }
+}
+
+/// A question for a sum, as it came.
+///
+/// # Errors
+///
+/// What is wrong with it, as text.
+pub fn checksum_from_wire(asked: wire::ChecksumRequest) -> Result<ChecksumQuestion, String> {
+    if asked.suffix.len() > MAX_SUFFIX {
+        return Err(format!("http checksum request suffix exceeds max size {MAX_SUFFIX}"));
+    }
+    let algorithm = match ChecksumAlgo::try_from(asked.algo) {
+        Ok(ChecksumAlgo::Sha256) => ChecksumAlgorithm::Sha256,
+        Ok(ChecksumAlgo::Sha384) => ChecksumAlgorithm::Sha384,
+        Ok(ChecksumAlgo::Sha512) => ChecksumAlgorithm::Sha512,
+        Err(_) => return Err(format!("unsupported checksum algorithm {}", asked.algo)),
+    };
+    Ok(ChecksumQuestion { algorithm, suffix: asked.suffix })
 }
 
 /// Caches as they travel.

@@ -17,7 +17,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use crate::containers::Containers;
-use crate::convert::{cache_imports_to_wire, graphs_of, some_ref, source_meta_from_wire};
+use crate::convert::{
+    cache_imports_to_wire, checksum_to_wire, graphs_of, some_ref, source_meta_from_wire,
+};
 use crate::{
     Bridge, BuildInfo, BuildResult, FileRange, FrontendError, ImageConfigRequest, ImageFacts,
     Inputs, LayoutStore, Options, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning,
@@ -25,7 +27,8 @@ use crate::{
 };
 
 pub use crate::convert::{
-    platform_from_wire, platform_to_wire, result_from_wire, result_to_wire, source_meta_to_wire,
+    checksum_from_wire, platform_from_wire, platform_to_wire, result_from_wire, result_to_wire,
+    source_meta_to_wire,
 };
 
 /// The metadata key by which a daemon finds the build of a client's gateway call.
@@ -209,8 +212,10 @@ impl Bridge for GrpcBridge {
             resolve_mode: request.resolve_mode,
             git: request.git_object.then_some(git),
             image: is_asked.then_some(image),
+            http: request.checksum.map(|asked| wire::ResolveSourceHttpRequest {
+                checksum_request: Some(checksum_to_wire(asked)),
+            }),
             source_policies: request.source_policies,
-            ..wire::ResolveSourceMetaRequest::default()
         };
         let response = call(self.client.clone().resolve_source_meta(request)).await?;
         Ok(source_meta_from_wire(response))

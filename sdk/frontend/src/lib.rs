@@ -36,9 +36,10 @@ pub mod service;
 pub use attestation::{Attestation, AttestationKind, Subject, SubjectKind};
 pub use base::{Base, base};
 pub use bridge::{
-    AttestationChain, Bridge, BuildInfo, CacheImport, FileRange, GitFacts, HttpFacts,
-    ImageConfigRequest, ImageFacts, Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceMeta,
-    SourceRequest, Timestamp, Warning, Worker,
+    AttestationChain, Bridge, BuildInfo, CacheImport, ChecksumAlgorithm, ChecksumAnswer,
+    ChecksumQuestion, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts, Inputs,
+    LayoutStore, MAX_SUFFIX, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp,
+    Warning, Worker,
 };
 pub use compose::{Call, Called, forward, state_of};
 pub use config_error::image_config_error;

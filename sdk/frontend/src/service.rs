@@ -24,8 +24,8 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::containers::Table;
 use crate::convert::{
-    cache_imports_from_wire, platform_from_wire, platform_to_wire, result_from_wire,
-    result_to_wire, source_meta_to_wire,
+    cache_imports_from_wire, checksum_from_wire, platform_from_wire, platform_to_wire,
+    result_from_wire, result_to_wire, source_meta_to_wire,
 };
 use crate::exec_stream;
 use crate::{
@@ -295,9 +295,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let source = source.ok_or_else(|| Status::invalid_argument("no source was named"))?;
         let wire::ResolveSourceImageRequest { no_config, attestation_chain, resolve_attestations } =
             image.unwrap_or_default();
-        if http.is_some_and(|http| http.checksum_request.is_some()) {
-            return Err(unsupported("checksums of other kinds (HTTP.ChecksumRequest)"));
-        }
+        let checksum = http.and_then(|http| http.checksum_request);
+        let checksum = checksum.map(checksum_from_wire).transpose();
         let asked = SourceRequest {
             platform: platform.map(platform_from_wire),
             resolve_mode,
@@ -306,6 +305,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
             no_config,
             attestation_chain,
             attestations: resolve_attestations,
+            checksum: checksum.map_err(Status::invalid_argument)?,
             source_policies,
         };
         answer(seated.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))

@@ -213,12 +213,14 @@ async fn what_a_frontend_asks_reaches_the_bridge_whole() {
             attestation_chain: true,
             resolve_attestations: vec!["predicate".into()],
         }),
-        http: None,
+        http: Some(wire::ResolveSourceHttpRequest {
+            checksum_request: Some(wire::ChecksumRequest { algo: 2, suffix: "behind".into() }),
+        }),
         source_policies: policy(),
     };
     gateway.client.resolve_source_meta(meta).await.unwrap();
     let words = ["source", "shown", "mode", "git_object: true", "no_config: true", "version: 41"];
-    let attestations = ["attestation_chain: true", "predicate"];
+    let attestations = ["attestation_chain: true", "predicate", "Sha512", "behind"];
     gateway.asked(&[&words[..], &attestations, PLATFORM].concat());
 
     let range = Some(wire::FileRange { offset: 5, length: 7 });

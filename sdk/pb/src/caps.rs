@@ -114,6 +114,7 @@ pub const GATEWAY: &[&str] = &[
     "reference.attestations",
     "source.metaresolver",
     "source.metaresolver.image.attestations",
+    "source.metaresolver.http.checksumrequest",
     SESSIONS_APART,
 ];
 

@@ -60,6 +60,14 @@ pub enum HttpError {
         /// What came.
         got: Digest,
     },
+    /// The file that was saved could not be read.
+    #[error("cannot read what {url} answered")]
+    Read {
+        /// What was asked for.
+        url: String,
+        /// What the disk said.
+        source: io::Error,
+    },
     /// The secret that the user named is not there.
     #[error("failed to retrieve HTTP auth secret {id} for {url}: {reason}")]
     Secret {

@@ -278,3 +278,22 @@ async fn a_refusal_says_what_the_server_said_and_what_to_do() {
     assert!(text.contains("quota exceeded for team x"), "{text}");
     assert!(text.contains("HTTP_AUTH_TOKEN_127.0.0.1"), "{text}");
 }
+
+#[tokio::test]
+async fn a_file_is_summed_with_bytes_behind_it() {
+    let server = tagged_server();
+    let room = Room::new();
+    let source = identifier(&format!("http://{}/f", server.host()), &[]);
+    let pin = room.pin(&source).await.unwrap();
+    let sum = async |algorithm, suffix: &[u8]| {
+        let sources = &room.sources;
+        sources.file_sum(&source, &pin, algorithm, suffix, &room.context).await.unwrap().unwrap()
+    };
+    assert_eq!(sum("sha256", b"").await, Digest::sha256("content"));
+    assert_eq!(sum("sha256", b" and more").await, Digest::sha256("content and more"));
+    assert_eq!(
+        sum("sha384", b"").await.to_string(),
+        "sha384:5406ebea1618e9b73a7290c5d716f0b47b4f1fbc5d8c5e78c9010a3e01c18d8594aa942e3536f7e01574245d34647523"
+    );
+    assert_eq!(server.asked().len(), 1, "it is fetched once");
+}

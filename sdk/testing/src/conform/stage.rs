@@ -376,6 +376,10 @@ impl Bridge for Stage {
         source: pb::SourceOp,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
+        if request.checksum.is_some() {
+            let message = "sums of files with bytes behind them need a daemon that has the files";
+            return Err(RichStatus::new(Code::Unimplemented, message));
+        }
         self.need("ResolveSourceMeta", "source.metaresolver")?;
         let mut meta = SourceMeta { source: source.clone(), ..SourceMeta::default() };
         let (scheme, rest) = source.identifier.split_once("://").unwrap_or_default();
@@ -397,7 +401,7 @@ impl Bridge for Stage {
             "http" | "https" => {
                 let filename = rest.rsplit('/').next().unwrap_or_default().to_owned();
                 let checksum = Digest::sha256(rest).to_string();
-                meta.http = Some(HttpFacts { checksum, filename, last_modified: None });
+                meta.http = Some(HttpFacts { checksum, filename, ..HttpFacts::default() });
             }
             _ => {}
         }

@@ -385,6 +385,7 @@ impl Answer {
                 checksum,
                 filename,
                 last_modified: at.map(|(seconds, nanos)| Timestamp { seconds, nanos }),
+                summed: None,
             }),
         })
     }
