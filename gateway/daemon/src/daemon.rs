@@ -126,7 +126,7 @@ impl Daemon {
         if let Some(why) = refused {
             tracing::warn!(
                 why,
-                "overlays cannot be mounted; files are copied instead, which takes time and space"
+                "overlays cannot be mounted; files are copied instead, which takes time and space (see `kiln doctor`)"
             );
         }
         let options = StoreOptions {

@@ -80,7 +80,9 @@ impl Emulators {
             Way::Own | Way::Lacking(Lack::Emulator | Lack::System) => return Ok(None),
             Way::Lacking(Lack::Processor) => return Err(too_old(&machine, platform)),
             Way::Registered { interpreter } => (None, interpreter),
-            Way::Emulated { emulator } => (Some(self.emulation(&machine, &emulator).await), emulator),
+            Way::Emulated { emulator } => {
+                (Some(self.emulation(&machine, &emulator).await), emulator)
+            }
         };
         tell(job, &format!("{} under {}", platform.format(), name(&program)));
         Ok(emulation)

@@ -166,12 +166,7 @@ fn mappings(runs: &[(u32, u32)]) -> Value {
     runs.iter().map(one).collect()
 }
 
-fn mounts(
-    insecure: bool,
-    late: &[LateMount],
-    terminal_group: bool,
-    own_sysfs: bool,
-) -> Vec<Value> {
+fn mounts(insecure: bool, late: &[LateMount], terminal_group: bool, own_sysfs: bool) -> Vec<Value> {
     let access = if insecure { "rw" } else { "ro" };
     let mount = |kind: &str, dest: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": kind, "options": options });
     let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];

@@ -50,8 +50,7 @@ enum Word {
 impl PrivateTable {
     /// Makes the namespace, its ids and its table.
     pub(super) fn make(registrations: &[Registration]) -> Result<Self, Failure> {
-        let (ours, theirs) =
-            socket_pair(SocketFlags::CLOEXEC).step(|| "make a socket".into())?;
+        let (ours, theirs) = socket_pair(SocketFlags::CLOEXEC).step(|| "make a socket".into())?;
         let flags = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
         let Some(helper) =
             sys::clone3(flags, None).step(|| "make a user namespace for emulators".into())?
@@ -123,13 +122,11 @@ fn help(socket: &OwnedFd, registrations: &[Registration]) -> Result<(), Failure>
     for registration in registrations {
         let step = || format!("register {}", registration.interpreter.display());
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let register =
-            rustix::fs::openat(&mount, "register", flags, Mode::empty()).step(step)?;
+        let register = rustix::fs::openat(&mount, "register", flags, Mode::empty()).step(step)?;
         File::from(register).write_all(&registration.line()).step(step)?;
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let namespace =
-        rustix::fs::open("/proc/self/ns/user", flags, Mode::empty()).step(step)?;
+    let namespace = rustix::fs::open("/proc/self/ns/user", flags, Mode::empty()).step(step)?;
     send(socket, &Word::Made, &[namespace.as_fd(), mount.as_fd()]).step(step)
 }
 
@@ -137,7 +134,8 @@ fn help(socket: &OwnedFd, registrations: &[Registration]) -> Result<(), Failure>
 fn map_all(process: i32) -> io::Result<()> {
     for name in ["uid_map", "gid_map"] {
         let own = fs::read_to_string(Path::new("/proc/self").join(name))?;
-        let map: String = identity(&own).map(|(id, count)| format!("{id} {id} {count}\n")).collect();
+        let map: String =
+            identity(&own).map(|(id, count)| format!("{id} {id} {count}\n")).collect();
         fs::write(format!("/proc/{process}/{name}"), map)?;
     }
     Ok(())
