@@ -11,7 +11,17 @@ use std::process::Command;
 /// Bottom floor first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     &["oci", "pb", "paths", "executor"],
-    &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance", "network"],
+    &[
+        "wire",
+        "filesync",
+        "progress",
+        "keys",
+        "policy",
+        "filter",
+        "provenance",
+        "network",
+        "emulation",
+    ],
     &["llb", "document", "graph", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources", "history"],
     &["client", "sdk", "testing", "engine", "exporters", "remotecache"],

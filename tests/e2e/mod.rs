@@ -12,6 +12,7 @@ mod crashes;
 mod daemon;
 mod docker;
 mod dockerfile;
+mod emulation;
 mod files;
 mod frontends;
 mod images;

@@ -11,7 +11,7 @@ use super::story::Story;
 const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
 /// `kiln` as a user who may do nothing; as this user, if that is such a one.
-fn unprivileged() -> Option<Kiln> {
+pub(super) fn unprivileged() -> Option<Kiln> {
     let kiln = Kiln::new();
     let launcher: &[&str] = match is_root() {
         true if !has_program("setpriv") => {
@@ -154,7 +154,7 @@ ADD one /work/
 }
 
 /// Directories for tests are made for their maker only.
-fn open_to_all(project: &Project) {
+pub(super) fn open_to_all(project: &Project) {
     use std::os::unix::fs::PermissionsExt as _;
     let everybody = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(project.path(), everybody).unwrap();

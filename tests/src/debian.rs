@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::command::run;
 use crate::{Image, ImageConfig, binaries, has_program, is_root, skip};
 
-const MIRROR: &str = "deb.debian.org";
+/// Where packages come from.
+pub(crate) const MIRROR: &str = "deb.debian.org";
 const SUITE: &str = "bookworm";
 const LIMIT: Duration = Duration::from_secs(300);
 

@@ -44,6 +44,15 @@ impl OciImage {
     ///
     /// If it holds no image.
     pub fn open(archive: &Path) -> Self {
+        Self::open_for(archive, "")
+    }
+
+    /// Opens an archive of images for several platforms, and of these that for an architecture.
+    ///
+    /// # Panics
+    ///
+    /// If it holds no such image.
+    pub fn open_for(archive: &Path, architecture: &str) -> Self {
         let directory = tempfile::tempdir().expect("failed to make a directory");
         fs::copy(archive, directory.path().join("image.tar")).expect("failed to copy the archive");
         let layout = directory.path().join("layout");
@@ -51,7 +60,14 @@ impl OciImage {
         tar::Archive::new(file).unpack(&layout).expect("it is an archive");
         let index = read_json(&layout.join("index.json"));
         let digest = index["manifests"][0]["digest"].as_str().expect("an image").to_owned();
-        let manifest = read_json(&blob(&layout, &digest));
+        let mut digest = digest;
+        let mut manifest = read_json(&blob(&layout, &digest));
+        if let Some(manifests) = manifest["manifests"].as_array() {
+            let wanted = |it: &&Value| it["platform"]["architecture"] == architecture;
+            let found = manifests.iter().find(wanted).expect("an image of the architecture");
+            digest = found["digest"].as_str().expect("an image").to_owned();
+            manifest = read_json(&blob(&layout, &digest));
+        }
         let config = manifest["config"]["digest"].as_str().expect("a manifest has a config");
         let config = read_json(&blob(&layout, config));
         Self { directory, digest, manifest, config }

@@ -76,6 +76,9 @@ impl BuildBridge {
         let mut used = Used::default();
         for vertex in materials::way(&lazy.graph, &lazy.edge) {
             materials::add_vertex(&mut used, vertex);
+            if matches!(vertex.op, Op::Exec(_)) {
+                self.add_platform(&mut used, &vertex.platform);
+            }
             if let Op::Source(source) = &vertex.op
                 && !matches!(**source, Identifier::Local(_))
             {
@@ -83,6 +86,14 @@ impl BuildBridge {
             }
         }
         lazy.used.get_or_init(|| used).clone()
+    }
+
+    /// Notes what runs the processes for a platform, if the machine itself does not. It is said of
+    /// results that were found, too: this is how they are made here.
+    fn add_platform(&self, used: &mut Used, platform: &Platform) {
+        if let Some(emulator) = self.worker().emulator(platform) {
+            used.emulated.insert(platform.clone().normalized().format(), emulator);
+        }
     }
 
     async fn add_source(&self, used: &mut Used, source: &Identifier, vertex: &Vertex) {

@@ -5,6 +5,7 @@
 
 mod build;
 mod debug;
+mod doctor;
 mod frontend;
 mod global;
 mod history;
@@ -17,6 +18,7 @@ mod usage;
 
 pub(crate) use build::BuildArgs;
 pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, LlbArgs, WorkersArgs};
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use frontend::{
     AskArgs, ConformArgs, DevArgs, FrontendCommand, GraphArgs, NewArgs, PackArgs, ProjectArgs,
     PushArgs, ReplayArgs, SnapshotArgs, TestArgs,
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     /// Show builds that run, and those that are remembered
     #[command(subcommand)]
     History(HistoryCommand),
+    /// Say whether builds will work on this machine, and what to do where they will not
+    Doctor(DoctorArgs),
     /// Look inside
     #[command(subcommand)]
     Debug(DebugCommand),
@@ -73,6 +77,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether the command looks at this machine, whatever daemon is named.
+    pub(crate) fn is_about_this_machine(&self) -> bool {
+        matches!(self, Self::Doctor(_))
+    }
+
     /// Whether the command speaks to a daemon.
     pub(crate) fn needs_daemon(&self) -> bool {
         match self {
@@ -87,7 +96,7 @@ impl Command {
             }
             // An image comes from the daemon.
             Self::Frontend(FrontendCommand::Conform(args)) => looks_like_image(&args.frontend),
-            Self::Frontend(_) | Self::InRoot(_) => false,
+            Self::Frontend(_) | Self::InRoot(_) | Self::Doctor(_) => false,
         }
     }
 }

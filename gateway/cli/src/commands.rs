@@ -7,6 +7,7 @@ mod build;
 mod context;
 mod debug;
 mod dial_stdio;
+mod doctor;
 mod du;
 mod frontend;
 mod history;
@@ -31,6 +32,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Du(args) => du::run(context, args).await,
         Command::Prune(args) => prune::run(context, args).await,
         Command::History(command) => history::run(context, command).await,
+        Command::Doctor(args) => doctor::run(context, args).await,
         Command::Debug(command) => debug::run(context, command).await,
         Command::Frontend(command) => frontend::run(context, command).await,
         Command::InRoot(args) => in_root::run(&args),

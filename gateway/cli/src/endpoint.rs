@@ -87,20 +87,23 @@ impl Endpoint {
             (Some(address), _) => address.to_owned(),
             // Scripts of BuildKit's expect its daemon, and none of ours to come up behind it.
             (None, Program::Buildctl) => environment.default_buildkit_address(),
-            (None, Program::Kiln) => {
-                return Ok(Self::Embedded(Embedded {
-                    root: global.root.clone().unwrap_or_else(|| environment.default_root()),
-                    executor: global.executor(),
-                    plugins: plugins(environment),
-                    unconfined_plugins: global.unconfined_plugins,
-                    pull_frontends: global.pull_frontends,
-                    privileges: Privileges::default(),
-                    host_env: environment.host_env(),
-                }));
-            }
+            (None, Program::Kiln) => return Ok(Self::here(global, environment)),
         };
         let timeout = Duration::from_secs(global.timeout);
         Ok(Self::Address(Address { url, tls: tls(global)?, timeout, wait: global.wait }))
+    }
+
+    /// This process.
+    pub(crate) fn here(global: &Global, environment: &Environment) -> Self {
+        Self::Embedded(Embedded {
+            root: global.root.clone().unwrap_or_else(|| environment.default_root()),
+            executor: global.executor(),
+            plugins: plugins(environment),
+            unconfined_plugins: global.unconfined_plugins,
+            pull_frontends: global.pull_frontends,
+            privileges: Privileges::default(),
+            host_env: environment.host_env(),
+        })
     }
 }
 

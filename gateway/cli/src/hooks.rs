@@ -20,7 +20,7 @@ pub(crate) fn become_helper_if_asked() {
 /// If a helper process cannot be made.
 pub(crate) fn prepare_process(endpoint: &mut Endpoint, command: &Command) -> anyhow::Result<()> {
     if let Endpoint::Embedded(embedded) = endpoint
-        && command.needs_daemon()
+        && (command.needs_daemon() || command.is_about_this_machine())
     {
         embedded.privileges = kiln_daemon::private_process(&embedded.root)
             .context("failed to find out what the kernel grants")?;

@@ -3,13 +3,14 @@
 //! Arguments and the environment come in, an exit code goes out: 0 if the command was done, 1 if not
 //! (2 if it could not even begin, where that makes a difference).
 //! `main` is a list of steps in the order the system wants them; the rooms below are pure but for
-//! `commands`, `connect`, `embedded` and `progress::watch`.
+//! `commands`, `connect`, `doctor::look`, `embedded` and `progress::watch`.
 
 mod args;
 mod build_command;
 mod cache_metrics;
 mod commands;
 mod connect;
+mod doctor;
 mod embedded;
 mod endpoint;
 mod environment;
@@ -82,7 +83,10 @@ fn run(
     environment: Environment,
     command: Command,
 ) -> anyhow::Result<()> {
-    let mut endpoint = Endpoint::decide(program, global, &environment)?;
+    let mut endpoint = match command.is_about_this_machine() {
+        true => Endpoint::here(global, &environment),
+        false => Endpoint::decide(program, global, &environment)?,
+    };
     hooks::prepare_process(&mut endpoint, &command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -133,7 +133,7 @@ impl Build {
             workers: vec![kiln_frontend::Worker {
                 id: worker.id.clone(),
                 labels: worker.labels.clone(),
-                platforms: worker.platforms.clone(),
+                platforms: daemon.0.worker.platforms(),
             }],
             session_id: self.0.session.clone(),
             llb_caps: caps::LLB.iter().map(|cap| (*cap).to_owned()).collect(),

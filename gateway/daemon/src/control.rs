@@ -132,10 +132,12 @@ impl wire::control_server::Control for Control {
         let record = types::WorkerRecord {
             id: worker.id.clone(),
             labels: worker.labels.clone(),
-            platforms: worker
-                .platforms
-                .iter()
-                .cloned()
+            platforms: self
+                .0
+                .0
+                .worker
+                .platforms()
+                .into_iter()
                 .map(kiln_frontend::grpc::platform_to_wire)
                 .collect(),
             buildkit_version: Some(version()),

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use kiln_bridge::{Producers, Seats, SeatsParts};
 use kiln_cache::{CacheStore, DiskKeyValue, LinkStore, MemoryKeyValue};
+use kiln_emulation::SearchPath;
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
 use kiln_history::{History, Policy};
 use kiln_network::Networks;
-use kiln_oci::Platform;
 use kiln_registry::{Hosts, Registry};
 use kiln_remotecache::{Imports, Reach};
 use kiln_session::SessionManager;
@@ -21,7 +21,7 @@ use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
 use kiln_wire::proto::content::content_server::ContentServer;
 use kiln_wire::proto::control::control_server::ControlServer;
-use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
+use kiln_worker::{EmulatorOptions, Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -126,7 +126,7 @@ impl Daemon {
         if let Some(why) = refused {
             tracing::warn!(
                 why,
-                "overlays cannot be mounted; files are copied instead, which takes time and space"
+                "overlays cannot be mounted; files are copied instead, which takes time and space (see `kiln doctor`)"
             );
         }
         let options = StoreOptions {
@@ -164,10 +164,7 @@ impl Daemon {
         let info = WorkerInfo {
             id: worker_id(&store)?,
             labels: labels(executor.name(), &settings, &networks),
-            platforms: match settings.platforms.is_empty() {
-                true => vec![Platform::host()],
-                false => settings.platforms.clone(),
-            },
+            platforms: settings.platforms.clone(),
         };
         let pull = settings.pull_frontends || settings.frontends.disabled.contains("dockerfile.v0");
         let seats = Seats::new(SeatsParts {
@@ -188,6 +185,7 @@ impl Daemon {
             info,
             host_env: settings.host_env.clone(),
             step_grace: settings.step_grace,
+            emulators: emulators(&settings),
         })?;
         let reach = Reach { registry: registry.clone(), sessions: sessions.clone() };
         let imports = Imports::new(reach, worker.store());
@@ -325,6 +323,16 @@ impl Daemon {
 impl std::fmt::Debug for Daemon {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Daemon").field("root", &self.0.settings.root).finish_non_exhaustive()
+    }
+}
+
+/// Where emulators are looked for.
+fn emulators(settings: &Settings) -> EmulatorOptions {
+    let path = settings.host_env.iter().find(|(name, _)| name == "PATH");
+    let path = path.map_or("", |(_, path)| path.as_str());
+    EmulatorOptions {
+        search: SearchPath::new(settings.emulators.clone(), path),
+        max_age: settings.platforms_max_age,
     }
 }
 

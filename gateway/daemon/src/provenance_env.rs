@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// What is said about the machine already.
-const OWN: &[&str] = &["buildConfig", "builderPlatform", "platform"];
+const OWN: &[&str] = &["buildConfig", "builderPlatform", "platform", "emulated"];
 
 /// Why a directory of provenance cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -58,8 +58,12 @@ pub struct Settings {
     pub collection: Option<Collection>,
     /// Labels of the worker besides those that say what it is.
     pub labels: BTreeMap<String, String>,
-    /// Platforms the worker says it runs; that of the machine, if there are none.
+    /// Platforms the worker says it runs; those of the machine, if there are none.
     pub platforms: Vec<Platform>,
+    /// Emulators, and directories of them, that come before those of the machine.
+    pub emulators: Vec<PathBuf>,
+    /// How long what the machine runs is taken for granted; `None` is forever.
+    pub platforms_max_age: Option<Duration>,
     /// The cgroup under which those of processes are made that name none.
     pub cgroup_parent: Option<String>,
     /// How processes resolve names.
@@ -123,6 +127,8 @@ impl Settings {
             collection: config.collection.clone(),
             labels: config.worker.labels.clone(),
             platforms: config.worker.platforms.clone(),
+            emulators: config.emulators.clone(),
+            platforms_max_age: config.platforms_max_age,
             cgroup_parent: config.worker.cgroup_parent.clone(),
             dns: config.dns.clone(),
             frontends: FrontendRules {

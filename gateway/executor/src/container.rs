@@ -6,6 +6,7 @@
 
 mod bundle;
 mod devices;
+mod emulated;
 mod identity;
 mod launch;
 mod mounts;
@@ -22,13 +23,14 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 pub(crate) use bundle::{Supervisor, enter_supervisor, exec_bundle, start_bundle};
 pub(crate) use devices::{DeviceGuard, device_rules, usable as usable_devices};
+pub(crate) use emulated::with_emulator;
 pub(crate) use identity::Identity;
 pub(crate) use launch::execute_host;
 pub(crate) use overlay::filesystem;
 pub(crate) use stubs::{StubDirectory, Stubs, remove as remove_stubs};
 pub(crate) use system::closed;
 
-use crate::process::{ExecProcess, Network, Process};
+use crate::process::{ExecProcess, Network, Process, Security};
 use crate::seccomp::Filter;
 use crate::spawner::{Failure, Setup, Step, send};
 use crate::sys;
@@ -48,6 +50,8 @@ pub(crate) struct Context<'a> {
     pub(crate) own_network: bool,
     /// Whether signals are for the program inside, past a runtime that would not outlive `SIGKILL`.
     pub(crate) kill_inner: bool,
+    /// The user namespace in which programs of another architecture are handed to emulators.
+    pub(crate) emulation: Option<BorrowedFd<'a>>,
     /// Where to report what the spawner must know.
     pub(crate) setup: BorrowedFd<'a>,
 }
@@ -76,6 +80,7 @@ pub(crate) fn join(
 fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, Failure> {
     rustix::process::umask(Mode::empty());
     enter_network(process)?;
+    ease_network(process, context);
     make_mounts_private()?;
     let root = mounts::mount_root(process, context)?;
     let mut stubs = Stubs::new(&root, process)?;
@@ -90,9 +95,18 @@ fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, 
             .step(|| "make the root read-only".into())?;
     }
     report_stubs(stubs, context)?;
+    let root = &root;
+    let args = emulated::arguments(
+        root.as_fd(),
+        process.emulation.as_ref(),
+        &process.args,
+        &process.env,
+        &process.cwd(),
+    )?;
     change_root(root)?;
     name_and_network(process)?;
-    launch::Program::new(process, identity, context)
+    enter_emulation(process.security, context)?;
+    launch::Program::new(process, &args, identity, context)
 }
 
 /// Moves the calling process to the network namespace of `process`, if it has one already.
@@ -103,6 +117,34 @@ fn enter_network(process: &Process) -> Result<(), Failure> {
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
     let kind = Some(rustix::thread::LinkNameSpaceType::Network);
     rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).step(step)
+}
+
+/// Lets every process of a network listen on low ports and ping. In the user namespace of emulated
+/// processes no capability gives that, as the network is not the namespace's. It is not taken back:
+/// a network that is used again is for steps, which may do so otherwise.
+fn ease_network(process: &Process, context: &Context<'_>) {
+    let own = matches!(process.network, Network::None | Network::Namespace(_));
+    if context.emulation.is_none() || !own {
+        return;
+    }
+    for (name, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")]
+    {
+        // Few programs need either; where it cannot be had, they say so themselves.
+        std::fs::write(Path::new("/proc/sys/net/ipv4").join(name), value).ok();
+    }
+}
+
+/// Moves the calling process, whose surroundings are complete, to where its programs are emulated.
+fn enter_emulation(security: Security, context: &Context<'_>) -> Result<(), Failure> {
+    let Some(namespace) = context.emulation else { return Ok(()) };
+    let kind = Some(rustix::thread::LinkNameSpaceType::User);
+    rustix::thread::move_into_link_name_space(namespace, kind)
+        .step(|| "enter the user namespace of emulated processes".into())?;
+    if security == Security::Insecure {
+        // Who may mount at all has to own the mounts that it changes.
+        sys::unshare(libc::CLONE_NEWNS).step(|| "own the mounts".into())?;
+    }
+    Ok(())
 }
 
 /// Keeps what is mounted from here on to this mount namespace.
@@ -121,8 +163,8 @@ fn report_stubs(stubs: Stubs<'_>, context: &Context<'_>) -> Result<(), Failure> 
 }
 
 /// Makes `root` the root of the mount namespace, and lets go of the old one.
-fn change_root(root: OwnedFd) -> Result<(), Failure> {
-    rustix::process::fchdir(&root).step(|| "enter the root".into())?;
+fn change_root(root: &OwnedFd) -> Result<(), Failure> {
+    rustix::process::fchdir(root).step(|| "enter the root".into())?;
     rustix::process::pivot_root(".", ".").step(|| "change the root".into())?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).step(|| "leave the old root".into())?;
     rustix::process::chdir("/").step(|| "enter the new root".into())
@@ -155,7 +197,19 @@ fn enter(
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .step(|| "open the root".into())?;
     let identity = identity::look_up(root.as_fd(), &process.user)?;
-    launch::Program::joining(process, identity, context)
+    let args = emulated::arguments(
+        root.as_fd(),
+        process.emulation.as_ref(),
+        &process.args,
+        &process.env,
+        &Path::new("/").join(&process.cwd),
+    )?;
+    if let Some(namespace) = context.emulation {
+        let kind = Some(rustix::thread::LinkNameSpaceType::User);
+        rustix::thread::move_into_link_name_space(namespace, kind)
+            .step(|| "enter the user namespace of emulated processes".into())?;
+    }
+    launch::Program::joining(process, &args, identity, context)
 }
 
 /// Enters namespaces of `process`, a pidfd. The caller's parent gets the child that returns from

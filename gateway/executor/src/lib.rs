@@ -12,6 +12,7 @@ mod capabilities;
 mod cgroup;
 mod container;
 mod device_program;
+mod emulation;
 mod executor;
 mod name;
 mod native;
@@ -28,6 +29,7 @@ pub mod testing;
 mod unavailable;
 pub mod userns;
 
+pub use emulation::{Emulation, Registration};
 pub use executor::{ExecError, Executor, ExitStatus, Running};
 pub use name::unique_id;
 pub use native::{HostRunning, Native, spawn_host};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::container::with_emulator;
 use crate::executor::{ExecError, Executor, ExitStatus, Running};
 use crate::process::{ExecProcess, HostProcess, Process};
 use crate::spawner::{Command, Job, Request, Spawner};
@@ -26,7 +27,7 @@ impl Native {
 impl Executor for Native {
     async fn start(&self, process: Process, stdio: Stdio) -> Result<Box<dyn Running>, ExecError> {
         process.check_network()?;
-        let request = Request::Container(Box::new(process));
+        let request = Request::Container(Box::new(with_emulator(process)));
         let job = self.spawner.start_job(request, stdio).await?;
         Ok(Box::new(NativeProcess { job, spawner: self.spawner.clone() }))
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::container::with_emulator;
 use crate::executor::{ExecError, Executor, ExitStatus, Running};
 use crate::process::{ExecProcess, Process};
 use crate::spawner::{Command, Job, Request, Runtime, Spawner};
@@ -61,6 +62,7 @@ impl Executor for OciRuntime {
     async fn start(&self, process: Process, stdio: Stdio) -> Result<Box<dyn Running>, ExecError> {
         process.check_network()?;
         let id = process.id.clone();
+        let process = with_emulator(process);
         let request = Request::Bundle { process: Box::new(process), runtime: self.runtime.clone() };
         self.start_job(request, stdio, id).await
     }

@@ -86,7 +86,7 @@ impl Privileges {
         };
         Some(format!(
             "no process can be run here, because the kernel does not let this one (user {}, capabilities {}) {refused}. \
-             {help}. Files can be copied, added and exported all the same",
+             {help}. Files can be copied, added and exported all the same. `kiln doctor` says what else is missing",
             rustix::process::geteuid().as_raw(),
             capabilities(),
         ))

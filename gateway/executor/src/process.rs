@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::emulation::Emulation;
 use crate::executor::ExecError;
 
 /// The search path of a process whose environment has none.
@@ -55,6 +56,8 @@ pub struct Process {
     pub remove_mount_stubs: bool,
     /// File shown as `/etc/resolv.conf`; by default made from the host's.
     pub resolv_conf: Option<PathBuf>,
+    /// How programs of another architecture are run; by default as the kernel of the machine does.
+    pub emulation: Option<Emulation>,
 }
 
 impl Process {
@@ -79,6 +82,7 @@ impl Process {
             resources: Resources::default(),
             remove_mount_stubs: false,
             resolv_conf: None,
+            emulation: None,
         }
     }
 
@@ -126,6 +130,8 @@ pub struct ExecProcess {
     pub tty: bool,
     /// How far the process is confined.
     pub security: Security,
+    /// As [`Process::emulation`]; that of the container's first process.
+    pub emulation: Option<Emulation>,
 }
 
 /// A plain process of the host, such as git.

@@ -7,6 +7,7 @@
 
 mod ending;
 mod job;
+mod private_table;
 mod protocol;
 mod server;
 
@@ -22,10 +23,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub(crate) use private_table::identity;
 pub(crate) use protocol::{
     Command, Failure, Report, Request, Runtime, Setup, Step, describe, receive, send,
 };
 
+use crate::emulation::Registration;
 use crate::executor::{ExecError, ExitStatus};
 use crate::stdio::Stdio;
 use crate::sys::{self, CStrings};
@@ -71,6 +74,17 @@ impl Spawner {
         };
         rustix::io::ioctl_fionbio(&control, true)?;
         Ok(Self { control: Arc::new(control) })
+    }
+
+    /// Makes what processes with [`Emulation::Private`](crate::Emulation::Private) and these emulators
+    /// need, unless it is there: without it such a process fails, as here.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not give user namespaces, or these no table of their own.
+    pub async fn prepare_emulation(&self, emulators: &[Registration]) -> Result<(), ExecError> {
+        let request = Request::PrepareEmulation(emulators.to_vec());
+        self.start_job(request, Stdio::null()?).await.map(drop)
     }
 
     /// Hands a request over and waits until its program runs.

@@ -151,9 +151,11 @@ pub(crate) struct Kept {
     pub(crate) setup: OwnedFd,
     /// The container it joins.
     pub(crate) extra: Option<OwnedFd>,
+    /// The user namespace of emulated processes.
+    pub(crate) emulation: Option<OwnedFd>,
 }
 
-/// Makes `streams` descriptors 0 to 2, keeps `setup` and `extra`, and closes every other one.
+/// Makes `streams` descriptors 0 to 2, keeps `setup` and two more, and closes every other one.
 ///
 /// For a freshly forked child: descriptors owned by values elsewhere are closed beneath them, so
 /// the caller must never drop those, but exec or [`exit_now`].
@@ -161,17 +163,19 @@ pub(crate) fn install_descriptors(
     streams: [BorrowedFd<'_>; 3],
     setup: BorrowedFd<'_>,
     extra: Option<BorrowedFd<'_>>,
+    emulation: Option<BorrowedFd<'_>>,
 ) -> io::Result<Kept> {
     // Moved out of the way first, so that no dup2 overwrites a descriptor still needed.
     let move_up =
         |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 16).map(OwnedFd::into_raw_fd);
-    let wanted = [Some(streams[0]), Some(streams[1]), Some(streams[2]), Some(setup), extra];
+    let wanted =
+        [Some(streams[0]), Some(streams[1]), Some(streams[2]), Some(setup), extra, emulation];
     let mut moved = Vec::new();
     for fd in wanted.into_iter().flatten() {
         moved.push(move_up(fd)?);
     }
     // SAFETY: dup and close on descriptor numbers; ownership is settled as documented, the new
-    // descriptors 3 and 4 belong to nobody else.
+    // descriptors from 3 on belong to nobody else.
     unsafe {
         for (number, fd) in moved.iter().enumerate() {
             let flags = if number < 3 { 0 } else { libc::O_CLOEXEC };
@@ -179,8 +183,11 @@ pub(crate) fn install_descriptors(
         }
         let first_closed = moved.len() as u32;
         check(libc::syscall(libc::SYS_close_range, first_closed, u32::MAX, 0) as i32)?;
-        let extra = (moved.len() > 4).then(|| OwnedFd::from_raw_fd(4));
-        Ok(Kept { setup: OwnedFd::from_raw_fd(3), extra })
+        let mut numbers = 4..first_closed as RawFd;
+        let mut own = || numbers.next().map(|number| OwnedFd::from_raw_fd(number));
+        let extra = extra.and_then(|_| own());
+        let emulation = emulation.and_then(|_| own());
+        Ok(Kept { setup: OwnedFd::from_raw_fd(3), extra, emulation })
     }
 }
 

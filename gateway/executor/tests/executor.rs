@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use kiln_executor::testing::{Lab, executor_suite};
 use kiln_executor::{
-    Executor, HostProcess, Native, OciRuntime, Spawner, Stdio, spawn_host, spawner_main_if_asked,
-    userns,
+    Emulation, ExecError, ExecProcess, Executor, ExitStatus, HostProcess, Native, OciRuntime,
+    Process, Running, Spawner, Stdio, spawn_host, spawner_main_if_asked, userns,
 };
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Runtime;
@@ -52,7 +52,12 @@ fn main() -> ExitCode {
     if unprivileged {
         let map = std::fs::read_to_string("/proc/self/uid_map").expect("read the map");
         let more = if map.lines().count() == 1 { NEEDS_MORE_IDS } else { &[] };
-        tests.run_suite(&Native::new(spawner), &[NOT_IN_A_USER_NAMESPACE, more].concat());
+        let native = Native::new(spawner.clone());
+        let lacks = [NOT_IN_A_USER_NAMESPACE, more].concat();
+        tests.run_suite(&native, &lacks);
+        if tests.has_private_tables(&spawner) {
+            tests.run_suite(&Emulating::new(&native), &lacks);
+        }
     } else {
         tests.run_all(&spawner);
     }
@@ -72,6 +77,71 @@ const NEEDS_MORE_IDS: &[&str] =
 const NOT_IN_A_USER_NAMESPACE: &[&str] =
     &["device_nodes_of_a_sandbox_are_dead", "common_devices_can_be_made", "memory_is_limited"];
 
+/// What a process with a table of emulators of its own cannot do, as it is in a user namespace.
+const NOT_WHERE_PROGRAMS_ARE_EMULATED: &[&str] =
+    &["device_nodes_of_a_sandbox_are_dead", "common_devices_can_be_made"];
+
+/// An executor whose processes may all start programs of other architectures: in everything else they
+/// are as they would be without, which the same suite shows.
+#[derive(Debug)]
+struct Emulating<'a> {
+    executor: &'a dyn Executor,
+    name: String,
+}
+
+impl<'a> Emulating<'a> {
+    fn new(executor: &'a dyn Executor) -> Self {
+        Self { executor, name: format!("emulating {}", executor.name()) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Executor for Emulating<'_> {
+    async fn start(
+        &self,
+        mut process: Process,
+        stdio: Stdio,
+    ) -> Result<Box<dyn Running>, ExecError> {
+        process.emulation = Some(Emulation::Private(Vec::new()));
+        Ok(Box::new(EmulatingProcess(self.executor.start(process, stdio).await?)))
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+#[derive(Debug)]
+struct EmulatingProcess(Box<dyn Running>);
+
+#[async_trait::async_trait]
+impl Running for EmulatingProcess {
+    async fn wait(&mut self) -> Result<ExitStatus, ExecError> {
+        self.0.wait().await
+    }
+
+    fn kill(&self, signal: i32) {
+        self.0.kill(signal);
+    }
+
+    fn terminate(&self, grace: Duration) {
+        self.0.terminate(grace);
+    }
+
+    async fn exec(
+        &self,
+        mut process: ExecProcess,
+        stdio: Stdio,
+    ) -> Result<Box<dyn Running>, ExecError> {
+        process.emulation = Some(Emulation::Private(Vec::new()));
+        Ok(Box::new(Self(self.0.exec(process, stdio).await?)))
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        self.0.resize(rows, columns);
+    }
+}
+
 struct Tests<'a> {
     runtime: Runtime,
     directory: &'a Path,
@@ -81,7 +151,12 @@ struct Tests<'a> {
 
 impl Tests<'_> {
     fn run_all(&mut self, spawner: &Spawner) {
-        self.run_suite(&Native::new(spawner.clone()), &[]);
+        let native = Native::new(spawner.clone());
+        let emulates = self.has_private_tables(spawner);
+        self.run_suite(&native, &[]);
+        if emulates {
+            self.run_suite(&Emulating::new(&native), NOT_WHERE_PROGRAMS_ARE_EMULATED);
+        }
         for (binary, arguments, lacks) in
             [("/usr/sbin/runc", &[][..], &[][..]), ("/usr/bin/crun", CRUN_ARGUMENTS, CRUN_LACKS)]
         {
@@ -89,6 +164,10 @@ impl Tests<'_> {
                 let arguments = arguments.iter().map(|argument| (*argument).to_owned());
                 let runtime = OciRuntime::new(spawner.clone(), binary, arguments.collect());
                 self.run_suite(&runtime, lacks);
+                if emulates {
+                    let lacks = [lacks, NOT_WHERE_PROGRAMS_ARE_EMULATED].concat();
+                    self.run_suite(&Emulating::new(&runtime), &lacks);
+                }
             } else {
                 println!("skipped: needs {binary}");
             }
@@ -101,6 +180,17 @@ impl Tests<'_> {
         });
         self.run("native::nothing_outlives_the_daemon", |_| nothing_outlives_the_daemon());
         self.run("native::the_suite_holds_without_privileges", |_| without_privileges());
+    }
+
+    /// Whether the kernel gives user namespaces a table of emulators of their own.
+    fn has_private_tables(&self, spawner: &Spawner) -> bool {
+        match self.runtime.block_on(spawner.prepare_emulation(&[])) {
+            Ok(()) => true,
+            Err(error) => {
+                println!("skipped: tables of emulators ({error})");
+                false
+            }
+        }
     }
 
     fn run_suite(&mut self, executor: &dyn Executor, lacks: &[&str]) {

@@ -55,6 +55,7 @@ pub struct Predicate {
     complete: Complete,
     hermetic: bool,
     vcs: BTreeMap<String, String>,
+    emulated: BTreeMap<String, String>,
     config: Option<BuildConfig>,
     source: Option<Source>,
 }
@@ -122,6 +123,7 @@ impl Predicate {
             requested,
             complete,
             vcs,
+            emulated: used.emulated.clone(),
             config: None,
             source: None,
         };
@@ -233,6 +235,8 @@ impl Predicate {
     fn machine(&self, run: &Run, platform: &str) -> Object {
         let mut machine = Object(run.custom.clone().into_iter().collect());
         machine.put(platform, run.platform.clone().normalized().format());
+        // Nobody has a word for it; readers of either form take what they do not know.
+        machine.unless_empty("emulated", &self.emulated);
         if self.requested.request.frontend == "dockerfile.v0" {
             machine.unless_empty("dockerfileVersion", &run.dockerfile);
         }

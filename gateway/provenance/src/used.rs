@@ -69,6 +69,8 @@ pub struct Used {
     pub network: bool,
     /// Something was used of which is not known what it was.
     pub incomplete: bool,
+    /// Platforms whose processes are not run by the machine itself, and what runs them.
+    pub emulated: BTreeMap<String, String>,
 }
 
 impl Used {
@@ -129,6 +131,7 @@ impl Used {
         other.agents.iter().for_each(|(id, optional)| self.add_agent(id, *optional));
         self.network |= other.network;
         self.incomplete |= other.incomplete;
+        self.emulated.extend(other.emulated.clone());
     }
 
     /// Brings everything into order. An image by digest is left out where it is there by its tag.

@@ -167,8 +167,7 @@ impl Container {
             }
         };
         let (running, messages, received, is_first) = running.map_err(|error| {
-            let native = &self.inside.worker.info.platforms;
-            foreign::could_not_run(&exec.args, &self.inside.platform, native, error)
+            foreign::could_not_run(&exec.args, &self.inside.platform, &Platform::host(), error)
         })?;
         let (said, ended) = oneshot::channel();
         let (wanted, unwanted) = oneshot::channel();
@@ -294,6 +293,7 @@ impl Container {
             user: process.user,
             tty,
             security: process.security,
+            emulation: process.emulation,
         };
         let (answer, answered) = oneshot::channel();
         let message = Message::Join(Box::new(process), stdio, answer);

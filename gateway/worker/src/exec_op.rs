@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Exec, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_oci::Digest;
+use kiln_oci::{Digest, Platform};
 use kiln_store::Ref;
 
 use crate::exec_mounts::prepare;
@@ -69,9 +69,8 @@ impl Operator<Ref> for ExecOperator {
         let (status, prepared) = match self.worker.steps.run(step).await {
             Ok(ended) => ended,
             Err(NotRun { error, prepared }) => {
-                let native = &self.worker.info.platforms;
-                let error =
-                    foreign::could_not_run(&exec.args, &self.vertex.platform, native, error);
+                let (wanted, own) = (&self.vertex.platform, Platform::host());
+                let error = foreign::could_not_run(&exec.args, wanted, &own, error);
                 let mounts = match prepared {
                     Some(prepared) => prepared.left(exec, &inputs).await,
                     None => Vec::new(),

@@ -10,7 +10,7 @@ const FORMAT_ERROR: &str = "exec format error";
 pub(crate) fn could_not_run(
     args: &[String],
     wanted: &Platform,
-    native: &[Platform],
+    own: &Platform,
     error: OpError,
 ) -> OpError {
     let process = format!("process \"{}\" did not complete successfully", args.join(" "));
@@ -18,14 +18,15 @@ pub(crate) fn could_not_run(
     if !text.contains(FORMAT_ERROR) {
         return error.context(process);
     }
-    let machine = native.first().cloned().unwrap_or_default().format();
+    let machine = own.format();
     let wanted = wanted.format();
     let why = if wanted == machine {
         format!("its file is neither a program for {machine} nor a script that begins with `#!`")
     } else {
         format!(
             "the step is for {wanted} and this machine runs {machine}: install an emulator for \
-             {wanted} (binfmt_misc), or build for {machine}"
+             {wanted} (the package qemu-user-static), or build for {machine}; `kiln doctor` lists what this \
+             machine runs"
         )
     };
     error.context(format!("{process} ({why})"))
@@ -39,9 +40,9 @@ mod tests {
 
     fn said(wanted: &str, error: &str) -> String {
         let args = ["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()];
-        let native = ["linux/amd64".parse().unwrap()];
+        let own = "linux/amd64".parse().unwrap();
         let error = OpError::new(ErrorKind::Failed, error);
-        could_not_run(&args, &wanted.parse().unwrap(), &native, error).to_string()
+        could_not_run(&args, &wanted.parse().unwrap(), &own, error).to_string()
     }
 
     #[test]
@@ -51,7 +52,7 @@ mod tests {
             text.contains("the step is for linux/arm64 and this machine runs linux/amd64"),
             "{text}"
         );
-        assert!(text.contains("binfmt_misc") && text.contains("Exec format error"), "{text}");
+        assert!(text.contains("qemu-user-static") && text.contains("Exec format error"), "{text}");
         assert!(said("linux/amd64", "exec format error").contains("neither a program"));
         let text = said("linux/arm64", "no such file");
         let words = "process \"/bin/sh -c make\" did not complete successfully: no such file";

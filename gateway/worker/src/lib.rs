@@ -8,6 +8,7 @@ mod caches;
 mod compose_op;
 mod containers;
 mod content;
+mod emulators;
 mod exec_mounts;
 mod exec_op;
 mod file_op;
@@ -29,5 +30,6 @@ mod worker;
 
 pub use caches::fresh_caches;
 pub use containers::{Container, ContainerParts, Ended, Order, Started};
+pub use emulators::EmulatorOptions;
 pub use kiln_store::Ref;
 pub use worker::{Worker, WorkerInfo, WorkerParts};

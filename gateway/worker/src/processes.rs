@@ -59,6 +59,7 @@ pub(crate) async fn process(
         resources: Resources::default(),
         remove_mount_stubs: true,
         resolv_conf: None,
+        emulation: worker.emulators.of(platform, job).await?,
     })
 }
 

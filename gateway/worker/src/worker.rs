@@ -15,6 +15,7 @@ use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 
 use crate::compose_op::ComposeOperator;
+use crate::emulators::{EmulatorOptions, Emulators};
 use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
@@ -43,6 +44,8 @@ pub struct WorkerParts {
     pub host_env: Vec<(String, String)>,
     /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
     pub step_grace: Duration,
+    /// Where emulators are looked for.
+    pub emulators: EmulatorOptions,
 }
 
 /// What a worker says about itself.
@@ -52,7 +55,7 @@ pub struct WorkerInfo {
     pub id: String,
     /// Labels, such as the kind of executor.
     pub labels: BTreeMap<String, String>,
-    /// What it runs, native first.
+    /// What it is to say that it runs, native first; what the machine runs, if there is nothing.
     pub platforms: Vec<Platform>,
 }
 
@@ -75,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) secrets: SecretFiles,
     pub(crate) steps: Steps,
     pub(crate) pinned: Pinned,
+    pub(crate) emulators: Emulators,
     pub(crate) info: WorkerInfo,
 }
 
@@ -91,6 +95,7 @@ impl Worker {
     ///
     /// If what its sources remember cannot be opened.
     pub fn new(parts: WorkerParts) -> Result<Self, kiln_sources::OpenError> {
+        let emulators = Emulators::new(parts.emulators, parts.spawner.clone());
         let commands = Arc::new(SpawnedCommand { spawner: parts.spawner, env: parts.host_env });
         let sources = Sources::open(&parts.store, &parts.registry, commands, parts.images)?;
         let secrets = SecretFiles::new(parts.store.root().join("run"));
@@ -102,6 +107,7 @@ impl Worker {
             secrets,
             steps: Steps::new(parts.step_grace),
             pinned: Pinned::default(),
+            emulators,
             info: parts.info,
         })))
     }
@@ -109,6 +115,20 @@ impl Worker {
     /// What the worker says about itself.
     pub fn info(&self) -> &WorkerInfo {
         self.0.info()
+    }
+
+    /// The platforms that it runs, native first.
+    pub fn platforms(&self) -> Vec<Platform> {
+        match &self.0.info.platforms[..] {
+            [] => self.0.emulators.machine().platforms(),
+            said => said.to_vec(),
+        }
+    }
+
+    /// The name of the program that stands between this machine and the programs of a platform;
+    /// nothing, if it runs these itself or not at all.
+    pub fn emulator(&self, platform: &Platform) -> Option<String> {
+        self.0.emulators.emulator(platform)
     }
 
     /// Where its results are.

@@ -300,19 +300,48 @@ impl Platform {
             ("arm", Some(v)) if v > 5 && v < 10 => {
                 list.extend((5..v).rev().map(|v| same(&format!("v{v}"))));
             }
-            ("amd64", Some(v)) if v > 1 && v < 10 => {
-                list.extend((2..v).rev().map(|v| same(&format!("v{v}"))));
-                list.push(same(""));
-            }
-            ("arm64", _) => {
-                if !self.variant.is_empty() {
+            ("amd64", v) => {
+                if let Some(v) = v.filter(|v| (2..10).contains(v)) {
+                    list.extend((2..v).rev().map(|v| same(&format!("v{v}"))));
                     list.push(same(""));
                 }
-                list.extend((5..=8).rev().map(|v| ("arm".to_owned(), format!("v{v}"))));
+                list.push(("386".to_owned(), String::new()));
+            }
+            ("arm64", _) => {
+                list = arm64_versions(&self.variant).iter().map(|version| same(version)).collect();
+                // One that nobody knows runs nothing, not even itself.
+                if !list.is_empty() {
+                    list.extend((5..=8).rev().map(|v| ("arm".to_owned(), format!("v{v}"))));
+                }
             }
             _ => {}
         }
         list
+    }
+}
+
+/// The versions that a processor of an arm64 variant has, the newest first and as they are normalised:
+/// all lower ones of its own row, and v9.N those of v8.(N+5) as well.
+fn arm64_versions(variant: &str) -> Vec<String> {
+    let row = |major: u8, minor: u8| {
+        (0..=minor).rev().map(move |minor| match (major, minor) {
+            (8, 0) => String::new(),
+            (major, 0) => format!("v{major}"),
+            (major, minor) => format!("v{major}.{minor}"),
+        })
+    };
+    let version = match variant {
+        "" => Some((8, 0)),
+        "v9" => Some((9, 0)),
+        _ => variant.strip_prefix('v').and_then(|version| {
+            let (major, minor) = version.split_once('.')?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        }),
+    };
+    match version {
+        Some((8, minor)) if minor < 10 => row(8, minor).collect(),
+        Some((9, minor)) if minor < 8 => row(9, minor).chain(row(8, (minor + 5).min(9))).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -398,6 +427,29 @@ mod tests {
         assert_eq!(v6.rank_for(&v7), Some(1));
         assert_eq!(v7.rank_for(&v6), None);
         assert_eq!(v7.rank_for(&v7), Some(0));
+    }
+
+    #[test]
+    fn images_serve_machines_as_in_containerd() {
+        for (image, machine, rank) in [
+            ("linux/386", "linux/amd64", Some(1)),
+            ("linux/386", "linux/amd64/v3", Some(3)),
+            ("linux/amd64/v1", "linux/amd64/v3", Some(2)),
+            ("linux/amd64/v3", "linux/amd64", None),
+            ("linux/amd64", "linux/386", None),
+            ("linux/arm/v8", "linux/arm64", Some(1)),
+            ("linux/arm/v5", "linux/arm64/v8", Some(4)),
+            ("linux/arm64", "linux/arm64/v8.2", Some(2)),
+            ("linux/arm64/v8.1", "linux/arm64/v9", Some(5)),
+            ("linux/arm64/v8.6", "linux/arm64/v9", None),
+            ("linux/arm64/v8.9", "linux/arm64/v9.7", Some(8)),
+            ("linux/arm64/v10", "linux/arm64/v10", None),
+            ("linux/arm64", "linux/arm/v7", None),
+            ("linux/riscv64", "linux/riscv64", Some(0)),
+        ] {
+            let image: Platform = image.parse().unwrap();
+            assert_eq!(image.rank_for(&machine.parse().unwrap()), rank, "{image} on {machine}");
+        }
     }
 
     #[test]

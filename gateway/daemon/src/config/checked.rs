@@ -65,6 +65,8 @@ pub struct Config {
     pub provenance_env_dir: PathBuf,
     /// How long platforms are taken for granted; `None` is forever.
     pub platforms_max_age: Option<Duration>,
+    /// Emulators, and directories of them, that come before those of the machine.
+    pub emulators: Vec<PathBuf>,
     /// Frontends that are executables of the machine.
     pub plugins: PluginsConfig,
     /// Pull images of frontends, also where one that is linked in stands for them.
@@ -316,6 +318,7 @@ impl Reader {
                 .map_or(defaults.provenance_env_dir, PathBuf::from),
             platforms_max_age: self.platforms_max_age(file.system.platforms_cache_max_age),
             stopping: self.stopping(&file.kiln),
+            emulators: file.kiln.emulators.iter().flatten().map(PathBuf::from).collect(),
             plugins: plugins(&file.kiln, environment),
             pull_frontends: file.kiln.pull_frontends.unwrap_or_default(),
             remarks: Vec::new(),

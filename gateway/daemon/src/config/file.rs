@@ -271,6 +271,9 @@ pub struct KilnTable {
     /// Run plugins as plain processes of the machine, with all that the daemon may do.
     #[serde(rename = "unconfinedPlugins")]
     pub unconfined_plugins: Option<bool>,
+    /// Emulators, such as `/opt/qemu/qemu-aarch64-static`, and directories of them; they come before
+    /// what the machine has in its search path and in the table of its kernel.
+    pub emulators: Option<Vec<String>>,
     /// Pull the images of frontends, also where one that is linked in stands for them.
     #[serde(rename = "pullFrontends")]
     pub pull_frontends: Option<bool>,

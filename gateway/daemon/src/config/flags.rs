@@ -80,6 +80,8 @@ pub const FLAGS: &[Flag] = flags! {
     "plugin-path" List(&["kiln", "pluginPath"]), "Directory with frontend plugins";
     "unconfined-plugins" Switch(&["kiln", "unconfinedPlugins"]),
         "Run plugins as plain processes of this machine, with all that this daemon may do";
+    "emulator" List(&["kiln", "emulators"]),
+        "Emulator for programs of another architecture, or directory of some: qemu-ARCH-static";
     "pull-frontends" Switch(&["kiln", "pullFrontends"]),
         "Pull images of frontends, also where one that is linked in stands for them";
     "stop-timeout" Text(&["kiln", "stopTimeout"]),

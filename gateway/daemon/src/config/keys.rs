@@ -38,7 +38,6 @@ macro_rules! keys {
 const NO_CONTAINERD: &str = "there is no containerd worker";
 const NO_TRACES: &str = "steps have nowhere to send traces yet";
 const NO_DEVICES: &str = "steps get no devices yet";
-const NO_EMULATION: &str = "platforms are not looked for again yet";
 const NO_GHA: &str = "nothing of cache.gha is verified unless `required` is set";
 const GHACACHE: &str = "BuildKit's daemon does not read it either; it is called `cache.gha`";
 
@@ -166,7 +165,7 @@ pub const KEYS: &[Key] = keys! {
     "frontend"/"mockerfile.v0"/"enabled" => Honoured;
     "frontend"/"gateway.v0"/"enabled" => Honoured;
     "frontend"/"gateway.v0"/"allowedRepositories" => Honoured;
-    "system"/"platformsCacheMaxAge" => Idle(NO_EMULATION);
+    "system"/"platformsCacheMaxAge" => Honoured;
     "system"/"maxRegistryConcurrency" => Honoured;
     "cache"/"gha"/"sign"/"command" => Refused(
         "exports to the cache of GitHub Actions are not signed; leave it out",
@@ -179,6 +178,7 @@ pub const KEYS: &[Key] = keys! {
     "kiln"/"allowPlainTCP" => Honoured;
     "kiln"/"pluginPath" => Honoured;
     "kiln"/"unconfinedPlugins" => Honoured;
+    "kiln"/"emulators" => Honoured;
     "kiln"/"pullFrontends" => Honoured;
     "kiln"/"stopTimeout" => Honoured;
     "kiln"/"stepStopTimeout" => Honoured;

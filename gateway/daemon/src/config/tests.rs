@@ -199,12 +199,14 @@ fn plugins_and_stopping_are_said_by_flags_or_the_file() {
     assert_eq!(default.stopping, StoppingConfig::default());
     assert_eq!(default.plugins, PluginsConfig::default());
     let file = "[kiln]\npluginPath = [\"/a\", \"\"]\nunconfinedPlugins = true\nstopTimeout = \"1m\"\n\
+                emulators = [\"/opt/qemu\", \"/e/qemu-arm\"]\n\
                 stepStopTimeout = 7\ninterruptedCaches = \"discard\"\n";
     let variables = [("KILN_PLUGIN_PATH", "/b::/c")];
     let of_both = fine(&Given { file, variables: &variables, flags: &["--stop-timeout=500ms"] });
     let plugins = &of_both.plugins;
     assert_eq!(plugins.directories, ["/a", "/b", "/c"].map(std::path::PathBuf::from));
     assert!(plugins.unconfined);
+    assert_eq!(of_both.emulators, ["/opt/qemu", "/e/qemu-arm"].map(std::path::PathBuf::from));
     let stopping = StoppingConfig {
         timeout: Duration::from_millis(500),
         step_timeout: Duration::from_secs(7),
@@ -216,10 +218,13 @@ fn plugins_and_stopping_are_said_by_flags_or_the_file() {
         "--plugin-path=/b",
         "--plugin-path=/c",
         "--unconfined-plugins",
+        "--emulator=/opt/qemu",
+        "--emulator=/e/qemu-arm",
         "--stop-timeout=0.5s",
         "--step-stop-timeout=7",
         "--interrupted-caches=discard",
     ]);
+    assert_eq!(of_flags.emulators, of_both.emulators);
     assert_eq!((of_flags.plugins, of_flags.stopping), (of_both.plugins, of_both.stopping));
     refused(
         &Given { flags: &["--stop-timeout=soon", "--step-stop-timeout=-1s"], ..Given::default() },

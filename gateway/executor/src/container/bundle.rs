@@ -16,11 +16,11 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use super::launch::Program;
 use super::overlay::{attach, bind, directory, filesystem};
-use super::spec::{self, LateMount};
+use super::spec::{self, LateMount, UserNamespace};
 use super::stubs::{Kind, Stubs};
-use super::{Context, Identity, identity, mounts, system};
+use super::{Context, Identity, emulated, identity, mounts, system};
 use crate::process::{ExecProcess, HostProcess, Mount, Process, normal};
-use crate::spawner::{Failure, Runtime, Setup, Step, send};
+use crate::spawner::{Failure, Runtime, Setup, Step, identity as identity_map, send};
 use crate::sys;
 
 /// How often a start is looked for.
@@ -52,6 +52,7 @@ pub(crate) fn start_bundle(
     rustix::process::umask(Mode::empty());
     // The runtime runs inside, and sees the network of its container as that of the machine.
     super::enter_network(process)?;
+    super::ease_network(process, context);
     super::make_mounts_private()?;
     // The runtime looks its children up here, by their numbers in this process namespace.
     let proc = filesystem("proc", &[], system::closed()).step(|| "make /proc".into())?;
@@ -61,7 +62,9 @@ pub(crate) fn start_bundle(
     if !runtime.control_groups {
         show_version2_only().step(|| "show control groups".into())?;
     }
-    let (identity, late) = prepare_root(process, context)?;
+    let Prepared { identity, args, late } = prepare_root(process, context)?;
+    let process = &Process { args, ..process.clone() };
+    let namespace = context.emulation.map(|it| show_namespace(it, context.scratch)).transpose()?;
     let bundle = mounts::staged(context.scratch, "bundle").step(|| "make the bundle".into())?;
     let config = spec::config(
         process,
@@ -71,6 +74,7 @@ pub(crate) fn start_bundle(
         spec::Machine {
             control_groups: runtime.control_groups,
             terminal_group: !context.user_namespace,
+            namespace: namespace.as_ref(),
         },
     );
     write_json(&bundle.join("config.json"), &config).step(|| "write the bundle".into())?;
@@ -88,6 +92,20 @@ fn show_version2_only() -> io::Result<()> {
     }
 }
 
+/// Shows the runtime the user namespace of emulated processes. It makes the container in there, as it
+/// would in one of its own; its own rights, such as those over control groups, stay as they are.
+fn show_namespace(namespace: BorrowedFd<'_>, scratch: &Path) -> Result<UserNamespace, Failure> {
+    let step = || "show the user namespace of emulated processes".to_owned();
+    let path = scratch.join("user-namespace");
+    fs::write(&path, "").step(step)?;
+    attach(bind(namespace).step(step)?, mounts::place(&path).step(step)?).step(step)?;
+    let ids = |name: &str| -> Result<Vec<(u32, u32)>, Failure> {
+        let map = fs::read_to_string(Path::new("/proc/self").join(name)).step(step)?;
+        Ok(identity_map(&map).collect())
+    };
+    Ok(UserNamespace { path, users: ids("uid_map")?, groups: ids("gid_map")? })
+}
+
 /// Has the runtime run `process` in its container `id`; the caller has entered the namespaces of
 /// that container's supervisor.
 pub(crate) fn exec_bundle(
@@ -98,6 +116,14 @@ pub(crate) fn exec_bundle(
 ) -> Result<Supervisor, Failure> {
     let root = directory(&context.scratch.join("root")).step(|| "open the root".into())?;
     let identity = identity::look_up(root.as_fd(), &process.user)?;
+    let args = emulated::arguments(
+        root.as_fd(),
+        process.emulation.as_ref(),
+        &process.args,
+        &process.env,
+        &Path::new("/").join(&process.cwd),
+    )?;
+    let process = &ExecProcess { args, ..process.clone() };
     let number = rustix::process::getpid().as_raw_nonzero();
     let call = Call::new(runtime, &process.args, context.scratch, &format!("exec-{number}"));
     let file = context.scratch.join(format!("exec-{number}.json"));
@@ -106,11 +132,16 @@ pub(crate) fn exec_bundle(
     call.start(&["exec", "--process", &file], id, process.tty, context)
 }
 
+/// A root that is ready for the runtime.
+struct Prepared {
+    identity: Identity,
+    /// What is executed in it.
+    args: Vec<String>,
+    late: Vec<LateMount>,
+}
+
 /// Mounts the root with all that does not lie in what the runtime mounts itself.
-fn prepare_root(
-    process: &Process,
-    context: &Context<'_>,
-) -> Result<(Identity, Vec<LateMount>), Failure> {
+fn prepare_root(process: &Process, context: &Context<'_>) -> Result<Prepared, Failure> {
     let root = mounts::mount_root(process, context)?;
     let mut stubs = Stubs::new(&root, process)?;
     for path in ["/proc", "/dev", "/sys"] {
@@ -128,7 +159,14 @@ fn prepare_root(
     let identity = identity::look_up(root.as_fd(), &process.user)?;
     stubs.make_working_directory(&process.cwd(), &identity)?;
     super::report_stubs(stubs, context)?;
-    Ok((identity, late))
+    let args = emulated::arguments(
+        root.as_fd(),
+        process.emulation.as_ref(),
+        &process.args,
+        &process.env,
+        &process.cwd(),
+    )?;
+    Ok(Prepared { identity, args, late })
 }
 
 fn is_late(mount: &Mount) -> bool {

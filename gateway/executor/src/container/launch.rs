@@ -24,26 +24,29 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Confines the calling process for `process`.
+    /// Confines the calling process for `process`, which executes `args`.
     pub(crate) fn new(
         process: &Process,
+        args: &[String],
         identity: Identity,
         context: &Context<'_>,
     ) -> Result<Self, Failure> {
-        let program = Self::parse(&process.args, &process.env, Some(&identity.home))?;
+        let program = Self::parse(args, &process.env, Some(&identity.home))?;
         set_limits(&process.ulimits)?;
         enter_directory(&process.cwd)?;
         confine(process.security, process.tty, &identity, context)?;
         Ok(program)
     }
 
-    /// Confines the calling process, which has entered a container, for `process`.
+    /// Confines the calling process, which has entered a container, for `process`, which executes
+    /// `args`.
     pub(crate) fn joining(
         process: &ExecProcess,
+        args: &[String],
         identity: Identity,
         context: &Context<'_>,
     ) -> Result<Self, Failure> {
-        let program = Self::parse(&process.args, &process.env, Some(&identity.home))?;
+        let program = Self::parse(args, &process.env, Some(&identity.home))?;
         enter_directory(&process.cwd)?;
         confine(process.security, process.tty, &identity, context)?;
         Ok(program)

@@ -1,6 +1,6 @@
 //! The configuration of an OCI bundle: values in, JSON out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -18,13 +18,26 @@ pub(crate) struct LateMount {
     pub(crate) source: String,
 }
 
+/// A user namespace that a container is made in, with the ids that it has.
+#[derive(Debug)]
+pub(crate) struct UserNamespace {
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// Runs of user ids: the first and how many.
+    pub(crate) users: Vec<(u32, u32)>,
+    /// Runs of group ids.
+    pub(crate) groups: Vec<(u32, u32)>,
+}
+
 /// What a runtime can use here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Machine {
+pub(crate) struct Machine<'a> {
     /// Whether it makes control groups.
     pub(crate) control_groups: bool,
     /// Whether there is a group for terminals; in a user namespace it may not be mapped.
     pub(crate) terminal_group: bool,
+    /// The user namespace that it is to make the container in.
+    pub(crate) namespace: Option<&'a UserNamespace>,
 }
 
 /// `config.json` of a container whose root is already mounted, with everything below it.
@@ -33,7 +46,7 @@ pub(crate) fn config(
     identity: &Identity,
     root: &Path,
     late: &[LateMount],
-    machine: Machine,
+    machine: Machine<'_>,
 ) -> Value {
     let insecure = process.security == Security::Insecure;
     let masked: &[&str] = if insecure { &[] } else { MASKED };
@@ -42,12 +55,23 @@ pub(crate) fn config(
     if process.network == Network::None {
         namespaces.push("network");
     }
-    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
+    let mut namespaces: Vec<Value> =
+        namespaces.iter().map(|kind| json!({ "type": kind })).collect();
+    if let Some(UserNamespace { path, .. }) = machine.namespace {
+        namespaces.push(json!({ "type": "user", "path": path }));
+    }
     let mut linux = json!({
         "namespaces": namespaces,
         "maskedPaths": masked,
         "readonlyPaths": readonly,
     });
+    if let Some(UserNamespace { users, groups, .. }) = machine.namespace {
+        // They are as they are; but some runtimes want to be told.
+        linux["uidMappings"] = mappings(users);
+        linux["gidMappings"] = mappings(groups);
+    }
+    // Only a namespace that has the network may mount what shows it.
+    let own_sysfs = machine.namespace.is_none() || process.network == Network::None;
     if machine.control_groups {
         linux["cgroupsPath"] = json!(cgroups_path(process));
         linux["resources"] = resources(&process.resources, insecure);
@@ -60,7 +84,7 @@ pub(crate) fn config(
         "process": first_process(process, identity),
         "root": { "path": root, "readonly": process.readonly_rootfs },
         "hostname": process.hostname(),
-        "mounts": mounts(insecure, late, machine.terminal_group),
+        "mounts": mounts(insecure, late, machine.terminal_group, own_sysfs),
         "linux": linux,
     })
 }
@@ -137,7 +161,12 @@ impl Common<'_> {
     }
 }
 
-fn mounts(insecure: bool, late: &[LateMount], terminal_group: bool) -> Vec<Value> {
+fn mappings(runs: &[(u32, u32)]) -> Value {
+    let one = |(id, size): &(u32, u32)| json!({ "containerID": id, "hostID": id, "size": size });
+    runs.iter().map(one).collect()
+}
+
+fn mounts(insecure: bool, late: &[LateMount], terminal_group: bool, own_sysfs: bool) -> Vec<Value> {
     let access = if insecure { "rw" } else { "ro" };
     let mount = |kind: &str, dest: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": kind, "options": options });
     let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
@@ -148,8 +177,14 @@ fn mounts(insecure: bool, late: &[LateMount], terminal_group: bool) -> Vec<Value
         mount("devpts", "/dev/pts", &terminals),
         mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
     ];
+    mounts.push(match own_sysfs {
+        true => mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
+        false => json!({
+            "destination": "/sys", "type": "bind", "source": "/sys",
+            "options": ["rbind", "nosuid", "noexec", "nodev", access],
+        }),
+    });
     mounts.extend(late.iter().map(|LateMount { dest, source }| {
         json!({ "destination": dest, "type": "bind", "source": source, "options": ["rbind"] })
     }));

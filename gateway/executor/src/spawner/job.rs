@@ -47,7 +47,7 @@ impl JobKind {
             Request::Exec { process, .. } => (Self::Exec, process.tty),
             Request::Bundle { process, .. } => (Self::Bundle, process.tty),
             Request::BundleExec { process, .. } => (Self::BundleExec, process.tty),
-            Request::Host(_) => (Self::Host, false),
+            Request::Host(_) | Request::PrepareEmulation(_) => (Self::Host, false),
         }
     }
 }

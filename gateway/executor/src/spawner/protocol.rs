@@ -15,6 +15,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::emulation::Registration;
 use crate::executor::ExecError;
 use crate::process::{ExecProcess, HostProcess, Process};
 
@@ -38,6 +39,8 @@ pub(crate) enum Request {
     BundleExec { container: u64, id: String, process: ExecProcess, runtime: Runtime },
     /// A process of the host.
     Host(HostProcess),
+    /// No process: only what emulated ones will need.
+    PrepareEmulation(Vec<Registration>),
 }
 
 /// How to call an OCI runtime.

@@ -18,11 +18,13 @@ use rustix::process::{PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
 use super::ending;
 use super::job::{Job, JobKind, exit_code};
+use super::private_table::PrivateTable;
 use super::protocol::{Command, Failure, Report, Request, Setup, Step, receive, send, unseal};
 use super::{ARGUMENT_ZERO, socket_pair};
 use crate::cgroup::{Group, Hierarchy};
 use crate::container::{self, Context, DeviceGuard};
 use crate::device_program::assemble;
+use crate::emulation::{Emulation, Registration};
 use crate::process::{Network, Process, Security};
 use crate::seccomp::Filter;
 use crate::stdio::set_size;
@@ -64,6 +66,8 @@ struct Server {
     devices: DeviceGuard,
     /// For control groups of version 2.
     device_program: Option<OwnedFd>,
+    /// Where emulated processes run; another for every list of emulators.
+    tables: Vec<PrivateTable>,
     /// By number, in the order they were started.
     jobs: BTreeMap<u64, Job>,
     started: u64,
@@ -111,6 +115,7 @@ impl Server {
             user_namespace,
             devices,
             device_program,
+            tables: Vec::new(),
             jobs,
             started: 0,
         })
@@ -168,11 +173,18 @@ impl Server {
         else {
             return Ok(true);
         };
-        let result = unseal(body)
-            .step(|| "read the request".into())
-            .and_then(|request| self.start(&request, &socket, &[stdin, stdout, stderr]));
+        let result = unseal(body).step(|| "read the request".into()).and_then(|request| {
+            self.prepare_emulation(&request)?;
+            match request {
+                Request::PrepareEmulation(_) => Ok(None),
+                request => self.start(&request, &socket, &[stdin, stdout, stderr]).map(Some),
+            }
+        });
         match result {
-            Ok(mut job) => {
+            Ok(None) => {
+                send(&socket, &Report::Started(0), &[]).ok();
+            }
+            Ok(Some(mut job)) => {
                 job.socket = Some(socket);
                 self.started = job.number;
                 self.jobs.insert(job.number, job);
@@ -182,6 +194,22 @@ impl Server {
             }
         }
         Ok(true)
+    }
+
+    /// Makes the user namespace that the processes of a request are moved to, unless it is there.
+    fn prepare_emulation(&mut self, request: &Request) -> Result<(), Failure> {
+        let Some(registrations) = private_emulation(request) else { return Ok(()) };
+        if !self.tables.iter().any(|table| table.is_of(registrations)) {
+            self.tables.push(PrivateTable::make(registrations)?);
+        }
+        Ok(())
+    }
+
+    /// The user namespace that the processes of a request are moved to.
+    fn emulation(&self, request: &Request) -> Option<BorrowedFd<'_>> {
+        let registrations = private_emulation(request)?;
+        let table = self.tables.iter().find(|table| table.is_of(registrations))?;
+        Some(table.namespace().as_fd())
     }
 
     /// Forks the child of a request.
@@ -204,7 +232,7 @@ impl Server {
             Request::Exec { container, .. } | Request::BundleExec { container, .. } => {
                 (0, Some(self.container(*container)?))
             }
-            Request::Host(_) => (0, None),
+            Request::Host(_) | Request::PrepareEmulation(_) => (0, None),
         };
         let group = self.group(request)?;
         let joined = self.joined_group(request);
@@ -324,7 +352,9 @@ impl Server {
     ) {
         let streams = streams.each_ref().map(|fd| fd.as_fd());
         let devices = self.device_guard(request, group);
-        let Ok(kept) = sys::install_descriptors(streams, setup.as_fd(), entered) else { return };
+        let emulation = self.emulation(request);
+        let kept = sys::install_descriptors(streams, setup.as_fd(), entered, emulation);
+        let Ok(kept) = kept else { return };
         let context = Context {
             scratch: &self.scratch,
             filter: &self.filter,
@@ -332,6 +362,7 @@ impl Server {
             devices,
             own_network: self.joins_network(request),
             kill_inner: matches!(request, Request::BundleExec { .. }),
+            emulation: kept.emulation.as_ref().map(|fd| fd.as_fd()),
             setup: kept.setup.as_fd(),
         };
         let failure = match (request, &kept.extra) {
@@ -357,7 +388,8 @@ impl Server {
                     .and_then(|()| container::exec_bundle(process, id, runtime, &context));
                 supervise(started, kept.setup)
             }
-            (Request::Exec { .. } | Request::BundleExec { .. }, None) => return,
+            (Request::Exec { .. } | Request::BundleExec { .. }, None)
+            | (Request::PrepareEmulation(_), _) => return,
         };
         send(kept.setup.as_fd(), &Setup::Failed(failure), &[]).ok();
     }
@@ -424,6 +456,21 @@ impl Server {
                 job.finish(status);
             }
         }
+    }
+}
+
+/// The emulators of a request's processes, if the kernel is to hand programs to them. Who joins a
+/// container of a runtime is moved there by the runtime.
+fn private_emulation(request: &Request) -> Option<&[Registration]> {
+    let emulation = match request {
+        Request::Container(process) | Request::Bundle { process, .. } => &process.emulation,
+        Request::Exec { process, .. } => &process.emulation,
+        Request::PrepareEmulation(registrations) => return Some(registrations),
+        Request::BundleExec { .. } | Request::Host(_) => return None,
+    };
+    match emulation {
+        Some(Emulation::Private(registrations)) => Some(registrations),
+        Some(Emulation::Explicit(_)) | None => None,
     }
 }
 
