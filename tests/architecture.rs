@@ -12,7 +12,7 @@ use std::process::Command;
 const FLOORS: &[&[&str]] = &[
     &["oci", "pb", "paths", "executor"],
     &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance", "network"],
-    &["llb", "document", "graph", "cache", "store", "session", "registry"],
+    &["llb", "document", "graph", "why", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources", "history"],
     &["client", "sdk", "testing", "engine", "exporters", "remotecache"],
     &["dockerfile", "mockerfile", "worker", "examples"],
@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "filter",
     "provenance",
     "graph",
+    "why",
     "cache",
     "solver",
 ];
