@@ -15,7 +15,7 @@ use prost::Message;
 use tokio::sync::Notify;
 
 use crate::{
-    Engine, EngineOptions, ErrorKind, ExecError, Job, JobContext, JobOptions, Keyed, OpError,
+    Content, Engine, EngineOptions, ErrorKind, ExecError, Job, JobContext, JobOptions, Keyed, OpError,
     Operator, Operators, Output, Subject,
 };
 
@@ -60,10 +60,10 @@ impl Operator<u64> for Add {
         _: usize,
         _: &ContentQuery,
         result: &Output<u64>,
-    ) -> Result<Digest, OpError> {
+    ) -> Result<Content, OpError> {
         match self.vertex.name.as_str() {
             "blind" => Err(OpError::new(ErrorKind::NotFound, "\"/file\": not found")),
-            _ => Ok(Digest::sha256(result.unwrap_or_default().to_string())),
+            _ => Ok(Digest::sha256(result.unwrap_or_default().to_string()).into()),
         }
     }
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
+use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Exec, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_oci::Digest;
 use kiln_store::Ref;
 
 use crate::exec_mounts::prepare;
@@ -47,7 +46,7 @@ impl Operator<Ref> for ExecOperator {
         _: usize,
         query: &ContentQuery,
         result: &Output<Ref>,
-    ) -> Result<Digest, OpError> {
+    ) -> Result<Content, OpError> {
         content_of(&self.worker, query.clone(), result.as_ref()).await
     }
 
