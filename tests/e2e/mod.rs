@@ -31,3 +31,4 @@ mod security;
 mod space;
 mod stopping;
 mod story;
+mod why;

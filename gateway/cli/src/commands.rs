@@ -15,6 +15,7 @@ mod prune;
 pub(crate) mod signals;
 #[cfg(test)]
 mod tests;
+mod why;
 
 pub(crate) use context::Context;
 
@@ -31,6 +32,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Du(args) => du::run(context, args).await,
         Command::Prune(args) => prune::run(context, args).await,
         Command::History(command) => history::run(context, command).await,
+        Command::Why(args) => why::run(context, args).await,
         Command::Debug(command) => debug::run(context, command).await,
         Command::Frontend(command) => frontend::run(context, command).await,
         Command::InRoot(args) => in_root::run(&args),
