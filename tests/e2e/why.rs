@@ -52,12 +52,12 @@ fn named(explanation: &Value) -> Vec<String> {
         for difference in step["differences"].as_array().into_iter().flatten() {
             let text = |key: &str| difference[key].as_str().unwrap_or_default().to_owned();
             named.push(match difference["kind"].as_str().unwrap() {
-                "File" => {
+                "file" => {
                     let ways = difference["changed"].as_array().unwrap().iter();
                     let ways: Vec<_> = ways.map(|way| way.as_str().unwrap()).collect();
                     format!("file {} {}", text("path"), ways.join(","))
                 }
-                "Fact" => format!("{} {}", text("what"), text("name")).trim().to_owned(),
+                "fact" => format!("{} {}", text("what"), text("name")).trim().to_owned(),
                 other => other.to_owned(),
             });
         }
@@ -188,7 +188,8 @@ fn planted(scene: &Scene) -> Vec<Planted<'_>> {
         .flags(&[], &["--no-cache"]),
     ];
     if let Some(git) = repository(&scene.web, "one\n") {
-        let git = Planted::new("git commit", &format!("FROM scratch\nADD {git} /git\n"), &["commit"]);
+        let git =
+            Planted::new("git commit", &format!("FROM scratch\nADD {git} /git\n"), &["commit"]);
         planted.push(git.change(|_| drop(repository(&scene.web, "two\n"))));
     }
     planted
@@ -275,9 +276,8 @@ fn what_follows_is_because_of_the_change_and_both_are_compared_with_the_last_bui
 fn a_build_fails_if_a_step_ran_that_was_expected_in_the_cache() {
     let Some(scene) = Scene::begin() else { return };
     let (kiln, project) = (Kiln::new(), scene.project(CHAIN));
-    let expecting = |pattern: &str| {
-        build(&kiln, &project).flag(format!("--expect-cached={pattern}")).run()
-    };
+    let expecting =
+        |pattern: &str| build(&kiln, &project).flag(format!("--expect-cached={pattern}")).run();
     let code = |outcome: &Outcome| outcome.status.code();
     let outcome = expecting("RUN cat*");
     assert_eq!(code(&outcome), Some(3), "{outcome}");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use kiln_cache::{CacheKey, CacheSource as _, CacheStore, KnownInput, Lookup};
+use kiln_cache::{CacheKey, CacheSource as _, CacheStore, InputKey, KnownInput, Lookup, Sum};
 use kiln_engine::{Account, Fate};
 use kiln_graph::{Identifier, Op, Vertex};
 use kiln_oci::Digest;
@@ -110,12 +110,14 @@ fn date(time: std::time::SystemTime) -> String {
 impl BuildSteps {
     /// Makes a record, with the lists of files that are too long to be in it.
     pub async fn record(self, main: &Arc<dyn CacheStore>) -> (BuildRecord, Vec<Bytes>) {
-        let numbers: BTreeMap<Digest, usize> = self.accounts.iter().enumerate();
+        let numbers = self.accounts.iter().enumerate();
         let numbers = numbers.map(|(number, (account, _))| (account.vertex.id.clone(), number));
         let mut writing = Writing { numbers: numbers.collect(), listings: BTreeMap::new() };
         // A cache that nobody asked has nothing to do with what ran.
         let caches = self.caches.into_iter().filter(|cache| cache.was_asked());
         let caches: Vec<_> = caches.map(|cache| (cache.operations(), cache)).collect();
+        let store = &self.store;
+        let mut earlier_runs = EarlierRuns { store, main, records: BTreeMap::new() };
         let mut steps = Vec::with_capacity(self.accounts.len());
         for (account, found) in &self.accounts {
             let mut step = writing.step(account, found.as_ref());
@@ -124,8 +126,8 @@ impl BuildSteps {
                     step.caches.push(view(operations.as_ref(), cache, account).await);
                 }
             }
-            if account.fate == Fate::Ran {
-                step.rerun = rerun(&self.store, main, account).await;
+            if account.fate == Fate::Ran && !account.results.is_empty() {
+                step.rerun = earlier_runs.compare(account).await;
             }
             steps.push(step);
         }
@@ -178,9 +180,7 @@ impl Writing {
                 Fate::Failed | Fate::Spared => Outcome::Cached,
             },
             ignores_cache: vertex.metadata.ignore_cache,
-            lost: account.fate == Fate::Ran
-                && account.was_found
-                && !vertex.metadata.ignore_cache,
+            lost: account.fate == Fate::Ran && account.was_found && !vertex.metadata.ignore_cache,
             place: place(vertex),
             rerun: None,
             caches: Vec::new(),
@@ -249,30 +249,52 @@ async fn view(
     }
 }
 
-/// Compares the result of a step with the last one before that is kept under the same records.
-async fn rerun(
-    store: &Store,
-    main: &Arc<dyn CacheStore>,
-    account: &Account<Ref>,
-) -> Option<Rerun> {
-    for (output, keys) in &account.saved {
-        let Some(Some(now)) = account.results.get(output) else { continue };
-        let mut earlier = Vec::new();
-        for key in keys {
-            let lookup = Lookup { operation: *key, inputs: Vec::new(), whole: true };
-            let records = main.look_up(&lookup).await.records;
-            earlier.extend(records.into_iter().flat_map(|record| record.results));
+/// Results of earlier runs of the same steps, as the main cache has them.
+struct EarlierRuns<'a> {
+    store: &'a Store,
+    main: &'a Arc<dyn CacheStore>,
+    /// Records of outputs. A step that was told to ignore the cache is saved under a record of its own,
+    /// if more or less is known of its inputs this time; others lead on from the earlier one.
+    records: BTreeMap<(Digest, usize), Vec<CacheKey>>,
+}
+
+impl EarlierRuns<'_> {
+    /// Compares the result of a step that ran with the last one before that is still there.
+    async fn compare(&mut self, account: &Account<Ref>) -> Option<Rerun> {
+        let map = account.maps.first().filter(|map| !map.session_scoped)?;
+        let mut rerun = None;
+        for (output, now) in &account.results {
+            let inputs = account.inputs.iter().enumerate().map(|(number, input)| {
+                let selector = map.deps.get(number).and_then(|dep| dep.selector.as_ref());
+                let selector = selector.map(|selector| Sum::of(&selector.digest));
+                let more = self.records.get(&(input.edge.vertex.clone(), input.edge.index));
+                let more = more.into_iter().flatten();
+                let more = more.map(|record| InputKey { record: *record, selector });
+                let keys = input.keys.iter().copied().chain(more).collect();
+                KnownInput {
+                    number: u32::try_from(number).unwrap_or(u32::MAX),
+                    keys,
+                    is_open: false,
+                }
+            });
+            let lookup = Lookup {
+                operation: CacheKey::operation(map, *output),
+                inputs: inputs.collect(),
+                whole: true,
+            };
+            let found = self.main.look_up(&lookup).await.records;
+            let records = found.iter().map(|record| record.key).collect();
+            self.records.insert((account.vertex.id.clone(), *output), records);
+            let Some(now) = now else { continue };
+            let mut earlier: Vec<_> = found.into_iter().flat_map(|found| found.results).collect();
+            earlier.retain(|result| !result.id.is_empty() && result.id != now.id());
+            earlier.sort_by_key(|result| std::cmp::Reverse(result.created));
+            let before = earlier.iter().find_map(|result| self.store.load(&result.id).ok());
+            let Some(before) = before.filter(|_| rerun.is_none()) else { continue };
+            let now = now.clone();
+            let compared = tokio::task::spawn_blocking(move || compare_results(&before, &now));
+            rerun = compared.await.ok().flatten();
         }
-        earlier.retain(|result| !result.id.is_empty() && result.id != now.id());
-        earlier.sort_by_key(|result| std::cmp::Reverse(result.created));
-        let Some(before) = earlier.iter().find_map(|result| store.load(&result.id).ok()) else {
-            continue;
-        };
-        let now = now.clone();
-        let compared = tokio::task::spawn_blocking(move || compare_results(&before, &now));
-        if let Ok(Some(rerun)) = compared.await {
-            return Some(rerun);
-        }
+        rerun
     }
-    None
 }

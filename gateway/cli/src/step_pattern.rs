@@ -33,7 +33,8 @@ impl StepPattern {
 /// Whether a pattern fits a text from end to end. A star that took too little takes one more, and what
 /// stars before it took stays, so that this is never slow.
 fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     let (mut at, mut seen) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while seen < text.len() {

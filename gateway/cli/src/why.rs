@@ -26,9 +26,13 @@ pub(crate) fn as_text(explanation: &Explanation, now: SystemTime, palette: &Pale
     let Explanation { build, started, total, cached, steps, .. } = explanation;
     let when = ago(time(*started), now);
     let head = match steps.len() {
-        0 => format!("build {build} ({when}): every step that can be cached was, {cached} of {total}\n"),
+        0 => format!(
+            "build {build} ({when}): every step that can be cached was, {cached} of {total}\n"
+        ),
         1 => format!("build {build} ({when}): 1 step ran, {cached} of {total} were cached\n"),
-        count => format!("build {build} ({when}): {count} steps ran, {cached} of {total} were cached\n"),
+        count => {
+            format!("build {build} ({when}): {count} steps ran, {cached} of {total} were cached\n")
+        }
     };
     head + &steps_as_text(explanation, now, palette)
 }
@@ -116,9 +120,7 @@ impl Writer<'_> {
             Cause::Because => because(step, "because"),
             Cause::New => "new: no earlier build that is remembered had such a step".to_owned(),
             Cause::NoCache => "told to run again (no-cache)".to_owned(),
-            Cause::Gone => {
-                "nothing has changed; its result is no longer in the cache".to_owned()
-            }
+            Cause::Gone => "nothing has changed; its result is no longer in the cache".to_owned(),
             Cause::FailedBefore => "nothing has changed; it failed the last time".to_owned(),
             Cause::Session => {
                 "it reads a directory of the client as a whole, which no build shares with another"
@@ -153,7 +155,8 @@ impl Writer<'_> {
                 ));
             }
         }
-        if let Some(nearest) = cache.nearest.as_ref().filter(|_| cache.differences != step.differences)
+        if let Some(nearest) =
+            cache.nearest.as_ref().filter(|_| cache.differences != step.differences)
         {
             lines.push(format!("the nearest there is that of {}", self.compared(nearest)));
             lines.extend(cache.differences.iter().take(MOST).map(|one| format!("  {}", said(one))));
@@ -196,7 +199,9 @@ fn said(difference: &Difference) -> String {
                     format!("{of}{label}: {before} → {after}")
                 }
                 (None, Some(after)) => format!("{of}{label}: new, {}", cut(&one_line(after))),
-                (Some(before), None) => format!("{of}{label}: gone, was {}", cut(&one_line(before))),
+                (Some(before), None) => {
+                    format!("{of}{label}: gone, was {}", cut(&one_line(before)))
+                }
                 (None, None) => format!("{of}{label} differs"),
             }
         }
@@ -362,7 +367,10 @@ mod tests {
         let changed = Explained {
             place: Some(Place { file: "Dockerfile".into(), line: 3 }),
             differences: vec![
-                Difference::File { change: file_change(), of: "[internal] load build context".into() },
+                Difference::File {
+                    change: file_change(),
+                    of: "[internal] load build context".into(),
+                },
                 fact(What::BuildArgument, "WHO", Some("you"), Some("")),
                 fact(What::Secret, "/run/secrets/a", None, Some("id=a")),
                 fact(What::Command, "", Some(&format!("{long}all")), Some(&format!("{long}test"))),
@@ -420,7 +428,8 @@ mod tests {
 
     #[test]
     fn a_build_that_found_everything_says_so() {
-        let nothing = Explanation { build: "x".into(), cached: 6, total: 7, ..Explanation::default() };
+        let nothing =
+            Explanation { build: "x".into(), cached: 6, total: 7, ..Explanation::default() };
         let text = as_text(&nothing, SystemTime::UNIX_EPOCH, &Palette::MONOCHROME);
         assert_eq!(text, "build x (just now): every step that can be cached was, 6 of 7\n");
     }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::control::history_status;
 
 /// With how many earlier builds a build is compared.
-const MOST_BUILDS: usize = 100;
+const MOST_BUILDS: usize = 50;
 
 /// The service.
 pub(crate) struct Explain(pub(crate) History);
@@ -48,14 +48,15 @@ impl wire::explain_server::Explain for Explain {
 }
 
 /// Explains the first of some builds by the others.
-fn explain(
-    history: &History,
-    builds: Vec<(BuildHistoryRecord, Option<Vec<u8>>)>,
-) -> Explanation {
+fn explain(history: &History, builds: Vec<(BuildHistoryRecord, Option<Vec<u8>>)>) -> Explanation {
     let mut builds = builds.into_iter();
     let Some((record, steps)) = builds.next() else { return Explanation::default() };
     let earlier = builds.filter_map(|(record, steps)| {
-        Some(Earlier { build: record.r#ref.clone(), started: started(&record), record: read(steps)? })
+        Some(Earlier {
+            build: record.r#ref.clone(),
+            started: started(&record),
+            record: read(steps)?,
+        })
     });
     let earlier: Vec<Earlier> = earlier.collect();
     // Without a record, nothing ran that might have been in the cache.

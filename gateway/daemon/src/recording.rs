@@ -13,10 +13,10 @@ use kiln_cache::CacheStore;
 use kiln_exporters::ExportedImage;
 use kiln_history::{Document, Ended, Running, bounded, without_credentials};
 use kiln_progress::wire::timestamp;
+use kiln_why::RECORD_TYPE;
 use kiln_wire::proto::control::{
     BuildHistoryRecord, BuildResultInfo, Descriptor, Exporter, SolveRequest,
 };
-use kiln_why::RECORD_TYPE;
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 

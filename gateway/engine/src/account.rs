@@ -43,7 +43,7 @@ pub struct AccountedInput {
     pub content: Option<Digest>,
     /// A list of what was looked at; see [`Content`](crate::Content).
     pub listing: Bytes,
-    /// The keys by which it is looked up.
+    /// The keys by which it is looked up, or leads to what is saved.
     pub keys: Vec<InputKey>,
 }
 

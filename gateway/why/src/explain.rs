@@ -17,9 +17,7 @@ use crate::explanation::{
 };
 use crate::listing::{self, Listing};
 use crate::nearest::{Candidate, nearest};
-use crate::record::{
-    BuildRecord, InputRecord, ListingRecord, Outcome, StepKind, StepRecord,
-};
+use crate::record::{BuildRecord, InputRecord, ListingRecord, Outcome, StepKind, StepRecord};
 use crate::same::{Comparison, Same};
 
 /// The record of an earlier build.
@@ -121,8 +119,7 @@ impl Explaining<'_> {
         let mut outcomes = Outcomes::default();
         if let Some(candidate) = &candidate {
             let mut comparison = Comparison::new(&candidate.earlier.record, self.record);
-            outcomes =
-                self.compare(candidate.step, number, None, &mut Way::new(&mut comparison));
+            outcomes = self.compare(candidate.step, number, None, &mut Way::new(&mut comparison));
         }
         let cause = match &candidate {
             _ if step.ignores_cache => Cause::NoCache,
@@ -149,10 +146,8 @@ impl Explaining<'_> {
             because: because.collect(),
             differences: outcomes.differences,
             compared_with: candidate.map(|candidate| compared(&candidate, step)),
-            not_reproducible: rerun.map(|rerun| NotReproducible {
-                files: rerun.files.clone(),
-                more: rerun.more,
-            }),
+            not_reproducible: rerun
+                .map(|rerun| NotReproducible { files: rerun.files.clone(), more: rerun.more }),
             caches: self.in_caches(number, step),
         }
     }
@@ -369,8 +364,11 @@ fn without_parents(changes: Vec<FileChange>) -> Vec<FileChange> {
     fn is_whole(change: &FileChange) -> bool {
         matches!(&change.changed[..], [word] if word == "new" || word == "gone")
     }
-    let whole: BTreeSet<String> =
-        changes.iter().filter(|change| is_whole(change)).map(|change| change.path.clone()).collect();
+    let whole: BTreeSet<String> = changes
+        .iter()
+        .filter(|change| is_whole(change))
+        .map(|change| change.path.clone())
+        .collect();
     let is_below = |change: &FileChange| {
         let ends = change.path.char_indices().filter(|(_, letter)| *letter == '/');
         ends.into_iter().any(|(end, _)| whole.contains(&change.path[..end]))

@@ -17,54 +17,69 @@ const FARTHEST: u32 = 24;
 /// What it costs that a step is of another project.
 const OTHER_PROJECT: u32 = 5;
 
+/// With how many builds a step is compared of which no earlier one has the name or the place.
+const FEW_BUILDS: usize = 10;
+
 /// The nearest earlier step; of several that are as near, that of the latest build. `earlier` has the
 /// latest build first.
+///
+/// Names are compared first, since that costs little: what the steps do is looked at only of those that
+/// are called the same or stand in the same place, or of a few if there are none.
 pub(crate) fn nearest<'a>(
     build: &BuildRecord,
     step: &StepRecord,
-    earlier: impl IntoIterator<Item = &'a Earlier>,
+    earlier: &'a [Earlier],
     is_wanted: impl Fn(&StepRecord) -> bool,
 ) -> Option<Candidate<'a>> {
-    let mut best: Option<(u32, Candidate<'a>)> = None;
-    for earlier in earlier {
-        for other in earlier.record.steps.iter().filter(|other| other.kind == step.kind) {
-            if !is_wanted(other) {
-                continue;
+    let (place, name) = split(&step.name);
+    let called = |earlier: &Earlier, other: &StepRecord| {
+        let (other_place, other_name) = split(&other.name);
+        let is_project = is_same_project(build, &earlier.record);
+        name == other_name || (is_project && !place.is_empty() && place == other_place)
+    };
+    let among = |earlier: &'a [Earlier], is_near: &dyn Fn(&Earlier, &StepRecord) -> bool| {
+        let mut best: Option<(u32, Candidate<'a>)> = None;
+        for earlier in earlier {
+            for other in earlier.record.steps.iter().filter(|other| other.kind == step.kind) {
+                if !is_near(earlier, other) || !is_wanted(other) {
+                    continue;
+                }
+                let distance = distance((build, step), (&earlier.record, other));
+                if distance <= FARTHEST && best.as_ref().is_none_or(|(least, _)| distance < *least)
+                {
+                    best = Some((distance, Candidate { earlier, step: other }));
+                }
             }
-            let Some(distance) = distance((build, step), (&earlier.record, other)) else { continue };
-            if best.as_ref().is_none_or(|(least, _)| distance < *least) {
-                best = Some((distance, Candidate { earlier, step: other }));
+            if best.as_ref().is_some_and(|(least, _)| *least == 0) {
+                break;
             }
         }
-        if best.as_ref().is_some_and(|(least, _)| *least == 0) {
-            break;
-        }
-    }
-    best.map(|(_, candidate)| candidate)
+        best.map(|(_, candidate)| candidate)
+    };
+    let few = &earlier[..earlier.len().min(FEW_BUILDS)];
+    among(earlier, &called).or_else(|| {
+        among(few, &|earlier, other| {
+            let most = if is_same_project(build, &earlier.record) { 4 } else { 1 };
+            difference::distance(other, step) <= most
+        })
+    })
 }
 
-/// How unlike two steps are; `None` if they have nothing to do with each other.
+fn is_same_project(build: &BuildRecord, other: &BuildRecord) -> bool {
+    !build.project.is_empty() && build.project == other.project
+}
+
+/// How unlike two steps are.
 fn distance(
     (build, step): (&BuildRecord, &StepRecord),
     (other_build, other): (&BuildRecord, &StepRecord),
-) -> Option<u32> {
+) -> u32 {
     let own = difference::distance(other, step);
     let (place, name) = split(&step.name);
     let (other_place, other_name) = split(&other.name);
-    let is_project = !build.project.is_empty() && build.project == other_build.project;
-    let is_position = !place.is_empty() && place == other_place;
-    let is_named = name == other_name;
-    let is_alike = match is_project {
-        true => is_named || is_position || own <= 4,
-        false => is_named || own <= 1,
-    };
-    if !is_alike {
-        return None;
-    }
-    let names = u32::from(!is_named) + u32::from(!is_position);
-    let project = if is_project { 0 } else { OTHER_PROJECT };
-    let distance = own + inputs((build, step), (other_build, other)) + names + project;
-    (distance <= FARTHEST).then_some(distance)
+    let names = u32::from(name != other_name) + u32::from(place != other_place);
+    let project = if is_same_project(build, other_build) { 0 } else { OTHER_PROJECT };
+    own + inputs((build, step), (other_build, other)) + names + project
 }
 
 /// How many inputs differ, as far as that can be seen without looking further down.

@@ -18,7 +18,8 @@ use crate::*;
 
 /// A step in a story: what it reads stands before it.
 fn step(name: &str, kind: StepKind, facts: &[(What, &str, &str)], inputs: &[usize]) -> StepRecord {
-    let facts: Vec<Fact> = facts.iter().map(|(what, name, value)| Fact::named(*what, *name, *value)).collect();
+    let facts: Vec<Fact> =
+        facts.iter().map(|(what, name, value)| Fact::named(*what, *name, *value)).collect();
     let key = Digest::sha256(serde_json::to_string(&facts).unwrap());
     let is_local = kind == StepKind::Local;
     let input = |step: &usize| InputRecord { step: *step, ..InputRecord::default() };
@@ -51,7 +52,9 @@ fn reading(step: usize, files: &[(&str, &str, u32)]) -> InputRecord {
         let digest = Digest::sha256(format!("{text}{mode}"));
         let mut bytes = [0; 32];
         bytes.copy_from_slice(
-            &(0..32).map(|at| u8::from_str_radix(&digest.hex()[2 * at..2 * at + 2], 16).unwrap()).collect::<Vec<_>>(),
+            &(0..32)
+                .map(|at| u8::from_str_radix(&digest.hex()[2 * at..2 * at + 2], 16).unwrap())
+                .collect::<Vec<_>>(),
         );
         let sum = text.bytes().map(u32::from).sum();
         let entry = Entry {
@@ -90,7 +93,8 @@ impl Story {
     }
 
     fn record(&self) -> BuildRecord {
-        let image = step("[1/4] FROM base", StepKind::Source, &[(What::Image, "", self.image)], &[]);
+        let image =
+            step("[1/4] FROM base", StepKind::Source, &[(What::Image, "", self.image)], &[]);
         let context = step(CONTEXT, StepKind::Local, &[], &[]);
         let copy = [(What::Copy, "destination", "/src")];
         let mut copy = step("[2/4] COPY . /src", StepKind::File, &copy, &[0, 1]);
@@ -146,7 +150,7 @@ fn a_changed_file_is_named_and_what_follows_is_because_of_it() {
         &[0],
         expect![[r#"
             [2/4] COPY . /src: Changed
-              {"kind":"File","path":"b.c","changed":["content"],"before":"6 bytes","after":"6 bytes","beforeDigest":"sha256:8a2fd11d95dbc3e6eb8d08cbb0e98f3a7f1c3a3f4e5dba5b8dc67b8d4d2d8be9","afterDigest":"sha256:0","of":"[internal] load build context"}
+              {"kind":"file","path":"b.c","changed":["content"],"before":"6 bytes","after":"6 bytes","beforeDigest":"sha256:8a2fd11d95dbc3e6eb8d08cbb0e98f3a7f1c3a3f4e5dba5b8dc67b8d4d2d8be9","afterDigest":"sha256:0","of":"[internal] load build context"}
             [3/4] RUN make: Because because of [2/4] COPY . /src
             [4/4] RUN test: Because because of [3/4] RUN make
         "#]],
@@ -162,7 +166,9 @@ fn attributes_new_files_and_lost_ones_are_told_apart() {
         .differences
         .iter()
         .map(|difference| match difference {
-            Difference::File { change, .. } => format!("{} {}", change.path, change.changed.join(" ")),
+            Difference::File { change, .. } => {
+                format!("{} {}", change.path, change.changed.join(" "))
+            }
             other => format!("{other:?}"),
         })
         .collect();
@@ -178,7 +184,7 @@ fn a_base_that_was_there_already_is_followed_down_to() {
         &[0],
         expect![[r#"
             [2/4] COPY . /src: Changed
-              {"kind":"Fact","what":"image","before":"base@1","after":"base@2","of":"[1/4] FROM base"}
+              {"kind":"fact","what":"image","before":"base@1","after":"base@2","of":"[1/4] FROM base"}
             [3/4] RUN make: Because because of [2/4] COPY . /src
             [4/4] RUN test: Because because of [3/4] RUN make
         "#]],
@@ -194,8 +200,8 @@ fn a_changed_command_is_compared_with_the_one_in_its_place() {
         &[0, 2],
         expect![[r#"
             [3/4] RUN make all: Changed
-              {"kind":"Fact","what":"command","before":"make","after":"make all"}
-              {"kind":"Fact","what":"variable","name":"V","before":"1","after":"2"}
+              {"kind":"fact","what":"command","before":"make","after":"make all"}
+              {"kind":"fact","what":"variable","name":"V","before":"1","after":"2"}
             [4/4] RUN test: Because because of [3/4] RUN make all
         "#]],
     );
@@ -232,7 +238,8 @@ fn nothing_that_changed_is_told_from_what_never_was() {
 fn a_step_that_made_something_else_of_the_same_is_not_reproducible() {
     let build = |drawn: &'static str| {
         let draw = step("RUN draw", StepKind::Exec, &[(What::Command, "", "draw")], &[]);
-        let mut copy = step("COPY --from=0 /drawn /", StepKind::File, &[(What::Copy, "", "/")], &[0]);
+        let mut copy =
+            step("COPY --from=0 /drawn /", StepKind::File, &[(What::Copy, "", "/")], &[0]);
         copy.inputs[0] = reading(0, &[("drawn", drawn, 0o644), ("same", "", 0o644)]);
         BuildRecord { steps: vec![draw, copy], ..BuildRecord::default() }
     };
@@ -254,7 +261,11 @@ fn the_nearest_is_the_one_with_the_fewest_differences_and_then_the_latest() {
     let far = Story { variable: "3", make: "cmake", ..Story::new() };
     let now = Story { variable: "4", ..Story::new() }.record();
     let earlier = |builds: [(&str, &Story); 3]| {
-        builds.map(|(build, story)| Earlier { build: build.into(), started: 0, record: story.record() })
+        builds.map(|(build, story)| Earlier {
+            build: build.into(),
+            started: 0,
+            record: story.record(),
+        })
     };
     let with = |builds| {
         let explanation = explain("now", 9, &now, &earlier(builds), &|_| None);
@@ -267,7 +278,8 @@ fn the_nearest_is_the_one_with_the_fewest_differences_and_then_the_latest() {
 
 #[test]
 fn steps_of_other_projects_are_not_compared_unless_they_are_the_same() {
-    let other = BuildRecord { project: "q".into(), ..Story { make: "npm i", ..Story::new() }.record() };
+    let other =
+        BuildRecord { project: "q".into(), ..Story { make: "npm i", ..Story::new() }.record() };
     let explanation = explained(other, Story::new().record(), &[]);
     let causes: Vec<_> = explanation.steps.iter().map(|step| step.cause).collect();
     assert_eq!(causes, [Cause::Gone, Cause::Gone, Cause::New, Cause::Because]);
@@ -277,7 +289,11 @@ fn steps_of_other_projects_are_not_compared_unless_they_are_the_same() {
 fn an_imported_cache_says_what_it_does_not_know() {
     let mut before = Story::new().record();
     let mut now = Story { variable: "2", ..Story::new() }.record();
-    let there: Vec<String> = before.steps[3].keys.iter().map(|key| Digest::sha256(format!("{key}@0")).to_string()).collect();
+    let there: Vec<String> = before.steps[3]
+        .keys
+        .iter()
+        .map(|key| Digest::sha256(format!("{key}@0")).to_string())
+        .collect();
     now.caches = vec![CacheRecord {
         name: "reg/cache".into(),
         operations: there.into_iter().collect(),
@@ -313,7 +329,9 @@ fn records_that_make_no_sense_do_no_harm() {
     record.steps[2].inputs[1].listing = Some(ListingRecord::Here("!".into()));
     explained(record.clone(), Story { image: "base@2", ..Story::new() }.record(), &[0]);
     explained(Story { image: "base@2", ..Story::new() }.record(), record, &[0]);
-    for bytes in [&b""[..], b"kiln listing 1\n", b"kiln listing 1\n\xff.", b"kiln listing 1\n\x05a.", b"x"] {
+    for bytes in
+        [&b""[..], b"kiln listing 1\n", b"kiln listing 1\n\xff.", b"kiln listing 1\n\x05a.", b"x"]
+    {
         assert!(listing::read(bytes).is_err() || bytes.len() > 60, "{bytes:?}");
     }
 }
@@ -344,7 +362,8 @@ fn recorded() -> Vec<pb::Op> {
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let case: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let case: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let Some(text) = case["definition_base64"].as_str() else { continue };
         let definition = pb::Definition::decode(&*STANDARD.decode(text).unwrap()).unwrap();
         for bytes in definition.def {

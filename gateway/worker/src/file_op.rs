@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject};
+use kiln_engine::{
+    Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject,
+};
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_store::{Mounted, MutableRef, Ref};

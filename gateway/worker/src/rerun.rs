@@ -66,7 +66,8 @@ fn compare(before: &Path, after: &Path) -> io::Result<Rerun> {
         was.entries.insert(path.clone(), content::look(&before.join(os(path)), metadata)?);
         is.entries.insert(path.clone(), content::look(&after.join(os(path)), now)?);
     }
-    for (path, metadata) in new.entries.iter().filter(|(path, _)| !old.entries.contains_key(*path)) {
+    for (path, metadata) in new.entries.iter().filter(|(path, _)| !old.entries.contains_key(*path))
+    {
         is.entries.insert(path.clone(), content::look(&after.join(os(path)), metadata)?);
     }
     (was.is_cut, is.is_cut) = (old.is_cut, new.is_cut);

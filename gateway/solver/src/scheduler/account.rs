@@ -37,7 +37,7 @@ pub struct AccountedInput {
     pub edge: Edge,
     /// The digest of its content, if the vertex is keyed by that and it was looked at.
     pub content: Option<Digest>,
-    /// The keys by which it is looked up.
+    /// The keys by which it is looked up, or leads to what is saved.
     pub keys: Vec<InputKey>,
 }
 
@@ -58,7 +58,9 @@ impl<E: Clone> Scheduler<E> {
     pub fn account(&self, job: JobId, counts: impl Fn(&Vertex) -> bool) -> Vec<Account> {
         let ids = self.jobs.nodes(job);
         let has_run = |id: &NodeId| {
-            self.nodes.get(*id).is_some_and(|node| fate(node) != Fate::Spared && counts(&node.vertex))
+            self.nodes
+                .get(*id)
+                .is_some_and(|node| fate(node) != Fate::Spared && counts(&node.vertex))
         };
         if !ids.iter().any(has_run) {
             return Vec::new();
@@ -79,10 +81,14 @@ impl<E: Clone> Scheduler<E> {
                 Preparation::Done(digest) => digest.clone(),
                 Preparation::None | Preparation::Busy(_) => None,
             };
-            let keys = match node.mapping.map() {
-                Some(_) => self.keys(Target { node: id, output: 0 }, number),
-                None => Vec::new(),
-            };
+            let mut keys = Vec::new();
+            if node.mapping.map().is_some() {
+                keys = self.keys(Target { node: id, output: 0 }, number);
+                // What ignores the cache is not looked up by these, but saved.
+                let saved = self.own_link_keys(id, number).into_iter();
+                let more: Vec<_> = saved.filter(|key| !keys.contains(key)).collect();
+                keys.extend(more);
+            }
             Some(AccountedInput { edge: Edge { vertex, index: target.output }, content, keys })
         };
         let saved = node.outputs.iter();

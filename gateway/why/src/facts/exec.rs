@@ -39,14 +39,20 @@ pub(super) fn facts(exec: &pb::ExecOp, platform: &Platform) -> Vec<Fact> {
     ];
     let settings = settings.into_iter().filter(|(_, value)| !value.is_empty());
     facts.extend(settings.map(|(name, value)| setting(name, value)));
-    numbered(&mut facts, exec.cdi_devices.iter().map(|device| {
-        let optional = flag(device.optional, "optional");
-        Fact::named(What::Setting, format!("device {}", device.name), format!("set {optional}"))
-    }));
-    numbered(&mut facts, exec.secretenv.iter().map(|secret| {
-        let value = words([format!("id={}", secret.id), flag(secret.optional, "optional")]);
-        Fact::named(What::Secret, format!("${}", secret.name), value)
-    }));
+    numbered(
+        &mut facts,
+        exec.cdi_devices.iter().map(|device| {
+            let optional = flag(device.optional, "optional");
+            Fact::named(What::Setting, format!("device {}", device.name), format!("set {optional}"))
+        }),
+    );
+    numbered(
+        &mut facts,
+        exec.secretenv.iter().map(|secret| {
+            let value = words([format!("id={}", secret.id), flag(secret.optional, "optional")]);
+            Fact::named(What::Secret, format!("${}", secret.name), value)
+        }),
+    );
     numbered(&mut facts, exec.mounts.iter().map(mount));
     let order = exec.mounts.iter().map(|mount| mount.dest.as_str());
     facts.push(Fact::named(What::Order, "mounts", order.collect::<Vec<_>>().join(" ")));
@@ -66,28 +72,41 @@ fn command(args: &[String]) -> Fact {
 }
 
 fn variables(env: &[String], facts: &mut Vec<Fact>) {
-    numbered(facts, env.iter().map(|variable| {
-        let (name, value) = variable.split_once('=').unwrap_or((variable, "\u{0}unset"));
-        Fact::named(What::Variable, name, value)
-    }));
+    numbered(
+        facts,
+        env.iter().map(|variable| {
+            let (name, value) = variable.split_once('=').unwrap_or((variable, "\u{0}unset"));
+            Fact::named(What::Variable, name, value)
+        }),
+    );
     let names = env.iter().map(|variable| variable.split('=').next().unwrap_or_default());
     facts.push(Fact::named(What::Order, "variables", names.collect::<Vec<_>>().join(" ")));
 }
 
 fn hosts(meta: &pb::Meta, facts: &mut Vec<Fact>) {
     // Their addresses do not count.
-    numbered(facts, meta.extra_hosts.iter().map(|host| {
-        Fact::named(What::Host, host.host.as_str(), words(["known".to_owned(), host.ip.clone()]))
-    }));
+    numbered(
+        facts,
+        meta.extra_hosts.iter().map(|host| {
+            Fact::named(
+                What::Host,
+                host.host.as_str(),
+                words(["known".to_owned(), host.ip.clone()]),
+            )
+        }),
+    );
     let order = meta.extra_hosts.iter().map(|host| host.host.as_str());
     facts.push(Fact::named(What::Order, "hosts", order.collect::<Vec<_>>().join(" ")));
 }
 
 fn limits(meta: &pb::Meta, facts: &mut Vec<Fact>) {
-    numbered(facts, meta.ulimit.iter().map(|limit| {
-        let value = format!("{}:{}", limit.soft, limit.hard);
-        Fact::named(What::Limit, limit.name.as_str(), value)
-    }));
+    numbered(
+        facts,
+        meta.ulimit.iter().map(|limit| {
+            let value = format!("{}:{}", limit.soft, limit.hard);
+            Fact::named(What::Limit, limit.name.as_str(), value)
+        }),
+    );
     let order = meta.ulimit.iter().map(|limit| limit.name.as_str());
     facts.push(Fact::named(What::Order, "limits", order.collect::<Vec<_>>().join(" ")));
 }

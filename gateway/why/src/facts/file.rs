@@ -44,7 +44,8 @@ pub(super) fn facts(file: &pb::FileOp, op: &pb::Op) -> Vec<Fact> {
             Some(Action::Rm(rm)) => {
                 let missing = if rm.allow_not_found { " if it is there" } else { "" };
                 let pattern = if rm.allow_wildcard { " as a pattern" } else { "" };
-                facts.push(of.fact(What::Path, format!("removal of {}{pattern}{missing}", rm.path)));
+                facts
+                    .push(of.fact(What::Path, format!("removal of {}{pattern}{missing}", rm.path)));
             }
             Some(Action::Symlink(link)) => {
                 let text = format!("link {} to {}", link.newpath, link.oldpath);
