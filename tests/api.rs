@@ -128,7 +128,11 @@ fn fields(from: Vec<MessageDescriptor>) -> BTreeSet<String> {
 /// What anyone may send to the daemon.
 fn requests() -> Vec<MessageDescriptor> {
     let pool = pool();
-    let services = ["moby.buildkit.v1.Control", "moby.buildkit.v1.frontend.LLBBridge"];
+    let services = [
+        "moby.buildkit.v1.Control",
+        "moby.buildkit.v1.frontend.LLBBridge",
+        "kiln.explain.v1.Explain",
+    ];
     let methods = services.into_iter().flat_map(|service| {
         pool.get_service_by_name(service).unwrap().methods().collect::<Vec<_>>()
     });

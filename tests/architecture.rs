@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
         "network",
         "emulation",
     ],
-    &["llb", "document", "graph", "cache", "store", "session", "registry"],
+    &["llb", "document", "graph", "why", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources", "history"],
     &["client", "sdk", "testing", "engine", "exporters", "remotecache"],
     &["dockerfile", "mockerfile", "worker", "examples"],
@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "filter",
     "provenance",
     "graph",
+    "why",
     "cache",
     "solver",
 ];

@@ -9,6 +9,7 @@ const PACKAGES: &[(&str, &str)] = &[
     (".errdefs", "errdefs"),
     (".fsutil.types", "filetree"),
     (".google.rpc", "rpc"),
+    (".kiln.explain.v1", "explain"),
     (".containerd.services.content.v1", "content"),
     (".moby.buildkit.secrets.v1", "secrets"),
     (".moby.buildkit.v1", "control"),
@@ -30,7 +31,7 @@ const PACKAGES: &[(&str, &str)] = &[
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("not started by cargo")?;
     let schemas = Path::new(&manifest).join("../../schemas");
-    let folders = ["buildkit", "opentelemetry"].map(|folder| schemas.join(folder));
+    let folders = ["buildkit", "kiln", "opentelemetry"].map(|folder| schemas.join(folder));
     let mut files = Vec::new();
     for folder in &folders {
         println!("cargo::rerun-if-changed={}", folder.display());

@@ -152,7 +152,7 @@ fn every_kind_of_source_and_copy_ends_where_it_should() {
     let web = WebServer::start();
     let file = web.serve("/tool", b"tool\n".as_slice());
     let pack = web.serve("/pack.tar", tar(&[Entry::File("inside", 0o600, 0, b"in\n")]));
-    let repository = repository(&web);
+    let repository = repository(&web, "from git\n");
     let checksum = sha256(b"tool\n");
     let git = match &repository {
         Some(address) => {
@@ -201,13 +201,13 @@ COPY docs /docs/
     }
 }
 
-/// A repository behind HTTP; `None`, and aloud, where there is no git.
-fn repository(web: &WebServer) -> Option<String> {
+/// A repository behind HTTP with one commit of one file; `None`, and aloud, where there is no git.
+pub(super) fn repository(web: &WebServer, text: &str) -> Option<String> {
     if !has_program("git") {
         skip("git");
         return None;
     }
-    let work = Project::new(&[("sub/file", "from git\n")]);
+    let work = Project::new(&[("sub/file", text)]);
     let git = |words: &[&str]| {
         let mut command = Command::new("git");
         command

@@ -32,3 +32,4 @@ mod security;
 mod space;
 mod stopping;
 mod story;
+mod why;

@@ -174,6 +174,11 @@ impl BuildBridge {
         &self.shared.caches
     }
 
+    /// What the client asked the frontend for.
+    pub(crate) fn asked_options(&self) -> BTreeMap<String, String> {
+        options(&self.info)
+    }
+
     pub(crate) fn session_id(&self) -> &str {
         &self.info.session_id
     }

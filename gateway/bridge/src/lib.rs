@@ -24,6 +24,7 @@ mod scan;
 mod seat;
 mod seats;
 mod stack;
+mod steps;
 mod trace;
 
 pub use build_bridge::{BuildBridge, BuildParts};
@@ -38,3 +39,4 @@ pub use provenance::{Origin, provenance_status};
 pub use rules::{FrontendRules, RuleError};
 pub use scan::Scanner;
 pub use seats::{SeatError, Seats, SeatsParts};
+pub use steps::BuildSteps;

@@ -16,6 +16,12 @@ use crate::{CacheKey, InputKey, Link, SavedResult};
 const KEY: usize = 33;
 const LINK: usize = 4 + KEY + KEY;
 
+/// Begins the keys of all links.
+pub(crate) const LINKS: &[u8] = b"l";
+
+/// Begins the keys of all results.
+pub(crate) const RESULTS: &[u8] = b"r";
+
 /// Begins the keys of all uses of results.
 pub(crate) const USES: &[u8] = b"u";
 
@@ -121,6 +127,11 @@ fn read_key(bytes: &[u8]) -> Option<CacheKey> {
 /// The record at the end of a link, a backlink or a use.
 pub(crate) fn last_key(bytes: &[u8]) -> Option<CacheKey> {
     read_key(bytes.get(bytes.len().checked_sub(KEY)?..)?)
+}
+
+/// The record at the beginning of a link or a result.
+pub(crate) fn first_key(bytes: &[u8]) -> Option<CacheKey> {
+    read_key(bytes.get(1..1 + KEY)?)
 }
 
 /// The link in the middle of a link or a backlink.

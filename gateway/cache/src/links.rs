@@ -39,6 +39,26 @@ impl<K: KeyValue> LinkStore<K> {
         walk(&self.0, records)
     }
 
+    /// The operations that there are records of, by [`CacheKey::operation`], without their inputs.
+    /// Looks at everything: meant for what is in memory.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub fn operations(&self) -> Result<BTreeSet<CacheKey>, KeyValueError> {
+        let mut operations = BTreeSet::new();
+        for kind in [encode::LINKS, encode::RESULTS] {
+            each(&self.0, kind, |entry, _| {
+                let link = encode::read_link(entry).filter(|_| kind == encode::LINKS);
+                operations.extend(link.map(|link| link.operation));
+                // A record of an operation without inputs is named after the operation.
+                operations.extend(encode::first_key(entry).filter(|key| key.is_digest()));
+                true
+            })?;
+        }
+        Ok(operations)
+    }
+
     fn find(&self, lookup: &Lookup) -> Result<Answer, KeyValueError> {
         let mut answer = Answer::default();
         if lookup.whole {

@@ -15,6 +15,7 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod why;
 
 pub(crate) use build::BuildArgs;
 pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, LlbArgs, WorkersArgs};
@@ -29,6 +30,7 @@ pub(crate) use in_root::InRootArgs;
 pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use spelling::{Program, normalize};
 pub(crate) use usage::{DuArgs, Format, PruneArgs};
+pub(crate) use why::WhyArgs;
 
 use clap::{Parser, Subcommand};
 
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     History(HistoryCommand),
     /// Say whether builds will work on this machine, and what to do where they will not
     Doctor(DoctorArgs),
+    /// Say why the steps of a build ran that were not in the cache
+    Why(WhyArgs),
     /// Look inside
     #[command(subcommand)]
     Debug(DebugCommand),
@@ -85,9 +89,12 @@ impl Command {
     /// Whether the command speaks to a daemon.
     pub(crate) fn needs_daemon(&self) -> bool {
         match self {
-            Self::Build(_) | Self::Du(_) | Self::Prune(_) | Self::History(_) | Self::DialStdio => {
-                true
-            }
+            Self::Build(_)
+            | Self::Du(_)
+            | Self::Prune(_)
+            | Self::History(_)
+            | Self::Why(_)
+            | Self::DialStdio => true,
             Self::Debug(command) => {
                 !matches!(command, DebugCommand::DumpLlb(_) | DebugCommand::Llb(_))
             }

@@ -13,6 +13,7 @@ use crate::options::{
     named_paths,
 };
 use crate::progress::{Mode, ModeError};
+use crate::step_pattern::StepPattern;
 
 /// Frontends by the build files they read, the first that exists chosen.
 const BUILD_FILES: &[(&str, &str)] = &[
@@ -44,6 +45,8 @@ pub(crate) struct BuildCommand {
     pub cache_exports: Vec<CacheOption>,
     /// Where cache comes from.
     pub cache_imports: Vec<CacheOption>,
+    /// Steps that must come from the cache.
+    pub expect_cached: Vec<StepPattern>,
     /// What the build may read and nobody else.
     pub secrets: Vec<Secret>,
     /// Agents the build may use.
@@ -166,6 +169,7 @@ impl BuildCommand {
             exports: Export::parse_all(&args.output, environment.stdout_terminal)?,
             cache_exports: caches(Direction::Export, &args.export_cache)?,
             cache_imports: caches(Direction::Import, &args.import_cache)?,
+            expect_cached: args.expect_cached.iter().map(|text| StepPattern::new(text)).collect(),
             secrets: parse_each(&args.secret, |text| Secret::parse(text, environment))?,
             ssh: parse_each(&args.ssh, Ssh::parse)?,
             entitlements: args.allow,
@@ -472,6 +476,7 @@ mod tests {
                         },
                     },
                 ],
+                expect_cached: [],
                 secrets: [
                     Secret {
                         id: "a",

@@ -16,6 +16,7 @@ mod prune;
 pub(crate) mod signals;
 #[cfg(test)]
 mod tests;
+mod why;
 
 pub(crate) use context::Context;
 
@@ -33,6 +34,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Prune(args) => prune::run(context, args).await,
         Command::History(command) => history::run(context, command).await,
         Command::Doctor(args) => doctor::run(context, args).await,
+        Command::Why(args) => why::run(context, args).await,
         Command::Debug(command) => debug::run(context, command).await,
         Command::Frontend(command) => frontend::run(context, command).await,
         Command::InRoot(args) => in_root::run(&args),

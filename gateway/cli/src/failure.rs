@@ -9,8 +9,13 @@ use std::process::ExitCode;
 use kiln_client::SolveError;
 use kiln_wire::status::{Detail, RichStatus, Source};
 
+use crate::expected_cache::NotCached;
+
 /// The exit code of commands that tell a bad answer from a bad question.
 const UNUSABLE: u8 = 2;
+
+/// The exit code of a build that was done, but not from the cache as `--expect-cached` wants it.
+const NOT_CACHED: u8 = 3;
 
 /// What was to be judged cannot be: the question is wrong, not the answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +36,12 @@ impl Unusable {
 
 /// The exit code for an error.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<Unusable>() {
-        Some(_) => ExitCode::from(UNUSABLE),
-        None => ExitCode::FAILURE,
+    if error.is::<Unusable>() {
+        return ExitCode::from(UNUSABLE);
+    }
+    match error.is::<NotCached>() {
+        true => ExitCode::from(NOT_CACHED),
+        false => ExitCode::FAILURE,
     }
 }
 

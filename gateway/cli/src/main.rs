@@ -1,7 +1,8 @@
 //! kiln: the command line, and the daemon it embeds.
 //!
 //! Arguments and the environment come in, an exit code goes out: 0 if the command was done, 1 if not
-//! (2 if it could not even begin, where that makes a difference).
+//! (2 if it could not even begin, where that makes a difference; 3 if a build was done, but not from the
+//! cache as it was to be).
 //! `main` is a list of steps in the order the system wants them; the rooms below are pure but for
 //! `commands`, `connect`, `doctor::look`, `embedded` and `progress::watch`.
 
@@ -14,6 +15,7 @@ mod doctor;
 mod embedded;
 mod endpoint;
 mod environment;
+mod expected_cache;
 mod failure;
 mod hooks;
 mod metadata;
@@ -28,9 +30,11 @@ mod samples;
 mod seat;
 mod solve_request;
 mod source_policy;
+mod step_pattern;
 mod template;
 mod usage;
 mod watch;
+mod why;
 mod workers;
 
 use std::ffi::OsString;

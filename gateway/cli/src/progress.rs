@@ -23,7 +23,7 @@ mod tests;
 mod watch;
 
 pub(crate) use amount::bytes;
-pub(crate) use colours::Palette;
+pub(crate) use colours::{Palette, Tone};
 pub(crate) use display::{Display, DisplayOptions};
 pub(crate) use log::Log;
 pub(crate) use mode::{Mode, ModeError};

@@ -24,6 +24,7 @@ use crate::caches::CacheOfBuild;
 use crate::claims::{self, Claims, Recorded, Target};
 use crate::daemon::Daemon;
 use crate::platforms;
+use crate::recording::Noted;
 use crate::request::BuildRequest;
 use crate::session_exporters;
 
@@ -67,29 +68,44 @@ impl Build {
         mut self,
         daemon: &Daemon,
         progress: Sender,
+        noted: &Noted,
+    ) -> Result<Built, RichStatus> {
+        let bridge = self.bridge(daemon, &progress);
+        let built = self.run_on(&bridge, daemon, &progress).await;
+        // While the job is there; why steps ran is asked of failed builds, too.
+        if let Some(steps) = bridge.steps().await {
+            noted.set(steps);
+        }
+        built
+    }
+
+    async fn run_on(
+        &mut self,
+        bridge: &BuildBridge,
+        daemon: &Daemon,
+        progress: &Sender,
     ) -> Result<Built, RichStatus> {
         let started = SystemTime::now();
-        let bridge = self.bridge(daemon, &progress);
         let network = crate::network::notice(&daemon.0.networks);
         let notices = self.0.notices.iter().cloned().chain(network);
         notices.for_each(|notice| bridge.notify(notice));
         bridge.import_caches(&self.0.cache_imports)?;
         // A client that is the frontend may look at its result until everything is exported.
-        let (mut named, _seat) = self.result(daemon, &bridge).await?;
-        let targets = self.scanned(daemon, &bridge, &mut named).await?;
-        let cache = CacheOfBuild::new(daemon, &bridge, named.clone(), &self.0.session);
+        let (mut named, _seat) = self.result(daemon, bridge).await?;
+        let targets = self.scanned(daemon, bridge, &mut named).await?;
+        let cache = CacheOfBuild::new(daemon, bridge, named.clone(), &self.0.session);
         let result = bridge.results(named.clone()).await?;
-        let claims = Claims::find(daemon, &bridge, &self.0.id, started, targets, &named).await?;
+        let claims = Claims::find(daemon, bridge, &self.0.id, started, targets, &named).await?;
         if self.0.session_exporter {
             let more = session_exporters::find(daemon, &self.0.session, &named).await?;
             self.0.add_exports(more)?.into_iter().for_each(|notice| bridge.notify(notice));
         }
         // What was built is kept while it is exported, whatever becomes of the export.
-        let exported = self.export(daemon, &result, &claims, &cache, &progress);
+        let exported = self.export(daemon, &result, &claims, &cache, progress);
         let ((), exported) = tokio::join!(daemon.flush(), exported);
         let Exported { mut response, images } = exported?;
         // After the images: their layers are there by then, compressed as they want them.
-        response.extend(cache.export(&self.0.cache_exports, &progress).await?);
+        response.extend(cache.export(&self.0.cache_exports, progress).await?);
         let told = result.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
         response.extend(
             told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned())),

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::build::Build;
 use crate::daemon::Daemon;
-use crate::recording::{Recording, record_of};
+use crate::recording::{Noted, Recording, record_of};
 
 /// The service.
 pub(crate) struct Control(pub(crate) Daemon);
@@ -33,10 +33,12 @@ impl wire::control_server::Control for Control {
         let progress = self.0.0.builds.add(&request.r#ref, receiver);
         let build = Build::decode(request, self.0.0.settings.entitlements)
             .map_err(|status| status.to_status())?;
-        let recording = record.map(|record| Recording::begin(&self.0.0.history, record, progress));
+        let noted = Noted::default();
+        let recording =
+            record.map(|record| Recording::begin(&self.0, record, progress, noted.clone()));
         let running = self.0.0.builds.metrics().began();
         let result = tokio::select! {
-            result = build.run(&self.0, sender) => result,
+            result = build.run(&self.0, sender, &noted) => result,
             status = admission.cancelled(&id) => Err(status),
         };
         running.ended(result.as_ref().err().map(|status| status.code));

@@ -21,6 +21,7 @@ use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
 use kiln_wire::proto::content::content_server::ContentServer;
 use kiln_wire::proto::control::control_server::ControlServer;
+use kiln_wire::proto::explain::explain_server::ExplainServer;
 use kiln_worker::{EmulatorOptions, Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
@@ -31,6 +32,7 @@ use crate::builds::Builds;
 use crate::caches::WithImports;
 use crate::content::Content;
 use crate::control::Control;
+use crate::explain::Explain;
 use crate::gate::Gate;
 use crate::images::StoreImages;
 use crate::provenance_env::ProvenanceEnvError;
@@ -41,6 +43,7 @@ use crate::{ExecutorChoice, Settings, languages, network, provenance_env, reflec
 const SERVICES: &[&str] = &[
     "moby.buildkit.v1.Control",
     "moby.buildkit.v1.frontend.LLBBridge",
+    "kiln.explain.v1.Explain",
     "containerd.services.content.v1.Content",
 ];
 /// How long after a build is collected, so that the next build does not wait for it.
@@ -262,6 +265,7 @@ impl Daemon {
             .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
         kiln_wire::channel::server()
             .add_service(control)
+            .add_service(ExplainServer::new(Explain(self.0.history.clone())))
             .add_service(ContentServer::new(Content(self.0.history.clone())))
             .add_service(kiln_bridge::service::service(self.0.builds.clone()))
             .add_service(HealthServer::new(health))

@@ -15,6 +15,7 @@ mod content;
 mod control;
 mod daemon;
 pub mod debug;
+mod explain;
 mod gate;
 mod images;
 mod languages;

@@ -4,12 +4,16 @@
 //! by functions that do nothing else; [`Recording`] takes care that every build that begins also
 //! ends, even when its client goes away.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use kiln_bridge::BuildSteps;
+use kiln_cache::CacheStore;
 use kiln_exporters::ExportedImage;
-use kiln_history::{Document, Ended, History, Running, bounded, without_credentials};
+use kiln_history::{Document, Ended, Running, bounded, without_credentials};
 use kiln_progress::wire::timestamp;
+use kiln_why::RECORD_TYPE;
 use kiln_wire::proto::control::{
     BuildHistoryRecord, BuildResultInfo, Descriptor, Exporter, SolveRequest,
 };
@@ -18,6 +22,7 @@ use tonic::Code;
 
 use crate::build::Built;
 use crate::builds;
+use crate::daemon::Daemon;
 use crate::debug::Steps;
 
 /// How long is waited for the last progress of a build that has ended.
@@ -86,21 +91,40 @@ fn descriptor(image: &ExportedImage) -> Descriptor {
     }
 }
 
+/// What is known of the steps of a build, once it has run; empty if nothing ran. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Noted(Arc<Mutex<Option<BuildSteps>>>);
+
+impl Noted {
+    /// Notes it.
+    pub(crate) fn set(&self, steps: BuildSteps) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(steps);
+    }
+
+    fn take(&self) -> Option<BuildSteps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// A build that runs, for the history.
 pub(crate) struct Recording {
     /// Empty once it has ended.
     running: Option<(Running, BuildHistoryRecord)>,
     build: Arc<builds::Build>,
+    noted: Noted,
+    cache: Arc<dyn CacheStore>,
 }
 
 impl Recording {
     /// Listeners hear that a build begins, whose progress is that of `build`.
     pub(crate) fn begin(
-        history: &History,
+        daemon: &Daemon,
         record: BuildHistoryRecord,
         build: Arc<builds::Build>,
+        noted: Noted,
     ) -> Self {
-        Self { running: Some((history.begin(record.clone()), record)), build }
+        let running = daemon.0.history.begin(record.clone());
+        Self { running: Some((running, record)), build, noted, cache: daemon.cache() }
     }
 
     /// The build has ended. Nothing is waited for.
@@ -111,10 +135,11 @@ impl Recording {
     fn finish(&mut self, built: Result<Built, RichStatus>) {
         let Some((running, mut record)) = self.running.take() else { return };
         let (outcome, build) = (Outcome { at: SystemTime::now(), built }, Arc::clone(&self.build));
+        let (steps, cache) = (self.noted.take(), Arc::clone(&self.cache));
         running.finish(async move {
             tokio::time::timeout(LAST_PROGRESS, build.ended()).await.ok();
             complete(&mut record, &outcome, build.steps());
-            let (documents, error) = match outcome.built {
+            let (mut documents, error) = match outcome.built {
                 Ok(built) => {
                     let documents = built.images.into_values().flat_map(|image| image.documents);
                     let mut documents: Vec<Document> =
@@ -132,7 +157,15 @@ impl Recording {
                 }
                 Err(status) => (Vec::new(), Some(status.to_rpc())),
             };
-            Ended { record, log: build.messages(), error, documents }
+            let mut attachments = BTreeMap::new();
+            if let Some(steps) = steps {
+                let (record, listings) = steps.record(&cache).await;
+                documents.extend(listings.into_iter().map(|bytes| Document { bytes }));
+                if let Ok(text) = serde_json::to_vec(&record) {
+                    attachments.insert(RECORD_TYPE.to_owned(), text.into());
+                }
+            }
+            Ended { record, log: build.messages(), error, documents, attachments }
         });
     }
 }

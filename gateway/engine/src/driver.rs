@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kiln_cache::{CacheSource, CacheStore, Saving};
-use kiln_graph::{Edge, Graph, Op, Vertex};
+use kiln_graph::{Edge, Graph, Identifier, Op, Vertex};
 use kiln_oci::Digest;
 use kiln_solver::{
     Action, Event, JobId, RequestId, Scheduler, SourceId, Step, Task, TaskId, Trail, Work,
@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use crate::held::Held;
 use crate::perform::{self, Ended, Failure, Performance, Preparing, ToSave};
 use crate::{
-    EngineOptions, ErrorKind, JobOptions, OpError, Operator, Operators, Output, SolveError,
+    Account, EngineOptions, ErrorKind, JobOptions, OpError, Operator, Operators, Output, SolveError,
 };
 
 /// How many steps are worked out between two looks at the messages.
@@ -34,6 +34,7 @@ pub(crate) enum Message<R> {
     Requested { job: JobId, request: RequestId, graph: Arc<Graph>, edge: Edge, answer: Answer<R> },
     Closed(JobId),
     Trail { edge: Edge, answer: oneshot::Sender<Vec<Step>> },
+    Account { job: JobId, answer: oneshot::Sender<Vec<Account<R>>> },
     Ended(TaskId, Ended<R>),
     Flush(oneshot::Sender<()>),
 }
@@ -129,6 +130,10 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             }
             Message::Closed(job) => self.close(job),
             Message::Trail { edge, answer } => self.trail(&edge, answer),
+            Message::Account { job, answer } => {
+                // Whoever asked may have gone.
+                answer.send(self.account(job)).ok();
+            }
             Message::Ended(task, ended) => self.ended(task, ended),
             Message::Flush(done) => {
                 self.flushes.push(done);
@@ -175,6 +180,16 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             // Whoever asked may have gone.
             answer.send(steps).ok();
         });
+    }
+
+    /// Everything that a job has, if something of it ran that is not asked for every time.
+    fn account(&self, job: JobId) -> Vec<Account<R>> {
+        let accounts = self.scheduler.account(job, |vertex| !is_local(&vertex.op));
+        let with_results = |account: kiln_solver::Account| {
+            let held = self.held.get(&account.vertex.id);
+            Account::new(account, held)
+        };
+        accounts.into_iter().map(with_results).collect()
     }
 
     fn act(&mut self, action: Action<Arc<SolveError<R>>>) {
@@ -331,7 +346,14 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
         let event = match ended {
             Ended::Mapped(map, is_last) => Event::Mapped(id, map, is_last),
             Ended::LookedUp(answers) => Event::LookedUp(id, answers),
-            Ended::Prepared(digest) => Event::Prepared(id, digest),
+            Ended::Prepared(content) => {
+                if let (Some(held), Some(content), Work::Prepare { input, .. }) =
+                    (held, &content, &task.work)
+                {
+                    held.listings.insert(*input, content.listing.clone());
+                }
+                Event::Prepared(id, content.map(|content| content.digest))
+            }
             Ended::NotLoaded => Event::NotLoaded(id),
             Ended::Loaded(result) => {
                 if let (Some(held), Work::Load { output, .. }) = (held, &task.work) {
@@ -370,6 +392,10 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             }
         });
     }
+}
+
+fn is_local(op: &Op) -> bool {
+    matches!(op, Op::Source(source) if matches!(**source, Identifier::Local(_)))
 }
 
 /// What the failure of a task means.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use kiln_graph::Vertex;
 use kiln_oci::Digest;
 use kiln_progress::{FanOut, Vertex as Shown};
@@ -16,6 +17,10 @@ pub(crate) struct Held<R> {
     pub(crate) vertex: Arc<Vertex>,
     pub(crate) operator: Option<Arc<dyn Operator<R>>>,
     pub(crate) results: BTreeMap<usize, Output<R>>,
+    /// What was seen of inputs that were looked into, by their number.
+    pub(crate) listings: BTreeMap<usize, Bytes>,
+    /// It ran, whether or not it came to an end.
+    pub(crate) has_run: bool,
     fan: FanOut,
     sessions: Sessions,
     /// The jobs that have it.
@@ -32,6 +37,8 @@ impl<R> Held<R> {
             vertex,
             operator: None,
             results: BTreeMap::new(),
+            listings: BTreeMap::new(),
+            has_run: false,
             fan: FanOut::default(),
             sessions: Sessions::default(),
             jobs: Vec::new(),
@@ -73,6 +80,7 @@ impl<R> Held<R> {
     /// Shows that it runs.
     pub(crate) fn show_start(&mut self) {
         let now = SystemTime::now();
+        self.has_run = true;
         self.started = Some(now);
         self.fan.sender().vertex(Shown { started: Some(now), ..self.shown() });
     }

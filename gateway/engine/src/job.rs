@@ -11,7 +11,7 @@ use kiln_solver::{JobId, RequestId, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::Message;
-use crate::{ErrorKind, OpError, Output, SolveError};
+use crate::{Account, ErrorKind, OpError, Output, SolveError};
 
 /// The sessions that may serve a vertex: those of all builds that have it, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +126,14 @@ impl<R> Job<R> {
     /// Lets a cache be asked for the vertices of this job, from the next look-up on.
     pub fn add_cache(&self, cache: Arc<dyn CacheSource>) {
         self.messages.send(Message::AddCache { job: self.id, cache }).ok();
+    }
+
+    /// Everything that this job has, inputs before what reads them: how it is keyed, and what became of
+    /// it. Nothing, if nothing ran but what is asked for every time: the directories of the client.
+    pub async fn account(&self) -> Vec<Account<R>> {
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Account { job: self.id, answer }).ok();
+        answered.await.unwrap_or_default()
     }
 
     /// The way to a result that this job has solved, as the engine's cache knows it: where an export of

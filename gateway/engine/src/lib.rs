@@ -5,6 +5,7 @@
 //! [`Operators`]; what a result is, is `R`, which only the worker knows. Read [`Job`] first, then
 //! `driver.rs`.
 
+mod account;
 mod engine;
 mod job;
 
@@ -18,8 +19,9 @@ mod perform;
 #[cfg(test)]
 mod tests;
 
+pub use account::{Account, AccountedInput};
 pub use engine::{Engine, EngineOptions};
 pub use error::{ErrorKind, ExecError, OpError, SolveError, Subject};
 pub use job::{Job, JobContext, JobOptions, Sessions};
-pub use kiln_solver::Step;
-pub use operator::{Keyed, Operator, Operators, Output};
+pub use kiln_solver::{Fate, Step};
+pub use operator::{Content, Keyed, Operator, Operators, Output};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use kiln_graph::Vertex;
 use kiln_keys::{CacheMap, ContentQuery};
@@ -12,6 +13,22 @@ use crate::{ExecError, JobContext, OpError};
 
 /// One result; `None` is the empty file system.
 pub type Output<R> = Option<R>;
+
+/// What is in an input, as far as that was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its digest, which stands for the input in keys.
+    pub digest: Digest,
+    /// A list of what was looked at, for those who explain later why the digest is another one. Empty
+    /// if there is none; to the engine it is bytes.
+    pub listing: Bytes,
+}
+
+impl From<Digest> for Content {
+    fn from(digest: Digest) -> Self {
+        Self { digest, listing: Bytes::new() }
+    }
+}
 
 /// How a vertex is keyed, in one of perhaps several ways.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +75,7 @@ pub trait Operator<R>: Send + Sync {
         input: usize,
         query: &ContentQuery,
         result: &Output<R>,
-    ) -> Result<Digest, OpError>;
+    ) -> Result<Content, OpError>;
 
     /// Does the work: one result per output.
     async fn exec(

@@ -7,11 +7,10 @@ use futures::future::BoxFuture;
 use kiln_cache::{CacheKey, CacheSource, CacheStore, Lookup, SavedRecord, SavedResult, Saving};
 use kiln_graph::Vertex;
 use kiln_keys::{CacheMap, ContentQuery};
-use kiln_oci::Digest;
 use kiln_solver::{Answers, SourceId};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{ErrorKind, JobContext, OpError, Operator, Operators, Output, Subject};
+use crate::{Content, ErrorKind, JobContext, OpError, Operator, Operators, Output, Subject};
 
 /// How long a result waits before it is saved, unless someone waits for that: writing to the disk
 /// slows down the next step, and many quick steps are saved together.
@@ -24,7 +23,7 @@ const EMPTY: &str = "";
 pub(crate) enum Ended<R> {
     Mapped(CacheMap, bool),
     LookedUp(Answers),
-    Prepared(Option<Digest>),
+    Prepared(Option<Content>),
     Loaded(Output<R>),
     NotLoaded,
     Executed(Vec<Output<R>>),
@@ -111,7 +110,7 @@ pub(crate) fn prepare<R: Send + Sync + 'static>(
             }
         };
         match prepared.await {
-            Ok(digest) => Ended::Prepared(digest),
+            Ok(content) => Ended::Prepared(content),
             Err(error) => {
                 let error = error.context("failed to compute cache key");
                 let error = error.about(Subject::Content(input));

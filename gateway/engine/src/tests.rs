@@ -15,8 +15,8 @@ use prost::Message;
 use tokio::sync::Notify;
 
 use crate::{
-    Engine, EngineOptions, ErrorKind, ExecError, Job, JobContext, JobOptions, Keyed, OpError,
-    Operator, Operators, Output, Subject,
+    Content, Engine, EngineOptions, ErrorKind, ExecError, Fate, Job, JobContext, JobOptions, Keyed,
+    OpError, Operator, Operators, Output, Subject,
 };
 
 /// What an operation does besides adding one to the sum of its inputs, by its name:
@@ -60,10 +60,10 @@ impl Operator<u64> for Add {
         _: usize,
         _: &ContentQuery,
         result: &Output<u64>,
-    ) -> Result<Digest, OpError> {
+    ) -> Result<Content, OpError> {
         match self.vertex.name.as_str() {
             "blind" => Err(OpError::new(ErrorKind::NotFound, "\"/file\": not found")),
-            _ => Ok(Digest::sha256(result.unwrap_or_default().to_string())),
+            _ => Ok(Digest::sha256(result.unwrap_or_default().to_string()).into()),
         }
     }
 
@@ -429,4 +429,36 @@ fn an_error_about_nothing_has_no_vertex() {
     assert_eq!(format!("{error} {error:?}").matches("no").count(), 2);
     let sender = Sender::default();
     assert!(format!("{:?}", JobOptions::new("session", sender)).contains("session"));
+}
+
+#[tokio::test]
+async fn what_ran_is_accounted_for_with_its_inputs_and_a_build_without_it_has_no_account() {
+    let (engine, _) = engine();
+    let (graph, edge) = chain(&["one", "looks"]);
+    let first = job(&engine);
+    first.solve(Arc::clone(&graph), edge.clone()).await.unwrap();
+    let account = first.account().await;
+    let names: Vec<_> = account.iter().map(|one| (one.vertex.name.as_str(), one.fate)).collect();
+    assert_eq!(names, [("one", Fate::Ran), ("looks", Fate::Ran)]);
+    let [input] = &account[1].inputs[..] else { panic!("{account:?}") };
+    assert_eq!(input.edge.vertex, account[0].vertex.id);
+    assert_eq!(input.content, Some(Digest::sha256("1")));
+    assert_eq!(account[1].results[&0], Some(2));
+    assert!(account.iter().all(|one| one.maps.len() == 1 && !one.was_found));
+    engine.flush().await;
+    drop(first);
+    let second = job(&engine);
+    second.solve(graph, edge).await.unwrap();
+    assert!(second.account().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_step_that_failed_is_accounted_for_and_what_waited_for_it_did_not_run() {
+    let (engine, _) = engine();
+    let (graph, edge) = chain(&["one", "bad", "three"]);
+    let job = job(&engine);
+    job.solve(graph, edge).await.unwrap_err();
+    let account = job.account().await;
+    let fates: Vec<_> = account.iter().map(|one| (one.fate, one.has_run)).collect();
+    assert_eq!(fates, [(Fate::Ran, true), (Fate::Failed, true), (Fate::Failed, false)]);
 }

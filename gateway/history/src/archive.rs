@@ -4,7 +4,7 @@
 //! at most blobs that nothing needs, which the next start removes. What is damaged is gone, and
 //! never a failure. Everything here blocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -76,7 +76,7 @@ impl Archive {
     ///
     /// If the record cannot be written. It is there without its log if that cannot be written.
     pub(crate) fn insert(&self, ended: Ended) -> Result<BuildHistoryRecord, HistoryError> {
-        let Ended { mut record, log, error, documents } = ended;
+        let Ended { mut record, log, error, documents, attachments } = ended;
         let mut index = self.index();
         let mut blobs = BTreeSet::new();
         if let Some(error) = error {
@@ -93,7 +93,14 @@ impl Archive {
             let written = self.blobs.put([&document.bytes].into_iter());
             self.described(written, "", &mut blobs);
         }
-        let row = Row { record, blobs };
+        let mut attached = BTreeMap::new();
+        for (kind, bytes) in attachments {
+            let written = self.blobs.put([&bytes].into_iter());
+            if self.described(written, &kind, &mut blobs).is_some() {
+                attached.insert(kind, Digest::sha256(&bytes));
+            }
+        }
+        let row = Row { record, blobs, attachments: attached };
         let put = self.records.put(&row);
         // What an unwritten record would have needed, and the one that it replaces needed.
         let unneeded = match &put {
@@ -182,6 +189,17 @@ impl Archive {
     /// One record.
     pub(crate) fn get(&self, build: &str) -> Result<Option<BuildHistoryRecord>, HistoryError> {
         Ok(self.records.get(build)?.map(|row| row.record))
+    }
+
+    /// What is remembered beside a record under a media type.
+    pub(crate) fn attachment(
+        &self,
+        build: &str,
+        kind: &str,
+    ) -> Result<Option<Vec<u8>>, HistoryError> {
+        let row = self.records.get(build)?;
+        let digest = row.and_then(|row| row.attachments.get(kind).cloned());
+        digest.map(|digest| self.blobs.read(&digest)).transpose()
     }
 
     /// The records that are wanted.

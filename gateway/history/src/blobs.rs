@@ -95,6 +95,12 @@ impl Blobs {
         Some(BlobFile { digest: digest.clone(), size: metadata.len(), written, path })
     }
 
+    /// The bytes of a blob.
+    pub(crate) fn read(&self, digest: &Digest) -> Result<Vec<u8>, HistoryError> {
+        let path = self.path(digest);
+        fs::read(&path).map_err(HistoryError::file("read", &path))
+    }
+
     /// All that are there.
     pub(crate) fn all(&self) -> io::Result<Vec<BlobFile>> {
         let names = fs::read_dir(&self.directory)?;

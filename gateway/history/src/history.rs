@@ -200,6 +200,36 @@ impl History {
         })))
     }
 
+    /// Ended builds, the newest first, each with what is remembered beside it under a media type, if
+    /// there is such a thing; `most` at most. Builds that are being written down are waited for.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub async fn attached(
+        &self,
+        kind: &str,
+        most: usize,
+    ) -> Result<Vec<(BuildHistoryRecord, Option<Vec<u8>>)>, HistoryError> {
+        self.written(None).await?;
+        let kind = kind.to_owned();
+        self.blocking(move |archive| {
+            let mut records = archive.find(|_| true)?;
+            let time = |record: &BuildHistoryRecord| {
+                record.created_at.map(|time| (time.seconds, time.nanos))
+            };
+            records.sort_by_key(|record| std::cmp::Reverse(time(record)));
+            records.truncate(most);
+            let with = |record: BuildHistoryRecord| {
+                let attached = archive.attachment(&record.r#ref, &kind);
+                // What cannot be read is not there.
+                (record, attached.ok().flatten())
+            };
+            Ok(records.into_iter().map(with).collect())
+        })
+        .await
+    }
+
     /// A blob of a record, if it is there.
     pub fn blob(&self, digest: &Digest) -> Option<BlobFile> {
         self.0.archive.blobs().get(digest)

@@ -1,6 +1,6 @@
 //! The database of records, and of the blobs that each of them needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -17,6 +17,9 @@ use crate::error::OpenError;
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 /// The digests of the blobs of a record, a line each, by the id of the build.
 const BLOBS: TableDefinition<'_, &str, &str> = TableDefinition::new("blobs");
+/// What is remembered beside a record: a media type and the digest of a blob a line, by the id of the
+/// build.
+const ATTACHMENTS: TableDefinition<'_, &str, &str> = TableDefinition::new("attachments");
 /// How much memory the database may use, in bytes.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -29,6 +32,8 @@ pub(crate) struct Records(Database);
 pub(crate) struct Row {
     pub(crate) record: BuildHistoryRecord,
     pub(crate) blobs: BTreeSet<Digest>,
+    /// What is remembered beside it, by media type; the blobs are among those that it needs.
+    pub(crate) attachments: BTreeMap<String, Digest>,
 }
 
 impl Records {
@@ -57,7 +62,9 @@ impl Records {
         let database = Database::open(path, CACHE_BYTES)?;
         // A file that has its tables already is not written to: starting must not wait for the disk.
         let has_tables = database.read(|transaction| {
-            Ok(transaction.open_table(RECORDS).is_ok() && transaction.open_table(BLOBS).is_ok())
+            Ok(transaction.open_table(RECORDS).is_ok()
+                && transaction.open_table(BLOBS).is_ok()
+                && transaction.open_table(ATTACHMENTS).is_ok())
         })?;
         if has_tables {
             return Ok(Self(database));
@@ -65,6 +72,7 @@ impl Records {
         database.write(Durability::Immediate, |transaction| {
             transaction.open_table(RECORDS)?;
             transaction.open_table(BLOBS)?;
+            transaction.open_table(ATTACHMENTS)?;
             Ok(())
         })?;
         Ok(Self(database))
@@ -74,9 +82,12 @@ impl Records {
     pub(crate) fn put(&self, row: &Row) -> Result<(), redb::Error> {
         let (build, message) = (row.record.r#ref.as_str(), row.record.encode_to_vec());
         let blobs: Vec<String> = row.blobs.iter().map(ToString::to_string).collect();
+        let attachments = row.attachments.iter().map(|(kind, digest)| format!("{kind} {digest}"));
+        let attachments = attachments.collect::<Vec<_>>().join("\n");
         self.0.write(Durability::Immediate, |transaction| {
             transaction.open_table(RECORDS)?.insert(build, message.as_slice())?;
             transaction.open_table(BLOBS)?.insert(build, blobs.join("\n").as_str())?;
+            transaction.open_table(ATTACHMENTS)?.insert(build, attachments.as_str())?;
             Ok(())
         })
     }
@@ -86,6 +97,7 @@ impl Records {
         self.0.write(Durability::Immediate, |transaction| {
             transaction.open_table(RECORDS)?.remove(build)?;
             transaction.open_table(BLOBS)?.remove(build)?;
+            transaction.open_table(ATTACHMENTS)?.remove(build)?;
             Ok(())
         })
     }
@@ -99,7 +111,9 @@ impl Records {
             };
             let blobs = transaction.open_table(BLOBS)?.get(build)?;
             let blobs = blobs.map(|blobs| digests(blobs.value())).unwrap_or_default();
-            Ok(Some(Row { record, blobs }))
+            let attachments = transaction.open_table(ATTACHMENTS)?.get(build)?;
+            let attachments = attachments.map(|lines| attached(lines.value())).unwrap_or_default();
+            Ok(Some(Row { record, blobs, attachments }))
         })
     }
 
@@ -136,4 +150,9 @@ fn decode(build: &str, bytes: &[u8]) -> Option<BuildHistoryRecord> {
 
 fn digests(lines: &str) -> BTreeSet<Digest> {
     lines.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+fn attached(lines: &str) -> BTreeMap<String, Digest> {
+    let pairs = lines.lines().filter_map(|line| line.split_once(' '));
+    pairs.filter_map(|(kind, digest)| Some((kind.to_owned(), digest.parse().ok()?))).collect()
 }

@@ -1,5 +1,6 @@
 //! Builds that run, and those that have ended and are being written down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub struct Ended {
     pub error: Option<rpc::Status>,
     /// What the descriptors of results in the record stand for.
     pub documents: Vec<Document>,
+    /// What is remembered beside the record, by media type.
+    pub attachments: BTreeMap<String, Bytes>,
 }
 
 /// A manifest, a config, or the like.
@@ -57,7 +60,7 @@ impl Drop for Running {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     next: u64,
-    builds: std::collections::BTreeMap<u64, Build>,
+    builds: BTreeMap<u64, Build>,
 }
 
 #[derive(Clone, Debug)]

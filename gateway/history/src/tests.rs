@@ -285,3 +285,20 @@ async fn others_cannot_read_what_is_remembered() {
         assert_eq!(mode & 0o077, 0, "{}", path.display());
     }
 }
+
+#[tokio::test]
+async fn what_is_attached_is_found_after_a_restart_and_goes_with_its_build() {
+    let stage = Stage::new(ALL);
+    let attachments = [("a/b".to_owned(), "steps".into())];
+    stage.build("with", 200, Ended { attachments: attachments.into(), ..Ended::default() });
+    stage.build("without", 100, Ended::default());
+    let stage = stage.restarted(ALL, |_| {}).await;
+    let attached = stage.history.attached("a/b", 9).await.unwrap();
+    let attached: Vec<_> =
+        attached.into_iter().map(|(record, bytes)| (record.r#ref, bytes)).collect();
+    let steps = Some(b"steps".to_vec());
+    assert_eq!(attached, [("without".to_owned(), None), ("with".to_owned(), steps)]);
+    assert_eq!(stage.history.attached("c/d", 1).await.unwrap()[0].1, None);
+    stage.history.forget("with").await.unwrap();
+    assert!(stage.history.blob(&Digest::sha256("steps")).is_none());
+}

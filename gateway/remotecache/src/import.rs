@@ -4,7 +4,7 @@
 //! that are layers elsewhere. Nothing of a layer is read here. A cache that is missing, broken or late
 //! is shown as a warning, and knows nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +115,16 @@ impl ImportedCache {
     pub(crate) fn graph(&self, records: &[CacheKey]) -> ExportGraph {
         let known = self.known.get().and_then(Option::as_ref);
         known.and_then(|known| known.links.export(records).ok()).unwrap_or_default()
+    }
+
+    /// Whether a build has asked it for something.
+    pub fn was_asked(&self) -> bool {
+        self.known.initialized()
+    }
+
+    /// The operations that it has records of, without their inputs; `None` if it was not read.
+    pub fn operations(&self) -> Option<BTreeSet<CacheKey>> {
+        self.known.get()?.as_ref()?.links.operations().ok()
     }
 
     /// Whether a blob is still there; asked once.

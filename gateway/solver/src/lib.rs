@@ -50,4 +50,4 @@ mod tests;
 
 pub use action::{Action, Candidate, Task, Work};
 pub use event::{Answers, Event, JobId, RequestId, SourceId, TaskId};
-pub use scheduler::{Scheduler, Step, Trail};
+pub use scheduler::{Account, AccountedInput, Fate, Scheduler, Step, Trail};

@@ -67,6 +67,11 @@ impl Jobs {
         self.jobs.get_mut(&job)
     }
 
+    /// The nodes that a job has.
+    pub(crate) fn nodes(&self, job: JobId) -> &[NodeId] {
+        self.jobs.get(&job).map(|job| job.nodes.as_slice()).unwrap_or_default()
+    }
+
     /// The job, from now on if it is new.
     pub(crate) fn open(&mut self, job: JobId) -> &mut Job {
         self.jobs.entry(job).or_default()

@@ -5,6 +5,7 @@
 //! graph, from requests to inputs; what is known flows up, from inputs to those that read them. The
 //! parts of this module follow a node through its life.
 
+mod account;
 mod fail;
 mod find;
 mod join;
@@ -15,6 +16,7 @@ mod same;
 mod step;
 mod trail;
 
+pub use account::{Account, AccountedInput, Fate};
 pub use trail::{Step, Trail};
 
 use std::collections::{HashMap, VecDeque};

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
+use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_oci::Digest;
 use kiln_store::Ref;
 
 use crate::vertex_map::VertexMap;
@@ -36,7 +35,7 @@ impl Operator<Ref> for ComposeOperator {
         _: usize,
         _: &ContentQuery,
         _: &Output<Ref>,
-    ) -> Result<Digest, OpError> {
+    ) -> Result<Content, OpError> {
         Err(OpError::new(ErrorKind::Invalid, "layers count by how they were made"))
     }
 

@@ -2,7 +2,9 @@
 //!
 //! What counts, and how, is [`kiln_keys::contenthash`]'s; here is how a directory is looked at.
 //! Digests of files are remembered by inode, size and times, so that unchanged files are read once.
+//! What was looked at is listed on the way, for those who want to know later what has changed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -14,7 +16,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use kiln_keys::ContentQuery;
 use kiln_keys::contenthash::{self, ChecksumError, FileKind, Header, Kind, Node, Origin, Tree};
-use kiln_oci::{Digest, Hasher};
+use kiln_oci::Digest;
+use kiln_why::listing::{Entry, Writer};
 
 use crate::{scope, sys};
 
@@ -28,19 +31,24 @@ pub(crate) struct ReadError {
     source: io::Error,
 }
 
-/// The content digest of what a query asks of a directory; an absent one is the empty file system.
+/// The content digest of what a query asks of a directory, with a list of what was looked at; an absent
+/// one is the empty file system.
 pub(crate) fn digest(
     root: Option<&Path>,
     origin: Origin,
     query: &ContentQuery,
-) -> Result<Digest, ChecksumError<ReadError>> {
-    contenthash::content(root.map(|root| Directory { root, origin }).as_ref(), query)
+) -> Result<(Digest, Vec<u8>), ChecksumError<ReadError>> {
+    let directory = root.map(|root| Directory { root, origin, listing: RefCell::default() });
+    let digest = contenthash::content(directory.as_ref(), query)?;
+    let listing = directory.map(|directory| directory.listing.into_inner().finish());
+    Ok((digest, listing.unwrap_or_default()))
 }
 
 /// A mounted directory that does not change.
 struct Directory<'a> {
     root: &'a Path,
     origin: Origin,
+    listing: RefCell<Writer>,
 }
 
 impl Directory<'_> {
@@ -89,12 +97,26 @@ impl Tree for Directory<'_> {
     }
 
     fn digest(&self, path: &[u8], node: &Node<Metadata>) -> Result<Digest, ReadError> {
-        let path = self.full(path);
-        let digest = match node.mark.is_file() {
-            true => file_digest(&path, &node.mark),
-            false => header(&path, node).map(|header| header.digest()),
-        };
-        digest.map_err(self.failed(&path))
+        let full = self.full(path);
+        let seen = seen(&full, node).map_err(self.failed(&full))?;
+        self.listing.borrow_mut().add(path, &seen.entry);
+        Ok(seen.digest)
+    }
+}
+
+/// What is seen of an entry of a directory.
+pub(crate) fn look(path: &Path, metadata: &Metadata) -> io::Result<Entry> {
+    let kind = match metadata.is_symlink() {
+        true => Kind::Symlink(std::fs::read_link(path)?.into_os_string().into_vec()),
+        false => Kind::Other,
+    };
+    seen(path, &Node { kind, mark: metadata.clone() }).map(|seen| seen.entry)
+}
+
+fn seen(path: &Path, node: &Node<Metadata>) -> io::Result<Seen> {
+    match node.mark.is_file() {
+        true => file(path, &node.mark),
+        false => header(path, node).map(|header| Seen::new(&header, header.digest(), 0)),
     }
 }
 
@@ -136,11 +158,31 @@ fn kind(metadata: &Metadata) -> FileKind {
 /// What identifies a file with its bytes and attributes as long as nobody rewrites it.
 type FileKey = (u64, u64, u64, i64, i64, i64, i64);
 
-/// Digests of files by what identifies them; bounded, and only a shortcut.
-static KNOWN: LazyLock<Mutex<BTreeMap<FileKey, Digest>>> = LazyLock::new(Mutex::default);
+/// What was seen of an entry.
+#[derive(Clone)]
+struct Seen {
+    digest: Digest,
+    entry: Entry,
+}
+
+impl Seen {
+    /// `sum` is the checksum of the bytes alone.
+    fn new(header: &Header, digest: Digest, sum: u32) -> Self {
+        let mut bytes = [0; 32];
+        // A sha256 digest is 64 digits.
+        hex::decode_to_slice(digest.hex(), &mut bytes).ok();
+        let Header { kind, mode, uid, gid, ref target, .. } = *header;
+        let size = if kind == FileKind::File { header.size } else { 0 };
+        let target = target.clone();
+        Self { digest, entry: Entry { kind, mode, uid, gid, size, target, sum, digest: bytes } }
+    }
+}
+
+/// What was seen of files, by what identifies them; bounded, and only a shortcut.
+static KNOWN: LazyLock<Mutex<BTreeMap<FileKey, Seen>>> = LazyLock::new(Mutex::default);
 const KNOWN_MAX: usize = 200_000;
 
-fn file_digest(path: &Path, metadata: &Metadata) -> io::Result<Digest> {
+fn file(path: &Path, metadata: &Metadata) -> io::Result<Seen> {
     // Whatever changes an attribute changes the time of change, too.
     let key = (
         metadata.dev(),
@@ -151,28 +193,32 @@ fn file_digest(path: &Path, metadata: &Metadata) -> io::Result<Digest> {
         metadata.ctime(),
         metadata.ctime_nsec(),
     );
-    if let Some(digest) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-        return Ok(digest.clone());
+    if let Some(seen) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(seen.clone());
     }
     let node = Node { kind: Kind::Other, mark: metadata.clone() };
-    let mut hasher = header(path, &node)?.hasher();
-    feed(&mut hasher, path)?;
-    let digest = hasher.finish();
+    let header = header(path, &node)?;
+    let (mut hasher, mut sum) = (header.hasher(), flate2::Crc::new());
+    feed(path, |bytes| {
+        hasher.update(bytes);
+        sum.update(bytes);
+    })?;
+    let seen = Seen::new(&header, hasher.finish(), sum.sum());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() >= KNOWN_MAX {
         known.clear();
     }
-    known.insert(key, digest.clone());
-    Ok(digest)
+    known.insert(key, seen.clone());
+    Ok(seen)
 }
 
-fn feed(hasher: &mut Hasher, path: &Path) -> io::Result<()> {
+fn feed(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut file = std::fs::File::open(path)?;
     let mut buffer = [0; 64 << 10];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(()),
-            read => hasher.update(&buffer[..read]),
+            read => take(&buffer[..read]),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
+use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Exec, Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_oci::{Digest, Platform};
@@ -47,7 +47,7 @@ impl Operator<Ref> for ExecOperator {
         _: usize,
         query: &ContentQuery,
         result: &Output<Ref>,
-    ) -> Result<Digest, OpError> {
+    ) -> Result<Content, OpError> {
         content_of(&self.worker, query.clone(), result.as_ref()).await
     }
 

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject};
+use kiln_engine::{
+    Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject,
+};
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_oci::Digest;
 use kiln_store::{Mounted, MutableRef, Ref};
 
 use crate::files::{self, FileError, Ids, Implied};
@@ -48,7 +49,7 @@ impl Operator<Ref> for FileOperator {
         _: usize,
         query: &ContentQuery,
         result: &Output<Ref>,
-    ) -> Result<Digest, OpError> {
+    ) -> Result<Content, OpError> {
         content_of(&self.worker, query.clone(), result.as_ref()).await
     }
 

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
+use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Identifier, Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_keys::source::SourceKey;
-use kiln_oci::Digest;
 use kiln_sources::Pin;
 use kiln_store::Ref;
 use tokio::sync::OnceCell;
@@ -72,7 +71,7 @@ impl Operator<Ref> for SourceOperator {
         _: usize,
         _: &ContentQuery,
         _: &Output<Ref>,
-    ) -> Result<Digest, OpError> {
+    ) -> Result<Content, OpError> {
         Err(OpError::new(ErrorKind::Invalid, "a source has no inputs"))
     }
 

@@ -3,11 +3,10 @@
 
 use std::sync::OnceLock;
 
-use kiln_engine::{ErrorKind, OpError};
+use kiln_engine::{Content, ErrorKind, OpError};
 use kiln_graph::Vertex;
 use kiln_keys::contenthash::{ChecksumError, Origin};
 use kiln_keys::{CacheMap, ContentQuery, KeyError};
-use kiln_oci::Digest;
 use kiln_store::Ref;
 
 use crate::content;
@@ -34,18 +33,19 @@ pub(crate) async fn content_of(
     worker: &Inner,
     query: ContentQuery,
     result: Option<&Ref>,
-) -> Result<Digest, OpError> {
+) -> Result<Content, OpError> {
     let origin = origin(result);
     let mounted = view(result).await?;
     let digest = blocking(move || {
         content::digest(path_of(mounted.as_ref()), origin, &query).map_err(|error| reason(&error))
     });
     let id = result.map_or("", Ref::id);
-    digest.await.map_err(|error| {
+    let (digest, listing) = digest.await.map_err(|error| {
         // In BuildKit's words, which frontends' users look for.
         let what = format!("failed to calculate checksum of ref {}::{id}", worker.info().id);
         error.context(what)
-    })
+    })?;
+    Ok(Content { digest, listing: listing.into() })
 }
 
 /// The files of a client count as it sent them; the root it did not send.

@@ -17,6 +17,12 @@ pub(crate) fn cache_map(
     platform: &Platform,
     inputs: usize,
 ) -> Result<CacheMap, KeyError> {
+    let map = CacheMap::plain(Digest::sha256(json(&counted(op)?, platform)), inputs);
+    Ok(CacheMap { deps: deps(op, inputs)?, ..map })
+}
+
+/// A process as far as it counts.
+pub(crate) fn counted(op: &pb::ExecOp) -> Result<pb::ExecOp, KeyError> {
     let mut plain = op.clone();
     let meta = plain.meta.as_mut().ok_or(KeyError::Missing("a command"))?;
     meta.extra_hosts.iter_mut().for_each(|host| host.ip.clear());
@@ -30,8 +36,7 @@ pub(crate) fn cache_map(
     {
         plain.mounts.clear();
     }
-    let map = CacheMap::plain(Digest::sha256(json(&plain, platform)), inputs);
-    Ok(CacheMap { deps: deps(op, inputs)?, ..map })
+    Ok(plain)
 }
 
 /// The id of a cache mount does not count, unless it is what a Dockerfile gives by default: those

@@ -17,19 +17,27 @@ use crate::content::{ContentQuery, Selector, without_nested};
 use crate::map::{CacheMap, Dep, KeyError, PathSelector};
 
 pub(crate) fn cache_map(op: &pb::FileOp, inputs: usize) -> Result<CacheMap, KeyError> {
-    let actions = op.actions.iter().map(|action| plain(action, inputs));
-    let actions = actions.collect::<Result<Vec<_>, _>>()?;
+    let counted = counted(op, inputs);
+    let actions = counted.actions.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
     let map = CacheMap::plain(Digest::sha256(json(op, &actions)), inputs);
     Ok(CacheMap { deps: deps(op, inputs)?, ..map })
 }
 
-/// An action as it counts. Of what is copied from an input only the name does: where it was is in
-/// the selector, what it holds in the content.
-fn plain(action: &pb::FileAction, inputs: usize) -> Result<String, KeyError> {
-    Ok(match action.action.as_ref().ok_or(KeyError::Missing("an action"))? {
-        Action::Copy(copy) if copied_input(action, inputs).is_some() => {
-            pb::FileActionCopy { src: base(&copy.src).to_owned(), ..copy.clone() }.to_json()
+/// Actions as far as they count. Of what is copied from an input only the name does: where it was is
+/// in the selector, what it holds in the content.
+pub(crate) fn counted(op: &pb::FileOp, inputs: usize) -> pb::FileOp {
+    let mut counted = op.clone();
+    for action in &mut counted.actions {
+        let is_input = copied_input(action, inputs).is_some();
+        if let Some(Action::Copy(copy)) = action.action.as_mut().filter(|_| is_input) {
+            copy.src = base(&copy.src).to_owned();
         }
+    }
+    counted
+}
+
+fn plain(action: &pb::FileAction) -> Result<String, KeyError> {
+    Ok(match action.action.as_ref().ok_or(KeyError::Missing("an action"))? {
         Action::Copy(copy) => copy.to_json(),
         Action::Mkfile(file) => file.to_json(),
         Action::Mkdir(dir) => dir.to_json(),

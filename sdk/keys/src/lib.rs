@@ -20,4 +20,4 @@ pub mod contenthash;
 
 pub use content::{ContentQuery, Selector};
 pub use map::{CacheMap, Dep, KeyError, PathSelector, content_record};
-pub use op::cache_map;
+pub use op::{cache_map, counted, own_filters};

@@ -21,21 +21,43 @@ pub fn cache_map(op: &pb::Op, platform: &Platform) -> Result<CacheMap, KeyError>
     Ok(CacheMap { digest: with_own_filters(op, map.digest), ..map })
 }
 
+/// An op as far as it counts for its key: two ops that are equal in this are keyed the same, up to the
+/// platform of a process, the worker filters, and what is read of the inputs. A source comes back as it
+/// is, because what counts of it is what was found; see [`crate::source`].
+///
+/// # Errors
+///
+/// [`KeyError`] for a process without a command.
+pub fn counted(op: &pb::Op) -> Result<pb::Op, KeyError> {
+    let kind = match &op.op {
+        Some(Kind::Exec(exec)) => Some(Kind::Exec(exec::counted(exec)?)),
+        Some(Kind::File(file)) => Some(Kind::File(file::counted(file, op.inputs.len()))),
+        other => other.clone(),
+    };
+    Ok(pb::Op { op: kind, ..op.clone() })
+}
+
 /// The prefix of worker filters that ask for behaviour which BuildKit does not have.
 const OWN_FILTERS: &str = "kiln.";
 
 /// Where a worker may do an op is not part of its key, but a filter of Kiln's own changes what the op
 /// makes, so that BuildKit's key must not be its key.
 fn with_own_filters(op: &pb::Op, digest: Digest) -> Digest {
+    let own = own_filters(op);
+    match own.is_empty() {
+        true => digest,
+        false => Digest::sha256(format!("{digest}\n{}", own.join("\n"))),
+    }
+}
+
+/// The worker filters that are part of a key, each once, in order.
+pub fn own_filters(op: &pb::Op) -> Vec<&str> {
     let filters = op.constraints.iter().flat_map(|constraints| &constraints.filter);
     let mut own: Vec<&str> =
         filters.map(String::as_str).filter(|text| text.starts_with(OWN_FILTERS)).collect();
     own.sort_unstable();
     own.dedup();
-    match own.is_empty() {
-        true => digest,
-        false => Digest::sha256(format!("{digest}\n{}", own.join("\n"))),
-    }
+    own
 }
 
 fn plain(op: &pb::Op, platform: &Platform) -> Result<CacheMap, KeyError> {

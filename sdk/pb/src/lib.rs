@@ -1,4 +1,4 @@
-//! The messages of BuildKit's protocols as prost types, and nothing that speaks.
+//! The messages of BuildKit's protocols, and what Kiln adds, as prost types, and nothing that speaks.
 //!
 //! Generated from `schemas/*/*.proto` when the crate is built; [`caps`] are the names of features that
 //! travel in them, [`gojson`] is their JSON form, over which cache keys are taken, [`attribute`] reads values in
@@ -17,6 +17,7 @@ pub use messages::containerd::services::content::v1 as content;
 pub use messages::errdefs;
 pub use messages::fsutil::types as filetree;
 pub use messages::google::rpc;
+pub use messages::kiln::explain::v1 as explain;
 pub use messages::moby::buildkit::secrets::v1 as secrets;
 pub use messages::moby::buildkit::v1 as control;
 pub use messages::moby::buildkit::v1::apicaps;

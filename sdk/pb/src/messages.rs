@@ -33,6 +33,17 @@ pub mod google {
     }
 }
 
+/// What Kiln adds.
+pub mod kiln {
+    /// Explanations of builds (`explain.proto`).
+    pub mod explain {
+        /// Version 1.
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/kiln.explain.v1.rs"));
+        }
+    }
+}
+
 /// A content store (`content.proto`).
 pub mod containerd {
     /// Of services.

@@ -12,6 +12,12 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 pub use kiln_pb::{apicaps, errdefs, filetree, pb, rpc, sourcepolicy, types};
 
+/// Why the steps of a build ran (`explain.proto`).
+pub mod explain {
+    pub use kiln_pb::explain::*;
+    tonic::include_proto!("kiln.explain.v1");
+}
+
 /// A content store (`content.proto`).
 pub mod content {
     pub use kiln_pb::content::*;

@@ -37,6 +37,9 @@ pub(crate) struct BuildArgs {
     /// Where cache is imported from: type=registry,ref=…
     #[arg(long, value_name = "CACHE")]
     pub import_cache: Vec<String>,
+    /// Steps that must come from the cache, such as 'RUN apt*'; if one runs, why, and exit code 3
+    #[arg(long, value_name = "PATTERN")]
+    pub expect_cached: Vec<String>,
     /// Secret the build may read: id=ID[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SECRET")]
     pub secret: Vec<String>,

@@ -12,10 +12,13 @@ use kiln_progress::Progress;
 use super::Context;
 use super::debug::read_definition;
 use super::signals::{Interrupted, or_interrupted};
+use super::why;
 use crate::args::BuildArgs;
 use crate::build_command::{BuildCommand, Input};
 use crate::cache_metrics::CacheMetrics;
+use crate::expected_cache::{ExpectedCache, NotCached};
 use crate::metadata;
+use crate::output::complain;
 use crate::progress::{Display, DisplayOptions, Palette, to_json_line, watch};
 use crate::solve_request::{BuildInput, session, solve_options};
 use crate::source_policy;
@@ -44,11 +47,35 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
         write_file(path, options.id.as_bytes())?;
     }
     let client = context.connect().await?;
-    let result = solve(context, &command, client, options, session).await?;
+    let (id, asked) = (options.id.clone(), client.clone());
+    let mut expected = ExpectedCache::new(&command.expect_cached);
+    let result = solve(context, &command, client, options, session, &mut expected).await?;
     if let Some(path) = &command.files.metadata {
         write_file(path, metadata::to_json(&result.exporter_response).as_bytes())?;
     }
+    if !expected.is_empty() {
+        check_cached(context, &asked, &id, &expected).await?;
+    }
     Ok(())
+}
+
+/// Fails if a step ran that was expected in the cache, and says why it did.
+async fn check_cached(
+    context: &Context,
+    client: &Client,
+    build: &str,
+    expected: &ExpectedCache,
+) -> anyhow::Result<()> {
+    let missed = expected.missed()?;
+    if missed.is_empty() {
+        return Ok(());
+    }
+    let (names, digests): (Vec<_>, Vec<_>) = missed.into_iter().unzip();
+    match why::causes(context, client, build, &digests).await {
+        Ok(causes) => complain(&causes),
+        Err(error) => complain(&format!("why they ran is not known: {error}\n")),
+    }
+    Err(NotCached::Ran(names).into())
 }
 
 /// Reads what the request is made of.
@@ -82,6 +109,7 @@ async fn solve(
     client: Client,
     options: SolveOptions,
     session: Session,
+    expected: &mut ExpectedCache,
 ) -> anyhow::Result<SolveResult> {
     let started = Instant::now();
     let (sender, receiver) = kiln_progress::channel();
@@ -90,6 +118,7 @@ async fn solve(
     let mut metrics = CacheMetrics::default();
     let mut observe = |batch: &[Progress]| {
         metrics.observe(batch);
+        expected.observe(batch);
         match &mut trace {
             Some(trace) => trace.write_all(to_json_line(batch).as_bytes()),
             None => Ok(()),

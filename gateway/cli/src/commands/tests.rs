@@ -208,3 +208,16 @@ async fn an_image_without_a_name_is_not_sent_anywhere() {
     stage.run("kiln frontend pack /bin/true -o dir=@/layout").await.unwrap();
     assert!(Path::new(&stage.path("layout/index.json")).exists());
 }
+
+#[tokio::test]
+async fn a_daemon_that_is_not_kilns_cannot_say_why_and_still_says_what_ran() {
+    let stage = Stage::open();
+    let report = stage.run("kiln why").await.unwrap_err();
+    assert!(report.contains("this daemon cannot say why a step ran: it is not Kiln's"), "{report}");
+    std::fs::write(stage.path("Dockerfile"), "FROM scratch\n").unwrap();
+    let build = "kiln build @ --progress quiet --expect-cached";
+    let report = stage.run(&format!("{build} RUN?it")).await.unwrap_err();
+    assert!(report.contains("expected in the cache ran: [1/1] RUN it"), "{report}");
+    let report = stage.run(&format!("{build} COPY*")).await.unwrap_err();
+    assert!(report.contains("fits none of the steps: [1/1] RUN it"), "{report}");
+}

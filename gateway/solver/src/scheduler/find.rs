@@ -219,7 +219,7 @@ impl<E: Clone> Scheduler<E> {
     }
 
     /// The keys by which an input is looked up.
-    fn keys(&self, target: Target, input: u32) -> Vec<InputKey> {
+    pub(super) fn keys(&self, target: Target, input: u32) -> Vec<InputKey> {
         let Some(node) = self.nodes.get(target.node) else { return Vec::new() };
         let own = &node.inputs[input as usize];
         let selector = node.mapping.selector(input);

@@ -205,7 +205,7 @@ impl<E: Clone> Scheduler<E> {
     }
 
     /// The keys of an input as they lead from the main cache.
-    fn own_link_keys(&self, id: NodeId, input: u32) -> Vec<InputKey> {
+    pub(super) fn own_link_keys(&self, id: NodeId, input: u32) -> Vec<InputKey> {
         let Some(node) = self.nodes.get(id) else { return Vec::new() };
         let selector = node.mapping.selector(input);
         let target = self.resolve(node.inputs[input as usize].target);

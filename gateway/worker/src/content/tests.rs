@@ -15,7 +15,8 @@ use super::*;
 
 fn answer(root: &Path, selectors: &[Selector]) -> Result<Digest, String> {
     let query = ContentQuery { selectors: selectors.to_vec() };
-    digest(Some(root), Origin::Scanned, &query).map_err(|error| error.to_string())
+    let answer = digest(Some(root), Origin::Scanned, &query);
+    answer.map(|(digest, _)| digest).map_err(|error| error.to_string())
 }
 
 fn at(path: &str) -> Selector {
@@ -163,4 +164,24 @@ fn recorded_trees_on_disk_have_the_recorded_digests() {
         }
     }
     eprintln!("content digests on disk: {passed} passed, {laid} trees of {}", vectors.len());
+}
+
+#[test]
+fn what_was_looked_at_is_listed() {
+    let root = tree();
+    let listed = |selector: Selector| {
+        let query = ContentQuery { selectors: vec![selector] };
+        let (_, listing) = digest(Some(root.path()), Origin::Scanned, &query).unwrap();
+        kiln_why::listing::read(&listing).unwrap()
+    };
+    let before = listed(at("/src"));
+    let paths: Vec<_> = before.entries.keys().map(|path| String::from_utf8_lossy(path)).collect();
+    assert_eq!(paths, ["src", "src/a.c", "src/deep", "src/deep/b.c"]);
+    fs::write(root.path().join("src/deep/b.c"), "int c;").unwrap();
+    fs::set_permissions(root.path().join("src/a.c"), Permissions::from_mode(0o600)).unwrap();
+    let changes = kiln_why::listing::changes(&before, &listed(at("/src")));
+    let changes: Vec<_> =
+        changes.iter().map(|change| (change.path.as_str(), change.changed.join(" "))).collect();
+    assert_eq!(changes, [("src/a.c", "mode".to_owned()), ("src/deep/b.c", "content".to_owned())]);
+    assert_eq!(listed(at("/src/a.c")).entries.len(), 1);
 }
