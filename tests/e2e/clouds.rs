@@ -48,7 +48,8 @@ impl Scene {
     /// `max` and the result with `min`.
     fn shared(&self, cache: &str, secrets: &[&str]) {
         for (mode, expected) in [("min", 2), ("max", 0)] {
-            let cache = format!("{cache},{}=a-{mode}", if cache.contains("gha") { "scope" } else { "name" });
+            let name = if cache.contains("gha") { "scope" } else { "name" };
+            let cache = format!("{cache},{name}=a-{mode}");
             let to = format!("--export-cache={cache},mode={mode}");
             let from = format!("--import-cache={cache}");
             let (outcome, first) = self.build(&Kiln::new(), &[&to]);
@@ -185,12 +186,16 @@ fn logins_of_clouds_are_in_no_log_history_or_provenance() {
     ];
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let (outcome, _) = scene.build(&kiln, &flags);
+    let listed = kiln.run(&["history", "ls", "--format=json"]).succeeds();
+    let builds: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let build = builds[0]["ref"].as_str().unwrap();
+    let imports = builds[0]["attrs"]["cache-imports"].as_str().unwrap_or_default();
+    assert!(imports.contains("xxxxx"), "{listed}");
     let outcomes = [
         outcome,
-        kiln.run(&["history", "ls", "--format=json"]),
-        kiln.run(&["history", "inspect"]),
-        kiln.run(&["history", "logs"]),
-        kiln.run(&["history", "inspect", "--format=json"]),
+        kiln.run(&["history", "inspect", build]).succeeds(),
+        kiln.run(&["history", "logs", build]).succeeds(),
+        listed,
     ];
     for outcome in &outcomes {
         tells_nobody(outcome, &[service.secret(), "sig="]);

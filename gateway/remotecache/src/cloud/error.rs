@@ -73,16 +73,6 @@ pub(crate) enum CloudError {
     },
 }
 
-impl CloudError {
-    /// The status that was answered, if it was one.
-    pub(crate) fn status(&self) -> Option<u16> {
-        match self {
-            Self::Status { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-}
-
 fn advice(status: u16) -> &'static str {
     match status {
         401 | 403 => " (the login is missing, wrong, or may not do this)",

@@ -92,32 +92,34 @@ impl Branch {
 fn open(asked: &Asked<'_>, clouds: &Clouds) -> Result<Arc<dyn ObjectCache>, AttributeError> {
     let token = asked.required("token", None)?;
     let version = asked.text("version");
-    let url = match version {
-        None | Some("2") => asked.url("url_v2")?.map(|url| (url, true)),
-        Some("1") => None,
+    let first = AttributeError::Refused {
+        kind: "gha",
+        attribute: "version=1",
+        instead: "GitHub has switched it off; set version=2 and url_v2=$ACTIONS_RESULTS_URL",
+    };
+    match version {
+        None | Some("2") => {}
+        Some("1") => return Err(first),
         Some(other) => return Err(asked.value("version", other, "2")),
-    };
-    let url = match url {
-        Some(url) => Some(url),
-        None => asked.url("url")?.map(|url| (url, version == Some("2"))),
-    };
-    let (url, is_second) = url.ok_or_else(|| asked.missing("url_v2", None))?;
-    let is_service = || version.is_none() && url.as_str().contains(SERVICE);
-    if version == Some("1") || !(is_second || is_service()) {
-        return Err(AttributeError::Refused {
-            kind: "gha",
-            attribute: "version=1",
-            instead: "GitHub has switched it off; set version=2 and url_v2=$ACTIONS_RESULTS_URL",
-        });
     }
+    let url = match (asked.url("url_v2")?, asked.url("url")?) {
+        (Some(url), _) => url,
+        (None, Some(url)) if version.is_some() || url.as_str().contains(SERVICE) => url,
+        // An address alone was one of the first version.
+        (None, Some(_)) => return Err(first),
+        (None, None) => return Err(asked.missing("url_v2", None)),
+    };
     let limit = asked.duration("timeout")?.unwrap_or(Duration::from_secs(10 * 60));
     let branches = branches(&token, SystemTime::now()).map_err(|why| AttributeError::Login {
         kind: "gha",
         why: format!("the token is of no use: {why}"),
     })?;
-    let token = Secret::new(token);
     let ghtoken = asked.secret("ghtoken");
-    let scrubber = Scrubber::new([Some(token.clone()), ghtoken.clone()].into_iter().flatten());
+    // Who knows its last part can put the token together.
+    let parts: Vec<Secret> = token.split('.').map(Secret::new).collect();
+    let token = Secret::new(token);
+    let secrets = [token.clone()].into_iter().chain(parts).chain(ghtoken.clone());
+    let scrubber = Scrubber::new(secrets);
     let list = match (asked.text("repository"), ghtoken) {
         (Some(repository), Some(token)) => {
             let public = asked.environment.get("GITHUB_API_URL").unwrap_or(PUBLIC);
@@ -570,8 +572,9 @@ mod tests {
     fn entries_are_called_as_buildkit_calls_them() {
         assert_eq!(Digest::sha256("|go-actionscache-1.0").hex(), VERSION);
         assert_eq!(blob_key(&Digest::sha256("")), format!("buildkit-blob-1-{}", Digest::sha256("")));
-        let hash = &Digest::sha256("refs/heads/main").hex()[..8];
-        assert_eq!(index_key("buildkit", "refs/heads/main"), format!("index-buildkit-1-{hash}"));
+        let hash = Digest::sha256("refs/heads/main");
+        let key = format!("index-buildkit-1-{}", &hash.hex()[..8]);
+        assert_eq!(index_key("buildkit", "refs/heads/main"), key);
     }
 
     #[test]

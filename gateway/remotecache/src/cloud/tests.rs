@@ -164,8 +164,13 @@ fn serving(
 }
 
 fn impatient() -> Clouds {
+    waiting(Duration::from_secs(20))
+}
+
+/// Who waits no longer than this for a server.
+fn waiting(idle: Duration) -> Clouds {
     let patience = Patience {
-        idle: Duration::from_millis(400),
+        idle,
         delay: Duration::from_millis(2),
         bytes_per_second: 1000,
         turn: Duration::from_millis(40),
@@ -179,6 +184,15 @@ fn token() -> String {
 }
 
 fn cache(kind: &str, host: &str, more: &[(&str, &str)]) -> Result<CloudCache, AttributeError> {
+    cache_of(&impatient(), kind, host, more)
+}
+
+fn cache_of(
+    clouds: &Clouds,
+    kind: &str,
+    host: &str,
+    more: &[(&str, &str)],
+) -> Result<CloudCache, AttributeError> {
     let url = format!("http://{host}");
     let (account, token) = (format!("{url}/account"), token());
     let attrs: &[(&str, &str)] = match kind {
@@ -198,7 +212,7 @@ fn cache(kind: &str, host: &str, more: &[(&str, &str)]) -> Result<CloudCache, At
         _ => &[("url_v2", &url), ("token", &token), ("timeout", "0")],
     };
     let attrs = attrs.iter().chain(more).map(|(name, value)| ((*name).into(), (*value).into()));
-    Ok(impatient().open(kind, &attrs.collect())?.unwrap())
+    Ok(clouds.open(kind, &attrs.collect())?.unwrap())
 }
 
 /// The name of an object of a cache with no more than the necessary attributes.
@@ -356,7 +370,8 @@ async fn a_cloud_that_is_broken_is_a_miss_when_it_is_read_and_an_error_when_it_i
     for kind in KINDS {
         for (name, answer, words) in &faults {
             let server = always(answer.clone());
-            let cache = cache(kind, &server.host(), &[]).unwrap();
+            let idle = Duration::from_millis(if *name == "late" { 300 } else { 20_000 });
+            let cache = cache_of(&waiting(idle), kind, &server.host(), &[]).unwrap();
             let read = Arc::clone(&cache.0).configs().await;
             let error = chain(&*read.unwrap_err());
             assert!(error.contains(words), "{kind} {name}: {error}");
@@ -431,7 +446,7 @@ async fn a_layer_that_is_shorter_than_the_config_says_or_drips_is_an_error() {
     for kind in KINDS {
         let (memory, server) = serving(|_| None);
         let cache = cache(kind, &server.host(), &[]).unwrap();
-        let layer = layer(&Bytes::from_static(b"a whole layer"));
+        let layer = self::layer(&Bytes::from_static(b"a whole layer"));
         memory.put(&blob_name(kind, &layer.digest), b"a whole");
         let error = chain(&*got(&cache, &layer).await.unwrap_err());
         assert!(error.contains("it ends after 7 of 13 bytes"), "{kind}: {error}");
@@ -441,8 +456,10 @@ async fn a_layer_that_is_shorter_than_the_config_says_or_drips_is_an_error() {
             let drips = ScriptedAnswer::new(200, vec![0; 1000]).dripping(Duration::from_millis(50));
             is_blob.then_some(drips)
         });
-        memory.put(&blob_name(kind, &layer.digest), b"a whole layer");
-        let cache = self::cache(kind, &server.host(), &[]).unwrap();
+        let layer = self::layer(&vec![0; 1000].into());
+        memory.put(&blob_name(kind, &layer.digest), &[0; 1000]);
+        let short = waiting(Duration::from_millis(1500));
+        let cache = cache_of(&short, kind, &server.host(), &[]).unwrap();
         let error = chain(&*got(&cache, &layer).await.unwrap_err());
         let is_given_up = error.contains("bytes a second") || error.contains("from the beginning");
         assert!(is_given_up || error.contains("answered 200"), "{kind}: {error}");
@@ -489,6 +506,42 @@ async fn names_that_can_be_listed_are_not_asked_one_by_one() {
     let cache = clouds.open("gha", &attrs.into()).unwrap().unwrap();
     put(&cache, &bytes).await.unwrap();
     assert_eq!(server.asked().len(), 1, "{:?}", server.asked());
+}
+
+#[tokio::test]
+async fn requests_are_sent_as_often_as_is_asked() {
+    for (kind, more, expected) in [
+        ("s3", &[][..], 3),
+        ("s3", &[("retry_max_attempts", "1")], 1),
+        ("s3", &[("retry_max_attempts", "5"), ("retry_mode", "adaptive")], 5),
+        ("s3", &[("retry_mode", "standard"), ("upload_parallelism", "7")], 3),
+        ("azblob", &[], 4),
+        ("gha", &[], 3),
+    ] {
+        let server = always(ScriptedAnswer::new(503, "").with("Retry-After", "0"));
+        let cache = cache(kind, &server.host(), more).unwrap();
+        assert!(Arc::clone(&cache.0).configs().await.is_err());
+        assert_eq!(server.asked().len(), expected, "{kind} {more:?}");
+        if more.iter().any(|(name, _)| *name == "upload_parallelism") {
+            assert_eq!(cache.0.parallelism(), 7);
+        }
+    }
+    // The service is asked as long as that takes when it limits the rate, and within the time.
+    let server = always(ScriptedAnswer::new(429, "").with("Retry-After", "0"));
+    let cache = cache("gha", &server.host(), &[("timeout", "500ms")]).unwrap();
+    assert!(Arc::clone(&cache.0).configs().await.is_err());
+    assert!(server.asked().len() > 3, "{:?}", server.asked());
+}
+
+#[tokio::test]
+async fn a_session_token_is_sent_and_signed() {
+    let (_, server) = serving(|_| None);
+    let cache = cache("s3", &server.host(), &[("session_token", "token-of-a-session")]).unwrap();
+    assert!(Arc::clone(&cache.0).configs().await.unwrap().is_empty());
+    let request = server.requests().remove(0);
+    assert_eq!(request.header("x-amz-security-token"), "token-of-a-session");
+    let signed = request.header("authorization");
+    assert!(signed.contains("x-amz-security-token") && signed.contains("/eu-1/s3/"), "{signed}");
 }
 
 #[test]
