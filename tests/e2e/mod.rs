@@ -4,6 +4,7 @@
 mod article;
 mod cache;
 mod caches;
+mod clouds;
 mod configuration;
 mod conform;
 mod containers;

@@ -7,6 +7,7 @@
 pub mod archive;
 mod binaries;
 mod cargo;
+mod cloud;
 mod command;
 mod debian;
 mod dockerd;
@@ -22,9 +23,11 @@ mod steps;
 mod terminal;
 pub mod tree;
 mod web;
+mod workflow;
 
 pub use binaries::{Binaries, binaries};
 pub use cargo::without_cargo;
+pub use cloud::{Azurite, S3};
 pub use command::{Outcome, Running, run, start};
 pub use debian::{Debian, debian_mirror_is_reachable};
 pub use dockerd::Dockerd;
@@ -39,3 +42,4 @@ pub use registry::Registry;
 pub use steps::Step;
 pub use terminal::Terminal;
 pub use web::WebServer;
+pub use workflow::WorkflowCache;

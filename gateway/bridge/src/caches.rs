@@ -102,11 +102,12 @@ mod tests {
     #[test]
     fn a_cache_that_is_not_read_is_named() {
         let import = import("gha", &[("scope", "main")]);
-        let error = kiln_remotecache::ImportFrom::parse(&import).unwrap_err();
+        let clouds = kiln_remotecache::Clouds::default();
+        let error = kiln_remotecache::ImportFrom::parse(&import, &clouds).unwrap_err();
         let notice = not_read(&import, &error);
         assert_eq!(notice.step, "importing cache manifest from main (gha)");
         assert!(notice.short.contains("main (gha) is not imported"));
-        assert!(notice.detail.contains("not supported by this version"), "{notice:?}");
+        assert!(notice.detail.contains("gha cache requires token"), "{notice:?}");
     }
 
     #[test]

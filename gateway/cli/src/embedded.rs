@@ -124,6 +124,7 @@ fn daemon_settings(settings: &Embedded) -> Settings {
         },
         pull_frontends: settings.pull_frontends,
         host_env: settings.host_env.clone(),
+        cloud_environment: settings.cloud_environment.clone(),
         // Whoever runs the daemon in their own process has allowed it by asking for it.
         entitlements: Entitlements { network_host: true, security_insecure: true },
         step_grace: STEP_GRACE,

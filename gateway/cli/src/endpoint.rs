@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_daemon::{PluginDirectory, Privileges};
+use kiln_daemon::{CloudEnvironment, PluginDirectory, Privileges};
 
 use crate::args::{ExecutorChoice, Global, Program};
 use crate::environment::Environment;
@@ -60,6 +60,8 @@ pub(crate) struct Embedded {
     pub privileges: Privileges,
     /// PATH and the proxy variables, for programs of the daemon.
     pub host_env: Vec<(String, String)>,
+    /// Variables that say how caches in clouds are reached.
+    pub cloud_environment: CloudEnvironment,
 }
 
 /// The flags contradict each other.
@@ -103,6 +105,7 @@ impl Endpoint {
             pull_frontends: global.pull_frontends,
             privileges: Privileges::default(),
             host_env: environment.host_env(),
+            cloud_environment: CloudEnvironment::of(&environment.variables),
         })
     }
 }

@@ -31,8 +31,7 @@ impl wire::control_server::Control for Control {
         let record = (!request.internal).then(|| record_of(&request, SystemTime::now()));
         let (sender, receiver) = kiln_progress::channel();
         let progress = self.0.0.builds.add(&request.r#ref, receiver);
-        let build = Build::decode(request, self.0.0.settings.entitlements)
-            .map_err(|status| status.to_status())?;
+        let build = Build::decode(request, &self.0).map_err(|status| status.to_status())?;
         let noted = Noted::default();
         let recording =
             record.map(|record| Recording::begin(&self.0, record, progress, noted.clone()));

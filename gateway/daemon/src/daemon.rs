@@ -15,7 +15,7 @@ use kiln_exporters::Images;
 use kiln_history::{History, Policy};
 use kiln_network::Networks;
 use kiln_registry::{Hosts, Registry};
-use kiln_remotecache::{Imports, Reach};
+use kiln_remotecache::{Clouds, Imports, Reach};
 use kiln_session::SessionManager;
 use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
 use kiln_wire::channel::Io;
@@ -190,7 +190,11 @@ impl Daemon {
             step_grace: settings.step_grace,
             emulators: emulators(&settings),
         })?;
-        let reach = Reach { registry: registry.clone(), sessions: sessions.clone() };
+        let reach = Reach {
+            registry: registry.clone(),
+            clouds: Clouds::new(settings.cloud_environment.clone()),
+            sessions: sessions.clone(),
+        };
         let imports = Imports::new(reach, worker.store());
         let operators = WithImports { worker: worker.clone(), imports: imports.clone() };
         let options = EngineOptions { max_parallelism: settings.max_parallelism };

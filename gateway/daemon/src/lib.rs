@@ -37,6 +37,7 @@ pub use daemon::{Daemon, StartError};
 pub use kiln_bridge::{PluginDirectory, Plugins};
 pub use kiln_executor::Privileges;
 pub use kiln_graph::Entitlements;
+pub use kiln_remotecache::CloudEnvironment;
 pub use languages::{Channel, LINKED, linked};
 pub use local::private_process;
 pub use logs::LogLevel;

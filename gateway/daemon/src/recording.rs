@@ -13,6 +13,7 @@ use kiln_cache::CacheStore;
 use kiln_exporters::ExportedImage;
 use kiln_history::{Document, Ended, Running, bounded, without_credentials};
 use kiln_progress::wire::timestamp;
+use kiln_remotecache::without_secrets;
 use kiln_why::RECORD_TYPE;
 use kiln_wire::proto::control::{
     BuildHistoryRecord, BuildResultInfo, Descriptor, Exporter, SolveRequest,
@@ -31,7 +32,10 @@ const LAST_PROGRESS: Duration = Duration::from_secs(10);
 /// The record of a build that begins.
 pub(crate) fn record_of(request: &SolveRequest, now: SystemTime) -> BuildHistoryRecord {
     let attributes = request.frontend_attrs.clone().into_iter();
-    let attributes = attributes.map(|(key, value)| (key, without_credentials(value)));
+    let attributes = attributes.map(|(key, value)| match key.as_str() {
+        "cache-imports" => (key, without_secrets(&value)),
+        _ => (key, without_credentials(value)),
+    });
     let mut exporters = request.exporters.clone();
     if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
         exporters.push(Exporter {
@@ -192,7 +196,11 @@ mod tests {
         };
         let context = "https://me:token@example.com/a.git".to_owned();
         request.frontend_attrs.insert("context".into(), context);
+        let imports = r#"[{"Type":"gha","Attrs":{"scope":"s","token":"secret"}}]"#.to_owned();
+        request.frontend_attrs.insert("cache-imports".into(), imports);
         let record = record_of(&request, SystemTime::UNIX_EPOCH);
+        let imports = &record.frontend_attrs["cache-imports"];
+        assert!(imports.contains("scope") && !imports.contains("secret"), "{imports}");
         assert_eq!(record.frontend_attrs["context"], "https://xxxxx:xxxxx@example.com/a.git");
         assert_eq!(record.exporters[0].r#type, "local");
         assert!(record.created_at.is_some() && record.completed_at.is_none());

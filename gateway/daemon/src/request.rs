@@ -2,16 +2,15 @@
 //!
 //! Nothing of it is dropped in silence. Messages are taken apart field by field, so that a new one
 //! cannot be forgotten; what this version cannot do is refused by name, with what to do instead.
-//! Some things are done without, and the client is shown a [`Notice`]: caches that may fail to be
-//! written.
+//! Some things are done without, and the client is shown a [`Notice`].
 
 use std::collections::BTreeMap;
 
 use kiln_bridge::{BuildPolicies, Notice};
 use kiln_exporters::Export;
-use kiln_frontend::{CacheImport, Inputs, boolean};
+use kiln_frontend::{CacheImport, Inputs};
 use kiln_graph::Entitlements;
-use kiln_remotecache::{AttributeError, CacheExport, ImportFrom, cache_name};
+use kiln_remotecache::{CacheExport, Clouds, ImportFrom, cache_name};
 use kiln_wire::pb::Definition;
 use kiln_wire::proto::control::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
 use kiln_wire::status::RichStatus;
@@ -53,7 +52,11 @@ impl BuildRequest {
     /// # Errors
     ///
     /// What makes no sense in it, is not allowed here (`allowed`), or is not there yet.
-    pub(crate) fn decode(request: SolveRequest, allowed: Entitlements) -> Result<Self, RichStatus> {
+    pub(crate) fn decode(
+        request: SolveRequest,
+        allowed: Entitlements,
+        clouds: &Clouds,
+    ) -> Result<Self, RichStatus> {
         let SolveRequest {
             r#ref,
             definition,
@@ -86,7 +89,7 @@ impl BuildRequest {
         let attestations = Attestations::of(&frontend_attrs);
         let attestations = attestations.map_err(|error| invalid(error.to_string()))?;
         notices.extend(attestations.notices());
-        let caches = caches(cache.unwrap_or_default())?;
+        let caches = caches(cache.unwrap_or_default(), clouds)?;
         notices.extend(caches.notices);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
         Ok(Self {
@@ -210,7 +213,7 @@ struct Caches {
     notices: Vec<Notice>,
 }
 
-fn caches(options: CacheOptions) -> Result<Caches, RichStatus> {
+fn caches(options: CacheOptions, clouds: &Clouds) -> Result<Caches, RichStatus> {
     let CacheOptions {
         export_ref_deprecated,
         import_refs_deprecated,
@@ -231,50 +234,19 @@ fn caches(options: CacheOptions) -> Result<Caches, RichStatus> {
         Caches { imports: imports.into_iter().map(cache).collect(), ..Caches::default() };
     for import in &caches.imports {
         // What else is wrong with one is shown where it is opened: a build goes on without it.
-        if let Err(error @ AttributeError::UnknownKind { .. }) = ImportFrom::parse(import) {
-            return Err(invalid(error.to_string()));
-        }
+        ImportFrom::check_kind(import).map_err(|error| invalid(error.to_string()))?;
     }
     for export in exports.into_iter().map(cache) {
-        caches.add_export(&export)?;
+        let parsed = CacheExport::parse(&export, clouds);
+        let (parsed, unused) = parsed.map_err(|error| invalid(error.to_string()))?;
+        caches.exports.push(parsed);
+        caches.notices.extend(unused.iter().map(|name| without_effect(&export, name)));
     }
     Ok(caches)
 }
 
-impl Caches {
-    fn add_export(&mut self, cache: &CacheImport) -> Result<(), RichStatus> {
-        match CacheExport::parse(cache) {
-            Ok((export, unused)) => {
-                self.exports.push(export);
-                self.notices.extend(unused.iter().map(|name| without_effect(cache, name)));
-            }
-            Err(error) if error.is_unsupported() => self.notices.push(not_exported(cache, &error)?),
-            Err(error) => return Err(invalid(error.to_string())),
-        }
-        Ok(())
-    }
-}
-
 fn cache(CacheOptionsEntry { r#type: kind, attrs }: CacheOptionsEntry) -> CacheImport {
     CacheImport { kind, attrs }
-}
-
-/// The notice of a cache that may fail to be written; any other is refused.
-fn not_exported(cache: &CacheImport, error: &AttributeError) -> Result<Notice, RichStatus> {
-    let may_fail = cache.attrs.get("ignore-error").and_then(|value| boolean(value));
-    if may_fail != Some(true) {
-        let message = format!("{error}, or build without --cache-to or --export-cache");
-        return Err(RichStatus::new(Code::Unimplemented, message));
-    }
-    let name = cache_name(cache);
-    Ok(Notice {
-        step: format!("exporting cache to {name}"),
-        short: format!("cache {name} is not exported: not supported by this version"),
-        detail:
-            "the error is ignored, as ignore-error=true asks; leave --cache-to or --export-cache \
-                 out to build without this warning"
-                .into(),
-    })
 }
 
 fn without_effect(cache: &CacheImport, attribute: &str) -> Notice {
@@ -293,7 +265,7 @@ mod tests {
     use super::*;
 
     fn decode(request: SolveRequest) -> Result<BuildRequest, RichStatus> {
-        BuildRequest::decode(request, Entitlements::default())
+        BuildRequest::decode(request, Entitlements::default(), &Clouds::default())
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -347,7 +319,7 @@ mod tests {
             import_refs_deprecated: vec!["example.com/b".into()],
             exports: vec![
                 entry("inline", &[("ignore-error", "true"), ("dest", "/d")]),
-                entry("s3", &[("bucket", "b"), ("ignore-error", "true")]),
+                entry("s3", &[("bucket", "b"), ("region", "r"), ("tag", "t")]),
             ],
             ..CacheOptions::default()
         };
@@ -358,7 +330,7 @@ mod tests {
             notices,
             [
                 "dest has no effect for the export of cache /d (inline)",
-                "cache b (s3) is not exported: not supported by this version",
+                "tag has no effect for the export of cache b (s3)",
             ]
         );
         assert_eq!(request.cache_exports[0].to, ExportTo::Inline);
@@ -366,8 +338,8 @@ mod tests {
         assert_eq!(imports, ["/a (local)", "c (s3)", "example.com/b (registry)"]);
         let reference = [("ref", "example.com/c"), ("ignore-error", "maybe")];
         refused(exporting("registry", &reference), Code::InvalidArgument, "invalid ignore-error");
-        let words = "cache export of type b (s3) is not supported by this version";
-        refused(exporting("s3", &[("bucket", "b")]), Code::Unimplemented, words);
+        let words = "s3 cache requires region (or $AWS_REGION of the daemon)";
+        refused(exporting("s3", &[("bucket", "b")]), Code::InvalidArgument, words);
         let older = CacheOptions {
             export_ref_deprecated: "example.com/c".into(),
             export_attrs_deprecated: map(&[("mode", "max")]),
@@ -395,7 +367,9 @@ mod tests {
         refused(asking("network.host"), Code::PermissionDenied, "entitlement network.host");
         let allowed = Entitlements { network_host: true, security_insecure: true };
         for name in ["network.host", "security.insecure"] {
-            let granted = BuildRequest::decode(asking(name), allowed).unwrap().entitlements;
+            let granted = BuildRequest::decode(asking(name), allowed, &Clouds::default())
+                .unwrap()
+                .entitlements;
             assert_eq!(granted.network_host, name == "network.host");
             assert_eq!(granted.security_insecure, name == "security.insecure");
         }

@@ -8,6 +8,7 @@ use kiln_bridge::{FrontendRules, PluginDirectory, Plugins};
 use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
 use kiln_oci::Platform;
+use kiln_remotecache::CloudEnvironment;
 
 use crate::config::{
     CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig, InterruptedCaches,
@@ -45,6 +46,8 @@ pub struct Settings {
     pub registries: BTreeMap<String, kiln_registry::HostConfig>,
     /// Values of [`HOST_VARIABLES`].
     pub host_env: Vec<(String, String)>,
+    /// Variables of the host that say how caches in clouds are reached.
+    pub cloud_environment: CloudEnvironment,
     /// Processes that run at the same time; `None` is no limit.
     pub max_parallelism: Option<usize>,
     /// What the kernel grants this process; see [`crate::private_process`].
@@ -119,6 +122,7 @@ impl Settings {
             },
             registries: registries.collect::<std::io::Result<_>>()?,
             host_env,
+            cloud_environment: CloudEnvironment::default(),
             max_parallelism: config.worker.max_parallelism,
             privileges: Privileges::default(),
             step_grace: config.stopping.step_timeout,

@@ -139,7 +139,7 @@ impl Scheme {
 }
 
 /// True for `localhost`, `127.0.0.0/8` and `[::1]`, with or without a port.
-pub(crate) fn is_this_machine(host: &str) -> bool {
+pub fn is_this_machine(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

@@ -34,9 +34,11 @@ pub use credentials::{
 pub use document::{DOCUMENT_LIMIT, verify};
 pub use error::RegistryError;
 pub use host::install_crypto;
-pub use hosts::{HostConfig, Hosts, KeyPair};
+pub use hosts::{HostConfig, Hosts, KeyPair, is_this_machine};
+pub use pace::{Pace, TooSlow, Watch};
 pub use plan::{Documents, ImagePlan};
 pub use push::{BodySource, Pushed};
 pub use referrers::Referrer;
 pub use registry::{Notice, Options, Registry};
 pub use resolve::{Resolved, media_type_of};
+pub use retry::retry_after;

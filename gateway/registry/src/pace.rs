@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 /// The least that is expected of a server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     /// How long it may be silent, and over which time its bytes are counted.
-    pub(crate) window: Duration,
+    pub window: Duration,
     /// How many bytes have to come in a second, on average over a window.
-    pub(crate) bytes_per_second: u64,
+    pub bytes_per_second: u64,
 }
 
 /// What a server did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TooSlow {
+pub enum TooSlow {
     /// Nothing came for a whole window.
     Silent,
     /// Not enough came in a window.
@@ -26,7 +26,7 @@ pub(crate) enum TooSlow {
 
 /// The bytes of one answer.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     pace: Pace,
     /// In this window.
     waited: Duration,
@@ -35,7 +35,7 @@ pub(crate) struct Watch {
 
 impl Pace {
     /// What is wrong, in words.
-    pub(crate) fn describe(self, fault: TooSlow) -> String {
+    pub fn describe(self, fault: TooSlow) -> String {
         let seconds = self.window.as_secs_f32();
         match fault {
             TooSlow::Silent => format!("sent nothing for {seconds} s"),
@@ -48,12 +48,17 @@ impl Pace {
 }
 
 impl Watch {
-    pub(crate) fn new(pace: Pace) -> Self {
+    /// Nothing has come yet.
+    pub fn new(pace: Pace) -> Self {
         Self { pace, waited: Duration::ZERO, bytes: 0 }
     }
 
     /// Waits for the next piece of the answer, and counts it by `len`.
-    pub(crate) async fn next<T>(
+    ///
+    /// # Errors
+    ///
+    /// If the server is too slow.
+    pub async fn next<T>(
         &mut self,
         piece: impl Future<Output = T>,
         len: impl FnOnce(&T) -> usize,

@@ -1,7 +1,8 @@
 //! What a client asks of caches: types and attributes as text come in, values go out.
 //!
 //! The names of attributes are BuildKit's. What this version cannot do is refused by name; what has
-//! no meaning for a type of cache is listed, so that its client can be shown that.
+//! no meaning for a type of cache is listed, so that its client can be shown that. What those of
+//! clouds mean is said in `cloud`.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +10,49 @@ use kiln_frontend::{CacheImport, boolean};
 use kiln_oci::{Digest, Reference};
 use kiln_store::{Compression, CompressionKind};
 
+use crate::cloud::{CloudCache, Clouds, without_login};
+
 /// The types of caches that are written and read here.
-const SUPPORTED: &[&str] = &["inline", "local", "registry"];
-/// The types of caches that there are elsewhere.
-const ELSEWHERE: &[&str] = &["azblob", "gha", "s3"];
+const SUPPORTED: &[&str] = &["azblob", "gha", "inline", "local", "registry", "s3"];
 
 /// The attributes of exports by type; those of the client's end are among them.
 const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
+    (
+        "azblob",
+        &[
+            "account_url",
+            "account_name",
+            "container",
+            "prefix",
+            "blobs_prefix",
+            "manifests_prefix",
+            "name",
+            "secret_access_key",
+            "mode",
+            "ignore-error",
+            "compression",
+            "compression-level",
+            "force-compression",
+        ],
+    ),
+    (
+        "gha",
+        &[
+            "url",
+            "url_v2",
+            "token",
+            "scope",
+            "version",
+            "repository",
+            "ghtoken",
+            "timeout",
+            "mode",
+            "ignore-error",
+            "compression",
+            "compression-level",
+            "force-compression",
+        ],
+    ),
     ("inline", &["mode", "ignore-error"]),
     (
         "local",
@@ -46,11 +83,75 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "force-compression",
         ],
     ),
+    (
+        "s3",
+        &[
+            "bucket",
+            "region",
+            "prefix",
+            "blobs_prefix",
+            "manifests_prefix",
+            "name",
+            "touch_refresh",
+            "endpoint_url",
+            "use_path_style",
+            "access_key_id",
+            "secret_access_key",
+            "session_token",
+            "upload_parallelism",
+            "disable_accept_encoding",
+            "retry_mode",
+            "retry_max_attempts",
+            "mode",
+            "ignore-error",
+            "compression",
+            "compression-level",
+            "force-compression",
+        ],
+    ),
 ];
 
-/// The attributes of imports by type.
-const IMPORT_ATTRIBUTES: &[(&str, &[&str])] =
-    &[("local", &["src", "digest", "tag"]), ("registry", &["ref", "registry.insecure"])];
+/// The attributes of imports by type. Those of clouds that are for exports may be there, too, because
+/// both are often given the same.
+const IMPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
+    (
+        "azblob",
+        &[
+            "account_url",
+            "account_name",
+            "container",
+            "prefix",
+            "blobs_prefix",
+            "manifests_prefix",
+            "name",
+            "secret_access_key",
+        ],
+    ),
+    ("gha", &["url", "url_v2", "token", "scope", "version", "repository", "ghtoken", "timeout"]),
+    ("local", &["src", "digest", "tag"]),
+    ("registry", &["ref", "registry.insecure"]),
+    (
+        "s3",
+        &[
+            "bucket",
+            "region",
+            "prefix",
+            "blobs_prefix",
+            "manifests_prefix",
+            "name",
+            "touch_refresh",
+            "endpoint_url",
+            "use_path_style",
+            "access_key_id",
+            "secret_access_key",
+            "session_token",
+            "upload_parallelism",
+            "disable_accept_encoding",
+            "retry_mode",
+            "retry_max_attempts",
+        ],
+    ),
+];
 
 /// Which results an export of a cache has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +181,8 @@ pub enum ExportTo {
     Local(String),
     /// Into a registry.
     Registry(RegistryCache),
+    /// Into a cloud.
+    Cloud(CloudCache),
 }
 
 /// An export of the cache, as it was asked for.
@@ -113,26 +216,51 @@ pub enum ImportFrom {
     },
     /// From a registry.
     Registry(RegistryCache),
+    /// From a cloud.
+    Cloud(CloudCache),
 }
 
 /// Why caches cannot be as they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttributeError {
     /// There is no such type.
-    #[error("unknown cache {direction}: {kind:?}, known types are {}", known().join(", "))]
+    #[error("unknown cache {direction}: {kind:?}, known types are {}", SUPPORTED.join(", "))]
     UnknownKind {
         /// Importer or exporter.
         direction: &'static str,
         /// The type.
         kind: String,
     },
-    /// The type is not there yet.
-    #[error("cache {direction} of type {kind} is not supported by this version; use {}", SUPPORTED.join(", "))]
-    UnsupportedKind {
-        /// Import or export.
-        direction: &'static str,
-        /// The type, with the name of the cache.
-        kind: String,
+    /// What is asked for is not there, or not any more.
+    #[error("{attribute} of a {kind} cache is not supported: {instead}")]
+    Refused {
+        /// The type.
+        kind: &'static str,
+        /// The attribute.
+        attribute: &'static str,
+        /// Why, and what to do instead.
+        instead: &'static str,
+    },
+    /// Something is missing, which the daemon might have known.
+    #[error(
+        "{kind} cache requires {attribute}{}",
+        variable.map(|name| format!(" (or ${name} of the daemon)")).unwrap_or_default()
+    )]
+    MissingInCloud {
+        /// The type.
+        kind: &'static str,
+        /// The attribute.
+        attribute: &'static str,
+        /// The variable that may stand for it.
+        variable: Option<&'static str>,
+    },
+    /// There is no login, or one that is of no use.
+    #[error("no login for the {kind} cache: {why}")]
+    Login {
+        /// The type.
+        kind: &'static str,
+        /// What is wrong.
+        why: String,
     },
     /// Something is missing.
     #[error("{kind} cache {direction} requires {attribute}")]
@@ -161,18 +289,28 @@ pub enum AttributeError {
     DockerImageManifest,
 }
 
-impl AttributeError {
-    /// Whether it is something that there is elsewhere.
-    pub fn is_unsupported(&self) -> bool {
-        matches!(self, Self::UnsupportedKind { .. })
-    }
-}
+/// Attributes that nobody is shown: logins.
+const SECRET_ATTRIBUTES: &[&str] =
+    &["access_key_id", "ghtoken", "secret_access_key", "session_token", "token"];
 
-/// All types that there are.
-fn known() -> Vec<&'static str> {
-    let mut known: Vec<_> = SUPPORTED.iter().chain(ELSEWHERE).copied().collect();
-    known.sort_unstable();
-    known
+/// A list of caches, as frontends are given it (`cache-imports`), without logins in it; empty if it is
+/// no such list.
+pub fn without_secrets(imports: &str) -> String {
+    let Ok(mut imports) = serde_json::from_str::<Vec<serde_json::Value>>(imports) else {
+        return String::new();
+    };
+    for import in &mut imports {
+        let fields = import.as_object_mut().into_iter().flatten();
+        let attrs = fields.filter(|(name, _)| name.eq_ignore_ascii_case("attrs"));
+        for (name, value) in attrs.filter_map(|(_, attrs)| attrs.as_object_mut()).flatten() {
+            let text = value.as_str().unwrap_or_default();
+            *value = match SECRET_ATTRIBUTES.contains(&name.as_str()) {
+                true => "xxxxx".into(),
+                false => without_login(text).into(),
+            };
+        }
+    }
+    serde_json::to_string(&imports).unwrap_or_default()
 }
 
 /// The attributes that say which cache it is, by which it is called in progress.
@@ -180,9 +318,10 @@ const NAMES: &[&str] = &["ref", "src", "dest", "scope", "name", "bucket", "accou
 
 /// A cache as people call it: its type and where it is.
 pub fn cache_name(cache: &CacheImport) -> String {
-    let named = NAMES.iter().find_map(|name| cache.attrs.get(*name));
-    match named.filter(|name| !name.is_empty()) {
-        Some(name) => format!("{name} ({})", cache.kind),
+    let named =
+        NAMES.iter().find_map(|name| cache.attrs.get(*name).filter(|text| !text.is_empty()));
+    match named {
+        Some(name) => format!("{} ({})", without_login(name), cache.kind),
         None => cache.kind.clone(),
     }
 }
@@ -196,20 +335,15 @@ fn without_effect(table: &[(&str, &[&str])], cache: &CacheImport) -> Vec<String>
 
 fn check_kind(
     cache: &CacheImport,
-    direction: (&'static str, &'static str),
+    direction: &'static str,
     supported: &[(&str, &[&str])],
 ) -> Result<(), AttributeError> {
-    if supported.iter().any(|(kind, _)| *kind == cache.kind) {
-        return Ok(());
-    }
-    match ELSEWHERE.contains(&cache.kind.as_str()) {
-        true => {
-            Err(AttributeError::UnsupportedKind { direction: direction.0, kind: cache_name(cache) })
+    match supported.iter().any(|(kind, _)| *kind == cache.kind) {
+        true => Ok(()),
+        false => {
+            let kind = cache.kind.chars().take(100).collect();
+            Err(AttributeError::UnknownKind { direction, kind })
         }
-        false => Err(AttributeError::UnknownKind {
-            direction: direction.1,
-            kind: cache.kind.chars().take(100).collect(),
-        }),
     }
 }
 
@@ -219,13 +353,19 @@ impl CacheExport {
     /// # Errors
     ///
     /// [`AttributeError`].
-    pub fn parse(cache: &CacheImport) -> Result<(Self, Vec<String>), AttributeError> {
-        check_kind(cache, ("export", "exporter"), EXPORT_ATTRIBUTES)?;
+    pub fn parse(
+        cache: &CacheImport,
+        clouds: &Clouds,
+    ) -> Result<(Self, Vec<String>), AttributeError> {
+        check_kind(cache, "exporter", EXPORT_ATTRIBUTES)?;
         let attributes = Attributes(&cache.attrs);
-        let to = match cache.kind.as_str() {
-            "local" => ExportTo::Local(attributes.required("local", "exporter", "dest")?),
-            "registry" => ExportTo::Registry(attributes.registry("exporter")?),
-            _ => ExportTo::Inline,
+        let to = match clouds.open(&cache.kind, &cache.attrs)? {
+            Some(cloud) => ExportTo::Cloud(cloud),
+            None => match cache.kind.as_str() {
+                "local" => ExportTo::Local(attributes.required("local", "exporter", "dest")?),
+                "registry" => ExportTo::Registry(attributes.registry("exporter")?),
+                _ => ExportTo::Inline,
+            },
         };
         let oci_types = attributes.flag("oci-mediatypes")?.unwrap_or(true);
         let image_manifest = attributes.flag("image-manifest")?.unwrap_or(oci_types);
@@ -251,22 +391,35 @@ impl CacheExport {
 }
 
 impl ImportFrom {
+    /// Checks that there is this type of cache.
+    ///
+    /// # Errors
+    ///
+    /// [`AttributeError::UnknownKind`] if there is not.
+    pub fn check_kind(cache: &CacheImport) -> Result<(), AttributeError> {
+        check_kind(cache, "importer", IMPORT_ATTRIBUTES)
+    }
+
     /// Reads the attributes of an import; also those that have no effect.
     ///
     /// # Errors
     ///
     /// [`AttributeError`].
-    pub fn parse(cache: &CacheImport) -> Result<(Self, Vec<String>), AttributeError> {
-        check_kind(cache, ("import", "importer"), IMPORT_ATTRIBUTES)?;
+    pub fn parse(
+        cache: &CacheImport,
+        clouds: &Clouds,
+    ) -> Result<(Self, Vec<String>), AttributeError> {
+        Self::check_kind(cache)?;
         let attributes = Attributes(&cache.attrs);
-        let from = match cache.kind.as_str() {
-            "local" => {
+        let from = match clouds.open(&cache.kind, &cache.attrs)? {
+            Some(cloud) => Self::Cloud(cloud),
+            None if cache.kind == "local" => {
                 let digest = attributes.required("local", "importer", "digest")?;
                 let digest =
                     digest.parse().map_err(|_| value("digest", &digest, "a digest, sha256:…"))?;
                 Self::Local { store: attributes.required("local", "importer", "src")?, digest }
             }
-            _ => Self::Registry(attributes.registry("importer")?),
+            None => Self::Registry(attributes.registry("importer")?),
         };
         Ok((from, without_effect(IMPORT_ATTRIBUTES, cache)))
     }
@@ -339,7 +492,7 @@ mod tests {
     }
 
     fn exported(kind: &str, attrs: &[(&str, &str)]) -> Result<CacheExport, String> {
-        CacheExport::parse(&cache(kind, attrs))
+        CacheExport::parse(&cache(kind, attrs), &Clouds::default())
             .map(|(export, _)| export)
             .map_err(|error| error.to_string())
     }
@@ -388,7 +541,7 @@ mod tests {
                 &[("dest", "c"), ("image-manifest", "true"), ("oci-mediatypes", "false")],
                 "image-manifest=true needs oci-mediatypes=true",
             ),
-            ("s3", &[("bucket", "b")], "cache export of type b (s3) is not supported"),
+            ("s3", &[("bucket", "b")], "s3 cache requires region (or $AWS_REGION of the daemon)"),
             ("s4", &[], "unknown cache exporter: \"s4\", known types are azblob, gha, inline"),
         ] {
             let error = exported(kind, attrs).unwrap_err();
@@ -400,18 +553,30 @@ mod tests {
     fn attributes_of_imports_say_where_the_cache_is() {
         let digest = Digest::sha256("manifest");
         let local = cache("local", &[("src", "/c"), ("digest", digest.as_str()), ("tag", "t")]);
-        let (from, unused) = ImportFrom::parse(&local).unwrap();
+        let clouds = Clouds::default();
+        let (from, unused) = ImportFrom::parse(&local, &clouds).unwrap();
         assert_eq!((from, unused.len()), (ImportFrom::Local { store: "/c".into(), digest }, 0));
         let registry = cache("registry", &[("ref", "example.com/c:1"), ("mode", "max")]);
-        let (from, unused) = ImportFrom::parse(&registry).unwrap();
+        let (from, unused) = ImportFrom::parse(&registry, &clouds).unwrap();
         assert!(matches!(from, ImportFrom::Registry(cache) if !cache.insecure));
         assert_eq!(unused, ["mode"]);
         let error = |kind, attrs: &[(&str, &str)]| {
-            ImportFrom::parse(&cache(kind, attrs)).unwrap_err().to_string()
+            ImportFrom::parse(&cache(kind, attrs), &clouds).unwrap_err().to_string()
         };
         assert!(error("local", &[("src", "/c")]).contains("requires digest"));
         assert!(error("inline", &[]).contains("unknown cache importer: \"inline\""));
-        assert!(error("gha", &[]).contains("cache import of type gha is not supported"));
+        assert!(error("gha", &[]).contains("gha cache requires token"));
+    }
+
+    #[test]
+    fn logins_are_taken_out_of_lists_of_caches() {
+        let list = r#"[{"Type":"s3","Attrs":{"bucket":"b","secret_access_key":"k"}},{"Type":"x"}]"#;
+        let shown =
+            r#"[{"Attrs":{"bucket":"b","secret_access_key":"xxxxx"},"Type":"s3"},{"Type":"x"}]"#;
+        assert_eq!(without_secrets(list), shown);
+        let list = r#"[{"Type":"azblob","attrs":{"account_url":"https://a:b@c/d?sig=e"}}]"#;
+        assert!(without_secrets(list).contains(r#""https://c/d""#));
+        assert_eq!(without_secrets("token"), "");
     }
 
     #[test]

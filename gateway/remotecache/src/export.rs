@@ -16,14 +16,12 @@ use kiln_solver::Step;
 use kiln_store::PackError;
 
 use crate::attributes::{CacheExport, ExportTo};
+use crate::cloud::{CloudCache, annotate};
 use crate::collect::{BuildCache, ExportLayer};
-use crate::config::CACHE_CONFIG;
+use crate::config::{CACHE_CONFIG, CacheConfig};
 use crate::origin::Cause;
 use crate::progress::{Reporter, chain};
-use crate::target::{self, CacheTarget};
-
-/// How many layers are offered to a target at once.
-const OFFERED: usize = 16;
+use crate::target::{self, CacheTarget, Target};
 
 /// The key under which clients are given the descriptor of the manifest.
 const MANIFEST: &str = "cache.manifest";
@@ -96,6 +94,7 @@ fn title(to: &ExportTo) -> &'static str {
         ExportTo::Inline => "exporting inline cache",
         ExportTo::Local(_) => "exporting cache to client directory",
         ExportTo::Registry(_) => "exporting cache to registry",
+        ExportTo::Cloud(cloud) => cloud.0.title(),
     }
 }
 
@@ -115,7 +114,7 @@ impl Run<'_> {
         let collected =
             self.cache.collect(self.trails, self.export.mode, self.export.compression).await;
         let chains = collected.map_err(|source| CacheExportError::Pack { name: name(), source })?;
-        let (config, layers) = chains.config();
+        let (mut config, layers) = chains.config();
         status.done();
         if config.layers.is_empty() {
             self.reporter.status("skipping cache export for empty result").done();
@@ -126,17 +125,40 @@ impl Run<'_> {
         let Some(target) = opened else { return Ok(None) };
         let status = self.reporter.status("sending cache export");
         let layers: Vec<ExportLayer> = layers.into_iter().map(|layer| self.typed(layer)).collect();
-        self.write_layers(&*target, &layers).await?;
-        let json = serde_json::to_vec(&config).unwrap_or_default();
-        let config = self.write_document(&*target, CACHE_CONFIG, json.into()).await?;
-        let root = self.write_manifest(&*target, config, &layers).await?;
+        self.write_layers(&target, &layers).await?;
+        let root = match target {
+            Target::Manifests(target) => {
+                let json = serde_json::to_vec(&config).unwrap_or_default();
+                let config = self.write_document(&*target, CACHE_CONFIG, json.into()).await?;
+                Some(self.write_manifest(&*target, config, &layers).await?)
+            }
+            Target::Objects(cloud) => {
+                let annotated = annotate(&mut config, layers.iter().map(|layer| &layer.descriptor));
+                annotated.map_err(|source| self.failed("the config", source))?;
+                self.publish(&cloud, &config).await?;
+                None
+            }
+        };
         status.done();
-        Ok(serde_json::to_string(&root).ok())
+        Ok(root.and_then(|root| serde_json::to_string(&root).ok()))
+    }
+
+    async fn publish(
+        &self,
+        cloud: &CloudCache,
+        config: &CacheConfig,
+    ) -> Result<(), CacheExportError> {
+        let status = self.reporter.status("writing cache config");
+        let json = serde_json::to_vec(config).unwrap_or_default();
+        let put = Arc::clone(&cloud.0).publish(json.into()).await;
+        put.map_err(|source| self.failed("the config", source))?;
+        status.done();
+        Ok(())
     }
 
     async fn write_layers(
         &self,
-        target: &dyn CacheTarget,
+        target: &Target,
         layers: &[ExportLayer],
     ) -> Result<(), CacheExportError> {
         let mut seen = BTreeSet::new();
@@ -145,14 +167,13 @@ impl Run<'_> {
             .map(|layer| async move {
                 let what = format!("layer {}", layer.descriptor.digest);
                 let status = self.reporter.status(format!("writing {what}"));
-                let body = Arc::clone(&layer.body);
-                let put = target.put_blob(&layer.descriptor, body, &layer.origins).await;
+                let put = target.put_layer(layer).await;
                 put.map_err(|source| self.failed(&what, source))?;
                 status.done();
                 Ok(())
             })
             .collect();
-        stream::iter(writes).buffer_unordered(OFFERED).try_collect::<()>().await
+        stream::iter(writes).buffer_unordered(target.offered()).try_collect::<()>().await
     }
 
     async fn write_document(

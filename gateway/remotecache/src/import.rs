@@ -1,6 +1,6 @@
 //! A cache that was imported: read when it is first asked, then a source like the one on disk.
 //!
-//! A manifest comes in, or an image with a cache in its config; records and links go out, and results
+//! A manifest comes in, a config without one, or an image with a cache in its config; records and links go out, and results
 //! that are layers elsewhere. Nothing of a layer is read here. A cache that is missing, broken or late
 //! is shown as a warning, and knows nothing.
 
@@ -20,11 +20,12 @@ use kiln_registry::{DOCUMENT_LIMIT, media_type_of};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+use crate::cloud::layers_of;
 use crate::config::{
     CACHE_CONFIG, CacheConfig, ConfigError, ConfigLayer, ConfigRecord, LARGEST_CONFIG, index,
     parse_time,
 };
-use crate::origin::{CacheOrigin, Cause, read};
+use crate::origin::{CacheOrigin, Cause, Root, read};
 use crate::progress::{Reporter, chain};
 
 /// How long it may take to read what a cache has.
@@ -169,8 +170,19 @@ impl ImportedCache {
     }
 
     async fn read_all(&self) -> Result<Known, Cause> {
-        let root = self.origin.root(&self.sessions).await?;
         let mut collected = Collected::new(&self.id);
+        let root = match self.origin.root(&self.sessions).await? {
+            Root::Manifest(root) => root,
+            Root::Configs(configs) => {
+                for config in configs {
+                    let config = CacheConfig::parse(&config)?;
+                    let layers = layers_of(&config).into_iter();
+                    let layers = layers.map(|(blob, layer)| (blob, self.layer(layer, None)));
+                    collected.add(&config, &layers.collect())?;
+                }
+                return Ok(collected.known());
+            }
+        };
         match CacheManifest::parse(&root)? {
             CacheManifest::Config { config, layers } => {
                 let bytes = self.document(&config, LARGEST_CONFIG).await?;

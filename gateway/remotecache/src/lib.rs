@@ -1,7 +1,7 @@
 //! Caches outside the daemon: exported and imported, in BuildKit's form.
 //!
-//! What a build found out comes in and is written to registries, directories of the client or images
-//! ([`export()`], [`inline()`]); caches that are named come in and answer look-ups like the one on disk
+//! What a build found out comes in and is written to registries, clouds, directories of the client or
+//! images ([`export()`], [`inline()`]); caches that are named come in and answer look-ups like the one on disk
 //! ([`Imports`]). What a record means is the cache's business, what a layer is the store's; nothing is
 //! built here, and no build waits for a cache that is not asked.
 
@@ -16,6 +16,7 @@ mod inline;
 mod import;
 mod load;
 
+mod cloud;
 mod origin;
 mod registries;
 mod target;
@@ -27,8 +28,10 @@ mod tests;
 
 pub use attributes::{
     AttributeError, CacheExport, ExportTo, ImportFrom, Mode, RegistryCache, cache_name,
+    without_secrets,
 };
 pub use chains::{ChainLayer, ChainResult, Chains, Item};
+pub use cloud::{CloudCache, CloudEnvironment, Clouds};
 pub use collect::BuildCache;
 pub use config::{
     CACHE_CONFIG, CacheConfig, ConfigChain, ConfigError, ConfigInput, ConfigLayer, ConfigRecord,
@@ -38,4 +41,4 @@ pub use export::{CacheExportError, export};
 pub use import::{ImportedCache, ImportedLayer};
 pub use inline::inline;
 pub use load::{Imports, LoadFor};
-pub use origin::{ByteStream, CacheOrigin, Cause, Reach};
+pub use origin::{ByteStream, CacheOrigin, Cause, Reach, Root};

@@ -45,7 +45,7 @@ impl Imports {
         Self { reach, store: store.clone(), open: Arc::default() }
     }
 
-    /// How registries and clients are reached.
+    /// How registries, clouds and clients are reached.
     pub fn reach(&self) -> &Reach {
         &self.reach
     }
@@ -61,7 +61,7 @@ impl Imports {
         session: &str,
         progress: &Sender,
     ) -> Result<(Arc<ImportedCache>, Vec<String>), AttributeError> {
-        let (from, unused) = ImportFrom::parse(import)?;
+        let (from, unused) = ImportFrom::parse(import, &self.reach.clouds)?;
         let (origin, sessions) = (self.reach.origin(from), vec![session.to_owned()]);
         let cache = ImportedCache::new(cache_name(import), origin, sessions, progress.clone());
         let cache = Arc::new(cache);

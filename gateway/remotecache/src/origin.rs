@@ -15,6 +15,7 @@ use kiln_session::{ContentStore, SessionManager};
 use kiln_sources::Clients;
 
 use crate::attributes::{ImportFrom, RegistryCache};
+use crate::cloud::{Clouds, InObjects};
 use crate::registries::registry_of;
 
 /// What went wrong far away.
@@ -26,11 +27,20 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, Cause>>;
 /// How long a session may take to appear.
 const APPEARS: Duration = Duration::from_secs(5);
 
+/// What a cache begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// A manifest that names everything else, checked against its digest.
+    Manifest(Bytes),
+    /// Configs that say themselves what there is to say of their layers.
+    Configs(Vec<Bytes>),
+}
+
 /// A place that has a cache.
 #[async_trait]
 pub trait CacheOrigin: Send + Sync {
-    /// The manifest of the cache, checked against its digest.
-    async fn root(&self, sessions: &[String]) -> Result<Bytes, Cause>;
+    /// What the cache begins with.
+    async fn root(&self, sessions: &[String]) -> Result<Root, Cause>;
 
     /// A blob or document that the manifest names, unchecked.
     fn blob(&self, sessions: &[String], descriptor: &Descriptor) -> ByteStream;
@@ -42,11 +52,13 @@ pub trait CacheOrigin: Send + Sync {
     fn mark(&self, _layer: &mut Descriptor) {}
 }
 
-/// How to reach registries and clients. Cheap to clone.
+/// How to reach registries, clouds and clients. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reach {
     /// The registries.
     pub registry: Registry,
+    /// The clouds.
+    pub clouds: Clouds,
     /// The clients.
     pub sessions: SessionManager,
 }
@@ -62,6 +74,7 @@ impl Reach {
             ImportFrom::Local { store, digest } => {
                 Arc::new(AtClient { sessions: self.sessions.clone(), store, digest })
             }
+            ImportFrom::Cloud(cloud) => Arc::new(InObjects(cloud)),
         }
     }
 }
@@ -94,16 +107,14 @@ impl InRegistry {
 
 #[async_trait]
 impl CacheOrigin for InRegistry {
-    async fn root(&self, sessions: &[String]) -> Result<Bytes, Cause> {
+    async fn root(&self, sessions: &[String]) -> Result<Root, Cause> {
         let logins = self.clients(sessions).logins();
         let resolved = self.registry.resolve(&self.reference, &logins).await?;
-        match resolved.bytes {
-            Some(bytes) => Ok(bytes),
-            None => {
-                let root = &resolved.descriptor;
-                Ok(self.registry.document(&self.reference, root, &logins).await?)
-            }
-        }
+        let root = &resolved.descriptor;
+        Ok(Root::Manifest(match resolved.bytes {
+            Some(bytes) => bytes,
+            None => self.registry.document(&self.reference, root, &logins).await?,
+        }))
     }
 
     fn blob(&self, sessions: &[String], descriptor: &Descriptor) -> ByteStream {
@@ -148,11 +159,11 @@ struct AtClient {
 
 #[async_trait]
 impl CacheOrigin for AtClient {
-    async fn root(&self, sessions: &[String]) -> Result<Bytes, Cause> {
+    async fn root(&self, sessions: &[String]) -> Result<Root, Cause> {
         let root = Descriptor::new("", self.digest.clone(), 0);
         let bytes = read(self.blob(sessions, &root), &self.digest, DOCUMENT_LIMIT).await?;
         tracing::debug!(media_type = media_type_of(&bytes), "the manifest of a local cache");
-        Ok(bytes)
+        Ok(Root::Manifest(bytes))
     }
 
     fn blob(&self, sessions: &[String], descriptor: &Descriptor) -> ByteStream {

@@ -14,13 +14,18 @@ use kiln_session::{CallError, Caller, SessionManager};
 use kiln_sources::{ClientCredentials, Clients};
 
 use crate::attributes::{ExportTo, RegistryCache};
+use crate::cloud::CloudCache;
+use crate::collect::ExportLayer;
 use crate::origin::{Cause, Reach, store_id};
 use crate::registries::registry_of;
+
+/// How many layers are offered to a target at once.
+const OFFERED: usize = 16;
 
 /// How long a session may take to appear.
 const APPEARS: Duration = Duration::from_secs(5);
 
-/// A place that takes a cache.
+/// A place that takes a cache with a manifest.
 #[async_trait]
 pub(crate) trait CacheTarget: Send + Sync {
     /// Puts a blob there, unless it is there.
@@ -35,24 +40,53 @@ pub(crate) trait CacheTarget: Send + Sync {
     async fn put_manifest(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), Cause>;
 }
 
+/// Where a cache goes.
+pub(crate) enum Target {
+    /// To where a manifest names what belongs to it.
+    Manifests(Box<dyn CacheTarget>),
+    /// To where its config says all.
+    Objects(CloudCache),
+}
+
+impl Target {
+    /// How many layers are offered at once.
+    pub(crate) fn offered(&self) -> usize {
+        match self {
+            Self::Manifests(_) => OFFERED,
+            Self::Objects(cloud) => cloud.0.parallelism(),
+        }
+    }
+
+    /// Puts a layer there, unless it is there.
+    pub(crate) async fn put_layer(&self, layer: &ExportLayer) -> Result<(), Cause> {
+        let (descriptor, body) = (&layer.descriptor, Arc::clone(&layer.body));
+        match self {
+            Self::Manifests(target) => target.put_blob(descriptor, body, &layer.origins).await,
+            Self::Objects(cloud) => Arc::clone(&cloud.0).put_blob(descriptor, body).await,
+        }
+    }
+}
+
 /// The place that an export names; `None` for a cache that rides in an image.
 pub(crate) async fn open(
     to: &ExportTo,
     reach: &Reach,
     session: &str,
-) -> Result<Option<Box<dyn CacheTarget>>, Cause> {
-    Ok(match to {
-        ExportTo::Inline => None,
+) -> Result<Option<Target>, Cause> {
+    Ok(Some(match to {
+        ExportTo::Inline => return Ok(None),
         ExportTo::Local(path) => {
             let client = caller(&reach.sessions, session).await?;
-            Some(Box::new(ToClient { client, store: store_id(path) }))
+            Target::Manifests(Box::new(ToClient { client, store: store_id(path) }))
         }
         ExportTo::Registry(RegistryCache { reference, insecure }) => {
             let registry = registry_of(&reach.registry, reference, *insecure);
             let logins = Clients::new(&reach.sessions, [session.to_owned()]).logins();
-            Some(Box::new(ToRegistry { registry, reference: reference.clone(), logins }))
+            let reference = reference.clone();
+            Target::Manifests(Box::new(ToRegistry { registry, reference, logins }))
         }
-    })
+        ExportTo::Cloud(cloud) => Target::Objects(cloud.clone()),
+    }))
 }
 
 async fn caller(sessions: &SessionManager, session: &str) -> Result<Caller, Cause> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kiln_frontend::boolean;
+
 use super::{Fields, OptionError};
 use crate::environment::Environment;
 
@@ -23,13 +25,6 @@ pub(crate) struct CacheOption {
     pub attrs: BTreeMap<String, String>,
 }
 
-/// Variables that say where the cache of a workflow is, and the attributes they stand for.
-const WORKFLOW_VARIABLES: &[(&str, &str)] = &[
-    ("url", "ACTIONS_CACHE_URL"),
-    ("url_v2", "ACTIONS_RESULTS_URL"),
-    ("token", "ACTIONS_RUNTIME_TOKEN"),
-];
-
 impl CacheOption {
     /// Reads one option; a text that is not a list of fields is a reference in a registry.
     ///
@@ -47,7 +42,7 @@ impl CacheOption {
         };
         if !text.is_empty() && !text.contains('=') {
             let mut attrs = BTreeMap::from([("ref".to_owned(), text.to_owned())]);
-            complete(direction, "registry", &mut attrs, environment);
+            complete(direction, &mut attrs);
             return Ok(Self { kind: "registry".to_owned(), attrs });
         }
         let mut fields = Fields::parse(flag, text)?;
@@ -62,26 +57,42 @@ impl CacheOption {
         if let Some(needed) = needed.filter(|key| attrs.get(*key).is_none_or(String::is_empty)) {
             return Err(fields.error(format!("type={kind} needs {needed}=…")));
         }
-        complete(direction, &kind, &mut attrs, environment);
+        complete(direction, &mut attrs);
+        if kind == "gha" {
+            workflow(&mut attrs, environment).map_err(|why| fields.error(why))?;
+        }
         Ok(Self { kind, attrs })
     }
 }
 
-fn complete(
-    direction: Direction,
-    kind: &str,
-    attrs: &mut BTreeMap<String, String>,
-    environment: &Environment,
-) {
+fn complete(direction: Direction, attrs: &mut BTreeMap<String, String>) {
     if direction == Direction::Export {
         attrs.entry("mode".to_owned()).or_insert_with(|| "min".to_owned());
     }
-    if kind == "gha" {
-        for (attr, variable) in WORKFLOW_VARIABLES {
-            if let Some(value) = environment.get_nonempty(variable) {
-                attrs.entry((*attr).to_owned()).or_insert_with(|| value.to_owned());
-            }
+}
+
+/// Says where the cache of a workflow is, from what its runner is given; as `buildctl` does.
+fn workflow(
+    attrs: &mut BTreeMap<String, String>,
+    environment: &Environment,
+) -> Result<(), &'static str> {
+    let is_second = match attrs.get("version") {
+        Some(version) => version == "2",
+        None => environment.get("ACTIONS_CACHE_SERVICE_V2").and_then(boolean) == Some(true),
+    };
+    let results = environment.get_nonempty("ACTIONS_RESULTS_URL");
+    let url = environment.get_nonempty("ACTIONS_CACHE_URL").or(results);
+    let token = environment.get_nonempty("ACTIONS_RUNTIME_TOKEN");
+    for (name, value) in [("url_v2", results.filter(|_| is_second)), ("url", url), ("token", token)]
+    {
+        if let Some(value) = value {
+            attrs.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
+    }
+    match (attrs.contains_key("url") || attrs.contains_key("url_v2"), attrs.contains_key("token")) {
+        (false, _) => Err("type=gha needs url=… or $ACTIONS_RESULTS_URL"),
+        (_, false) => Err("type=gha needs token=… or $ACTIONS_RUNTIME_TOKEN"),
+        _ => Ok(()),
     }
 }
 
@@ -90,7 +101,12 @@ mod tests {
     use super::*;
 
     fn parsed(direction: Direction, text: &str) -> String {
-        let environment = Environment::with(&[("ACTIONS_RUNTIME_TOKEN", "t")]);
+        let environment = Environment::with(&[
+            ("ACTIONS_CACHE_SERVICE_V2", "True"),
+            ("ACTIONS_CACHE_URL", "https://one"),
+            ("ACTIONS_RESULTS_URL", "https://two"),
+            ("ACTIONS_RUNTIME_TOKEN", "t"),
+        ]);
         match CacheOption::parse(direction, text, &environment) {
             Ok(CacheOption { kind, attrs }) => format!("{kind} {attrs:?}"),
             Err(error) => error.to_string(),
@@ -105,11 +121,31 @@ mod tests {
             (Export, "host/a", r#"registry {"mode": "min", "ref": "host/a"}"#),
             (Export, "type=inline", r#"inline {"mode": "min"}"#),
             (Export, "type=local,dest=x,mode=max", r#"local {"dest": "x", "mode": "max"}"#),
-            (Import, "type=gha,scope=s", r#"gha {"scope": "s", "token": "t"}"#),
+            (
+                Import,
+                "type=gha,scope=s",
+                r#"gha {"scope": "s", "token": "t", "url": "https://one", "url_v2": "https://two"}"#,
+            ),
+            (
+                Import,
+                "type=gha,token=x,version=1",
+                r#"gha {"token": "x", "url": "https://one", "version": "1"}"#,
+            ),
             (Import, "type=local", r#"--import-cache "type=local": type=local needs src=…"#),
             (Export, "ref=x", r#"--export-cache "ref=x": needs type=…"#),
         ] {
             assert_eq!(parsed(direction, text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_cache_of_a_workflow_is_found_outside_of_one_only_if_all_is_said() {
+        let parsed = |text: &str| {
+            let parsed = CacheOption::parse(Direction::Import, text, &Environment::default());
+            parsed.map(|option| option.attrs.len()).map_err(|error| error.to_string())
+        };
+        assert!(parsed("type=gha").unwrap_err().contains("needs url=…"));
+        assert!(parsed("type=gha,url=https://one").unwrap_err().contains("needs token=…"));
+        assert_eq!(parsed("type=gha,url=https://one,token=t"), Ok(2));
     }
 }

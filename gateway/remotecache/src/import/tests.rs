@@ -25,8 +25,8 @@ struct InMemory {
 
 #[async_trait]
 impl CacheOrigin for InMemory {
-    async fn root(&self, _: &[String]) -> Result<Bytes, Cause> {
-        Ok(self.root.clone())
+    async fn root(&self, _: &[String]) -> Result<Root, Cause> {
+        Ok(Root::Manifest(self.root.clone()))
     }
 
     fn blob(&self, _: &[String], descriptor: &Descriptor) -> ByteStream {

@@ -59,7 +59,8 @@ fn start(mut setup: Setup) -> anyhow::Result<()> {
     let settings = Settings::of(config, setup.host_env()).context("cannot read certificates")?;
     let privileges =
         kiln_daemon::private_process(&settings.root).context("cannot prepare the process")?;
-    let settings = Settings { privileges, ..settings };
+    let cloud_environment = setup.cloud_environment();
+    let settings = Settings { privileges, cloud_environment, ..settings };
     let passed = std::mem::take(&mut setup.passed);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serving::serve(&setup, settings, passed));

@@ -7,9 +7,9 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use kiln_daemon::HOST_VARIABLES;
 use kiln_daemon::config::{CommandLine, Config, Environment, Layer, Program, variables};
 use kiln_daemon::listen::PassedSockets;
+use kiln_daemon::{CloudEnvironment, HOST_VARIABLES};
 
 /// The largest configuration file, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -74,6 +74,11 @@ impl Setup {
         let config = Config::of(program, &environment, layers);
         let config = config.map_err(|error| NoSetup::failure(format!("{error}\n")))?;
         Ok(Self { config, environment, passed, remarks })
+    }
+
+    /// The variables that say how caches in clouds are reached.
+    pub(crate) fn cloud_environment(&self) -> CloudEnvironment {
+        CloudEnvironment::of(&self.environment.variables)
     }
 
     /// The variables that programs of the daemon get.
