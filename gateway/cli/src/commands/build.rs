@@ -16,6 +16,7 @@ use crate::args::BuildArgs;
 use crate::build_command::{BuildCommand, Input};
 use crate::cache_metrics::CacheMetrics;
 use crate::metadata;
+use crate::page;
 use crate::progress::{Display, DisplayOptions, Palette, to_json_line, watch};
 use crate::solve_request::{BuildInput, session, solve_options};
 use crate::source_policy;
@@ -44,11 +45,30 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
         write_file(path, options.id.as_bytes())?;
     }
     let client = context.connect().await?;
-    let result = solve(context, &command, client, options, session).await?;
+    let id = options.id.clone();
+    let result = solve(context, &command, client.clone(), options, session).await;
+    if let Some(path) = &command.files.report {
+        let written = report(&client, &id, path).await;
+        // Why the build failed matters more than why nothing can be read about it.
+        if result.is_ok() {
+            written?;
+        } else if let Err(error) = written {
+            tracing::warn!("{error:#}");
+        }
+    }
+    let result = result?;
     if let Some(path) = &command.files.metadata {
         write_file(path, metadata::to_json(&result.exporter_response).as_bytes())?;
     }
     Ok(())
+}
+
+/// Writes a page about a build that has ended.
+async fn report(client: &Client, build: &str, path: &Path) -> anyhow::Result<()> {
+    let record = super::history::record_of(client, build).await;
+    let record = record.context("failed to report on the build")?;
+    let report = super::report::gather(client, record).await;
+    write_file(path, page::document(&report).as_bytes())
 }
 
 /// Reads what the request is made of.
