@@ -22,7 +22,7 @@ mod terminal;
 mod tests;
 mod watch;
 
-pub(crate) use amount::bytes;
+pub(crate) use amount::{bytes, log_stamp};
 pub(crate) use colours::Palette;
 pub(crate) use display::{Display, DisplayOptions};
 pub(crate) use intervals::Intervals;

@@ -31,6 +31,7 @@ mod session_exporters;
 mod settings;
 mod step_defaults;
 mod stop;
+mod traces;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_bridge::{PluginDirectory, Plugins};
@@ -42,3 +43,4 @@ pub use logs::LogLevel;
 pub use provenance_env::ProvenanceEnvError;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
 pub use stop::Stopped;
+pub use traces::{Collector, CollectorError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kiln_exporters::ExportedImage;
-use kiln_history::{Document, Ended, History, Running, bounded, without_credentials};
+use kiln_history::{Document, Ended, Running, bounded, without_credentials};
 use kiln_progress::wire::timestamp;
 use kiln_wire::proto::control::{
     BuildHistoryRecord, BuildResultInfo, Descriptor, Exporter, SolveRequest,
@@ -18,7 +18,9 @@ use tonic::Code;
 
 use crate::build::Built;
 use crate::builds;
+use crate::daemon::Daemon;
 use crate::debug::Steps;
+use crate::traces::{BuildTrace, Traces};
 
 /// How long is waited for the last progress of a build that has ended.
 const LAST_PROGRESS: Duration = Duration::from_secs(10);
@@ -91,16 +93,21 @@ pub(crate) struct Recording {
     /// Empty once it has ended.
     running: Option<(Running, BuildHistoryRecord)>,
     build: Arc<builds::Build>,
+    daemon: Daemon,
+    /// The trace that it is part of; empty once it has ended.
+    trace: Option<BuildTrace>,
 }
 
 impl Recording {
     /// Listeners hear that a build begins, whose progress is that of `build`.
     pub(crate) fn begin(
-        history: &History,
+        daemon: &Daemon,
         record: BuildHistoryRecord,
         build: Arc<builds::Build>,
+        trace: Option<BuildTrace>,
     ) -> Self {
-        Self { running: Some((history.begin(record.clone()), record)), build }
+        let running = Some((daemon.0.history.begin(record.clone()), record));
+        Self { running, build, daemon: daemon.clone(), trace }
     }
 
     /// The build has ended. Nothing is waited for.
@@ -111,6 +118,10 @@ impl Recording {
     fn finish(&mut self, built: Result<Built, RichStatus>) {
         let Some((running, mut record)) = self.running.take() else { return };
         let (outcome, build) = (Outcome { at: SystemTime::now(), built }, Arc::clone(&self.build));
+        let traces: Traces = self.daemon.0.traces.clone();
+        let trace = self.trace.take();
+        let parent = trace.as_ref().map(|trace| trace.parent);
+        let id = record.r#ref.clone();
         running.finish(async move {
             tokio::time::timeout(LAST_PROGRESS, build.ended()).await.ok();
             complete(&mut record, &outcome, build.steps());
@@ -132,8 +143,17 @@ impl Recording {
                 }
                 Err(status) => (Vec::new(), Some(status.to_rpc())),
             };
-            Ended { record, log: build.messages(), error, documents }
+            let log = build.messages();
+            traces.send(|| {
+                let error = error.clone();
+                let record = BuildHistoryRecord { error, ..record.clone() };
+                kiln_history::spans(&record, log.iter().map(|message| &**message), parent)
+            });
+            Ended { record, log, error, documents, parent }
         });
+        if let Some(trace) = trace {
+            trace.ended(self.daemon.0.history.clone(), id);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
 use kiln_oci::Platform;
 
+use crate::traces::Collector;
 use crate::config::{
     CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig, InterruptedCaches,
     NetworkConfig,
@@ -74,6 +75,8 @@ pub struct Settings {
     pub cdi: CdiConfig,
     /// How long builds are remembered.
     pub history: HistoryConfig,
+    /// Where spans of builds are sent, if anywhere.
+    pub collector: Option<Collector>,
     /// Where processes send traces. Nothing acts on it yet.
     pub otel_socket: Option<PathBuf>,
     /// A directory whose files become part of provenance.
@@ -133,6 +136,7 @@ impl Settings {
             network: Some(config.worker.network.clone()),
             cdi: config.cdi.clone(),
             history: config.history.clone(),
+            collector: None,
             otel_socket: Some(config.otel_socket.clone()),
             provenance_env_dir: Some(config.provenance_env_dir.clone()),
         })

@@ -7,6 +7,7 @@ use kiln_pb::control::{BuildHistoryRecord, StatusResponse};
 use kiln_pb::rpc;
 
 use crate::History;
+use crate::trace::TraceParent;
 
 /// What is remembered of a build that has ended.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Ended {
     pub error: Option<rpc::Status>,
     /// What the descriptors of results in the record stand for.
     pub documents: Vec<Document>,
+    /// The span of its client that it is below.
+    pub parent: Option<TraceParent>,
 }
 
 /// A manifest, a config, or the like.

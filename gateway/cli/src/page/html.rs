@@ -42,18 +42,21 @@ impl Html {
             escape(&value.to_string(), &mut self.0);
             self.0.push('"');
         }
-        self.0.push('>');
+        // In SVG nothing else ends an element that has nothing inside.
         if VOID.contains(&name) {
-            return;
+            return self.0.push_str("/>");
         }
+        self.0.push('>');
         inside(self);
         // Writing to a string cannot fail.
         let _ = write!(self.0, "</{name}>");
     }
 
-    /// An element of a class with a text in it.
+    /// An element with a text in it, of a class if there is one.
     pub(super) fn span(&mut self, name: &'static str, class: &str, text: impl Display) {
-        self.element(name, &[("class", &class)], |html| html.text(text));
+        let attributes: [Attribute<'_>; 1] = [("class", &class)];
+        let attributes = if class.is_empty() { &[][..] } else { &attributes[..] };
+        self.element(name, attributes, |html| html.text(text));
     }
 
     /// Markup that was written elsewhere.

@@ -91,7 +91,8 @@ impl Steps {
                 let started = step.intervals.last_start();
                 let elapsed = started.and_then(|start| log.timestamp.duration_since(start).ok());
                 let elapsed = elapsed.unwrap_or_default();
-                self.log_bytes += step.log.push(log.stream, elapsed, &log.data, short);
+                let held = step.log.push(log.stream, elapsed, &log.data, short);
+                self.log_bytes += held;
             }
             Progress::Warning(warning) => {
                 if let Some(step) = self.step(&warning.vertex)
