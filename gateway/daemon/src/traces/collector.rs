@@ -88,7 +88,7 @@ impl Collector {
         let timeout = match timeout {
             None => TIMEOUT,
             Some((variable, value)) => {
-                let millis = value.parse().ok().filter(|millis| *millis > 0);
+                let millis = value.parse::<u64>().ok().filter(|millis| *millis > 0);
                 let millis = millis.ok_or_else(|| wrong(variable, value, "say milliseconds"))?;
                 Duration::from_millis(millis)
             }

@@ -8,7 +8,7 @@ use kiln_wire::proto::trace_service::ExportTraceServiceRequest;
 use kiln_wire::proto::trace_service::trace_service_client::TraceServiceClient;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
-use tonic::metadata::{MetadataKey, MetadataValue};
+use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
 use super::collector::{Collector, Protocol};
@@ -134,8 +134,8 @@ impl Client {
             Self::Grpc(client) => {
                 let mut request = tonic::Request::new(message);
                 for (name, value) in &collector.headers {
-                    let name: Result<MetadataKey<_>, _> = name.parse();
-                    let value: Result<MetadataValue<_>, _> = value.parse();
+                    let name: Result<MetadataKey<Ascii>, _> = name.parse();
+                    let value: Result<MetadataValue<Ascii>, _> = value.parse();
                     if let (Ok(name), Ok(value)) = (name, value) {
                         request.metadata_mut().insert(name, value);
                     }
