@@ -237,6 +237,33 @@ fn a_container_that_is_released_ends_its_processes() {
     });
 }
 
+#[test]
+fn a_container_that_is_released_lets_its_process_put_things_in_order() {
+    in_a_build(&["--step-stop-timeout=60s"], &[], |bridge, base| {
+        Box::pin(async move {
+            let base = solved(bridge, &State::image(base)).await;
+            let cache = pb::Mount {
+                dest: "/cache".into(),
+                mount_type: pb::MountType::Cache.into(),
+                cache_opt: Some(pb::CacheOpt { id: "saved".into(), sharing: 0 }),
+                input: -1,
+                output: -1,
+                ..pb::Mount::default()
+            };
+            let mounts = || vec![bind("/", &base.0), cache.clone()];
+            let container = made(bridge, on(mounts())).await;
+            let line = "trap 'echo well > /cache/saved; exit 7' TERM; echo up; while :; do sleep 0.02; done";
+            let process = container.start(sh(line)).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            container.release();
+            assert_ne!(ended(process).await.1, 0);
+            let container = made(bridge, on(mounts())).await;
+            let process = container.start(sh("cat /cache/saved")).await.unwrap();
+            assert_eq!(ended(process).await, ("well\n".into(), 0));
+        })
+    });
+}
+
 /// The operation that failed, and the names of what there is of it.
 async fn failure(bridge: &dyn Bridge, state: &State) -> errdefs::Solve {
     let error = evaluated(bridge, state).await.unwrap_err();

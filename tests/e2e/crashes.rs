@@ -33,7 +33,7 @@ pub(super) fn runs(seconds: &str) -> bool {
 }
 
 /// Serves an image as a registry does; its layers hang halfway.
-fn serve_hanging(web: &WebServer, image: &Image) -> Vec<(String, Vec<u8>)> {
+pub(super) fn serve_hanging(web: &WebServer, image: &Image) -> Vec<(String, Vec<u8>)> {
     let layout = tempfile::tempdir().unwrap();
     image.write_layout(layout.path());
     let index: Value =

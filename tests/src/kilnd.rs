@@ -123,6 +123,11 @@ impl Kilnd {
         self.directory.path().join("state")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> rustix::process::Pid {
+        self.process.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);

@@ -25,7 +25,7 @@ pub(crate) use frontend::{
     PushArgs, ReplayArgs, SnapshotArgs, TestArgs,
 };
 pub(crate) use global::{ExecutorChoice, Global, LogFormat};
-pub(crate) use history::HistoryCommand;
+pub(crate) use history::{HistoryCommand, HistoryOpenArgs};
 pub(crate) use in_root::InRootArgs;
 pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use spelling::{Program, normalize};

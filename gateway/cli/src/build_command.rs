@@ -82,6 +82,8 @@ pub(crate) enum Input {
 pub(crate) struct SideFiles {
     /// All progress, as JSON lines.
     pub trace: Option<PathBuf>,
+    /// A page about the build.
+    pub report: Option<PathBuf>,
     /// What the exporters answered.
     pub metadata: Option<PathBuf>,
     /// The id of the build.
@@ -178,6 +180,7 @@ impl BuildCommand {
             progress,
             files: SideFiles {
                 trace: args.trace,
+                report: args.report,
                 metadata: args.metadata_file,
                 build_id: args.ref_file,
                 source_policy: args.source_policy_file,

@@ -13,6 +13,7 @@ mod frontend;
 mod history;
 mod in_root;
 mod prune;
+mod report;
 pub(crate) mod signals;
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,7 @@ pub(crate) fn report(error: &anyhow::Error) -> String {
 }
 
 /// What a frontend adds for people beside its message, such as further mistakes of the same file.
-fn also(detail: &Detail) -> Option<String> {
+pub(crate) fn also(detail: &Detail) -> Option<String> {
     let Detail::Other(any) = detail else { return None };
     let text = (any.type_url == ALSO).then(|| String::from_utf8_lossy(&any.value))?;
     let lines = text.trim_end().lines().map(|line| printable(line) + "\n");
@@ -110,29 +110,61 @@ fn rich_status(cause: &(dyn std::error::Error + 'static)) -> Option<RichStatus> 
     }
 }
 
+/// Lines of a user's file around those that are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Excerpt {
+    /// The file with the first line that is meant, and the column if only a part of one line is.
+    pub(crate) place: String,
+    /// The lines.
+    pub(crate) lines: Vec<ExcerptLine>,
+    /// The line and the columns of the only range, if it is within one line.
+    caret: Option<(usize, usize, usize)>,
+}
+
+/// A line of an excerpt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExcerptLine {
+    /// Its number, from 1.
+    pub(crate) number: usize,
+    /// It is meant.
+    pub(crate) marked: bool,
+    /// What it says, without control characters.
+    pub(crate) text: String,
+}
+
+impl Excerpt {
+    /// The lines around the ranges; `None` if those are outside the file.
+    pub(crate) fn of(source: &Source) -> Option<Self> {
+        let content = String::from_utf8_lossy(&source.info.data);
+        let lines: Vec<&str> = content.lines().collect();
+        let marked: Vec<(usize, usize)> =
+            source.ranges.iter().filter_map(|range| clamp(range, lines.len())).collect();
+        let first = marked.iter().map(|(start, _)| *start).min()?;
+        let last = marked.iter().map(|(_, end)| *end).max().unwrap_or(first);
+        let (from, to) = window(first, last, lines.len());
+        let caret = single_line_columns(source);
+        let column = caret.map_or(String::new(), |(_, start, _)| format!(":{}", start + 1));
+        let line = |number: usize| ExcerptLine {
+            number,
+            marked: marked.iter().any(|(start, end)| (*start..=*end).contains(&number)),
+            text: printable(lines[number - 1]),
+        };
+        Some(Self {
+            place: format!("{}:{first}{column}", source.info.filename),
+            lines: (from..=to).map(line).collect(),
+            caret,
+        })
+    }
+}
+
 /// The lines of a user's file around the ranges, `>>>` before those that are meant; empty if the
 /// ranges are outside the file.
 pub(crate) fn excerpt(source: &Source) -> String {
-    let content = String::from_utf8_lossy(&source.info.data);
-    let lines: Vec<&str> = content.lines().collect();
-    let marked: Vec<(usize, usize)> =
-        source.ranges.iter().filter_map(|range| clamp(range, lines.len())).collect();
-    let Some(first) = marked.iter().map(|(start, _)| *start).min() else { return String::new() };
-    let last = marked.iter().map(|(_, end)| *end).max().unwrap_or(first);
-    let (from, to) = window(first, last, lines.len());
-
-    let mut text = format!("{}:{first}", source.info.filename);
-    let caret = single_line_columns(source);
-    if let Some((_, start, _)) = caret {
-        write!(text, ":{}", start + 1).ok();
-    }
-    text.push('\n');
-    text += RULE;
-    for number in from..=to {
-        let is_marked = marked.iter().any(|(start, end)| (*start..=*end).contains(&number));
-        let mark = if is_marked { ">>>" } else { "   " };
-        let line = lines[number - 1];
-        writeln!(text, " {number:3} | {mark} {}", printable(line)).ok();
+    let Some(Excerpt { place, lines, caret }) = Excerpt::of(source) else { return String::new() };
+    let mut text = format!("{place}\n{RULE}");
+    for ExcerptLine { number, marked, text: line } in lines {
+        let mark = if marked { ">>>" } else { "   " };
+        writeln!(text, " {number:3} | {mark} {line}").ok();
         if let Some((_, start, end)) = caret.filter(|(line, _, _)| *line == number) {
             let indent = " ".repeat(start);
             writeln!(text, "     |     {indent}{}", "^".repeat(end.max(start + 1) - start)).ok();

@@ -22,6 +22,7 @@ mod metadata;
 mod options;
 mod output;
 mod pack;
+mod page;
 mod progress;
 mod project;
 mod question;

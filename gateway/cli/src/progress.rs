@@ -22,11 +22,13 @@ mod terminal;
 mod tests;
 mod watch;
 
-pub(crate) use amount::bytes;
+pub(crate) use amount::{bytes, log_stamp};
 pub(crate) use colours::{Palette, Tone};
 pub(crate) use display::{Display, DisplayOptions};
+pub(crate) use intervals::Intervals;
 pub(crate) use log::Log;
+pub(crate) use log_lines::{Line, LogLines};
 pub(crate) use mode::{Mode, ModeError};
 pub(crate) use raw_json::{encode as to_json_line, rfc3339_nano};
-pub(crate) use sanitize::name as one_line;
+pub(crate) use sanitize::{coloured, name as one_line};
 pub(crate) use watch::watch;

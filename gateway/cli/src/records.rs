@@ -89,7 +89,8 @@ fn short(time: Duration) -> String {
     }
 }
 
-fn status(record: &BuildHistoryRecord) -> &'static str {
+/// How far a build is, or how it ended.
+pub(crate) fn status(record: &BuildHistoryRecord) -> &'static str {
     match (&record.completed_at, &record.error) {
         (None, _) => "running",
         (Some(_), None) => "completed",

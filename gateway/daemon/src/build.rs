@@ -96,7 +96,7 @@ impl Build {
         let targets = self.scanned(daemon, bridge, &mut named).await?;
         let cache = CacheOfBuild::new(daemon, bridge, named.clone(), &self.0.session);
         let result = bridge.results(named.clone()).await?;
-        let claims = Claims::find(daemon, bridge, &self.0.id, started, targets, &named).await?;
+        let claims = Claims::find(daemon, bridge, &self.0, started, targets, &named).await?;
         if self.0.session_exporter {
             let more = session_exporters::find(daemon, &self.0.session, &named).await?;
             self.0.add_exports(more)?.into_iter().for_each(|notice| bridge.notify(notice));

@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use tonic::Code;
 
 use crate::daemon::Daemon;
+use crate::request::BuildRequest;
 
 /// One file system of a result, by its platform.
 pub(crate) struct Target {
@@ -56,6 +57,8 @@ pub(crate) struct Claims {
 struct BuildRun {
     id: String,
     started: SystemTime,
+    /// The version of BuildKit's behaviour that it gets.
+    compatibility: i64,
     finished: OnceLock<SystemTime>,
     custom: BTreeMap<String, serde_json::Value>,
 }
@@ -71,7 +74,7 @@ impl BuildRun {
             platform: Platform::host(),
             dockerfile: crate::languages::DOCKERFILE_VERSION.to_owned(),
             custom: self.custom.clone(),
-            compatibility: Some(crate::request::COMPATIBILITY),
+            compatibility: Some(self.compatibility),
         }
     }
 }
@@ -81,7 +84,7 @@ impl Claims {
     pub(crate) async fn find(
         daemon: &Daemon,
         bridge: &BuildBridge,
-        id: &str,
+        request: &BuildRequest,
         started: SystemTime,
         targets: Vec<Target>,
         result: &BuildResult<Ref>,
@@ -93,8 +96,9 @@ impl Claims {
             origins.push((target, Arc::new(origin), Arc::default()));
         }
         let run = BuildRun {
-            id: id.to_owned(),
+            id: request.id.clone(),
             started,
+            compatibility: request.compatibility,
             finished: OnceLock::new(),
             custom: daemon.0.provenance_env.clone(),
         };

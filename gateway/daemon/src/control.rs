@@ -25,6 +25,7 @@ impl wire::control_server::Control for Control {
         &self,
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
+        let trace = self.0.0.traces.begin(request.metadata());
         let request = request.into_inner();
         let admission = self.0.0.gate.enter().map_err(|status| status.to_status())?;
         let id = request.r#ref.clone();
@@ -34,7 +35,7 @@ impl wire::control_server::Control for Control {
         let build = Build::decode(request, &self.0).map_err(|status| status.to_status())?;
         let noted = Noted::default();
         let recording =
-            record.map(|record| Recording::begin(&self.0, record, progress, noted.clone()));
+            record.map(|record| Recording::begin(&self.0, record, progress, noted.clone(), trace));
         let running = self.0.0.builds.metrics().began();
         let result = tokio::select! {
             result = build.run(&self.0, sender, &noted) => result,
@@ -167,7 +168,11 @@ impl wire::control_server::Control for Control {
         let history = &self.0.0.history;
         let updated = match (delete, finalize) {
             (true, _) => history.forget(&build).await,
-            (false, true) => history.written(Some(&build)).await,
+            (false, true) => {
+                let written = history.written(Some(&build)).await;
+                self.0.0.traces.finalize(&build).await;
+                written
+            }
             (false, false) => history.pin(&build, pinned).await,
         };
         updated.map_err(|error| history_status(&error))?;

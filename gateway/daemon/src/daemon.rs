@@ -22,6 +22,7 @@ use kiln_wire::channel::Io;
 use kiln_wire::proto::content::content_server::ContentServer;
 use kiln_wire::proto::control::control_server::ControlServer;
 use kiln_wire::proto::explain::explain_server::ExplainServer;
+use kiln_wire::proto::trace_service::trace_service_server::TraceServiceServer;
 use kiln_worker::{EmulatorOptions, Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
@@ -37,6 +38,7 @@ use crate::gate::Gate;
 use crate::images::StoreImages;
 use crate::provenance_env::ProvenanceEnvError;
 use crate::step_defaults::StepDefaults;
+use crate::traces::{Intake, Traces};
 use crate::{ExecutorChoice, Settings, languages, network, provenance_env, reflection};
 
 /// The services that are served beside health and reflection.
@@ -45,6 +47,7 @@ const SERVICES: &[&str] = &[
     "moby.buildkit.v1.frontend.LLBBridge",
     "kiln.explain.v1.Explain",
     "containerd.services.content.v1.Content",
+    "opentelemetry.proto.collector.trace.v1.TraceService",
 ];
 /// How long after a build is collected, so that the next build does not wait for it.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
@@ -107,6 +110,7 @@ pub(crate) struct Parts {
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
     pub(crate) history: History,
+    pub(crate) traces: Traces,
     /// Which requests made graphs.
     pub(crate) producers: Producers,
     /// What the operator adds to provenance.
@@ -199,6 +203,7 @@ impl Daemon {
         let operators = WithImports { worker: worker.clone(), imports: imports.clone() };
         let options = EngineOptions { max_parallelism: settings.max_parallelism };
         let engine = Engine::start(Arc::new(operators), Arc::clone(&cache), &options);
+        let traces = Traces::new(settings.collector.clone());
         let parts = Parts {
             settings,
             worker,
@@ -210,6 +215,7 @@ impl Daemon {
             registry,
             builds: Builds::default(),
             history,
+            traces,
             producers: Producers::default(),
             provenance_env,
             networks,
@@ -267,10 +273,13 @@ impl Daemon {
         let control = ControlServer::new(Control(self.clone()))
             .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
+        let traces = TraceServiceServer::new(Intake(self.0.traces.clone()))
+            .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
         kiln_wire::channel::server()
             .add_service(control)
             .add_service(ExplainServer::new(Explain(self.0.history.clone())))
             .add_service(ContentServer::new(Content(self.0.history.clone())))
+            .add_service(traces)
             .add_service(kiln_bridge::service::service(self.0.builds.clone()))
             .add_service(HealthServer::new(health))
     }

@@ -32,6 +32,7 @@ mod session_exporters;
 mod settings;
 mod step_defaults;
 mod stop;
+mod traces;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_bridge::{PluginDirectory, Plugins};
@@ -44,3 +45,4 @@ pub use logs::LogLevel;
 pub use provenance_env::ProvenanceEnvError;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
 pub use stop::Stopped;
+pub use traces::{Collector, CollectorError};

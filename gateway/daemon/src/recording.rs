@@ -25,6 +25,7 @@ use crate::build::Built;
 use crate::builds;
 use crate::daemon::Daemon;
 use crate::debug::Steps;
+use crate::traces::{BuildTrace, Traces};
 
 /// How long is waited for the last progress of a build that has ended.
 const LAST_PROGRESS: Duration = Duration::from_secs(10);
@@ -116,7 +117,9 @@ pub(crate) struct Recording {
     running: Option<(Running, BuildHistoryRecord)>,
     build: Arc<builds::Build>,
     noted: Noted,
-    cache: Arc<dyn CacheStore>,
+    daemon: Daemon,
+    /// The trace that it is part of; empty once it has ended.
+    trace: Option<BuildTrace>,
 }
 
 impl Recording {
@@ -126,9 +129,10 @@ impl Recording {
         record: BuildHistoryRecord,
         build: Arc<builds::Build>,
         noted: Noted,
+        trace: Option<BuildTrace>,
     ) -> Self {
-        let running = daemon.0.history.begin(record.clone());
-        Self { running: Some((running, record)), build, noted, cache: daemon.cache() }
+        let running = Some((daemon.0.history.begin(record.clone()), record));
+        Self { running, build, noted, daemon: daemon.clone(), trace }
     }
 
     /// The build has ended. Nothing is waited for.
@@ -139,7 +143,11 @@ impl Recording {
     fn finish(&mut self, built: Result<Built, RichStatus>) {
         let Some((running, mut record)) = self.running.take() else { return };
         let (outcome, build) = (Outcome { at: SystemTime::now(), built }, Arc::clone(&self.build));
-        let (steps, cache) = (self.noted.take(), Arc::clone(&self.cache));
+        let (steps, cache) = (self.noted.take(), self.daemon.cache());
+        let traces: Traces = self.daemon.0.traces.clone();
+        let trace = self.trace.take();
+        let parent = trace.as_ref().map(|trace| trace.parent);
+        let id = record.r#ref.clone();
         running.finish(async move {
             tokio::time::timeout(LAST_PROGRESS, build.ended()).await.ok();
             complete(&mut record, &outcome, build.steps());
@@ -169,8 +177,17 @@ impl Recording {
                     attachments.insert(RECORD_TYPE.to_owned(), text.into());
                 }
             }
-            Ended { record, log: build.messages(), error, documents, attachments }
+            let log = build.messages();
+            traces.send(|| {
+                let error = error.clone();
+                let record = BuildHistoryRecord { error, ..record.clone() };
+                kiln_history::spans(&record, log.iter().map(|message| &**message), parent)
+            });
+            Ended { record, log, error, documents, attachments, parent }
         });
+        if let Some(trace) = trace {
+            trace.ended(self.daemon.0.history.clone(), id);
+        }
     }
 }
 

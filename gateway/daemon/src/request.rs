@@ -19,7 +19,9 @@ use tonic::Code;
 use crate::attestations::Attestations;
 
 /// The behaviour of BuildKit that builds get, by the number that BuildKit gives it.
-pub(crate) const COMPATIBILITY: i64 = 30;
+const COMPATIBILITY: i64 = 30;
+/// That of BuildKit 0.15.
+const COMPATIBILITY_015: i64 = 20;
 const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
 
 /// A request, decoded.
@@ -29,6 +31,8 @@ pub(crate) struct BuildRequest {
     pub(crate) session: String,
     pub(crate) frontend: String,
     pub(crate) options: BTreeMap<String, String>,
+    /// The version of BuildKit's behaviour that it gets.
+    pub(crate) compatibility: i64,
     pub(crate) definition: Option<Definition>,
     pub(crate) inputs: Inputs,
     /// Where its cache goes.
@@ -77,7 +81,8 @@ impl BuildRequest {
             compatibility_version,
             proxy_network,
         } = request;
-        check_features(proxy_network, compatibility_version)?;
+        check_features(proxy_network)?;
+        let compatibility = compatibility(compatibility_version)?;
         // Clients that know the list send its only entry the older way, too.
         let exporters = match exporters.is_empty() && !exporter_deprecated.is_empty() {
             true => {
@@ -88,6 +93,8 @@ impl BuildRequest {
         let (exporters, mut notices) = misplaced(exporters);
         let attestations = Attestations::of(&frontend_attrs);
         let attestations = attestations.map_err(|error| invalid(error.to_string()))?;
+        let is_attested = attestations.provenance.is_some() || attestations.scanner.is_some();
+        let exporters = as_then(exporters, compatibility, is_attested);
         notices.extend(attestations.notices());
         let caches = caches(cache.unwrap_or_default(), clouds)?;
         notices.extend(caches.notices);
@@ -103,6 +110,7 @@ impl BuildRequest {
             session,
             frontend,
             options: frontend_attrs,
+            compatibility,
             definition,
             inputs: frontend_inputs,
             cache_exports: caches.exports,
@@ -136,19 +144,47 @@ fn unsupported(what: &str, instead: &str) -> RichStatus {
     RichStatus::new(Code::Unimplemented, message)
 }
 
-fn check_features(proxy_network: bool, compatibility: i64) -> Result<(), RichStatus> {
+fn check_features(proxy_network: bool) -> Result<(), RichStatus> {
     if proxy_network {
         let instead = "build without, or give steps a proxy with build arguments";
         return Err(unsupported("ProxyNetwork (--proxy-network)", instead));
     }
-    match compatibility {
-        0 | COMPATIBILITY => Ok(()),
+    Ok(())
+}
+
+/// The version of BuildKit's behaviour that is asked for.
+fn compatibility(version: i64) -> Result<i64, RichStatus> {
+    match version {
+        0 => Ok(COMPATIBILITY),
+        COMPATIBILITY_015 | COMPATIBILITY => Ok(version),
         other => {
             let what = format!("unsupported compatibility-version {other}: CompatibilityVersion");
-            let instead = format!("builds are made as version {COMPATIBILITY} says, leave it out");
+            let instead = format!(
+                "builds are made as version {COMPATIBILITY_015} or {COMPATIBILITY} says, the latter \
+                 unless it is given"
+            );
             Err(unsupported(&what, &instead))
         }
     }
+}
+
+/// Exporters as an older version understands them: images are Docker's unless something is said about
+/// them, and what is said is no OCI artifact.
+fn as_then(exporters: Vec<Exporter>, compatibility: i64, is_attested: bool) -> Vec<Exporter> {
+    if compatibility >= COMPATIBILITY {
+        return exporters;
+    }
+    let older = |mut exporter: Exporter| {
+        let kind = exporter.r#type.as_str();
+        if ["image", "docker"].contains(&kind) && !is_attested {
+            exporter.attrs.entry("oci-mediatypes".into()).or_insert_with(|| "false".into());
+        }
+        if ["image", "docker", "oci"].contains(&exporter.r#type.as_str()) {
+            exporter.attrs.entry("oci-artifact".into()).or_insert_with(|| "false".into());
+        }
+        exporter
+    };
+    exporters.into_iter().map(older).collect()
 }
 
 fn exports(
@@ -402,13 +438,36 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_compatibility_other_than_the_newest_are_refused() {
+    fn images_of_an_older_version_are_dockers_unless_something_is_said_about_them() {
+        let request = |kind: &str, attrs: &[(&str, &str)], options: &[(&str, &str)]| SolveRequest {
+            compatibility_version: 20,
+            frontend_attrs: map(options),
+            exporters: vec![Exporter { r#type: kind.into(), attrs: map(attrs) }],
+            ..SolveRequest::default()
+        };
+        let said = |kind, attrs: &[(&str, &str)], options: &[(&str, &str)]| {
+            let options = decode(request(kind, attrs, options)).unwrap().exports.remove(0).options;
+            (options.oci_types, options.artifact)
+        };
+        assert_eq!(said("image", &[], &[]), (false, false));
+        assert_eq!(said("oci", &[], &[]), (true, false));
+        assert_eq!(said("image", &[("oci-mediatypes", "true")], &[]), (true, false));
+        let attested = [("attest:provenance", "mode=min")];
+        assert_eq!(said("image", &[], &attested), (true, false));
+        let newest = SolveRequest { compatibility_version: 0, ..request("image", &[], &[]) };
+        let newest = decode(newest).unwrap().exports.remove(0).options;
+        assert_eq!((newest.oci_types, newest.artifact), (true, true));
+    }
+
+    #[test]
+    fn versions_of_compatibility_that_are_not_known_are_refused() {
         let version = |compatibility_version| SolveRequest {
             compatibility_version,
             ..SolveRequest::default()
         };
-        assert!(decode(version(0)).is_ok() && decode(version(30)).is_ok());
-        for other in [-1, 10, 20, 31] {
+        assert_eq!(decode(version(0)).unwrap().compatibility, 30);
+        assert_eq!(decode(version(30)).unwrap().compatibility, 30);
+        for other in [-1, 10, 31] {
             let words = format!("unsupported compatibility-version {other}");
             refused(version(other), Code::Unimplemented, &words);
         }

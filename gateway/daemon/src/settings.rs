@@ -14,6 +14,7 @@ use crate::config::{
     CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig, InterruptedCaches,
     NetworkConfig,
 };
+use crate::traces::Collector;
 
 /// The variables of the host that its programs, such as git, get: the search path and proxies.
 pub const HOST_VARIABLES: &[&str] =
@@ -81,6 +82,8 @@ pub struct Settings {
     pub cdi: CdiConfig,
     /// How long builds are remembered.
     pub history: HistoryConfig,
+    /// Where spans of builds are sent, if anywhere.
+    pub collector: Option<Collector>,
     /// Where processes send traces. Nothing acts on it yet.
     pub otel_socket: Option<PathBuf>,
     /// A directory whose files become part of provenance.
@@ -143,6 +146,7 @@ impl Settings {
             network: Some(config.worker.network.clone()),
             cdi: config.cdi.clone(),
             history: config.history.clone(),
+            collector: None,
             otel_socket: Some(config.otel_socket.clone()),
             provenance_env_dir: Some(config.provenance_env_dir.clone()),
         })

@@ -59,6 +59,7 @@ impl Daemon {
         tokio::time::timeout(LAST_WAIT, self.0.gate.idle()).await.ok();
         let written = async { tokio::join!(self.flush(), self.0.history.written(None)) };
         tokio::time::timeout(LAST_WAIT, written).await.ok();
+        self.0.traces.flush().await;
         self.0.history.close();
         tokio::time::timeout(LAST_WAIT, self.0.networks.close()).await.ok();
         stopped

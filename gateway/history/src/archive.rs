@@ -20,7 +20,7 @@ use crate::log::{self, LOG_MEDIA_TYPE};
 use crate::policy::Policy;
 use crate::records::{Records, Row};
 use crate::running::Ended;
-use crate::trace::{self, TRACE_MEDIA_TYPE};
+use crate::trace::{self, SentSpan, TRACE_MEDIA_TYPE};
 
 /// The media type of an error with its details. That it is misspelt is part of it.
 const ERROR_MEDIA_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
@@ -76,7 +76,7 @@ impl Archive {
     ///
     /// If the record cannot be written. It is there without its log if that cannot be written.
     pub(crate) fn insert(&self, ended: Ended) -> Result<BuildHistoryRecord, HistoryError> {
-        let Ended { mut record, log, error, documents, attachments } = ended;
+        let Ended { mut record, log, error, documents, attachments, parent } = ended;
         let mut index = self.index();
         let mut blobs = BTreeSet::new();
         if let Some(error) = error {
@@ -84,8 +84,8 @@ impl Archive {
             record.external_error = self.described(details, ERROR_MEDIA_TYPE, &mut blobs);
             record.error = Some(kiln_pb::rpc::Status { details: Vec::new(), ..error });
         }
-        let trace = trace::lines(&record, log.iter().map(|message| &**message));
-        let trace = self.blobs.put(trace.iter());
+        let spans = trace::spans(&record, log.iter().map(|message| &**message), parent);
+        let trace = self.blobs.put(trace::lines(&trace::own(spans)).iter());
         let log = self.blobs.put(log.iter().map(|message| log::frame(message)));
         record.logs = self.described(log, LOG_MEDIA_TYPE, &mut blobs);
         record.trace = self.described(trace, TRACE_MEDIA_TYPE, &mut blobs);
@@ -136,6 +136,39 @@ impl Archive {
                 None
             }
         }
+    }
+
+    /// Adds spans that a client sent to the trace of a build. Returns the record if it was changed.
+    pub(crate) fn add_spans(
+        &self,
+        build: &str,
+        spans: &[SentSpan],
+    ) -> Result<Option<BuildHistoryRecord>, HistoryError> {
+        let mut index = self.index();
+        let row = self.records.get(build)?;
+        let mut row = row.ok_or_else(|| HistoryError::NotFound(build.to_owned()))?;
+        let known = row.record.trace.as_ref().and_then(|trace| trace.digest.parse::<Digest>().ok());
+        let more = trace::lines(spans);
+        let Some(blob) = known.as_ref().and_then(|digest| self.blobs.get(digest)) else {
+            return Ok(None);
+        };
+        if more.is_empty() {
+            return Ok(None);
+        }
+        let before = std::fs::read(&blob.path).map_err(HistoryError::file("read", &blob.path))?;
+        let pieces = std::iter::once(&before[..]).chain(more.iter().map(String::as_bytes));
+        let written = self.blobs.put(pieces);
+        let mut blobs = row.blobs.clone();
+        blobs.remove(&blob.digest);
+        let Some(trace) = self.described(written, TRACE_MEDIA_TYPE, &mut blobs) else {
+            return Ok(None);
+        };
+        row.record.trace = Some(trace);
+        row.record.generation = row.record.generation.saturating_add(1);
+        row.blobs = blobs;
+        self.records.put(&row)?;
+        index.insert(build, entry(&row)).iter().for_each(|blob| self.blobs.remove(blob));
+        Ok(Some(row.record))
     }
 
     /// Pins a record or undoes that. Returns it if it was changed.

@@ -21,6 +21,7 @@ use crate::log;
 use crate::policy::Policy;
 use crate::question::Question;
 use crate::running::{Ended, Running, Table};
+use crate::trace::SentSpan;
 
 /// How many events a listener may be behind.
 const MAX_BEHIND: usize = 256;
@@ -132,6 +133,21 @@ impl History {
         self.written(Some(build)).await?;
         let id = build.to_owned();
         let changed = self.blocking(move |archive| archive.pin(&id, pinned)).await?;
+        if let Some(record) = changed {
+            self.send(BuildHistoryEventType::Complete, record);
+        }
+        Ok(())
+    }
+
+    /// Adds spans that the client of a build sent to its trace, once it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::NotFound`], or that it cannot be written.
+    pub async fn add_spans(&self, build: &str, spans: Vec<SentSpan>) -> Result<(), HistoryError> {
+        self.written(Some(build)).await?;
+        let id = build.to_owned();
+        let changed = self.blocking(move |archive| archive.add_spans(&id, &spans)).await?;
         if let Some(record) = changed {
             self.send(BuildHistoryEventType::Complete, record);
         }

@@ -35,3 +35,4 @@ pub use log::LOG_MEDIA_TYPE;
 pub use policy::Policy;
 pub use running::{Document, Ended, Running};
 pub use text::bounded;
+pub use trace::{SentSpan, TraceParent, TraceParentError, daemon_resource, spans};

@@ -8,6 +8,7 @@ use kiln_pb::control::{BuildHistoryRecord, StatusResponse};
 use kiln_pb::rpc;
 
 use crate::History;
+use crate::trace::TraceParent;
 
 /// What is remembered of a build that has ended.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Ended {
     pub documents: Vec<Document>,
     /// What is remembered beside the record, by media type.
     pub attachments: BTreeMap<String, Bytes>,
+    /// The span of its client that it is below.
+    pub parent: Option<TraceParent>,
 }
 
 /// A manifest, a config, or the like.

@@ -5,6 +5,7 @@
 //! a step: it is not cached and makes no result.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{ExecProcess, ExitStatus, Running, Stdio};
@@ -17,6 +18,7 @@ use crate::exec_mounts::{Prepared, prepare};
 use crate::foreign;
 use crate::processes::process;
 use crate::read;
+use crate::steps::terminate;
 use crate::worker::{Inner, Worker, failed};
 
 /// Orders that may wait for a process.
@@ -177,6 +179,7 @@ impl Container {
             received,
             unwanted,
             released: self.released.subscribe(),
+            patience: self.inside.worker.steps.patience(),
         };
         let counted = self.inside.worker.steps.count();
         let inside = Arc::clone(&self.inside);
@@ -333,12 +336,14 @@ struct Life {
     received: mpsc::Receiver<Message>,
     unwanted: oneshot::Receiver<()>,
     released: watch::Receiver<bool>,
+    /// How long the process may take to end, and whether nobody waits for that any more.
+    patience: (Duration, watch::Receiver<bool>),
 }
 
 impl Life {
     async fn live(self, is_first: bool) -> Result<Ended, OpError> {
-        let Self { inside, mut running, received, unwanted, released } = self;
-        let ended = attend(&mut *running, received, unwanted, released).await;
+        let Self { inside, mut running, received, unwanted, released, patience } = self;
+        let ended = attend(&mut *running, received, unwanted, released, patience).await;
         drop(running);
         if is_first && matches!(ended, Ok(Ended::Exited(_))) {
             inside.with_mounts(Prepared::end_writing);
@@ -353,6 +358,7 @@ async fn attend(
     mut received: mpsc::Receiver<Message>,
     mut unwanted: oneshot::Receiver<()>,
     mut released: watch::Receiver<bool>,
+    (grace, mut at_once): (Duration, watch::Receiver<bool>),
 ) -> Result<Ended, OpError> {
     loop {
         tokio::select! {
@@ -371,8 +377,7 @@ async fn attend(
             },
         }
     }
-    running.kill(libc::SIGKILL);
-    running.wait().await.map_err(|error| failed(&error))?;
+    terminate(running, &mut at_once, grace).await.map_err(|error| failed(&error))?;
     Ok(Ended::Cancelled)
 }
 

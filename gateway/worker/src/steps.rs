@@ -59,6 +59,11 @@ impl Steps {
         task.await.map_err(|error| NotRun { error: lost(error), prepared: None })?
     }
 
+    /// How long a process may take to end, and whether nobody waits for that any more.
+    pub(crate) fn patience(&self) -> (Duration, watch::Receiver<bool>) {
+        (self.grace, self.at_once.subscribe())
+    }
+
     /// Counts something that runs a process until the guard is dropped.
     pub(crate) fn count(&self) -> Counted {
         Counted::new(&self.count)
@@ -168,6 +173,17 @@ async fn wait(
         status = running.wait() => return Ok(Ended::ByItself(status?)),
         _ = dropped => {}
     }
+    terminate(running, &mut at_once, grace).await?;
+    Ok(Ended::Cancelled)
+}
+
+/// Asks a process to end, and kills it after `grace` or as soon as nobody waits any more. Returns when
+/// it is gone.
+pub(crate) async fn terminate(
+    running: &mut dyn Running,
+    at_once: &mut watch::Receiver<bool>,
+    grace: Duration,
+) -> Result<ExitStatus, ExecError> {
     running.terminate(grace);
     let hurry = async {
         // An error means that the worker is gone, which is no reason to wait either.
@@ -175,11 +191,10 @@ async fn wait(
     };
     tokio::select! {
         biased;
-        status = running.wait() => status?,
+        status = running.wait() => status,
         () = hurry => {
             running.kill(libc::SIGKILL);
-            running.wait().await?
+            running.wait().await
         }
-    };
-    Ok(Ended::Cancelled)
+    }
 }

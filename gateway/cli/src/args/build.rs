@@ -55,6 +55,9 @@ pub(crate) struct BuildArgs {
     /// File to write all progress to, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// File to write a page about the build to, whether it goes well or not
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// File to write what the exporters answered to, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,

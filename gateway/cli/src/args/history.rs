@@ -1,5 +1,7 @@
 //! The flags of `history`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::Format;
@@ -13,6 +15,8 @@ pub(crate) enum HistoryCommand {
     Logs(HistoryBuildArgs),
     /// Show all that is known of a build, as JSON
     Inspect(HistoryBuildArgs),
+    /// Show a build as a page: graph, timeline, critical path, logs, materials
+    Open(HistoryOpenArgs),
     /// Forget builds
     Rm(HistoryRmArgs),
 }
@@ -34,9 +38,23 @@ pub(crate) struct HistoryLsArgs {
 /// Which build.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct HistoryBuildArgs {
-    /// The build
+    /// The build; the newest unless given
     #[arg(value_name = "BUILD")]
-    pub build: String,
+    pub build: Option<String>,
+}
+
+/// Which build, and where its page goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct HistoryOpenArgs {
+    /// The build; the newest unless given
+    #[arg(value_name = "BUILD")]
+    pub build: Option<String>,
+    /// File to write the page to, - for standard output; a temporary one unless given
+    #[arg(long, short = 'o', value_name = "FILE", allow_hyphen_values = true)]
+    pub output: Option<PathBuf>,
+    /// Print where the page is, and start no browser
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// Which builds.

@@ -24,6 +24,7 @@ const BOOLEAN_FLAGS: &[&str] = &[
     "--no-cache",
     "--no-conform",
     "--offline",
+    "--print",
     "--proxy-network",
     "--svg",
     "--unconfined-plugins",

@@ -19,6 +19,7 @@ use crate::cache_metrics::CacheMetrics;
 use crate::expected_cache::{ExpectedCache, NotCached};
 use crate::metadata;
 use crate::output::complain;
+use crate::page;
 use crate::progress::{Display, DisplayOptions, Palette, to_json_line, watch};
 use crate::solve_request::{BuildInput, session, solve_options};
 use crate::source_policy;
@@ -49,7 +50,17 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
     let client = context.connect().await?;
     let (id, asked) = (options.id.clone(), client.clone());
     let mut expected = ExpectedCache::new(&command.expect_cached);
-    let result = solve(context, &command, client, options, session, &mut expected).await?;
+    let result = solve(context, &command, client, options, session, &mut expected).await;
+    if let Some(path) = &command.files.report {
+        let written = report(&asked, &id, path).await;
+        // Why the build failed matters more than why nothing can be read about it.
+        if result.is_ok() {
+            written?;
+        } else if let Err(error) = written {
+            tracing::warn!("{error:#}");
+        }
+    }
+    let result = result?;
     if let Some(path) = &command.files.metadata {
         write_file(path, metadata::to_json(&result.exporter_response).as_bytes())?;
     }
@@ -76,6 +87,14 @@ async fn check_cached(
         Err(error) => complain(&format!("why they ran is not known: {error}\n")),
     }
     Err(NotCached::Ran(names).into())
+}
+
+/// Writes a page about a build that has ended.
+async fn report(client: &Client, build: &str, path: &Path) -> anyhow::Result<()> {
+    let record = super::history::record_of(client, build).await;
+    let record = record.context("failed to report on the build")?;
+    let report = super::report::gather(client, record).await;
+    write_file(path, page::document(&report).as_bytes())
 }
 
 /// Reads what the request is made of.

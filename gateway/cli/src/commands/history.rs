@@ -1,10 +1,14 @@
 //! `history`: builds that run, and those that the daemon remembers.
 
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use futures::TryStreamExt as _;
 use kiln_client::Client;
+use kiln_progress::wire::system_time;
 use kiln_wire::MAX_MESSAGE_BYTES;
 use kiln_wire::proto::control::control_client::ControlClient;
 use kiln_wire::proto::control::{
@@ -14,8 +18,10 @@ use kiln_wire::status::RichStatus;
 use tonic::transport::Channel;
 
 use super::Context;
-use crate::args::{Format, HistoryCommand};
+use super::report;
+use crate::args::{Format, HistoryCommand, HistoryOpenArgs};
 use crate::output::print;
+use crate::page;
 use crate::progress::Log;
 use crate::records;
 
@@ -35,19 +41,20 @@ pub(crate) async fn run(context: &Context, command: HistoryCommand) -> anyhow::R
                 Format::Table => records::as_table(&records, SystemTime::now()),
             })?)
         }
-        HistoryCommand::Logs(args) => logs(&client, &args.build).await,
+        HistoryCommand::Logs(args) => logs(&client, args.build.as_deref()).await,
         HistoryCommand::Inspect(args) => {
-            let record = record(&client, &args.build).await?;
+            let record = record(&client, args.build.as_deref()).await?;
             Ok(print(&format!("{:#}\n", records::json_of(&record)))?)
         }
+        HistoryCommand::Open(args) => open(context, &client, args).await,
         HistoryCommand::Rm(args) => forget(&client, args.builds).await,
     }
 }
 
 /// Prints the progress of a build until there is no more.
-async fn logs(client: &Client, build: &str) -> anyhow::Result<()> {
+async fn logs(client: &Client, build: Option<&str>) -> anyhow::Result<()> {
     let record = record(client, build).await?;
-    let mut messages = client.status(build).await.context("failed to read the progress")?;
+    let mut messages = client.status(&record.r#ref).await.context("failed to read the progress")?;
     let mut log = Log::of(&record);
     while let Some(message) = messages.try_next().await.context("failed to read the progress")? {
         print(&log.message(message))?;
@@ -67,10 +74,62 @@ async fn forget(client: &Client, builds: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn record(client: &Client, build: &str) -> anyhow::Result<BuildHistoryRecord> {
-    let request = BuildHistoryRequest { r#ref: build.to_owned(), ..BuildHistoryRequest::default() };
-    let found = ask(client, request).await?.pop();
-    found.ok_or_else(|| anyhow!("the daemon knows no build {build}; `kiln history ls` shows all"))
+/// Writes a page about a build, and shows it to who sits at a terminal.
+async fn open(context: &Context, client: &Client, args: HistoryOpenArgs) -> anyhow::Result<()> {
+    let record = record(client, args.build.as_deref()).await?;
+    let page = page::document(&report::gather(client, record).await);
+    let path = match args.output {
+        Some(path) if path == Path::new("-") => return Ok(print(&page)?),
+        Some(path) => {
+            std::fs::write(&path, &page)
+                .with_context(|| format!("failed to write {}", path.display()))?;
+            path
+        }
+        None => temporary(page.as_bytes()).context("failed to write a temporary file")?,
+    };
+    let viewer = !args.print && context.environment.stdout_terminal;
+    if viewer && show(&path).await {
+        return Ok(());
+    }
+    Ok(print(&format!("{}\n", path.display()))?)
+}
+
+/// A file that only this user can read, under a name that nobody could know before.
+fn temporary(page: &[u8]) -> anyhow::Result<PathBuf> {
+    let mut file = tempfile::Builder::new().prefix("kiln-build-").suffix(".html").tempfile()?;
+    file.write_all(page)?;
+    Ok(file.keep()?.1)
+}
+
+/// Has the desktop show a file. Returns whether there is one that does.
+async fn show(path: &Path) -> bool {
+    let mut viewer = tokio::process::Command::new("xdg-open");
+    viewer.arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    viewer.status().await.is_ok_and(|status| status.success())
+}
+
+/// A build, or the newest: one that runs before one that has ended.
+async fn record(client: &Client, build: Option<&str>) -> anyhow::Result<BuildHistoryRecord> {
+    let request = match build {
+        Some(build) => BuildHistoryRequest { r#ref: build.to_owned(), ..Default::default() },
+        None => BuildHistoryRequest::default(),
+    };
+    let records = ask(client, request).await?;
+    let began = |record: &BuildHistoryRecord| record.created_at.map(system_time);
+    let newest = records.into_iter().max_by_key(began);
+    newest.ok_or_else(|| match build {
+        Some(build) => anyhow!("the daemon knows no build {build}; `kiln history ls` shows all"),
+        None => anyhow!("the daemon remembers no build"),
+    })
+}
+
+/// The record of a build that this program has just asked for.
+///
+/// # Errors
+///
+/// If the daemon remembers no builds.
+pub(super) async fn record_of(client: &Client, build: &str) -> anyhow::Result<BuildHistoryRecord> {
+    record(client, Some(build)).await
 }
 
 async fn ask(

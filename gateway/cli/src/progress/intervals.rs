@@ -18,6 +18,11 @@ impl Intervals {
         self.0.is_empty()
     }
 
+    /// All spans, the oldest first; an open one has no end.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SystemTime, Option<SystemTime>)> + '_ {
+        self.0.iter().map(|(start, end)| (*start, *end))
+    }
+
     /// When the newest span started.
     pub(crate) fn last_start(&self) -> Option<SystemTime> {
         self.0.last_key_value().map(|(start, _)| *start)

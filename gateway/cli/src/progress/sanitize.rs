@@ -17,6 +17,11 @@ pub(crate) fn name(text: &str) -> String {
     strip(text, Colour::Drop).replace('\t', " ")
 }
 
+/// A line of a process's output as it stands on the screen at last, with its colours.
+pub(crate) fn coloured(text: &str) -> String {
+    strip(last_carriage(text), Colour::Keep)
+}
+
 /// A line of a process's output; tabs stay, other control characters go.
 pub(crate) fn strip(text: &str, colour: Colour) -> String {
     if !text.chars().any(char::is_control) {

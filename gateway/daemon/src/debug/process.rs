@@ -17,6 +17,8 @@ pub(super) struct ProcessFacts {
     pub(super) descriptors: usize,
     /// How long it has run.
     pub(super) up: Duration,
+    /// Its asynchronous tasks.
+    pub(super) tasks: usize,
     /// Its threads: id, name, state, and where the kernel waits for them.
     pub(super) threads: Vec<String>,
 }
@@ -33,6 +35,7 @@ impl ProcessFacts {
             resident_bytes: resident.map_or(0, |kilobytes: u64| kilobytes * 1024),
             descriptors: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             up: up(&read("stat"), &fs::read_to_string("/proc/uptime").unwrap_or_default()),
+            tasks: tasks(),
             threads: threads(),
         }
     }
@@ -45,6 +48,7 @@ impl ProcessFacts {
             "uptimeSeconds": self.up.as_secs_f64(),
             "residentBytes": self.resident_bytes,
             "openDescriptors": self.descriptors,
+            "tasks": self.tasks,
             "threads": self.threads.len(),
         });
         format!("{facts:#}\n")
@@ -59,6 +63,11 @@ fn up(stat: &str, uptime: &str) -> Duration {
     let now = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok());
     let age = began.zip(now).map(|(began, now)| now - began / TICKS_PER_SECOND);
     age.and_then(|age| Duration::try_from_secs_f64(age).ok()).unwrap_or_default()
+}
+
+fn tasks() -> usize {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks())
 }
 
 fn threads() -> Vec<String> {

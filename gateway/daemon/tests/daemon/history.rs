@@ -4,13 +4,17 @@ use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use kiln_client::{Client, Session, SolveOptions, new_id};
 use kiln_frontend::{Bridge, BuildResult, Frontend, FrontendError, Ref};
+use kiln_pb::trace::{ResourceSpans, ScopeSpans, Span};
+use kiln_wire::pb::Definition;
 use kiln_wire::proto::content::content_client::ContentClient;
 use kiln_wire::proto::content::{InfoRequest, ListContentRequest, ReadContentRequest};
 use kiln_wire::proto::control::control_client::ControlClient;
 use kiln_wire::proto::control::{
-    BuildHistoryEvent, BuildHistoryRecord, BuildHistoryRequest, StatusRequest,
+    BuildHistoryEvent, BuildHistoryRecord, BuildHistoryRequest, SolveRequest, StatusRequest,
     UpdateBuildHistoryRequest,
 };
+use kiln_wire::proto::trace_service::ExportTraceServiceRequest;
+use kiln_wire::proto::trace_service::trace_service_client::TraceServiceClient;
 use tonic::Code;
 
 use crate::kilnd::Kilnd;
@@ -135,4 +139,132 @@ async fn what_is_outside_of_the_history_cannot_be_read_as_content() {
         let error = content.info(InfoRequest { digest: digest.into() }).await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument, "{digest}: {error}");
     }
+}
+
+/// A span of a client, in the trace that is all `ab`.
+fn span(id: u8, name: &str) -> ExportTraceServiceRequest {
+    let span = Span {
+        trace_id: vec![0xab; 16].into(),
+        span_id: vec![id; 8].into(),
+        name: name.into(),
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    ExportTraceServiceRequest { resource_spans }
+}
+
+/// A build with nothing to do, by a client that traces, as the span all `cd`.
+async fn traced(client: &Client, id: &str) {
+    let mut request = tonic::Request::new(SolveRequest {
+        r#ref: id.into(),
+        definition: Some(Definition::default()),
+        ..SolveRequest::default()
+    });
+    let parent = format!("00-{}-{}-01", "ab".repeat(16), "cd".repeat(8));
+    request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+    ControlClient::new(client.channel()).solve(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_client_traces_is_part_of_the_trace_of_its_build() {
+    let daemon = Kilnd::start();
+    let client = daemon.client().await;
+    let mut spans = TraceServiceClient::new(client.channel());
+    spans.export(span(0xcc, "before")).await.unwrap();
+    traced(&client, "traced").await;
+    // As clients do, once they have their answer.
+    spans.export(span(0xcd, "client")).await.unwrap();
+    let finalize =
+        UpdateBuildHistoryRequest { r#ref: "traced".into(), finalize: true, ..Default::default() };
+    update(&client, finalize).await.unwrap();
+    let trace = record(&client, "traced").await.trace.unwrap();
+    let text = String::from_utf8(blob(&client, &trace.digest).await).unwrap();
+    let spans: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = spans.iter().map(|span| span["Name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["moby.buildkit.v1.Control/Solve", "before", "client"]);
+    assert_eq!(spans[0]["Parent"]["SpanID"], "cd".repeat(8));
+    assert!(spans.iter().all(|span| span["SpanContext"]["TraceID"] == "ab".repeat(16)));
+}
+
+/// What a collector was sent: names of spans.
+async fn collected(protocol: &str, at_end: impl AsyncFnOnce(tokio::net::TcpListener) -> Vec<u8>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let daemon = Kilnd::with_env(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret"),
+    ]);
+    let client = daemon.client().await;
+    let collector = tokio::spawn(async move {
+        TraceServiceClient::new(client.channel()).export(span(1, "client")).await.unwrap();
+        traced(&client, "sent").await;
+    });
+    let received = at_end(listener).await;
+    collector.await.unwrap();
+    let received = String::from_utf8_lossy(&received).into_owned();
+    assert!(received.contains("client"), "{received}");
+}
+
+#[tokio::test]
+async fn spans_go_on_to_the_collector_that_the_environment_names() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    collected("http/protobuf", async |listener| {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut received = Vec::new();
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&received).contains("client") {
+            let length = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(length, 0, "{received:?}");
+            received.extend_from_slice(&buffer[..length]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let text = String::from_utf8_lossy(&received).to_lowercase();
+        assert!(text.starts_with("post /v1/traces ") && text.contains("x-key: secret"), "{text}");
+        received
+    })
+    .await;
+}
+
+/// A collector that speaks gRPC, and says the names of what it gets.
+struct Collector(tokio::sync::mpsc::UnboundedSender<String>);
+
+#[async_trait]
+impl kiln_wire::proto::trace_service::trace_service_server::TraceService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<
+        tonic::Response<kiln_wire::proto::trace_service::ExportTraceServiceResponse>,
+        tonic::Status,
+    > {
+        assert_eq!(request.metadata().get("x-key").unwrap(), "secret");
+        let sent = request.into_inner().resource_spans.into_iter();
+        for span in sent.flat_map(|sent| sent.scope_spans).flat_map(|sent| sent.spans) {
+            self.0.send(span.name).unwrap();
+        }
+        Ok(tonic::Response::default())
+    }
+}
+
+#[tokio::test]
+async fn a_collector_may_speak_grpc_and_gets_the_spans_of_the_daemon_too() {
+    collected("grpc", async |listener| {
+        let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+        let service =
+            kiln_wire::proto::trace_service::trace_service_server::TraceServiceServer::new(
+                Collector(sender),
+            );
+        let served = tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+        let server = tokio::spawn(served);
+        let names = [received.recv().await.unwrap(), received.recv().await.unwrap()];
+        assert_eq!(names, ["client", "moby.buildkit.v1.Control/Solve"]);
+        server.abort();
+        names.concat().into_bytes()
+    })
+    .await;
 }

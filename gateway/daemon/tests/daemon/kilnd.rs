@@ -15,16 +15,22 @@ pub(crate) struct Kilnd {
 
 impl Kilnd {
     pub(crate) fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self { process: Self::spawn(directory.path()), directory }
+        Self::with_env(&[])
     }
 
-    fn spawn(directory: &Path) -> Child {
+    /// With these variables beside those of the tester.
+    pub(crate) fn with_env(variables: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { process: Self::spawn(directory.path(), variables), directory }
+    }
+
+    fn spawn(directory: &Path, variables: &[(&str, &str)]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kilnd"));
         // The network of the tester stays as it is.
         command.arg("--oci-worker-net=host");
         command.arg("--root").arg(directory.join("state"));
         command.arg("--addr").arg(format!("unix://{}/kilnd.sock", directory.display()));
+        command.envs(variables.iter().copied());
         command.spawn().unwrap()
     }
 
@@ -32,7 +38,7 @@ impl Kilnd {
     pub(crate) fn restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        self.process = Self::spawn(self.directory.path());
+        self.process = Self::spawn(self.directory.path(), &[]);
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -17,29 +17,53 @@ const MAX_BENDS: usize = 40_000;
 
 /// The size of a box in pixels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
-    pub(super) width: f64,
-    pub(super) height: f64,
+pub struct Size {
+    /// How wide it is.
+    pub width: f64,
+    /// How high it is; all boxes of a graph are as high as the first.
+    pub height: f64,
 }
 
 /// A line from a box to one that reads it, through all its bends.
-pub(super) struct Line {
-    pub(super) from: usize,
-    pub(super) to: usize,
-    pub(super) points: Vec<(f64, f64)>,
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The box that is read.
+    pub from: usize,
+    /// The box that reads it.
+    pub to: usize,
+    /// Where it leaves, bends and arrives.
+    pub points: Vec<(f64, f64)>,
 }
 
-/// A picture without colours.
-pub(super) struct Layout {
-    pub(super) width: f64,
-    pub(super) height: f64,
+/// A picture without colours, in pixels.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// How wide it is, margins included.
+    pub width: f64,
+    /// How high it is, margins included.
+    pub height: f64,
     /// The upper left corner of each box.
-    pub(super) places: Vec<(f64, f64)>,
-    pub(super) lines: Vec<Line>,
+    pub places: Vec<(f64, f64)>,
+    /// The lines between boxes.
+    pub lines: Vec<Line>,
 }
 
 impl Layout {
-    pub(super) fn of(sizes: &[Size], reads: &[Vec<usize>]) -> Self {
+    /// Lays out boxes of these sizes, of which each reads those whose indexes are listed.
+    ///
+    /// ```
+    /// use kiln_testing::svg::{Layout, Size};
+    ///
+    /// let size = Size { width: 100.0, height: 40.0 };
+    /// let layout = Layout::of(&[size, size], &[vec![], vec![0]]);
+    /// assert!(layout.places[1].1 > layout.places[0].1);
+    /// assert_eq!(layout.lines.len(), 1);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a box reads itself, one that comes later, or one that does not exist.
+    pub fn of(sizes: &[Size], reads: &[Vec<usize>]) -> Self {
         let mut rows = Rows::of(sizes, reads);
         rows.order();
         rows.place();

@@ -3,6 +3,7 @@
 //! A definition comes in, an SVG document comes out: a box per step with its number, kind and name,
 //! everything it says as its tooltip, and a line from each step to what reads it. Full lines are
 //! what a step stands on, dashed ones what it reads besides. The same graph is the same picture.
+//! [`Layout`] and [`curve`] are for whoever draws boxes of their own.
 
 mod layout;
 
@@ -16,7 +17,7 @@ use crate::steps::{Step, StepInput, Steps, StepsError};
 use crate::text::{lines, reference};
 use crate::words::{cut, inline, shortened, word};
 
-use layout::{Layout, Line, Size};
+pub use layout::{Layout, Line, Size};
 
 /// How a kind of step is drawn: the kind, the colour of its edge, that of its box.
 const COLOURS: &[(&str, &str, &str)] = &[
@@ -173,16 +174,15 @@ fn tooltip(steps: &Steps, step: &Step) -> String {
     shortened(out.trim_end())
 }
 
-fn edge(steps: &Steps, line: &Line, out: &mut String) {
-    let stands = steps.get(line.to).and_then(|step| step.base);
-    let side = stands.is_none_or(|base| base.index != line.from);
+/// The `d` of a path along a line: curves that leave and arrive upright, so that pieces of a long line
+/// fit together.
+pub fn curve(points: &[(f64, f64)]) -> String {
     let mut path = String::new();
-    for (n, pair) in line.points.windows(2).enumerate() {
+    for (n, pair) in points.windows(2).enumerate() {
         let [(x, y), (to_x, to_y)] = [pair[0], pair[1]];
         if n == 0 {
             let _ = write!(path, "M{x:.0} {y:.0}");
         }
-        // Curves that leave and arrive upright, so that pieces of a long line fit together.
         let half = (to_y - y) / 2.0;
         let _ = write!(
             path,
@@ -191,6 +191,13 @@ fn edge(steps: &Steps, line: &Line, out: &mut String) {
             to_y - half
         );
     }
+    path
+}
+
+fn edge(steps: &Steps, line: &Line, out: &mut String) {
+    let stands = steps.get(line.to).and_then(|step| step.base);
+    let side = stands.is_none_or(|base| base.index != line.from);
+    let path = curve(&line.points);
     let class = if side { "line side" } else { "line" };
     let _ = writeln!(out, "<path class=\"{class}\" d=\"{path}\"/>");
     if let Some((x, y)) = line.points.last() {

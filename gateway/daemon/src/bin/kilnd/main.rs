@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kiln_daemon::Settings;
 use kiln_daemon::config::{Config, LogFormat};
+use kiln_daemon::{Collector, Settings};
 use rustix::fs::Mode;
 use tracing_subscriber::EnvFilter;
 
@@ -57,6 +57,8 @@ fn start(mut setup: Setup) -> anyhow::Result<()> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // Read before the user namespace, in which everyone is root.
     let settings = Settings::of(config, setup.host_env()).context("cannot read certificates")?;
+    let collector = Collector::of_environment(|name| setup.environment.get(name))?;
+    let settings = Settings { collector, ..settings };
     let privileges =
         kiln_daemon::private_process(&settings.root).context("cannot prepare the process")?;
     let cloud_environment = setup.cloud_environment();
