@@ -427,14 +427,30 @@ impl BuildBridge {
     }
 
     /// The files of a ref. An image without layers is an empty directory.
-    async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Ref, RichStatus> {
-        if let Some(files) = self.result(of).await? {
-            return Ok(files);
+    async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Files, RichStatus> {
+        let requester = self.requester(of);
+        let failed = |error: &kiln_store::FillError| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error))
+        };
+        let result = match self.result(of).await? {
+            Some(result) => result,
+            None => {
+                let empty = self.shared.worker.store().merge(&[], &requester).await;
+                empty.map_err(|error| failed(&error))?
+            }
+        };
+        result.files(&requester).await.map_err(|error| failed(&error))
+    }
+
+    /// For whom the files of a ref are fetched, and where that is shown.
+    pub(crate) fn requester(&self, of: &Ref) -> Requester {
+        let lazy = self.lazy(of).ok();
+        let vertex = lazy.as_ref().and_then(|lazy| lazy.graph.vertex(&lazy.edge.vertex));
+        Requester {
+            sessions: vec![self.info.session_id.clone()],
+            vertex: vertex.map_or_else(|| Digest::sha256(&of.0), |vertex| vertex.digest.clone()),
+            progress: self.shared.progress.clone(),
         }
-        let empty = self.shared.worker.store().merge(&[]).await;
-        empty.map_err(|error| {
-            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
-        })
     }
 }
 

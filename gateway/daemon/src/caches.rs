@@ -10,7 +10,8 @@ use kiln_exporters::{ClientError, InlineCache};
 use kiln_frontend::{BuildResult, Ref, Refs};
 use kiln_graph::Vertex;
 use kiln_oci::Digest;
-use kiln_remotecache::{BuildCache, CacheExport, ExportTo, Imports, LoadFor};
+use kiln_remotecache::{BuildCache, CacheExport, ExportTo, Imports};
+use kiln_store::Requester;
 use kiln_wire::status::RichStatus;
 use kiln_worker::Worker;
 
@@ -41,14 +42,15 @@ impl Operators<kiln_worker::Ref> for WithImports {
 
     async fn load(&self, job: &JobContext, saved: &str) -> Option<kiln_worker::Ref> {
         if !Imports::is_imported(saved) {
-            return self.worker.load(job, saved).await;
+            let imports = Arc::new(self.imports.clone());
+            return self.worker.load_from(job, saved, Some(imports)).await;
         }
-        let whom = LoadFor {
+        let requester = Requester {
             sessions: job.sessions.ids(),
             vertex: job.vertex.clone(),
             progress: job.progress.clone(),
         };
-        self.imports.load(saved, &whom).await
+        self.imports.load(saved, &requester).await
     }
 }
 
@@ -111,6 +113,7 @@ impl CacheOfBuild {
             main: self.daemon.cache(),
             imported: self.bridge.imported_caches(),
             store: self.daemon.store().clone(),
+            layers: self.bridge.worker().layers(),
             imports: self.daemon.0.imports.clone(),
             session: self.session.clone(),
         }

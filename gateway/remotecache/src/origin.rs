@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_registry::{DOCUMENT_LIMIT, Registry, media_type_of, verify};
 use kiln_session::{ContentStore, SessionManager};
@@ -17,11 +17,7 @@ use kiln_sources::Clients;
 use crate::attributes::{ImportFrom, RegistryCache};
 use crate::registries::registry_of;
 
-/// What went wrong far away.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// Bytes of a blob, in order.
-pub type ByteStream = BoxStream<'static, Result<Bytes, Cause>>;
+pub use kiln_store::{ByteStream, Cause};
 
 /// How long a session may take to appear.
 const APPEARS: Duration = Duration::from_secs(5);
@@ -57,7 +53,8 @@ impl Reach {
         match from {
             ImportFrom::Registry(RegistryCache { reference, insecure }) => {
                 let registry = registry_of(&self.registry, &reference, insecure);
-                Arc::new(InRegistry { registry, reference, sessions: self.sessions.clone() })
+                let sessions = self.sessions.clone();
+                Arc::new(InRegistry { registry, reference, insecure, sessions })
             }
             ImportFrom::Local { store, digest } => {
                 Arc::new(AtClient { sessions: self.sessions.clone(), store, digest })
@@ -83,6 +80,7 @@ pub(crate) async fn read(stream: ByteStream, digest: &Digest, limit: u64) -> Res
 struct InRegistry {
     registry: Registry,
     reference: Reference,
+    insecure: bool,
     sessions: SessionManager,
 }
 
@@ -129,6 +127,10 @@ impl CacheOrigin for InRegistry {
     }
 
     fn mark(&self, layer: &mut Descriptor) {
+        // Another build could not get it by that alone.
+        if self.insecure {
+            return;
+        }
         let key = format!("containerd.io/distribution.source.{}", self.reference.domain());
         layer.annotations.insert(key, self.reference.repository().to_owned());
     }

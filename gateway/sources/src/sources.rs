@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kiln_graph::Identifier;
 use kiln_oci::Platform;
 use kiln_registry::Registry;
-use kiln_store::Store;
+use kiln_session::SessionManager;
+use kiln_store::{Providers, Store};
 
 use crate::builds::{Builds, ResolvedSources};
 use crate::command::HostCommand;
@@ -43,13 +44,14 @@ impl Sources {
     pub fn open(
         store: &Store,
         registry: &Registry,
+        sessions: &SessionManager,
         commands: Arc<dyn HostCommand>,
         named: Arc<dyn NamedImages>,
     ) -> Result<Self, OpenError> {
         let state = StateFile::open(store.root())?;
         let builds = Builds::default();
         Ok(Self {
-            image: Image::new(registry, store, &state, named),
+            image: Image::new(registry, store, &state, named, sessions),
             http: Http::new(store, &state, &builds),
             git: Git::new(store, &state, &builds, commands),
             local: Local::new(store),
@@ -166,6 +168,21 @@ impl Sources {
             }
             _ => return Err(SourceError::Mixed),
         })
+    }
+}
+
+impl Sources {
+    /// Who has the layers of an image that was pinned; `None` for other sources.
+    pub fn layers_of(&self, pin: &Pin, context: &Context) -> Option<Arc<dyn Providers>> {
+        match &pin.content {
+            Content::Image(pin) => Some(Arc::new(self.image.blobs(pin, context))),
+            _ => None,
+        }
+    }
+
+    /// Who has the layers of images that earlier builds have pulled: the registries they are from.
+    pub fn layers(&self) -> Arc<dyn Providers> {
+        Arc::new(self.image.repositories())
     }
 }
 

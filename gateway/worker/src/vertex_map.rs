@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use kiln_engine::{ErrorKind, OpError};
+use kiln_engine::{ErrorKind, JobContext, OpError};
 use kiln_graph::Vertex;
 use kiln_keys::contenthash::{ChecksumError, Origin};
 use kiln_keys::{CacheMap, ContentQuery, KeyError};
@@ -11,7 +11,7 @@ use kiln_oci::Digest;
 use kiln_store::Ref;
 
 use crate::content;
-use crate::worker::{Inner, blocking, failed, path_of, view};
+use crate::worker::{Inner, blocking, failed, path_of, requester, view};
 
 /// How a vertex is keyed, worked out once.
 #[derive(Default)]
@@ -32,11 +32,12 @@ fn computed(vertex: &Vertex) -> Result<CacheMap, OpError> {
 /// The content of an input, as far as a query asks for it.
 pub(crate) async fn content_of(
     worker: &Inner,
+    job: &JobContext,
     query: ContentQuery,
     result: Option<&Ref>,
 ) -> Result<Digest, OpError> {
     let origin = origin(result);
-    let mounted = view(result).await?;
+    let mounted = view(result, &requester(job)).await?;
     let digest = blocking(move || {
         content::digest(path_of(mounted.as_ref()), origin, &query).map_err(|error| reason(&error))
     });
