@@ -180,13 +180,15 @@ impl Store {
         layer: &Layer,
         requester: &Requester,
     ) -> Result<(Blob, String), FillError> {
-        let known = layer.blobs();
+        let (known, providers) = (layer.blobs(), layer.providers());
         if let Some(blob) = known.iter().find_map(|blob| self.blob(&blob.digest)) {
             layer.pin(blob.clone());
-            return Ok((blob, "a stored layer".to_owned()));
+            let from = providers.iter().find(|(other, _)| other.digest == *blob.digest());
+            let from = from.map(|(_, provider)| provider.name());
+            return Ok((blob, from.unwrap_or_else(|| "a stored layer".to_owned())));
         }
         let mut failed = None;
-        for (blob, provider) in layer.providers() {
+        for (blob, provider) in providers {
             match self.fetch(&blob, &*provider, requester).await {
                 Ok(stored) => {
                     layer.pin(stored.clone());
@@ -343,7 +345,8 @@ impl Store {
 impl Inner {
     /// Writes down that the files of layers have come, for those that the index has.
     pub(crate) async fn note_filled(&self, layers: &[Arc<Layer>]) -> Result<(), StoreError> {
-        let kept = layers.iter().filter(|layer| layer.is_kept() && layer.is_filled());
+        let is_kept = |layer: &&Arc<Layer>| self.index.holds(layer.number()).unwrap_or(true);
+        let kept = layers.iter().filter(|layer| layer.is_filled()).filter(is_kept);
         let note = |layer: &Arc<Layer>| {
             let whiteouts = layer.may_hide();
             Change::Filled { number: layer.number(), whiteouts }

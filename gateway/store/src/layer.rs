@@ -226,10 +226,6 @@ impl Layer {
         self.providers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn is_kept(&self) -> bool {
-        self.kept.load(Ordering::Relaxed)
-    }
-
     /// Keeps a blob from being collected while the layer lives.
     pub(crate) fn pin(&self, blob: Blob) {
         let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);

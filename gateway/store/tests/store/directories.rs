@@ -101,7 +101,8 @@ async fn all_who_share_a_directory_with_a_base_share_its_mount() {
     }
     let (_root, store) = store();
     let base = apply(&store, None, &[file("base", "b")]).await;
-    let get = || store.directory("k", Kind::ExecCacheMount, Sharing::Shared, Some(&base.here()));
+    let base = base.here();
+    let get = || store.directory("k", Kind::ExecCacheMount, Sharing::Shared, Some(&base));
     let (a, b) = tokio::join!(get(), get());
     let (a, b) = (a.unwrap(), b.unwrap());
     let (one, two) = tokio::join!(a.mount(), b.mount());

@@ -213,7 +213,7 @@ async fn a_blob_is_had_without_its_files() {
     assert_eq!((blob.digest(), shelf.opened()), (digest, 1));
     assert!(r.ready().is_none());
     // In another form it has to come, but not to be unpacked.
-    let zstd = Compression { force: true, ..Compression::of(CompressionKind::Zstd) };
+    let zstd = Compression { kind: CompressionKind::Zstd, force: true, level: None };
     let made = store.layer_blobs(&r, zstd, &nobody(), &|_| {}).await.unwrap();
     assert!(made.iter().zip(&layers).all(|(made, layer)| made.diff_id == layer.diff_id));
     assert!(made.iter().all(|made| made.descriptor.media_type.ends_with("zstd")));
