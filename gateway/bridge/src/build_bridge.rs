@@ -26,7 +26,8 @@ use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::{Detail, RichStatus};
 use kiln_worker::read::{self, FileStat};
-use kiln_worker::{Worker, fresh_caches};
+
+use kiln_worker::{Requester, Worker, fresh_caches};
 use tonic::Code;
 
 use crate::caches::BuildCaches;
@@ -429,7 +430,7 @@ impl BuildBridge {
     /// The files of a ref. An image without layers is an empty directory.
     async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Files, RichStatus> {
         let requester = self.requester(of);
-        let failed = |error: &kiln_store::FillError| {
+        let failed = |error: &kiln_worker::FillError| {
             op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error))
         };
         let result = match self.result(of).await? {
@@ -446,11 +447,8 @@ impl BuildBridge {
     pub(crate) fn requester(&self, of: &Ref) -> Requester {
         let lazy = self.lazy(of).ok();
         let vertex = lazy.as_ref().and_then(|lazy| lazy.graph.vertex(&lazy.edge.vertex));
-        Requester {
-            sessions: vec![self.info.session_id.clone()],
-            vertex: vertex.map_or_else(|| Digest::sha256(&of.0), |vertex| vertex.digest.clone()),
-            progress: self.shared.progress.clone(),
-        }
+        let vertex = vertex.map_or_else(|| Digest::sha256(&of.0), |vertex| vertex.digest.clone());
+        Requester::of(vec![self.info.session_id.clone()], &vertex, &self.shared.progress)
     }
 }
 

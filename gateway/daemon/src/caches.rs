@@ -42,14 +42,9 @@ impl Operators<kiln_worker::Ref> for WithImports {
 
     async fn load(&self, job: &JobContext, saved: &str) -> Option<kiln_worker::Ref> {
         if !Imports::is_imported(saved) {
-            let imports = Arc::new(self.imports.clone());
-            return self.worker.load_from(job, saved, Some(imports)).await;
+            return self.worker.load(job, saved).await;
         }
-        let requester = Requester {
-            sessions: job.sessions.ids(),
-            vertex: job.vertex.clone(),
-            progress: job.progress.clone(),
-        };
+        let requester = Requester::of(job.sessions.ids(), &job.vertex, &job.progress);
         self.imports.load(saved, &requester).await
     }
 }

@@ -430,8 +430,7 @@ fn origins(descriptor: &Descriptor) -> Vec<String> {
     repositories.flatten().collect()
 }
 
-/// When the newest layer was made, so that exporting a result again gives the same image. The
-/// directory around a layer's files is not touched after that.
+/// When the newest layer was made, so that exporting a result again gives the same image.
 pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
     let newest = target.files?.layers().last()?;
     // A layer that was imported is as old as it was there.
@@ -442,8 +441,7 @@ pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
     if let Some(noted) = noted {
         return Some(noted.into());
     }
-    let newest = newest.path();
-    let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
+    let time = newest.made()?;
     (time > SystemTime::UNIX_EPOCH).then_some(time)
 }
 

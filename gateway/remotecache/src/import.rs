@@ -4,7 +4,7 @@
 //! that are layers elsewhere. Nothing of a layer is read here. A cache that is missing, broken or late
 //! is shown as a warning, and knows nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,8 +69,6 @@ struct Known {
     links: LinkStore<MemoryKeyValue>,
     /// The layers of its results, bottom first.
     results: Vec<Vec<ImportedLayer>>,
-    /// The blobs that they are in.
-    blobs: HashSet<Digest>,
 }
 
 impl std::fmt::Debug for ImportedCache {
@@ -131,11 +129,6 @@ impl ImportedCache {
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         there.insert(descriptor.digest.clone(), has);
         has
-    }
-
-    /// Whether a result of it has a layer in this blob. Reads the cache if that was not done yet.
-    pub(crate) async fn names(&self, blob: &Digest) -> bool {
-        self.known().await.is_some_and(|known| known.blobs.contains(blob))
     }
 
     /// Opens a blob for who has one of these sessions; who has none asks as the build that imports the
@@ -444,8 +437,7 @@ impl<'a> Collected<'a> {
     fn known(self) -> Known {
         let links = LinkStore::new(MemoryKeyValue::default());
         links.save(&self.saving);
-        let blobs = self.results.iter().flatten().map(|layer| layer.descriptor.digest.clone());
-        Known { links, blobs: blobs.collect(), results: self.results }
+        Known { links, results: self.results }
     }
 }
 

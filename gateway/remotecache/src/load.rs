@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use async_trait::async_trait;
 use futures::future::try_join_all;
 use kiln_frontend::CacheImport;
 use kiln_oci::Descriptor;
 use kiln_progress::{Progress, Sender, Warning};
-use kiln_store::{BlobProvider, ByteStream, LayerBlob, Providers, Ref, Requester, Store};
+use kiln_store::{BlobProvider, ByteStream, LayerBlob, Ref, Requester, Store};
 
 use crate::attributes::{AttributeError, ImportFrom, cache_name};
 use crate::import::{ImportedCache, ImportedLayer, parse_name};
@@ -71,7 +70,8 @@ impl Imports {
         parse_name(saved).is_some()
     }
 
-    /// Loads an imported result, whose layers stay where they are until somebody looks into them.
+    /// Loads an imported result. Its layers stay where they are until somebody looks into them, if they
+    /// will be found there by other builds, too; those that only a client of this one has are fetched.
     /// `None` if it cannot be had, which is shown and is a miss.
     pub async fn load(&self, saved: &str, requester: &Requester) -> Option<Ref> {
         let (cache, number) = self.find(saved)?;
@@ -109,6 +109,10 @@ impl Imports {
         let known = layers.iter().map(|layer| self.known(layer, &*provider, requester));
         let known = try_join_all(known).await?;
         let stacked = self.store.lazy(&known, &provider).await?;
+        if !cache.origin.is_lasting() {
+            stacked.files(requester).await?;
+            return Ok(Some(stacked));
+        }
         // What is gone there is found out now, while the step can still run instead.
         let elsewhere = stacked.layers().iter().zip(&known).filter(|(layer, known)| {
             !layer.is_filled() && self.store.blob(&known.descriptor.digest).is_none()
@@ -152,23 +156,5 @@ impl BlobProvider for CacheLayers {
 
     fn open(&self, blob: &Descriptor, requester: &Requester) -> ByteStream {
         self.0.open(&requester.sessions, blob)
-    }
-}
-
-/// The imported caches of the builds that run, which have layers that earlier ones have named.
-#[async_trait]
-impl Providers for Imports {
-    async fn find(&self, blob: &Descriptor) -> Vec<Arc<dyn BlobProvider>> {
-        let caches: Vec<Arc<ImportedCache>> = {
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.values().filter_map(Weak::upgrade).collect()
-        };
-        let mut found = Vec::new();
-        for cache in caches {
-            if cache.names(&blob.digest).await {
-                found.push(Arc::new(CacheLayers(cache)) as Arc<dyn BlobProvider>);
-            }
-        }
-        found
     }
 }

@@ -34,6 +34,11 @@ pub trait CacheOrigin: Send + Sync {
     /// Whether a blob that the manifest names is still there.
     async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool;
 
+    /// Whether other builds find a layer there by what its annotations say; see [`CacheOrigin::mark`].
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
     /// Says in the annotations of a layer where it comes from, for those who push it.
     fn mark(&self, _layer: &mut Descriptor) {}
 }
@@ -126,11 +131,12 @@ impl CacheOrigin for InRegistry {
         has.unwrap_or(false)
     }
 
+    fn is_lasting(&self) -> bool {
+        // How else to reach it is said by this import alone.
+        !self.insecure
+    }
+
     fn mark(&self, layer: &mut Descriptor) {
-        // Another build could not get it by that alone.
-        if self.insecure {
-            return;
-        }
         let key = format!("containerd.io/distribution.source.{}", self.reference.domain());
         layer.annotations.insert(key, self.reference.repository().to_owned());
     }

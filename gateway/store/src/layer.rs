@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use kiln_oci::{Descriptor, Digest};
 
@@ -86,6 +87,11 @@ impl Layer {
     /// The blobs that are known to hold it, one per compression.
     pub fn blobs(&self) -> Vec<Descriptor> {
         self.row().blobs.clone()
+    }
+
+    /// When it was made here, or became known if its files are elsewhere; the same ever after.
+    pub fn made(&self) -> Option<SystemTime> {
+        self.place().metadata().and_then(|metadata| metadata.modified()).ok()
     }
 
     /// Whether there may be whiteouts or opaque directories in it.

@@ -39,7 +39,8 @@ pub trait Providers: Send + Sync {
 /// For whom files are fetched: in whose name, and where it is shown.
 #[derive(Clone, Debug)]
 pub struct Requester {
-    /// The sessions whose credentials and stores may be used.
+    /// The sessions whose credentials and stores may be used. Without any, those of whoever named the
+    /// place that has a blob are; an empty text is the session of nobody.
     pub sessions: Vec<String>,
     /// The step that waits.
     pub vertex: Digest,
@@ -48,6 +49,14 @@ pub struct Requester {
 }
 
 impl Requester {
+    /// A step of builds with these sessions, or of builds without one.
+    pub fn of(mut sessions: Vec<String>, vertex: &Digest, progress: &Sender) -> Self {
+        if sessions.is_empty() {
+            sessions.push(String::new());
+        }
+        Self { sessions, vertex: vertex.clone(), progress: progress.clone() }
+    }
+
     /// One without a session, whom nobody watches.
     pub fn nobody() -> Self {
         Self { sessions: Vec::new(), vertex: Digest::sha256(""), progress: Sender::default() }

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use kiln_oci::Digest;
 
 use crate::Store;
-use crate::attributes::copy_attributes;
+use crate::attributes::{copy_attributes, set_times};
 use crate::copied::{self, Use};
 use crate::difference;
 use crate::error::{StoreError, blocking};
@@ -463,12 +464,16 @@ impl Inner {
     /// Gives the files of one snapshot to another that has none. If that has some already, they are
     /// the same.
     pub(crate) fn give_files(&self, from: u64, to: u64) -> Result<(), StoreError> {
-        let target = self.layer_files(to);
+        let (place, target) = (self.snapshot(to), self.layer_files(to));
+        // The layer is as old as it was; see Layer::made.
+        let made = place.metadata().map_err(|error| StoreError::io("inspect", &place, error))?;
         match fs::rename(self.layer_files(from), &target) {
-            Err(_) if target.is_dir() => Ok(()),
-            Err(error) => Err(StoreError::io("name", &target, error)),
-            Ok(()) => Ok(()),
+            Err(_) if target.is_dir() => return Ok(()),
+            Err(error) => return Err(StoreError::io("name", &target, error)),
+            Ok(()) => {}
         }
+        set_times(&place, made.mtime(), made.mtime_nsec())
+            .map_err(|error| StoreError::io("set times of", &place, error))
     }
 
     /// Makes `snapshots/<n>`, the place for the files of a layer; otherwise as

@@ -29,5 +29,5 @@ mod worker;
 
 pub use caches::fresh_caches;
 pub use containers::{Container, ContainerParts, Ended, Order, Started};
-pub use kiln_store::{Files, Ref};
+pub use kiln_store::{Files, FillError, Ref, Requester};
 pub use worker::{Worker, WorkerInfo, WorkerParts};

@@ -204,20 +204,7 @@ impl Operators<Ref> for Worker {
     }
 
     async fn load(&self, job: &JobContext, saved: &str) -> Option<Ref> {
-        self.load_from(job, saved, None).await
-    }
-}
-
-impl Worker {
-    /// Loads a saved result; `None` if it is gone. `others` may have those parts of it that are not
-    /// here, besides the sources of the build and the registries they were pulled from.
-    pub async fn load_from(
-        &self,
-        job: &JobContext,
-        saved: &str,
-        others: Option<Arc<dyn Providers>>,
-    ) -> Option<Ref> {
-        let known = KnownLayers { worker: &self.0, job, others };
+        let known = KnownLayers { worker: &self.0, job };
         match self.0.store.load_lazy(saved, &known).await {
             Ok(found) => Some(found),
             Err(error) => {
@@ -226,7 +213,9 @@ impl Worker {
             }
         }
     }
+}
 
+impl Worker {
     /// Those who have layers that earlier builds have pulled: the registries they are from.
     pub fn layers(&self) -> Arc<dyn Providers> {
         self.0.sources.layers()
@@ -237,7 +226,6 @@ impl Worker {
 struct KnownLayers<'a> {
     worker: &'a Inner,
     job: &'a JobContext,
-    others: Option<Arc<dyn Providers>>,
 }
 
 #[async_trait]
@@ -252,10 +240,6 @@ impl Providers for KnownLayers<'_> {
         let mut found = Vec::new();
         for layers in known {
             found.extend(layers.find(blob).await);
-        }
-        // These may have to be read first, which takes a while.
-        if let Some(others) = self.others.as_ref().filter(|_| found.is_empty()) {
-            found = others.find(blob).await;
         }
         found
     }
@@ -294,8 +278,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// For whom files are fetched.
 pub(crate) fn requester(job: &JobContext) -> Requester {
-    let (sessions, vertex) = (job.sessions.ids(), job.vertex.clone());
-    Requester { sessions, vertex, progress: job.progress.clone() }
+    Requester::of(job.sessions.ids(), &job.vertex, &job.progress)
 }
 
 /// The files of a result, fetched if they are not here; nothing for the empty file system.

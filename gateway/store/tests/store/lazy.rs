@@ -104,6 +104,7 @@ async fn what_nobody_looks_into_is_not_fetched_and_many_who_do_fetch_it_once() {
     assert_eq!(r.size().await.unwrap(), 0);
     r.keep(RecordInfo::default()).await.unwrap();
     assert_eq!(shelf.opened(), 0);
+    let made = r.layers()[1].made().unwrap();
     let asked = (0..8).map(|at| {
         let r = if at % 2 == 0 { r.clone() } else { again.clone() };
         tokio::spawn(async move { r.files(&nobody()).await.unwrap().lowers() })
@@ -121,6 +122,7 @@ async fn what_nobody_looks_into_is_not_fetched_and_many_who_do_fetch_it_once() {
     let applied = store.apply(None, &layers[0]).await.unwrap();
     assert_eq!(applied.layers()[0].number(), r.layers()[0].number());
     assert!(r.size().await.unwrap() > 0);
+    assert_eq!(r.layers()[1].made(), Some(made), "it is as old as before");
 }
 
 #[tokio::test]
