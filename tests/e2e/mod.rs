@@ -19,6 +19,7 @@ mod files;
 mod frontends;
 mod images;
 mod interchange;
+mod lazy;
 mod llb;
 mod missing;
 mod mistakes;

@@ -26,7 +26,8 @@ use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::{Detail, RichStatus};
 use kiln_worker::read::{self, FileStat};
-use kiln_worker::{Worker, fresh_caches};
+
+use kiln_worker::{Requester, Worker, fresh_caches};
 use tonic::Code;
 
 use crate::caches::BuildCaches;
@@ -461,14 +462,27 @@ impl BuildBridge {
     }
 
     /// The files of a ref. An image without layers is an empty directory.
-    async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Ref, RichStatus> {
-        if let Some(files) = self.result(of).await? {
-            return Ok(files);
-        }
-        let empty = self.shared.worker.store().merge(&[]).await;
-        empty.map_err(|error| {
-            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
-        })
+    async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Files, RichStatus> {
+        let requester = self.requester(of);
+        let failed = |error: &kiln_worker::FillError| {
+            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error))
+        };
+        let result = match self.result(of).await? {
+            Some(result) => result,
+            None => {
+                let empty = self.shared.worker.store().merge(&[], &requester).await;
+                empty.map_err(|error| failed(&error))?
+            }
+        };
+        result.files(&requester).await.map_err(|error| failed(&error))
+    }
+
+    /// For whom the files of a ref are fetched, and where that is shown.
+    pub(crate) fn requester(&self, of: &Ref) -> Requester {
+        let lazy = self.lazy(of).ok();
+        let vertex = lazy.as_ref().and_then(|lazy| lazy.graph.vertex(&lazy.edge.vertex));
+        let vertex = vertex.map_or_else(|| Digest::sha256(&of.0), |vertex| vertex.digest.clone());
+        Requester::of(vec![self.info.session_id.clone()], &vertex, &self.shared.progress)
     }
 }
 

@@ -78,7 +78,13 @@ pub(crate) async fn call_image(
     let image =
         image.map_err(|error| RichStatus::new(Code::Unknown, format!("{name}: {error}")))?;
     let image = match image {
-        Some(image) => bridge.result(&image).await?,
+        Some(image) => match bridge.result(&image).await? {
+            Some(result) => {
+                let files = result.files(&bridge.requester(&image)).await;
+                Some(files.map_err(|error| failed(&name, &error))?)
+            }
+            None => None,
+        },
         None => None,
     };
     let entrypoint = config.config.entrypoint.clone().filter(|words| !words.is_empty());

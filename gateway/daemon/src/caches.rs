@@ -10,7 +10,8 @@ use kiln_exporters::{ClientError, InlineCache};
 use kiln_frontend::{BuildResult, Ref, Refs};
 use kiln_graph::Vertex;
 use kiln_oci::Digest;
-use kiln_remotecache::{BuildCache, CacheExport, ExportTo, Imports, LoadFor};
+use kiln_remotecache::{BuildCache, CacheExport, ExportTo, Imports};
+use kiln_store::Requester;
 use kiln_wire::status::RichStatus;
 use kiln_worker::Worker;
 
@@ -43,12 +44,8 @@ impl Operators<kiln_worker::Ref> for WithImports {
         if !Imports::is_imported(saved) {
             return self.worker.load(job, saved).await;
         }
-        let whom = LoadFor {
-            sessions: job.sessions.ids(),
-            vertex: job.vertex.clone(),
-            progress: job.progress.clone(),
-        };
-        self.imports.load(saved, &whom).await
+        let requester = Requester::of(job.sessions.ids(), &job.vertex, &job.progress);
+        self.imports.load(saved, &requester).await
     }
 }
 
@@ -111,6 +108,7 @@ impl CacheOfBuild {
             main: self.daemon.cache(),
             imported: self.bridge.imported_caches(),
             store: self.daemon.store().clone(),
+            layers: self.bridge.worker().layers(),
             imports: self.daemon.0.imports.clone(),
             session: self.session.clone(),
         }

@@ -215,14 +215,17 @@ impl Making {
         let lookup = Lookup { operation: record, inputs: Vec::new(), whole: true };
         let found = self.daemon.0.cache.look_up(&lookup).await;
         let results = found.records.into_iter().flat_map(|record| record.results);
-        let store = self.daemon.store();
-        let files = results.filter_map(|result| store.load(&result.id).ok());
+        let layers = self.daemon.0.worker.layers();
+        let mut files = Vec::new();
+        for result in results {
+            files.extend(self.daemon.store().load_lazy(&result.id, &*layers).await.ok());
+        }
         let chain = |files: kiln_store::Ref| {
             let chain: Option<Vec<Descriptor>> =
                 files.layers().iter().map(|layer| layer.blobs().into_iter().next()).collect();
             chain.map(|chain| chain.into_iter().map(bare).collect::<Vec<_>>())
         };
-        files.filter_map(chain).filter(|chain| !chain.is_empty()).collect()
+        files.into_iter().filter_map(chain).filter(|chain| !chain.is_empty()).collect()
     }
 }
 

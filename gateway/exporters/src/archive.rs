@@ -36,13 +36,13 @@ enum Content {
 }
 
 impl Archive {
-    /// The OCI layout of an image.
-    pub(crate) fn layout(image: &Image, names: &[Name]) -> Self {
+    /// The OCI layout of an image with these layers.
+    pub(crate) fn layout(image: &Image, names: &[Name], layers: Vec<Blob>) -> Self {
         let mut archive = Self::default();
         archive.add("blobs/".into(), Content::Directory);
         archive.add("blobs/sha256/".into(), Content::Directory);
-        for layer in image.layers() {
-            archive.add(blob_path(&layer.descriptor.digest), Content::Blob(layer.blob.clone()));
+        for layer in layers {
+            archive.add(blob_path(layer.digest()), Content::Blob(layer));
         }
         for document in image.documents() {
             let path = blob_path(&document.descriptor.digest);
@@ -61,7 +61,7 @@ impl Archive {
     }
 
     /// The same with `manifest.json`, which older readers need. For images of one platform.
-    pub(crate) fn docker(image: &Image, names: &[Name]) -> Self {
+    pub(crate) fn docker(image: &Image, names: &[Name], layers: Vec<Blob>) -> Self {
         #[derive(Serialize)]
         #[serde(rename_all = "PascalCase")]
         struct Entry {
@@ -69,7 +69,7 @@ impl Archive {
             repo_tags: Option<Vec<String>>,
             layers: Vec<String>,
         }
-        let mut archive = Self::layout(image, names);
+        let mut archive = Self::layout(image, names, layers);
         let tags: Vec<String> = names.iter().map(|name| name.reference.familiar()).collect();
         let entry = |image: &crate::assemble::PlatformImage| Entry {
             config: blob_path(&image.config.descriptor.digest),

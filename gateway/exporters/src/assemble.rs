@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use kiln_frontend::keys;
 use kiln_oci::{Descriptor, Digest, Index, Manifest, Platform, media_type};
-use kiln_store::{Blob, LayerBlob, Ref, Store};
+use kiln_store::{Blob, FillError, LayerBlob, Ref, Requester};
 use time::OffsetDateTime;
 
 use crate::annotation::Place;
@@ -54,12 +54,29 @@ pub(crate) struct ImageLayer {
     /// As it stands in the manifest.
     pub(crate) descriptor: Descriptor,
     pub(crate) diff_id: Digest,
-    pub(crate) blob: Blob,
+    pub(crate) bytes: LayerBytes,
     /// Repositories that are known to have the blob, as `host/repository`.
     pub(crate) origins: Vec<String>,
 }
 
+/// Where the bytes of a layer are.
+#[derive(Clone, Debug)]
+pub(crate) enum LayerBytes {
+    /// In the store.
+    Stored(Blob),
+    /// In a layer of a result, which may be elsewhere.
+    Of(Ref),
+}
+
 impl ImageLayer {
+    /// The bytes, fetched if they are not here.
+    pub(crate) async fn blob(&self, requester: &Requester) -> Result<Blob, FillError> {
+        match &self.bytes {
+            LayerBytes::Stored(blob) => Ok(blob.clone()),
+            LayerBytes::Of(files) => files.blob(&self.descriptor.digest, requester).await,
+        }
+    }
+
     /// Whether it says of itself that it may not be passed on.
     pub(crate) fn is_nondistributable(&self) -> bool {
         NONDISTRIBUTABLE.iter().any(|(kept, _)| *kept == self.descriptor.media_type)
@@ -225,26 +242,28 @@ impl Assembly<'_> {
             Some(_) => base.map_or(0, config::layer_count).min(files.layers().len()),
             None => files.layers().len(),
         };
+        let requester = self.context.requester(self.reporter);
         let mut blobs = Vec::new();
         if kept > 0 {
-            blobs = store.layer_blobs(files, compression, &|_| {}).await?;
+            blobs = store.layer_blobs(files, compression, &requester, &|_| {}).await?;
             blobs.truncate(kept);
         }
         if let Some(epoch) = clamp {
             let seconds = epoch.unix_timestamp();
-            let new = store.clamped_layer_blobs(files, compression, seconds, &|_| {}).await?;
-            blobs.extend(new.into_iter().skip(kept).map(|mut blob| {
+            let new = store
+                .clamped_layer_blobs(files, kept, compression, seconds, &requester, &|_| {})
+                .await?;
+            blobs.extend(new.into_iter().map(|mut blob| {
                 let annotations = &mut blob.descriptor.annotations;
                 annotations.insert(REWRITTEN.to_owned(), seconds.to_string());
                 blob
             }));
         }
-        blobs.into_iter().map(|blob| self.layer(blob)).collect()
+        Ok(blobs.into_iter().map(|blob| self.layer(blob, files)).collect())
     }
 
-    fn layer(&self, layer: LayerBlob) -> Result<ImageLayer, ExportError> {
+    fn layer(&self, layer: LayerBlob, files: &Ref) -> ImageLayer {
         let LayerBlob { mut descriptor, diff_id } = layer;
-        let blob = stored(&self.context.store, &descriptor.digest)?;
         let origins = origins(&descriptor);
         let keep = self.options.prefer_nondistributable && !descriptor.urls.is_empty();
         if !keep {
@@ -257,7 +276,7 @@ impl Assembly<'_> {
         } else {
             descriptor.annotations.clear();
         }
-        Ok(ImageLayer { descriptor, diff_id, blob, origins })
+        ImageLayer { descriptor, diff_id, bytes: LayerBytes::Of(files.clone()), origins }
     }
 
     /// The cache for the image of a platform, from the build or else from the frontend.
@@ -333,8 +352,10 @@ impl Assembly<'_> {
     ) -> Result<Vec<Attested>, ExportError> {
         let mut all = Vec::new();
         for (id, image) in platforms.filter(|(id, _)| claims.any(id, true)) {
-            let mut predicates = claims.predicates(id, true).await?;
-            attested::supplement(&mut predicates, image.files.as_ref(), &image.layers).await?;
+            let requester = self.context.requester(self.reporter);
+            let mut predicates = claims.predicates(id, true, &requester).await?;
+            let (files, layers) = (image.files.as_ref(), &image.layers);
+            attested::supplement(&mut predicates, files, layers, &requester).await?;
             let attested = Attested::new(image, names, &predicates, self.options.artifact)?;
             let digest = &attested.manifest.descriptor.digest;
             self.reporter.note(format!("exporting attestation manifest {digest}"));
@@ -362,10 +383,6 @@ impl Assembly<'_> {
         root.annotations = self.options.annotations.at(Place::IndexDescriptor, None);
         Image { platforms, index: Some(index), attested, root }
     }
-}
-
-fn stored(store: &Store, digest: &Digest) -> Result<Blob, ExportError> {
-    store.blob(digest).ok_or_else(|| ExportError::Lost(digest.clone()))
 }
 
 /// Layers by family of media types: OCI's and Docker's.
@@ -413,8 +430,7 @@ fn origins(descriptor: &Descriptor) -> Vec<String> {
     repositories.flatten().collect()
 }
 
-/// When the newest layer was made, so that exporting a result again gives the same image. The
-/// directory around a layer's files is not touched after that.
+/// When the newest layer was made, so that exporting a result again gives the same image.
 pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
     let newest = target.files?.layers().last()?;
     // A layer that was imported is as old as it was there.
@@ -425,8 +441,7 @@ pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
     if let Some(noted) = noted {
         return Some(noted.into());
     }
-    let newest = newest.path();
-    let time = std::fs::metadata(newest.parent()?).and_then(|metadata| metadata.modified()).ok()?;
+    let time = newest.made()?;
     (time > SystemTime::UNIX_EPOCH).then_some(time)
 }
 

@@ -2,7 +2,7 @@
 
 use kiln_oci::{Descriptor, Digest, Platform, media_type};
 use kiln_provenance::{MEDIA_TYPE, PREDICATE_TYPE, SPDX, Subject, compact, package_url};
-use kiln_store::Ref;
+use kiln_store::{Ref, Requester};
 use serde::Serialize;
 
 use crate::assemble::{Document, ImageLayer, PlatformImage};
@@ -155,11 +155,12 @@ pub(crate) async fn supplement(
     predicates: &mut [Predicate],
     files: Option<&Ref>,
     layers: &[ImageLayer],
+    requester: &Requester,
 ) -> Result<(), ExportError> {
     let Some(files) = files else { return Ok(()) };
     let scans = predicates.iter_mut().filter(|scan| scan.is_core && scan.kind == SPDX);
     for scan in scans {
-        let known = LayerFiles::of(files, layers);
+        let known = LayerFiles::of(&files.files(requester).await?, layers);
         let content = scan.content.clone();
         let work = move || {
             let tool = concat!("kiln-", env!("CARGO_PKG_VERSION"));

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_frontend::{Attestation, AttestationKind, Subject as Named, SubjectKind};
 use kiln_provenance::{StatementError, Subject};
-use kiln_store::{MountError, Ref};
+use kiln_store::{FillError, MountError, Ref, Requester};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// The largest statement that is read, in bytes.
@@ -81,6 +81,9 @@ pub enum ClaimError {
     /// The ref could not be shown.
     #[error("cannot read in-toto attestation")]
     Mount(#[from] MountError),
+    /// The files of a claim are not here and could not be had.
+    #[error(transparent)]
+    Fill(#[from] FillError),
     /// A file could not be read.
     #[error("cannot read in-toto attestation {path:?}")]
     Read {
@@ -179,11 +182,12 @@ impl Claims<'_> {
         &self,
         id: &str,
         inline: bool,
+        requester: &Requester,
     ) -> Result<Vec<Predicate>, ClaimError> {
         let mut predicates = Vec::new();
         for claim in self.frontend.get(id).into_iter().flatten() {
             if inline || !is_inline_only(claim) {
-                predicates.extend(read(claim).await?);
+                predicates.extend(read(claim, requester).await?);
             }
         }
         for claim in self.own.get(id).into_iter().flatten() {
@@ -213,7 +217,10 @@ async fn own(claim: &Claim) -> Result<Predicate, ClaimError> {
 }
 
 /// The predicates of a claim of a frontend.
-async fn read(claim: &Attestation<Ref>) -> Result<Vec<Predicate>, ClaimError> {
+async fn read(
+    claim: &Attestation<Ref>,
+    requester: &Requester,
+) -> Result<Vec<Predicate>, ClaimError> {
     if kiln_provenance::is_provenance(&claim.predicate_type) {
         return Err(ClaimError::Provenance);
     }
@@ -224,7 +231,7 @@ async fn read(claim: &Attestation<Ref>) -> Result<Vec<Predicate>, ClaimError> {
     let Some(reference) = &claim.reference else {
         return Err(ClaimError::NoContent(claim.path.clone()));
     };
-    let mounted = reference.mount().await?;
+    let mounted = reference.files(requester).await?.mount().await?;
     let claim = claim.clone();
     let read = tokio::task::spawn_blocking(move || match is_bundle {
         true => bundle(mounted.path(), &claim),

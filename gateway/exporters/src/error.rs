@@ -3,7 +3,7 @@
 use std::io;
 
 use kiln_registry::RegistryError;
-use kiln_store::{ApplyError, BlobError, KeepError, MountError, PackError, StoreError};
+use kiln_store::{ApplyError, BlobError, FillError, KeepError, MountError, PackError, StoreError};
 
 use crate::claims::ClaimError;
 use crate::client::ClientError;
@@ -55,9 +55,9 @@ pub enum ExportError {
     /// What the cache knows of the image could not be found out.
     #[error("failed to make the inline cache")]
     InlineCache(#[source] ClientError),
-    /// A blob that was just made is not there.
-    #[error("layer blob {0} was collected while it was exported, try again")]
-    Lost(kiln_oci::Digest),
+    /// A layer or a file is not here and could not be had.
+    #[error(transparent)]
+    Fill(#[from] FillError),
     /// The files could not be shown.
     #[error("failed to read the result")]
     Mount(#[from] MountError),
@@ -100,6 +100,9 @@ pub enum NameError {
     /// Its layers could not be unpacked.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// Its layers are not here and could not be had.
+    #[error(transparent)]
+    Fill(#[from] FillError),
     /// A document could not be stored.
     #[error(transparent)]
     Blob(#[from] BlobError),

@@ -14,7 +14,7 @@ use kiln_frontend::{BuildResult, keys};
 use kiln_oci::{Descriptor, Digest, Platform};
 use kiln_progress::Sender;
 use kiln_registry::{Credentials, Registry};
-use kiln_store::{Ref, Store};
+use kiln_store::{Blob, Ref, Requester, Store};
 
 use crate::archive::Archive;
 use crate::assemble::{Document, Image, made};
@@ -74,6 +74,12 @@ impl std::fmt::Debug for ExportContext {
 }
 
 impl ExportContext {
+    /// For whom layers are fetched that an export wants to see: the client, shown at the export.
+    pub(crate) fn requester(&self, reporter: &Reporter) -> Requester {
+        let sessions = vec![self.session.clone()];
+        Requester { sessions, vertex: reporter.vertex(), progress: self.progress.clone() }
+    }
+
     pub(crate) fn client(&self) -> Result<&dyn Client, ExportError> {
         self.client.as_deref().ok_or(ExportError::NoSession)
     }
@@ -237,7 +243,8 @@ impl Run<'_> {
         if kind == Kind::Docker && targets.multi {
             return Err(ExportError::DockerIndex);
         }
-        let client = self.context.client()?;
+        let context = self.context;
+        let client = context.client()?;
         let (image, names, mut response) = self.assemble(targets, metadata).await?;
         if !names.is_empty() {
             let texts: Vec<String> = names.iter().map(|name| name.reference.to_string()).collect();
@@ -245,12 +252,14 @@ impl Run<'_> {
         }
         let exported = Some((&image).into());
         if !self.export.options.tar {
-            layout::store(client, &image, self.reporter).await?;
+            let requester = context.requester(self.reporter);
+            layout::store(client, &image, &requester, self.reporter).await?;
             return Ok(Outcome { response, image: exported });
         }
+        let blobs = self.blobs(&image).await?;
         let archive = match kind {
-            Kind::Docker => Archive::docker(&image, &names),
-            _ => Archive::layout(&image, &names),
+            Kind::Docker => Archive::docker(&image, &names, blobs),
+            _ => Archive::layout(&image, &names, blobs),
         };
         let status = self.reporter.status("sending tarball");
         let body = pipe::pipe(move |out| archive.write(out));
@@ -258,6 +267,13 @@ impl Run<'_> {
         sent.map_err(ExportError::Client)?;
         status.done();
         Ok(Outcome { response, image: exported })
+    }
+
+    /// The layers of an image, fetched where they are not here.
+    async fn blobs(&self, image: &Image) -> Result<Vec<Blob>, ExportError> {
+        let requester = self.context.requester(self.reporter);
+        let fetched = image.layers().into_iter().map(|layer| layer.blob(&requester));
+        Ok(try_join_all(fetched).await?)
     }
 
     /// The image, its names, and what the client is told about it.

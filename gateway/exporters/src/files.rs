@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use kiln_store::{Mounted, Ref};
+use kiln_store::{Files, Mounted, Ref, Requester};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -33,8 +33,9 @@ pub(crate) async fn export_tar(
     reporter: &Reporter,
 ) -> Result<(), ExportError> {
     let client = context.client()?;
-    let views = Views::mount(context, &export.options, targets, metadata).await?;
-    let views = views.with_claims(&export.options, targets, claims).await?;
+    let requester = context.requester(reporter);
+    let views = Views::mount(context, &export.options, targets, metadata, &requester).await?;
+    let views = views.with_claims(&export.options, targets, claims, requester).await?;
     views.check().await?;
     let status = reporter.status("sending tarball");
     let body = pipe::pipe(move |out| tree::write(&views.trees, out));
@@ -57,8 +58,9 @@ pub(crate) async fn export_local(
     reporter: &Reporter,
 ) -> Result<(), ExportError> {
     let client = context.client()?;
-    let views = Views::mount(context, &export.options, targets, metadata).await?;
-    let views = views.with_claims(&export.options, targets, claims).await?;
+    let requester = context.requester(reporter);
+    let views = Views::mount(context, &export.options, targets, metadata, &requester).await?;
+    let views = views.with_claims(&export.options, targets, claims, requester).await?;
     views.check().await?;
     let whole = export.options.delete;
     // Attestations come after what they take the places of.
@@ -119,11 +121,12 @@ impl Views {
         options: &ExportOptions,
         targets: &Targets<'_, Ref>,
         metadata: &BTreeMap<String, Bytes>,
+        requester: &Requester,
     ) -> Result<Self, ExportError> {
         let split = options.platform_split.unwrap_or(targets.multi);
         let (mut trees, mut mounts) = (Vec::new(), Vec::new());
         for target in &targets.list {
-            let mounted = files(context, target).await?.mount().await?;
+            let mounted = files(context, target, requester).await?.mount().await?;
             let epoch = epoch(options, metadata, &target.id)?;
             trees.push(Tree {
                 root: mounted.path().to_owned(),
@@ -144,10 +147,11 @@ impl Views {
         options: &ExportOptions,
         targets: &Targets<'_, Ref>,
         claims: Claims<'_>,
+        requester: Requester,
     ) -> Result<Self, ExportError> {
         let mut trees = Vec::new();
         for (tree, target) in self.trees.iter().zip(&targets.list) {
-            let predicates = claims.predicates(&target.id, false).await?;
+            let predicates = claims.predicates(&target.id, false, &requester).await?;
             let mut tree = tree.clone();
             if predicates.is_empty() {
                 trees.push(tree);
@@ -187,9 +191,14 @@ impl Views {
 }
 
 /// The files of a target; of none, an empty directory.
-async fn files(context: &ExportContext, target: &Target<'_, Ref>) -> Result<Ref, ExportError> {
-    match target.files {
-        Some(files) => Ok(files.clone()),
-        None => Ok(context.store.merge(&[]).await?),
-    }
+async fn files(
+    context: &ExportContext,
+    target: &Target<'_, Ref>,
+    requester: &Requester,
+) -> Result<Files, ExportError> {
+    let files = match target.files {
+        Some(files) => files.clone(),
+        None => context.store.merge(&[], requester).await?,
+    };
+    Ok(files.files(requester).await?)
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest};
 use kiln_store::Blob;
 
-use crate::assemble::{Document, Image, ImageLayer, PlatformImage};
+use crate::assemble::{Document, Image, ImageLayer, LayerBytes, PlatformImage};
 
 /// Why parts are no image.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,8 @@ impl Image {
             .zip(diff_ids)
             .filter_map(|(descriptor, diff_id)| {
                 let blob = blobs.iter().find(|blob| *blob.digest() == descriptor.digest)?.clone();
-                Some(ImageLayer { descriptor, diff_id, blob, origins: Vec::new() })
+                let bytes = LayerBytes::Stored(blob);
+                Some(ImageLayer { descriptor, diff_id, bytes, origins: Vec::new() })
             })
             .collect();
         if counts != (layers.len(), layers.len()) {

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use kiln_oci::{Descriptor, Reference};
 use kiln_registry::{BodySource, HostConfig, Hosts, Registry, RegistryError};
-use kiln_store::Blob;
+use kiln_store::{Blob, Requester};
 use tokio_util::io::ReaderStream;
 
 use crate::ExportContext;
-use crate::assemble::{Document, Image};
+use crate::assemble::{Document, Image, ImageLayer};
 use crate::attested::Attested;
 use crate::error::ExportError;
 use crate::images::Images;
@@ -40,9 +40,12 @@ pub(crate) async fn name_and_push(
     }
     if options.store {
         let images = Images::of(&context.store);
+        let requester = context.requester(reporter);
         for name in names_to_store(options, image, names)? {
             let status = reporter.status(format!("naming to {name}"));
-            let put = images.put(&name, image).await;
+            // What is pushed can be had from where it is pushed to.
+            let completed = (!options.push).then_some(&requester);
+            let put = images.put(&name, image, completed).await;
             put.map_err(|source| ExportError::Name { name: name.to_string(), source })?;
             status.done();
         }
@@ -114,9 +117,10 @@ impl<'a> Push<'a> {
     async fn image(&self, image: &Image, reporter: &Reporter) -> Result<(), ExportError> {
         let status = reporter.status("pushing layers");
         let layers = image.layers();
+        let requester = self.context.requester(reporter);
         let mut pushes = Vec::new();
         for layer in layers.into_iter().filter(|layer| !layer.is_nondistributable()) {
-            let source = Arc::new(BlobBody(layer.blob.clone()));
+            let source = Arc::new(LayerBody::new(layer, &requester));
             pushes.push(self.blob(&layer.descriptor, source, &layer.origins));
         }
         stream::iter(pushes).buffer_unordered(OFFERED).try_collect::<()>().await?;
@@ -195,13 +199,24 @@ fn insecure(domain: &str) -> Registry {
     Registry::new(hosts, kiln_registry::Options::default())
 }
 
-/// A blob of the store, read as often as the registry wants it.
-pub(crate) struct BlobBody(pub(crate) Blob);
+/// The bytes of a layer, read as often as somebody wants them. One that is elsewhere is fetched when
+/// they are wanted first, and so not at all if the registry takes it over from another repository.
+pub(crate) struct LayerBody {
+    layer: ImageLayer,
+    requester: Requester,
+}
 
-impl BodySource for BlobBody {
+impl LayerBody {
+    pub(crate) fn new(layer: &ImageLayer, requester: &Requester) -> Self {
+        Self { layer: layer.clone(), requester: requester.clone() }
+    }
+}
+
+impl BodySource for LayerBody {
     fn open(&self) -> BoxStream<'static, io::Result<Bytes>> {
-        let blob = self.0.clone();
+        let (layer, requester) = (self.layer.clone(), self.requester.clone());
         let open = async move {
+            let blob = layer.blob(&requester).await.map_err(io::Error::other)?;
             let file = tokio::fs::File::open(blob.path()).await?;
             // The handle goes with the stream: the blob may not be collected meanwhile.
             let chunks = ReaderStream::with_capacity(file, READ);

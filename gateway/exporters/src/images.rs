@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
 use kiln_registry::{Documents, RegistryError};
-use kiln_store::{Blob, LayerBlob, PruneOptions, RecordInfo, Ref, Store};
+use kiln_store::{Blob, LayerBlob, PruneOptions, RecordInfo, Ref, Requester, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::{Image, PlatformImage};
@@ -121,12 +121,20 @@ impl Images {
         for platform in image.platforms.iter_mut().filter(|platform| !platform.layers.is_empty()) {
             platform.files = Some(self.unpack(platform).await?);
         }
-        self.put(reference, &image).await?;
+        self.put(reference, &image, Some(&Requester::nobody())).await?;
         Ok(image.root.digest)
     }
 
     /// Gives an image a name, and keeps its layers. What had the name before loses it.
-    pub(crate) async fn put(&self, reference: &Reference, image: &Image) -> Result<(), NameError> {
+    ///
+    /// Layers that are elsewhere are fetched for `requester`; without one they stay there, and the name
+    /// is not found until they have come.
+    pub(crate) async fn put(
+        &self,
+        reference: &Reference,
+        image: &Image,
+        requester: Option<&Requester>,
+    ) -> Result<(), NameError> {
         let name = reference.to_string();
         let path = self.path(&name);
         let before = read(&path).ok();
@@ -143,7 +151,7 @@ impl Images {
             platforms.push(NamedPlatform {
                 platform: platform.platform.clone(),
                 manifest: platform.manifest.descriptor.digest.clone(),
-                files: self.keep(&name, platform).await?,
+                files: self.keep(&name, platform, requester).await?,
             });
         }
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -160,14 +168,25 @@ impl Images {
 
     /// Keeps the layers under an id of their own, because the same files may be kept for other
     /// reasons too.
-    async fn keep(&self, name: &str, image: &PlatformImage) -> Result<Option<String>, NameError> {
+    async fn keep(
+        &self,
+        name: &str,
+        image: &PlatformImage,
+        requester: Option<&Requester>,
+    ) -> Result<Option<String>, NameError> {
         let Some(files) = &image.files else { return Ok(None) };
+        if let Some(requester) = requester {
+            files.files(requester).await?;
+        }
         let own: Vec<&Digest> = image.layers.iter().map(|layer| &layer.descriptor.digest).collect();
         let noted = |(layer, blob): (&std::sync::Arc<kiln_store::Layer>, &&Digest)| {
             layer.blobs().iter().any(|descriptor| descriptor.digest == **blob)
         };
         let kept = match files.layers().iter().zip(&own).all(noted) {
-            true => self.store.merge(std::slice::from_ref(files)).await?,
+            true => {
+                let requester = Requester::nobody();
+                self.store.merge(std::slice::from_ref(files), &requester).await?
+            }
             // Blobs with other times than the files have: they need layers of their own.
             false => self.unpack(image).await?,
         };
@@ -177,7 +196,7 @@ impl Images {
     }
 
     async fn unpack(&self, image: &PlatformImage) -> Result<Ref, NameError> {
-        let mut files = self.store.merge(&[]).await?;
+        let mut files = self.store.merge(&[], &Requester::nobody()).await?;
         for layer in &image.layers {
             let blob =
                 LayerBlob { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };

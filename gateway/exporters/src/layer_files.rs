@@ -3,19 +3,18 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
-use kiln_store::{Layer, Ref};
+use kiln_store::{Files, Snapshot};
 use rustix::fs::{major, minor};
 
 use crate::assemble::ImageLayer;
 
 /// The layers of an image as directories, newest first.
-pub(crate) struct LayerFiles(Vec<(Arc<Layer>, String)>);
+pub(crate) struct LayerFiles(Vec<(Snapshot, String)>);
 
 impl LayerFiles {
     /// The layers of a ref, and what they are in an image.
-    pub(crate) fn of(files: &Ref, layers: &[ImageLayer]) -> Self {
+    pub(crate) fn of(files: &Files, layers: &[ImageLayer]) -> Self {
         let names = layers.iter().map(|layer| layer.descriptor.digest.to_string());
         let layers = files.layers().iter().cloned().zip(names);
         Self(layers.collect::<Vec<_>>().into_iter().rev().collect())

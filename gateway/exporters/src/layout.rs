@@ -5,22 +5,24 @@
 
 use kiln_oci::Descriptor;
 use kiln_registry::BodySource;
+use kiln_store::Requester;
 
 use crate::assemble::Image;
 use crate::client::Client;
 use crate::error::ExportError;
-use crate::image::BlobBody;
+use crate::image::LayerBody;
 use crate::vertex::Reporter;
 
 /// Writes every blob and document of an image.
 pub(crate) async fn store(
     client: &dyn Client,
     image: &Image,
+    requester: &Requester,
     reporter: &Reporter,
 ) -> Result<(), ExportError> {
     let status = reporter.status("sending blobs");
     for layer in image.layers() {
-        put(client, &layer.descriptor, &BlobBody(layer.blob.clone())).await?;
+        put(client, &layer.descriptor, &LayerBody::new(layer, requester)).await?;
     }
     for document in image.documents() {
         put(client, &document.descriptor, &document.bytes).await?;

@@ -40,6 +40,11 @@ impl Reporter {
         self.sender.vertex(self.vertex.clone());
     }
 
+    /// The vertex.
+    pub(crate) fn vertex(&self) -> Digest {
+        self.vertex.digest.clone()
+    }
+
     /// Begins something that is shown by this text.
     pub(crate) fn status(&self, id: impl Into<String>) -> Status {
         let now = (self.clock)();

@@ -13,7 +13,7 @@ use kiln_cache::{CacheKey, CacheStore, ExportGraph, SavedResult};
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::BodySource;
 use kiln_solver::Step;
-use kiln_store::{Blob, Compression, LayerBlob, PackError, Ref, Store};
+use kiln_store::{Blob, Compression, LayerBlob, PackError, Providers, Ref, Requester, Store};
 use tokio_util::io::ReaderStream;
 
 use crate::attributes::Mode;
@@ -53,6 +53,8 @@ pub struct BuildCache {
     pub imported: Vec<Arc<ImportedCache>>,
     /// Where results are.
     pub store: Store,
+    /// Who has those layers of results that are not there.
+    pub layers: Arc<dyn Providers>,
     /// The imported caches of all builds.
     pub imports: Imports,
     /// In whose name layers of imported caches are read.
@@ -165,25 +167,29 @@ impl BuildCache {
         how: How,
     ) -> Result<Option<Vec<ExportLayer>>, PackError> {
         // The empty text stands for the empty result.
-        let Ok(files) = self.store.load(saved) else { return Ok(None) };
+        let Ok(files) = self.store.load_lazy(saved, &*self.layers).await else { return Ok(None) };
+        let requester = self.requester();
         let layers = match how {
             How::DiffIds => return Ok(files.diff_ids().map(by_diff_ids)),
             How::Made(compression) => {
-                Some(self.store.layer_blobs(&files, compression, &|_| {}).await?)
+                Some(self.store.layer_blobs(&files, compression, &requester, &|_| {}).await?)
             }
             How::Known(compression) => self.store.known_layer_blobs(&files, compression),
         };
         let layers = layers.into_iter().flatten();
-        let layers: Option<Vec<ExportLayer>> =
-            layers.map(|layer| self.own_layer(layer, &files)).collect();
-        Ok(layers)
+        Ok(Some(layers.map(|layer| self.own_layer(layer, &files)).collect()))
     }
 
-    fn own_layer(&self, layer: LayerBlob, files: &Ref) -> Option<ExportLayer> {
+    fn own_layer(&self, layer: LayerBlob, files: &Ref) -> ExportLayer {
         let LayerBlob { descriptor, diff_id } = layer;
-        let blob = self.store.blob(&descriptor.digest)?;
-        let body = Arc::new(StoredBody { blob, _files: Some(files.clone()) });
-        Some(export_layer(descriptor, Some(&diff_id), body))
+        let digest = descriptor.digest.clone();
+        let body = ResultBody { files: files.clone(), digest, requester: self.requester() };
+        export_layer(descriptor, Some(&diff_id), Arc::new(body))
+    }
+
+    /// For whom layers are fetched that are neither here nor where they are to be.
+    fn requester(&self) -> Requester {
+        Requester { sessions: vec![self.session.clone()], ..Requester::nobody() }
     }
 
     async fn imported_layers(&self, saved: &str, how: How) -> Option<Vec<ExportLayer>> {
@@ -197,7 +203,7 @@ impl BuildCache {
         let mut exported = Vec::with_capacity(layers.len());
         for ImportedLayer { descriptor, diff_id } in layers.iter().cloned() {
             let body: Arc<dyn BodySource> = match self.store.blob(&descriptor.digest) {
-                Some(blob) => Arc::new(StoredBody { blob, _files: None }),
+                Some(blob) => Arc::new(StoredBody(blob)),
                 // What is gone there cannot be passed on.
                 None => Arc::new(self.far(&cache, &descriptor).await?),
             };
@@ -300,15 +306,31 @@ fn export_layer(
     ExportLayer { key: descriptor.digest.clone(), descriptor, body, origins }
 }
 
-/// A blob of the store, with the ref that it belongs to, if there is one.
-struct StoredBody {
-    blob: Blob,
-    _files: Option<Ref>,
+/// A layer of a result. It is fetched only if somebody wants its bytes.
+struct ResultBody {
+    files: Ref,
+    digest: Digest,
+    requester: Requester,
 }
+
+impl BodySource for ResultBody {
+    fn open(&self) -> BoxStream<'static, io::Result<Bytes>> {
+        let (files, digest) = (self.files.clone(), self.digest.clone());
+        let requester = self.requester.clone();
+        let open = async move {
+            let blob = files.blob(&digest, &requester).await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>(stored(blob))
+        };
+        stream::once(open).try_flatten().boxed()
+    }
+}
+
+/// A blob of the store.
+struct StoredBody(Blob);
 
 impl BodySource for StoredBody {
     fn open(&self) -> BoxStream<'static, io::Result<Bytes>> {
-        stored(self.blob.clone())
+        stored(self.0.clone())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::config::{
     CACHE_CONFIG, CacheConfig, ConfigError, ConfigLayer, ConfigRecord, LARGEST_CONFIG, index,
     parse_time,
 };
-use crate::origin::{CacheOrigin, Cause, Root, read};
+use crate::origin::{ByteStream, CacheOrigin, Cause, Root, read};
 use crate::progress::{Reporter, chain};
 
 /// How long it may take to read what a cache has.
@@ -140,6 +140,13 @@ impl ImportedCache {
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         there.insert(descriptor.digest.clone(), has);
         has
+    }
+
+    /// Opens a blob for who has one of these sessions; who has none asks as the build that imports the
+    /// cache.
+    pub(crate) fn open(&self, sessions: &[String], blob: &Descriptor) -> ByteStream {
+        let sessions = if sessions.is_empty() { &self.sessions } else { sessions };
+        self.origin.blob(sessions, blob)
     }
 
     async fn known(&self) -> Option<&Known> {

@@ -40,5 +40,5 @@ pub use config::{
 pub use export::{CacheExportError, export};
 pub use import::{ImportedCache, ImportedLayer};
 pub use inline::inline;
-pub use load::{Imports, LoadFor};
+pub use load::Imports;
 pub use origin::{ByteStream, CacheOrigin, Cause, Reach, Root};

@@ -1,19 +1,17 @@
-//! Results of imported caches become refs: their layers are pulled, checked and unpacked.
+//! Results of imported caches become refs, whose layers stay in the cache until somebody looks into
+//! them.
 //!
-//! The name of a result comes in, a ref of the store goes out. What cannot be had, or is not what the
-//! cache says, is a miss that the client is shown.
+//! The name of a result comes in, a ref of the store goes out. What cannot be had is a miss that the
+//! client is shown.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::SystemTime;
 
-use futures::TryStreamExt as _;
+use futures::future::try_join_all;
 use kiln_frontend::CacheImport;
-use kiln_oci::{Descriptor, Digest};
-use kiln_progress::{Progress, Sender, VertexStatus, Warning};
-use kiln_store::{ApplyError, Blob, LayerBlob, Ref, Store};
-use tokio::io::AsyncWriteExt as _;
-use tokio_util::task::AbortOnDropHandle;
+use kiln_oci::Descriptor;
+use kiln_progress::{Progress, Sender, Warning};
+use kiln_store::{BlobProvider, ByteStream, LayerBlob, Ref, Requester, Store};
 
 use crate::attributes::{AttributeError, ImportFrom, cache_name};
 use crate::import::{ImportedCache, ImportedLayer, parse_name};
@@ -26,17 +24,6 @@ pub struct Imports {
     reach: Reach,
     store: Store,
     open: Arc<Mutex<BTreeMap<String, Weak<ImportedCache>>>>,
-}
-
-/// For whom a result is loaded.
-#[derive(Clone, Debug)]
-pub struct LoadFor {
-    /// The sessions whose credentials and stores may be used.
-    pub sessions: Vec<String>,
-    /// The step.
-    pub vertex: Digest,
-    /// Who watches.
-    pub progress: Sender,
 }
 
 impl Imports {
@@ -83,18 +70,20 @@ impl Imports {
         parse_name(saved).is_some()
     }
 
-    /// Pulls an imported result. `None` if it cannot be had, which is shown and is a miss.
-    pub async fn load(&self, saved: &str, whom: &LoadFor) -> Option<Ref> {
+    /// Loads an imported result. Its layers stay where they are until somebody looks into them, if they
+    /// will be found there by other builds, too; those that only a client of this one has are fetched.
+    /// `None` if it cannot be had, which is shown and is a miss.
+    pub async fn load(&self, saved: &str, requester: &Requester) -> Option<Ref> {
         let (cache, number) = self.find(saved)?;
         let layers = cache.result(number)?.to_vec();
-        match self.unpack(&cache, &layers, whom).await {
+        match self.stacked(&cache, &layers, requester).await {
             Ok(files) => files,
             Err(error) => {
                 let error = chain(&*error);
                 tracing::info!(cache = cache.name(), error, "an imported result could not be used");
                 let short = format!("a result of cache {} cannot be used: {error}", cache.name());
-                whom.progress.send(Progress::Warning(Warning {
-                    vertex: whom.vertex.clone(),
+                requester.progress.send(Progress::Warning(Warning {
+                    vertex: requester.vertex.clone(),
                     level: 1,
                     short,
                     detail: vec!["the step runs instead".into()],
@@ -107,90 +96,65 @@ impl Imports {
         }
     }
 
-    async fn unpack(
+    async fn stacked(
         &self,
         cache: &Arc<ImportedCache>,
         layers: &[ImportedLayer],
-        whom: &LoadFor,
+        requester: &Requester,
     ) -> Result<Option<Ref>, Cause> {
-        let mut top: Option<Ref> = None;
-        let mut left = layers.iter().peekable();
-        // Layers that were unpacked before are shared, and their blobs need not be here.
-        while let Some(layer) = left.peek() {
-            let Some(known) = known(layer) else { break };
-            match self.store.apply(top.as_ref(), &known).await {
-                Ok(applied) => top = Some(applied),
-                Err(ApplyError::NoBlob(_)) => break,
-                Err(error) => return Err(error.into()),
+        if layers.is_empty() {
+            return Ok(None);
+        }
+        let provider = Arc::new(CacheLayers(Arc::clone(cache))) as Arc<dyn BlobProvider>;
+        let known = layers.iter().map(|layer| self.known(layer, &*provider, requester));
+        let known = try_join_all(known).await?;
+        let stacked = self.store.lazy(&known, &provider).await?;
+        if !cache.origin.is_lasting() {
+            stacked.files(requester).await?;
+            return Ok(Some(stacked));
+        }
+        // What is gone there is found out now, while the step can still run instead.
+        let elsewhere = stacked.layers().iter().zip(&known).filter(|(layer, known)| {
+            !layer.is_filled() && self.store.blob(&known.descriptor.digest).is_none()
+        });
+        let sessions = &requester.sessions;
+        let asked = elsewhere.map(|(_, layer)| async move {
+            match cache.has(sessions, &layer.descriptor).await {
+                true => Ok(()),
+                false => Err(Cause::from(format!("{} is not there", layer.descriptor.digest))),
             }
-            left.next();
-        }
-        let downloads: Vec<_> = left
-            .map(|layer| {
-                let (this, cache, whom) = (self.clone(), Arc::clone(cache), whom.clone());
-                let wanted = layer.descriptor.clone();
-                let task = async move { this.download(&cache, &wanted, &whom).await };
-                (layer, AbortOnDropHandle::new(tokio::spawn(task)))
-            })
-            .collect();
-        for (layer, download) in downloads {
-            let blob = download.await??;
-            let known = match known(layer) {
-                Some(known) => known,
-                None => self.measured(layer, &blob).await?,
-            };
-            top = Some(self.store.apply(top.as_ref(), &known).await?);
-            drop(blob);
-        }
-        Ok(top)
+        });
+        try_join_all(asked.collect::<Vec<_>>()).await?;
+        Ok(Some(stacked))
     }
 
-    /// The layer of a blob for which the cache does not say what is in it.
-    async fn measured(&self, layer: &ImportedLayer, blob: &Blob) -> Result<LayerBlob, Cause> {
-        let diff_id = self.store.diff_id(blob).await?;
-        Ok(LayerBlob { descriptor: layer.descriptor.clone(), diff_id })
-    }
-
-    /// Brings a blob into the store.
-    async fn download(
+    /// What is in a layer. Of a blob for which the cache does not say it, that takes the blob.
+    async fn known(
         &self,
-        cache: &ImportedCache,
-        descriptor: &Descriptor,
-        whom: &LoadFor,
-    ) -> Result<Blob, Cause> {
-        let digest = &descriptor.digest;
-        if let Some(blob) = self.store.blob(digest) {
-            return Ok(blob);
-        }
-        let started = SystemTime::now();
-        let status = |current, completed| VertexStatus {
-            id: digest.to_string(),
-            vertex: whom.vertex.clone(),
-            name: String::new(),
-            current,
-            total: descriptor.size,
-            timestamp: SystemTime::now(),
-            started: Some(started),
-            completed,
-        };
-        whom.progress.status(status(0, None));
-        let mut writer = self.store.writer().await?;
-        let mut stream = cache.origin.blob(&whom.sessions, descriptor);
-        let mut received = 0;
-        while let Some(chunk) = stream.try_next().await? {
-            received += chunk.len() as u64;
-            if received > descriptor.size {
-                return Err(format!("{digest} has more than {} bytes", descriptor.size).into());
+        layer: &ImportedLayer,
+        provider: &dyn BlobProvider,
+        requester: &Requester,
+    ) -> Result<LayerBlob, Cause> {
+        let diff_id = match &layer.diff_id {
+            Some(diff_id) => diff_id.clone(),
+            None => {
+                let blob = self.store.fetch(&layer.descriptor, provider, requester).await?;
+                self.store.diff_id(&blob).await?
             }
-            writer.write_all(&chunk).await?;
-        }
-        let blob = writer.commit(Some(digest), Some(descriptor.size)).await?;
-        whom.progress.status(status(received, Some(SystemTime::now())));
-        Ok(blob)
+        };
+        Ok(LayerBlob { descriptor: layer.descriptor.clone(), diff_id })
     }
 }
 
-fn known(layer: &ImportedLayer) -> Option<LayerBlob> {
-    let diff_id = layer.diff_id.clone()?;
-    Some(LayerBlob { descriptor: layer.descriptor.clone(), diff_id })
+/// The layers in an imported cache.
+struct CacheLayers(Arc<ImportedCache>);
+
+impl BlobProvider for CacheLayers {
+    fn name(&self) -> String {
+        format!("cache {}", self.0.name())
+    }
+
+    fn open(&self, blob: &Descriptor, requester: &Requester) -> ByteStream {
+        self.0.open(&requester.sessions, blob)
+    }
 }

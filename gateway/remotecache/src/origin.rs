@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_registry::{DOCUMENT_LIMIT, Registry, media_type_of, verify};
 use kiln_session::{ContentStore, SessionManager};
@@ -18,11 +18,7 @@ use crate::attributes::{ImportFrom, RegistryCache};
 use crate::cloud::{Clouds, InObjects};
 use crate::registries::registry_of;
 
-/// What went wrong far away.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// Bytes of a blob, in order.
-pub type ByteStream = BoxStream<'static, Result<Bytes, Cause>>;
+pub use kiln_store::{ByteStream, Cause};
 
 /// How long a session may take to appear.
 const APPEARS: Duration = Duration::from_secs(5);
@@ -48,6 +44,11 @@ pub trait CacheOrigin: Send + Sync {
     /// Whether a blob that the manifest names is still there.
     async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool;
 
+    /// Whether other builds find a layer there by what its annotations say; see [`CacheOrigin::mark`].
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
     /// Says in the annotations of a layer where it comes from, for those who push it.
     fn mark(&self, _layer: &mut Descriptor) {}
 }
@@ -69,7 +70,8 @@ impl Reach {
         match from {
             ImportFrom::Registry(RegistryCache { reference, insecure }) => {
                 let registry = registry_of(&self.registry, &reference, insecure);
-                Arc::new(InRegistry { registry, reference, sessions: self.sessions.clone() })
+                let sessions = self.sessions.clone();
+                Arc::new(InRegistry { registry, reference, insecure, sessions })
             }
             ImportFrom::Local { store, digest } => {
                 Arc::new(AtClient { sessions: self.sessions.clone(), store, digest })
@@ -96,6 +98,7 @@ pub(crate) async fn read(stream: ByteStream, digest: &Digest, limit: u64) -> Res
 struct InRegistry {
     registry: Registry,
     reference: Reference,
+    insecure: bool,
     sessions: SessionManager,
 }
 
@@ -137,6 +140,11 @@ impl CacheOrigin for InRegistry {
         let logins = self.clients(sessions).logins();
         let has = self.registry.has_blob(&self.reference, descriptor, &logins).await;
         has.unwrap_or(false)
+    }
+
+    fn is_lasting(&self) -> bool {
+        // How else to reach it is said by this import alone.
+        !self.insecure
     }
 
     fn mark(&self, layer: &mut Descriptor) {

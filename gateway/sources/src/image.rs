@@ -1,39 +1,38 @@
 //! Images: of a registry, of Kiln's own store, or of an OCI layout that the client holds.
 //!
-//! A reference comes in; the layers for one platform go out, applied on top of each other. What
-//! was resolved and read once is remembered, so that an image by digest needs no registry the
-//! second time. Layers are fetched side by side and applied as they come; one that is here already
-//! is not fetched. An image that has its name in the store is used where the registry cannot help.
+//! A reference comes in; the layers for one platform go out, on top of each other. What was resolved
+//! and read once is remembered, so that an image by digest needs no registry the second time. Layers
+//! in a registry stay there until somebody looks into them ([`blobs`] says how they are had then);
+//! those that only this client has are fetched. An image that has its name in the store is used where
+//! the registry cannot help.
 
 mod attestations;
+mod blobs;
 mod documents;
 mod resolve;
 
 pub use attestations::Attestations;
+pub(crate) use blobs::{ImageBlobs, Repositories};
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use kiln_graph::{ImageSource, OciLayoutSource};
 use kiln_keys::KeyError;
 use kiln_keys::source::{ImageKey, image_content};
 use kiln_oci::{Descriptor, Digest, Platform, Reference, chain_ids};
-use kiln_progress::Stream;
+use kiln_progress::{Sender, Stream};
 use kiln_registry::{ImagePlan, Registry, RegistryError};
-use kiln_store::{ApplyError, Blob, BlobError, Kind, LayerBlob, RecordInfo, Ref, Store};
-use tokio::io::AsyncWriteExt as _;
-use tokio_util::task::AbortOnDropHandle;
+use kiln_session::SessionManager;
+use kiln_store::{BlobProvider, FillError, Kind, LayerBlob, RecordInfo, Ref, Store};
 
 use crate::image::documents::OriginDocuments;
 use crate::image::resolve::Reached;
 use crate::named::{NamedImage, NamedImages};
 use crate::progress::Part;
-use crate::session::ByteStream;
 use crate::source::{Cause, Content, Context, Fetched, Metadata, Pin};
 use crate::state::{REFS, StateFile};
-use crate::turns::Turns;
 
 /// Names, in the annotations of a layer, the repository that it was pulled from; the host stands behind
 /// it. Who pushes the layer to the same host asks to have it taken over from there.
@@ -47,7 +46,7 @@ pub(crate) struct Image {
     state: StateFile,
     named: Arc<dyn NamedImages>,
     reached: Arc<Reached>,
-    turns: Arc<Turns>,
+    sessions: SessionManager,
 }
 
 /// What fetching needs to know from pinning.
@@ -103,25 +102,9 @@ pub enum ImageError {
         /// What the client said.
         source: Cause,
     },
-    /// A layer could not be stored.
-    #[error("layer {layer} of {image}")]
-    Blob {
-        /// The image.
-        image: String,
-        /// The layer.
-        layer: Digest,
-        /// What went wrong.
-        source: Cause,
-    },
-    /// A layer could not be applied.
-    #[error("cannot unpack {image}")]
-    Apply {
-        /// The image.
-        image: String,
-        /// What is wrong with it.
-        #[source]
-        source: ApplyError,
-    },
+    /// A layer could not be fetched or unpacked.
+    #[error(transparent)]
+    Fill(#[from] FillError),
     /// The store failed.
     #[error("cannot store {image}")]
     Store {
@@ -138,9 +121,11 @@ impl Image {
         store: &Store,
         state: &StateFile,
         named: Arc<dyn NamedImages>,
+        sessions: &SessionManager,
     ) -> Self {
         let (registry, store, state) = (registry.clone(), store.clone(), state.clone());
-        Self { registry, store, state, named, reached: Arc::default(), turns: Arc::default() }
+        let sessions = sessions.clone();
+        Self { registry, store, state, named, reached: Arc::default(), sessions }
     }
 
     pub(crate) async fn pin(
@@ -185,7 +170,7 @@ impl Image {
         pinned(plan, named, platform, source.layer_limit, origin, Kind::Regular)
     }
 
-    /// Applies the layers, fetching those that are missing.
+    /// The image, of which layers may be elsewhere: in the registry it is from.
     pub(crate) async fn fetch(
         &self,
         pin: &ImagePin,
@@ -197,115 +182,51 @@ impl Image {
         let diff_ids: Vec<Digest> = pin.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let Some(chain_id) = chain_ids(&diff_ids).pop() else { return Ok(None) };
         let memory_key = format!("image {chain_id}");
-        if let Some(id) = self.state.get::<String>(&REFS, &memory_key).await
-            && let Ok(known) = self.store.load(&id)
-        {
-            if pin.kind == Kind::Frontend {
-                // It may have been kept as an ordinary image until now.
-                keep(&known, pin).await?;
-            }
-            return Ok(Some(known));
-        }
-        let top = self.layers(pin, context).await?;
-        let Some(top) = top else { return Ok(None) };
-        keep(&top, pin).await?;
-        self.state.put(&REFS, &memory_key, &top.id()).await;
-        Ok(Some(top))
-    }
-
-    async fn layers(&self, pin: &ImagePin, context: &Context) -> Result<Fetched, ImageError> {
-        let mut top: Option<Ref> = None;
-        let mut layers = pin.layers.iter();
-        let mut missing = None;
-        // Layers that were applied before are shared, and their blobs need not be here.
-        for layer in layers.by_ref() {
-            match self.store.apply(top.as_ref(), layer).await {
-                Ok(applied) => top = Some(applied),
-                Err(ApplyError::NoBlob(_)) => {
-                    missing = Some(layer);
-                    break;
-                }
-                Err(error) => return Err(pin.origin.apply_error(error)),
-            }
-        }
-        let downloads: Vec<_> = missing
-            .into_iter()
-            .chain(layers)
-            .map(|layer| {
-                let (this, origin) = (self.clone(), pin.origin.clone());
-                let (context, wanted) = (context.clone(), layer.descriptor.clone());
-                let task = async move { this.download(&origin, &wanted, &context).await };
-                (layer, AbortOnDropHandle::new(tokio::spawn(task)))
-            })
-            .collect();
-        for (layer, download) in downloads {
-            let blob = download.await.map_err(|error| pin.origin.store_error(error))??;
-            let id = format!("extracting {}", layer.descriptor.digest);
-            let _part = Part::begin(context, id, 0);
-            let applied = self.store.apply(top.as_ref(), layer).await;
-            top = Some(applied.map_err(|error| pin.origin.apply_error(error))?);
-            drop(blob);
-        }
-        Ok(top)
-    }
-
-    /// Brings a blob into the store.
-    async fn download(
-        &self,
-        origin: &Origin,
-        descriptor: &Descriptor,
-        context: &Context,
-    ) -> Result<Blob, ImageError> {
-        let digest = &descriptor.digest;
-        if let Some(blob) = self.store.blob(digest) {
-            return Ok(blob);
-        }
-        let _turn = self.turns.take(digest.as_str()).await;
-        if let Some(blob) = self.store.blob(digest) {
-            return Ok(blob);
-        }
-        let failed = |source: Cause| ImageError::Blob {
-            image: origin.to_string(),
-            layer: digest.clone(),
-            source,
+        let provider = self.blobs(pin, context);
+        let known = match self.state.get::<String>(&REFS, &memory_key).await {
+            Some(id) => self.store.load_lazy(&id, &provider).await.ok(),
+            None => None,
         };
-        let part = Part::begin(context, digest.as_str(), descriptor.size);
-        let mut writer = self.store.writer().await.map_err(|error| failed(error.into()))?;
-        let mut stream = self.stream(origin, descriptor, context);
-        while let Some(chunk) = stream.try_next().await.map_err(&failed)? {
-            writer.write_all(&chunk).await.map_err(|error| failed(error.into()))?;
-            part.add(chunk.len() as u64);
+        let image = match known {
+            Some(known) => known,
+            None => {
+                let provider = Arc::new(provider) as Arc<dyn BlobProvider>;
+                let image = self.store.lazy(&pin.layers, &provider).await;
+                image.map_err(|error| pin.origin.store_error(error))?
+            }
+        };
+        // A client that is gone has no layers any more, and the store never has others.
+        if !matches!(pin.origin, Origin::Registry(_)) {
+            image.files(&context.requester()).await?;
         }
-        let stored = writer.commit(Some(digest), Some(descriptor.size)).await;
-        stored.map_err(|error: BlobError| failed(error.into()))
+        // One that is known may have been kept as an ordinary image until now.
+        if !image.is_kept() || pin.kind == Kind::Frontend {
+            keep(&image, pin).await?;
+            self.state.put(&REFS, &memory_key, &image.id()).await;
+        }
+        Ok(Some(image))
+    }
+
+    /// Who has the layers of an image.
+    pub(crate) fn blobs(&self, pin: &ImagePin, context: &Context) -> ImageBlobs {
+        let layers = pin.layers.iter().map(|layer| layer.descriptor.digest.clone());
+        ImageBlobs {
+            origin: pin.origin.clone(),
+            layers: layers.collect(),
+            registry: self.registry.clone(),
+            sessions: self.sessions.clone(),
+            session: Arc::clone(&context.session),
+        }
+    }
+
+    /// Who has layers that were pulled from registries before.
+    pub(crate) fn repositories(&self) -> Repositories {
+        Repositories { registry: self.registry.clone(), sessions: self.sessions.clone() }
     }
 
     /// The registries, which say in the log of a vertex why it takes longer.
     fn registry_of(&self, context: &Context) -> Registry {
-        let (progress, vertex) = (context.progress.clone(), context.vertex.clone());
-        self.registry.with_notice(Arc::new(move |text| {
-            let line = Bytes::from(format!("{text}\n"));
-            progress.log(&vertex, Stream::Stderr, SystemTime::now(), line);
-        }))
-    }
-
-    fn stream(&self, origin: &Origin, descriptor: &Descriptor, context: &Context) -> ByteStream {
-        match origin {
-            Origin::Registry(reference) => {
-                let credentials = context.session.credentials();
-                let registry = self.registry_of(context);
-                let stream = registry.blob_stream(reference, descriptor, 0, credentials);
-                Box::pin(stream.map_err(Into::into))
-            }
-            // Whoever asks has looked into the store already.
-            Origin::Store { .. } => {
-                let gone = "it is no longer in the store, build or pack the image again";
-                Box::pin(futures::stream::iter([Err(gone.into())]))
-            }
-            Origin::Layout { session, store, .. } => {
-                context.session.layout_blob(session, store, &descriptor.digest, 0)
-            }
-        }
+        noticed(&self.registry, &context.progress, &context.vertex)
     }
 
     async fn plan(
@@ -331,6 +252,15 @@ impl Image {
     }
 }
 
+/// Registries that say in the log of a vertex why it takes longer.
+fn noticed(registry: &Registry, progress: &Sender, vertex: &Digest) -> Registry {
+    let (progress, vertex) = (progress.clone(), vertex.clone());
+    registry.with_notice(Arc::new(move |text| {
+        let line = Bytes::from(format!("{text}\n"));
+        progress.log(&vertex, Stream::Stderr, SystemTime::now(), line);
+    }))
+}
+
 async fn keep(result: &Ref, pin: &ImagePin) -> Result<(), ImageError> {
     let description = format!("pulled from {}", pin.origin);
     let kept = result.keep(RecordInfo { kind: pin.kind, description }).await;
@@ -345,10 +275,6 @@ impl Origin {
             layer.annotations.insert(key, reference.repository().to_owned());
         }
         layer
-    }
-
-    fn apply_error(&self, source: ApplyError) -> ImageError {
-        ImageError::Apply { image: self.to_string(), source }
     }
 
     fn store_error(&self, source: impl Into<Cause>) -> ImageError {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kiln_keys::source::SourceKey;
 use kiln_oci::{Digest, Reference};
 use kiln_progress::Sender;
-use kiln_store::Ref;
+use kiln_store::{Ref, Requester};
 
 use crate::blob::BlobSourceError;
 use crate::git::{GitError, GitPin};
@@ -28,6 +28,14 @@ pub struct Context {
     pub progress: Sender,
     /// The vertex it happens to.
     pub vertex: Digest,
+}
+
+impl Context {
+    /// The same as the store sees it, for what is fetched at once in the name of the session.
+    pub(crate) fn requester(&self) -> Requester {
+        let (vertex, progress) = (self.vertex.clone(), self.progress.clone());
+        Requester { sessions: Vec::new(), vertex, progress }
+    }
 }
 
 impl std::fmt::Debug for Context {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kiln_graph::Identifier;
 use kiln_oci::{Digest, Platform};
 use kiln_registry::Registry;
-use kiln_store::Store;
+use kiln_session::SessionManager;
+use kiln_store::{Providers, Store};
 
 use crate::blob::Blobs;
 use crate::builds::{Builds, ResolvedSources};
@@ -45,6 +46,7 @@ impl Sources {
     pub fn open(
         store: &Store,
         registry: &Registry,
+        sessions: &SessionManager,
         commands: Arc<dyn HostCommand>,
         named: Arc<dyn NamedImages>,
     ) -> Result<Self, OpenError> {
@@ -52,7 +54,7 @@ impl Sources {
         let builds = Builds::default();
         let blobs = Blobs::new(registry, store, &state);
         Ok(Self {
-            image: Image::new(registry, store, &state, named),
+            image: Image::new(registry, store, &state, named, sessions),
             http: Http::new(store, &state, &builds),
             git: Git::new(store, &state, &builds, commands, &blobs),
             local: Local::new(store),
@@ -197,6 +199,21 @@ impl Sources {
             }
             _ => return Err(SourceError::Mixed),
         })
+    }
+}
+
+impl Sources {
+    /// Who has the layers of an image that was pinned; `None` for other sources.
+    pub fn layers_of(&self, pin: &Pin, context: &Context) -> Option<Arc<dyn Providers>> {
+        match &pin.content {
+            Content::Image(pin) => Some(Arc::new(self.image.blobs(pin, context))),
+            _ => None,
+        }
+    }
+
+    /// Who has the layers of images that earlier builds have pulled: the registries they are from.
+    pub fn layers(&self) -> Arc<dyn Providers> {
+        Arc::new(self.image.repositories())
     }
 }
 

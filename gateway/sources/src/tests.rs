@@ -24,13 +24,14 @@ use kiln_graph::{Identifier, LocalSource};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_progress::Progress;
 use kiln_registry::{Credentials, Hosts, NoCredentials, Options, Registry, StaticCredentials};
+use kiln_session::SessionManager;
 use kiln_store::{Ref, Store, StoreOptions};
 use tempfile::TempDir;
 
 use crate::source::Cause;
 use crate::{
-    AgentSocket, ByteStream, Command, Context, HostCommand, NamedImage, NamedImages, Origin,
-    Output, Pin, Session, SourceError, Sources,
+    AgentSocket, ByteStream, Command, Context, HostCommand, ImageError, NamedImage, NamedImages,
+    Origin, Output, Pin, Session, SourceError, Sources,
 };
 
 /// A worker's sources over a store of their own.
@@ -59,7 +60,9 @@ impl Room {
         let options = Options { retry_delays, ..Options::default() };
         let registry = Registry::new(Hosts::default(), options);
         let shelf = Arc::<Shelf>::default();
-        let sources = Sources::open(&store, &registry, Arc::new(Processes), shelf.clone()).unwrap();
+        let sessions = SessionManager::default();
+        let commands = Arc::new(Processes);
+        let sources = Sources::open(&store, &registry, &sessions, commands, shelf.clone()).unwrap();
         let (sender, progress) = kiln_progress::channel();
         let session = Arc::new(client);
         let context =
@@ -78,7 +81,14 @@ impl Room {
         self.sources.pin(identifier, &platform(), &self.context).await
     }
 
+    /// Fetches the content and looks into it.
     async fn fetch(&self, identifier: &Identifier, pin: &Pin) -> Result<Ref, SourceError> {
+        let fetched = self.fetch_lazy(identifier, pin).await?;
+        fetched.files(&self.context.requester()).await.map_err(ImageError::from)?;
+        Ok(fetched)
+    }
+
+    async fn fetch_lazy(&self, identifier: &Identifier, pin: &Pin) -> Result<Ref, SourceError> {
         let fetched = self.sources.fetch(identifier, pin, &self.context).await?;
         Ok(fetched.expect("the source has content"))
     }
@@ -129,7 +139,7 @@ fn identifier(text: &str, attrs: &[(&str, &str)]) -> Identifier {
 
 /// Every path below the root of a ref, with what is there.
 async fn tree(content: &Ref) -> BTreeMap<String, String> {
-    let mounted = content.mount().await.unwrap();
+    let mounted = content.ready().unwrap().mount().await.unwrap();
     let mut entries = BTreeMap::new();
     walk(mounted.path(), "", &mut entries);
     entries

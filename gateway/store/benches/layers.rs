@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use divan::counter::BytesCount;
-use kiln_store::{Compression, CompressionKind, Ref, Store, StoreOptions};
+use kiln_store::{Compression, CompressionKind, Ref, Requester, Store, StoreOptions};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -55,7 +55,9 @@ fn store(bencher: divan::Bencher<'_, '_>, kind: CompressionKind) {
         .with_inputs(|| layer(&runtime))
         .bench_local_refs(|(_directory, store, r)| {
             let compression = Compression { kind, ..Compression::default() };
-            runtime.block_on(store.layer_blobs(r, compression, &|_| {})).expect("pack")
+            runtime
+                .block_on(store.layer_blobs(r, compression, &Requester::nobody(), &|_| {}))
+                .expect("pack")
         });
 }
 
@@ -94,7 +96,9 @@ fn pack_a_hole(bencher: divan::Bencher<'_, '_>, kind: CompressionKind) {
     bencher.counter(BytesCount::new(HOLE)).with_inputs(|| hole(&runtime)).bench_local_refs(
         |(_directory, store, r)| {
             let compression = Compression { kind, ..Compression::default() };
-            runtime.block_on(store.layer_blobs(r, compression, &|_| {})).expect("pack")
+            runtime
+                .block_on(store.layer_blobs(r, compression, &Requester::nobody(), &|_| {}))
+                .expect("pack")
         },
     );
 }
@@ -103,7 +107,12 @@ fn pack_a_hole(bencher: divan::Bencher<'_, '_>, kind: CompressionKind) {
 fn unpack_a_hole(bencher: divan::Bencher<'_, '_>) {
     let runtime = Runtime::new().expect("runtime");
     let (_directory, store, r) = hole(&runtime);
-    let made = runtime.block_on(store.layer_blobs(&r, Compression::default(), &|_| {}));
+    let made = runtime.block_on(store.layer_blobs(
+        &r,
+        Compression::default(),
+        &Requester::nobody(),
+        &|_| {},
+    ));
     let layer = made.expect("pack").remove(0);
     let bytes =
         fs::read(store.blob(&layer.descriptor.digest).expect("a blob").path()).expect("read");

@@ -1,6 +1,7 @@
 //! Applying: the tar of a layer blob becomes a layer directory, without a mount.
 //!
-//! This file decides what has to be done and moves the bytes; [`crate::extract`] writes them.
+//! This file decides what has to be done and moves the bytes; [`crate::extract`] writes them. What is
+//! applied is a layer that is filled at once; see [`crate::fill`].
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use crate::Store;
 use crate::archive::{Archive, ArchiveError};
 use crate::blob::Blob;
 use crate::compression;
-use crate::error::{StoreError, blocking};
+use crate::error::StoreError;
 use crate::extract::{ExtractError, Extraction};
-use crate::index::LayerRow;
-use crate::layer::Layer;
+use crate::fill::FillError;
+use crate::layer::{Layer, Snapshot};
+use crate::provider::Requester;
 use crate::refs::Ref;
 use crate::store::Inner;
 
@@ -84,41 +86,22 @@ impl Store {
     /// Dropping the future stops the extraction soon and removes what it wrote.
     pub async fn apply(&self, parent: Option<&Ref>, layer: &LayerBlob) -> Result<Ref, ApplyError> {
         let below = parent.map(Ref::layers).unwrap_or_default().to_vec();
-        let chain = chain(&below, &layer.diff_id);
-        let turn = self.inner.turn(&format!("apply {}", chain.as_deref().unwrap_or_default()));
-        let _turn = if chain.is_some() { Some(turn.lock().await) } else { None };
-        let known = match &chain {
-            Some(chain) => self.inner.applied(chain)?,
-            None => None,
-        };
-        let blob = self.blob(&layer.descriptor.digest);
-        let top = if let Some(known) = known {
-            known
-        } else {
-            let blob = blob.clone();
-            let blob = blob.ok_or_else(|| ApplyError::NoBlob(layer.descriptor.digest.clone()))?;
-            let stop = StopOnDrop::default();
-            let work = Apply {
-                store: self.inner.clone(),
-                below: below.clone(),
-                diff_id: layer.diff_id.clone(),
-                chain,
-                blob,
-                stop: stop.0.clone(),
-            };
-            blocking(move || work.run()).await?
-        };
-        if let Some(blob) = blob {
-            top.add_blob(&layer.descriptor, blob);
+        let top = self.lazy_layer(&below, layer).await?;
+        let applied = Ref::new(&self.inner, below.into_iter().chain([top]).collect());
+        match applied.files(&Requester::nobody()).await {
+            Ok(_) => Ok(applied),
+            Err(FillError::Unpack { source, .. }) => Err(source),
+            Err(FillError::Store(error)) => Err(error.into()),
+            Err(FillError::Fetch { layer, .. } | FillError::Nowhere { layer }) => {
+                Err(ApplyError::NoBlob(layer))
+            }
         }
-        let layers = below.into_iter().chain([top]).collect();
-        Ok(Ref::new(&self.inner, layers))
     }
 }
 
 /// By what an applied layer is found again: what is below it, and its content. Views change, so
 /// nothing on top of one is found again.
-fn chain(below: &[Arc<Layer>], diff_id: &Digest) -> Option<String> {
+pub(crate) fn chain(below: &[Arc<Layer>], diff_id: &Digest) -> Option<String> {
     if below.iter().any(|layer| layer.is_view()) {
         return None;
     }
@@ -128,8 +111,8 @@ fn chain(below: &[Arc<Layer>], diff_id: &Digest) -> Option<String> {
 }
 
 impl Inner {
-    /// The layer applied earlier under this chain, if its directory is still there.
-    fn applied(self: &Arc<Self>, chain: &str) -> Result<Option<Arc<Layer>>, StoreError> {
+    /// The layer that was applied under this chain, or is to be, if it is still there.
+    pub(crate) fn applied(self: &Arc<Self>, chain: &str) -> Result<Option<Arc<Layer>>, StoreError> {
         let live = self.live().chains.get(chain).and_then(std::sync::Weak::upgrade);
         let layer = match live {
             Some(layer) => Some(layer),
@@ -138,13 +121,13 @@ impl Inner {
                 None => None,
             },
         };
-        Ok(layer.filter(|layer| layer.path().is_dir()))
+        Ok(layer.filter(|layer| layer.is_there()))
     }
 }
 
 impl Layer {
-    /// Notes that a blob holds this layer.
-    pub(crate) fn add_blob(&self, descriptor: &Descriptor, blob: Blob) {
+    /// Notes that a blob holds this layer, and keeps it if it is here.
+    pub(crate) fn add_blob(&self, descriptor: &Descriptor, blob: Option<Blob>) {
         let known = self.blobs().into_iter().find(|known| known.digest == descriptor.digest);
         match known {
             None => {
@@ -153,7 +136,9 @@ impl Layer {
             }
             Some(known) => self.annotate(&known, descriptor),
         }
-        self.pin(blob);
+        if let Some(blob) = blob {
+            self.pin(blob);
+        }
     }
 
     /// Adds what is said now about a blob that is known, such as from where it was pulled, too.
@@ -169,7 +154,13 @@ impl Layer {
 
 /// Raises a flag when the future that waits is gone.
 #[derive(Default)]
-struct StopOnDrop(Arc<AtomicBool>);
+pub(crate) struct StopOnDrop(Arc<AtomicBool>);
+
+impl StopOnDrop {
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -178,34 +169,26 @@ impl Drop for StopOnDrop {
 }
 
 /// One extraction, to be run on a thread that may block.
-struct Apply {
-    store: Arc<Inner>,
-    below: Vec<Arc<Layer>>,
-    diff_id: Digest,
-    chain: Option<String>,
-    blob: Blob,
-    stop: Arc<AtomicBool>,
+pub(crate) struct Unpack {
+    pub(crate) store: Arc<Inner>,
+    pub(crate) below: Vec<Snapshot>,
+    pub(crate) diff_id: Digest,
+    pub(crate) blob: Blob,
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
-impl Apply {
-    fn run(self) -> Result<Arc<Layer>, ApplyError> {
+impl Unpack {
+    /// Makes the files of a layer.
+    pub(crate) fn run(self, layer: &Layer) -> Result<(), ApplyError> {
         self.store.check_reserve()?;
         let number = self.store.new_snapshot()?;
-        match self.extract(number) {
-            Ok(whiteouts) => {
-                let row = LayerRow {
-                    diff_id: Some(self.diff_id),
-                    chain: self.chain,
-                    whiteouts,
-                    ..LayerRow::default()
-                };
-                Ok(Layer::register(&self.store, number, row))
-            }
-            Err(error) => {
-                self.store.abandon(number);
-                Err(error)
-            }
-        }
+        let extracted = self.extract(number).and_then(|whiteouts| {
+            self.store.give_files(number, layer.number())?;
+            layer.set_filled(whiteouts);
+            Ok(())
+        });
+        self.store.abandon(number);
+        extracted
     }
 
     /// Decompresses and hashes on a thread beside this one, which writes files.

@@ -14,8 +14,10 @@ use crate::blob::{Blob, BlobError, BlobSink};
 use crate::compression::{self, Compression, CompressionKind};
 use crate::compressor::{Compressor, threads};
 use crate::error::{StoreError, blocking};
+use crate::fill::FillError;
 use crate::layer::Layer;
 use crate::pack::{Packer, PackerError, is_later};
+use crate::provider::Requester;
 use crate::refs::Ref;
 
 /// How far the making of layer blobs has come.
@@ -51,9 +53,20 @@ pub enum PackError {
         /// The file.
         path: String,
     },
+    /// A layer is not here and could not be had.
+    #[error(transparent)]
+    Fill(#[from] FillError),
     /// The machine beneath failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// How layers are packed.
+#[derive(Clone, Copy)]
+struct Pack {
+    compression: Compression,
+    /// The latest time, in seconds since 1970.
+    clamp: Option<i64>,
 }
 
 impl From<PackerError> for PackError {
@@ -73,28 +86,40 @@ impl Store {
     /// owners, whole seconds, so that the same directory always gives the same digest. What was
     /// made is noted with the layer, and the next call is a look-up.
     ///
-    /// The blobs stay at least as long as the ref, or the record it was kept as.
+    /// The blobs stay at least as long as the ref, or the record it was kept as. That of a layer whose
+    /// files are not here need not be here, if somebody has it: [`Ref::blob`] gets its bytes. It is
+    /// fetched, for the requester, only to be compressed otherwise.
     pub async fn layer_blobs(
         &self,
         r: &Ref,
         compression: Compression,
+        requester: &Requester,
         progress: &(dyn Fn(LayerProgress) + Send + Sync),
     ) -> Result<Vec<LayerBlob>, PackError> {
-        self.pack_layers(r, compression, None, progress).await
+        let pack = Pack { compression, clamp: None };
+        self.pack_layers(r.layers(), pack, requester, progress).await
     }
 
-    /// The same with all times later than `epoch_seconds` set to it, for reproducible images.
+    /// The same for the layers from number `from` on, with all times later than `epoch_seconds` set to
+    /// it, for reproducible images.
     ///
     /// These blobs are not noted with the layers; they stay while `r` lives. A layer in which
     /// nothing is later is given as [`Store::layer_blobs`] gives it.
     pub async fn clamped_layer_blobs(
         &self,
         r: &Ref,
+        from: usize,
         compression: Compression,
         epoch_seconds: i64,
+        requester: &Requester,
         progress: &(dyn Fn(LayerProgress) + Send + Sync),
     ) -> Result<Vec<LayerBlob>, PackError> {
-        self.pack_layers(r, compression, Some(epoch_seconds), progress).await
+        let layers = r.layers().get(from..).unwrap_or_default();
+        if layers.iter().any(|layer| !layer.is_filled()) {
+            r.files(requester).await?;
+        }
+        let pack = Pack { compression, clamp: Some(epoch_seconds) };
+        self.pack_layers(layers, pack, requester, progress).await
     }
 
     /// The layer blobs of a ref, if all of them exist as [`Store::layer_blobs`] would give them.
@@ -128,16 +153,17 @@ impl Store {
 
     async fn pack_layers(
         &self,
-        r: &Ref,
-        compression: Compression,
-        clamp: Option<i64>,
+        all: &[Arc<Layer>],
+        pack: Pack,
+        requester: &Requester,
         progress: &(dyn Fn(LayerProgress) + Send + Sync),
     ) -> Result<Vec<LayerBlob>, PackError> {
-        let layers = r.layers().len();
+        let Pack { compression, clamp } = pack;
+        let layers = all.len();
         let mut blobs: Vec<Option<LayerBlob>> = vec![None; layers];
         // Most calls are look-ups, which need no task.
         if clamp.is_none() {
-            for (at, layer) in r.layers().iter().enumerate() {
+            for (at, layer) in all.iter().enumerate() {
                 if let Some(blob) = self.existing(layer, compression) {
                     progress(LayerProgress { layer: at, layers, bytes: 0, done: true });
                     blobs[at] = Some(blob);
@@ -147,14 +173,18 @@ impl Store {
         let (sender, mut reports) = mpsc::unbounded_channel();
         let turns = Arc::new(Semaphore::new(threads()));
         let mut tasks = JoinSet::new();
-        for (at, layer) in r.layers().iter().enumerate().filter(|(at, _)| blobs[*at].is_none()) {
+        for (at, layer) in all.iter().enumerate().filter(|(at, _)| blobs[*at].is_none()) {
             let (store, layer, turns) = (self.clone(), layer.clone(), turns.clone());
+            let requester = requester.clone();
             let report = Report { sender: sender.clone(), layer: at, layers, bytes: 0, told: 0 };
             tasks.spawn(async move {
                 let _permit = turns.acquire_owned().await.map_err(|_| StoreError::Closed)?;
                 // Two exports at once make a blob once.
                 let turn = store.inner.turn(&format!("pack {}", layer.number()));
                 let _turn = turn.lock().await;
+                if !layer.is_filled() {
+                    store.blob_of(&layer, &requester).await?;
+                }
                 let work = move || store.pack_layer(&layer, compression, clamp, report);
                 blocking(work).await.map(|blob| (at, blob))
             });
@@ -170,30 +200,37 @@ impl Store {
         Ok(blobs.into_iter().flatten().collect())
     }
 
-    /// The blob that serves a layer as it is.
+    /// The blob that serves a layer as it is. Of a layer whose files are not here, one that somebody has
+    /// will do.
     fn existing(&self, layer: &Layer, compression: Compression) -> Option<LayerBlob> {
         let diff_id = layer.diff_id()?;
         let blobs = layer.blobs();
         let kind = |blob: &Descriptor| CompressionKind::of_media_type(&blob.media_type);
         let exact = blobs.iter().filter(|blob| kind(blob) == Some(compression.kind));
         let others = blobs.iter().filter(|_| !compression.force);
-        let (descriptor, blob) = exact
-            .chain(others)
-            .find_map(|descriptor| Some((descriptor, self.blob(&descriptor.digest)?)))?;
-        layer.pin(blob);
-        Some(LayerBlob { descriptor: descriptor.clone(), diff_id })
+        let fitting: Vec<&Descriptor> = exact.chain(others).collect();
+        let stored = fitting.iter().find_map(|blob| Some((*blob, self.blob(&blob.digest)?)));
+        if let Some((descriptor, blob)) = stored {
+            layer.pin(blob);
+            return Some(LayerBlob { descriptor: descriptor.clone(), diff_id });
+        }
+        let providers = layer.providers();
+        let is_elsewhere =
+            |blob: &&&Descriptor| providers.iter().any(|(known, _)| known.digest == blob.digest);
+        let descriptor = fitting.iter().find(is_elsewhere)?;
+        Some(LayerBlob { descriptor: (*descriptor).clone(), diff_id })
     }
 
     fn pack_layer(
         &self,
-        layer: &Layer,
+        layer: &Arc<Layer>,
         compression: Compression,
         clamp: Option<i64>,
         mut report: Report,
     ) -> Result<LayerBlob, PackError> {
-        let root = layer.path();
-        let clamp = match clamp {
-            Some(latest) if is_later(&root, latest)? => Some(latest),
+        let snapshot = layer.snapshot();
+        let clamp = match (clamp, &snapshot) {
+            (Some(latest), Some(snapshot)) if is_later(&snapshot.path(), latest)? => Some(latest),
             _ => None,
         };
         if clamp.is_none()
@@ -209,6 +246,8 @@ impl Store {
                 (self.recompress(&old, compression, &mut report)?, diff_id)
             }
             _ => {
+                let nowhere = || FillError::Nowhere { layer: Digest::sha256("") };
+                let root = snapshot.ok_or_else(nowhere)?.path();
                 let tee = self.tee(compression, &mut report)?;
                 let packer = Packer::new(&root, self.inner.user_namespace, clamp, tee);
                 packer.pack()?.finish()?

@@ -1,15 +1,17 @@
 //! Refs made of other refs: merged on top of each other, or what one has and another lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::Store;
 use crate::difference::{self, Written};
 use crate::error::{StoreError, blocking};
+use crate::fill::FillError;
 use crate::index::LayerRow;
-use crate::layer::Layer;
+use crate::layer::{Layer, Snapshot};
+use crate::provider::Requester;
 use crate::rebase;
-use crate::refs::Ref;
+use crate::refs::{Files, Ref};
 
 /// Why a difference could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +39,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If a layer that has to be replaced cannot be read or written.
-    pub async fn merge(&self, refs: &[Ref]) -> Result<Ref, StoreError> {
+    /// If a layer that has to be replaced cannot be read or written. Only then the files of the others
+    /// are looked at, and fetched for the requester if they are not here.
+    pub async fn merge(&self, refs: &[Ref], requester: &Requester) -> Result<Ref, FillError> {
         let mut seen = BTreeSet::new();
         let mut layers: Vec<Arc<Layer>> = refs
             .iter()
@@ -48,22 +51,30 @@ impl Store {
             .cloned()
             .collect();
         layers.reverse();
-        let moved: Vec<_> = moved(refs, &layers)
-            .into_iter()
-            .map(|at| (at, made_on(refs, &layers[at]).to_vec()))
-            .collect();
+        let moved = moved(refs, &layers);
         if moved.is_empty() {
             return Ok(Ref::new(&self.inner, layers));
         }
+        let mut files = Vec::with_capacity(refs.len());
+        for r in refs {
+            files.push(r.files(requester).await?);
+        }
+        let all = files.iter().flat_map(Files::layers);
+        let all: BTreeMap<u64, &Snapshot> = all.map(|layer| (layer.number(), layer)).collect();
+        let snapshots =
+            layers.iter().filter_map(|layer| all.get(&layer.number()).copied().cloned());
+        let mut snapshots: Vec<Snapshot> = snapshots.collect();
+        let moved: Vec<_> =
+            moved.into_iter().map(|at| (at, made_on(&files, &snapshots[at]).to_vec())).collect();
         let store = self.inner.clone();
         blocking(move || {
             for (at, own) in moved {
-                let (below, rest) = layers.split_at_mut(at);
+                let (below, rest) = snapshots.split_at_mut(at);
                 if let Some(replaced) = rebase::onto(&store, below, &rest[0], &own)? {
                     rest[0] = replaced;
                 }
             }
-            Ok(Ref::new(&store, layers))
+            Ok(Ref::new(&store, snapshots.iter().map(Snapshot::layer).collect()))
         })
         .await
     }
@@ -75,17 +86,17 @@ impl Store {
     /// file and the differences become a new layer, which shares the data of the files with `upper`.
     pub async fn diff(
         &self,
-        lower: Option<&Ref>,
-        upper: Option<&Ref>,
+        lower: Option<&Files>,
+        upper: Option<&Files>,
     ) -> Result<Option<Ref>, DiffError> {
-        let lower = lower.map(Ref::layers).unwrap_or_default();
-        let upper = upper.map(Ref::layers).unwrap_or_default();
-        let same = |(a, b): (&Arc<Layer>, &Arc<Layer>)| a.number() == b.number();
+        let lower = lower.map(Files::layers).unwrap_or_default();
+        let upper = upper.map(Files::layers).unwrap_or_default();
+        let same = |(a, b): (&Snapshot, &Snapshot)| a.number() == b.number();
         if lower.len() <= upper.len() && lower.iter().zip(upper).all(same) {
             let (inner, all, at) = (self.inner.clone(), upper.to_vec(), lower.len());
             let exact = blocking(move || are_exact(&all, at, inner.user_namespace)).await?;
             if exact {
-                let rest = upper[lower.len()..].to_vec();
+                let rest: Vec<_> = upper[lower.len()..].iter().map(Snapshot::layer).collect();
                 return Ok((!rest.is_empty()).then(|| Ref::new(&self.inner, rest)));
             }
         }
@@ -98,7 +109,7 @@ impl Store {
                 Ok(Some(Written { hides, implied })) => {
                     let row = LayerRow { whiteouts: hides, implied, ..LayerRow::default() };
                     let layer = Layer::register(&store, number, row);
-                    Ok(Some(Ref::new(&store, vec![layer])))
+                    Ok(Some(Ref::new(&store, vec![layer.layer()])))
                 }
                 Ok(None) => {
                     store.abandon(number);
@@ -115,7 +126,7 @@ impl Store {
 }
 
 /// Whether layers from a place on say what differs, and nothing else.
-fn are_exact(layers: &[Arc<Layer>], from: usize, user_namespace: bool) -> Result<bool, StoreError> {
+fn are_exact(layers: &[Snapshot], from: usize, user_namespace: bool) -> Result<bool, StoreError> {
     for (at, layer) in layers.iter().enumerate().skip(from) {
         if !layer.is_view() && !difference::is_exact(&layers[..at], layer, user_namespace)? {
             return Ok(false);
@@ -125,8 +136,8 @@ fn are_exact(layers: &[Arc<Layer>], from: usize, user_namespace: bool) -> Result
 }
 
 /// The layers that a layer was made on, as far as the refs that are merged say it.
-fn made_on<'a>(refs: &'a [Ref], layer: &Layer) -> &'a [Arc<Layer>] {
-    let place = |r: &'a Ref| {
+fn made_on<'a>(refs: &'a [Files], layer: &Layer) -> &'a [Snapshot] {
+    let place = |r: &'a Files| {
         let at = r.layers().iter().position(|other| other.number() == layer.number())?;
         Some(&r.layers()[..at])
     };

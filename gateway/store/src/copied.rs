@@ -6,12 +6,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::attributes::copy_attributes;
 use crate::error::StoreError;
 use crate::extract::copy_entry;
-use crate::layer::Layer;
+use crate::layer::Snapshot;
 use crate::view::{Found, View};
 
 /// What becomes of the copy.
@@ -25,7 +24,7 @@ pub(crate) enum Use {
 
 /// Copies what layers (bottom first) show together into the new directory `to`.
 pub(crate) fn copy(
-    layers: &[Arc<Layer>],
+    layers: &[Snapshot],
     user_namespace: bool,
     to: &Path,
     purpose: Use,

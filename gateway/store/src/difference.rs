@@ -5,22 +5,21 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode};
 
 use crate::attributes::{copy_attributes, is_opaque, set_times, xattrs};
 use crate::error::StoreError;
 use crate::extract::copy_entry;
-use crate::layer::Layer;
+use crate::layer::Snapshot;
 use crate::owner;
 use crate::view::{Found, View};
 
 /// Writes into the empty directory `root` what turns `lower` into `upper` (bottom first each).
 /// `None` if nothing does.
 pub(crate) fn write(
-    lower: &[Arc<Layer>],
-    upper: &[Arc<Layer>],
+    lower: &[Snapshot],
+    upper: &[Snapshot],
     root: &Path,
     user_namespace: bool,
 ) -> Result<Option<Written>, StoreError> {
@@ -46,8 +45,8 @@ pub(crate) fn write(
 /// below it: what is moved away and back is copied up, and a directory that is made anew hides what
 /// it takes the place of.
 pub(crate) fn is_exact(
-    below: &[Arc<Layer>],
-    layer: &Layer,
+    below: &[Snapshot],
+    layer: &Snapshot,
     user_namespace: bool,
 ) -> Result<bool, StoreError> {
     let root = layer.path();
@@ -98,7 +97,7 @@ pub(crate) struct Written {
 /// Writes into the empty directory `root` what turns `lower` (bottom first) into `copy`, a directory
 /// that is given up afterwards.
 pub(crate) fn write_copy(
-    lower: &[Arc<Layer>],
+    lower: &[Snapshot],
     copy: &Path,
     root: &Path,
     user_namespace: bool,

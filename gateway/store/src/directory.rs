@@ -14,11 +14,11 @@ use tokio::sync::Notify;
 use crate::Store;
 use crate::error::{StoreError, blocking};
 use crate::index::{Change, DirectoryRow};
-use crate::layer::Layer;
+use crate::layer::{Layer, Snapshot};
 use crate::mount::{MountError, Mounted, Overlay};
 use crate::privacy;
 use crate::record::{Kind, Sharing, now};
-use crate::refs::{Ref, new_directory, new_id, overlay, rows};
+use crate::refs::{Files, Ref, new_directory, new_id, overlay, rows};
 use crate::store::Inner;
 
 /// Directories in use, by id, and who waits for one.
@@ -58,7 +58,7 @@ pub(crate) struct Held {
     id: String,
     key: String,
     number: u64,
-    base: Vec<Arc<Layer>>,
+    base: Vec<Snapshot>,
     mask: Option<PathBuf>,
     store: Arc<Inner>,
     /// Where it is mounted for all who share it.
@@ -87,9 +87,9 @@ impl Store {
         key: &str,
         kind: Kind,
         sharing: Sharing,
-        base: Option<&Ref>,
+        base: Option<&Files>,
     ) -> Result<Directory, DirectoryError> {
-        let base = base.map(Ref::layers).unwrap_or_default();
+        let base = base.map(Files::layers).unwrap_or_default();
         if base.iter().any(|layer| layer.is_view()) {
             return Err(DirectoryError::BaseIsView(key.to_owned()));
         }
@@ -154,7 +154,7 @@ impl Inner {
         self: &Arc<Self>,
         key: &str,
         sharing: Sharing,
-        base: &[Arc<Layer>],
+        base: &[Snapshot],
     ) -> Result<Found, StoreError> {
         let base_numbers: Vec<u64> = base.iter().map(|layer| layer.number()).collect();
         let mut found = Found::None;
@@ -214,7 +214,7 @@ impl Inner {
         self: &Arc<Self>,
         id: String,
         row: &DirectoryRow,
-        base: &[Arc<Layer>],
+        base: &[Snapshot],
         sharing: Sharing,
     ) -> Arc<Held> {
         let mask = Some(self.snapshot(row.number).join("mask")).filter(|mask| mask.is_dir());
@@ -242,7 +242,7 @@ impl Inner {
         key: &str,
         kind: Kind,
         sharing: Sharing,
-        base: &[Arc<Layer>],
+        base: &[Snapshot],
     ) -> Result<Directory, DirectoryError> {
         let (store, layers, key) = (self.clone(), base.to_vec(), key.to_owned());
         let (id, row, held) = blocking(move || {
@@ -266,7 +266,7 @@ impl Inner {
             Ok::<_, StoreError>((id, row, held))
         })
         .await?;
-        let layers = rows(base);
+        let layers = rows(base.iter().map(|layer| &**layer));
         self.index.commit(vec![Change::Directory { id, row, layers }]).await?;
         base.iter().for_each(|layer| layer.mark_kept());
         Ok(self.reserve(held, true))
@@ -326,8 +326,8 @@ impl Directory {
     /// A ref that shows it as it is, and keeps it reserved while the ref lives. It cannot be kept.
     pub fn as_ref(&self) -> Ref {
         let store = &self.held.store;
-        let mut layers = self.held.base.clone();
-        layers.push(Layer::view(store, self.held.number, self.clone()));
+        let mut layers: Vec<_> = self.held.base.iter().map(Snapshot::layer).collect();
+        layers.push(Layer::view(store, self.held.number, self.clone()).layer());
         Ref::new(store, layers)
     }
 }

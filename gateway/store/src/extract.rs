@@ -13,7 +13,6 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
@@ -24,7 +23,7 @@ use crate::attributes::{
     copy_attributes, is_content, is_whiteout, opaque_name, set_times, set_xattr,
 };
 use crate::error::StoreError;
-use crate::layer::Layer;
+use crate::layer::Snapshot;
 use crate::owner;
 use crate::sparse::SparseWriter;
 use crate::view::View;
@@ -120,7 +119,7 @@ impl Extraction {
     /// Begins in an empty directory, for a layer on top of `below` (bottom first).
     pub(crate) fn layer(
         root: &Path,
-        below: &[Arc<Layer>],
+        below: &[Snapshot],
         user_namespace: bool,
     ) -> Result<Self, ExtractError> {
         let mut extraction = Self::begin(root, Meaning::Layer, View::new(below, user_namespace))?;

@@ -66,6 +66,9 @@ pub(crate) struct LayerRow {
     pub(crate) implied: Vec<String>,
     /// Where [`crate::Store::apply`] finds it again.
     pub(crate) chain: Option<String>,
+    /// Its files need not be here: a blob has them, and somebody has the blob.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lazy: bool,
     /// Which transaction wrote it first; see [`Index::open`].
     pub(crate) epoch: u64,
 }
@@ -92,6 +95,8 @@ pub(crate) enum Change {
     Delete { id: String },
     /// Replaces the row of a layer, if there still is one.
     Layer { number: u64, row: Box<LayerRow> },
+    /// Notes that the files of a layer have come, and whether there are whiteouts among them.
+    Filled { number: u64, whiteouts: bool },
     /// Adds or replaces a directory; layers of its base that have no row yet get the given one.
     Directory { id: String, row: DirectoryRow, layers: Vec<(u64, LayerRow)> },
     /// Removes a directory and what only it needed.
@@ -117,6 +122,8 @@ struct Request {
 
 /// The handle on the index.
 pub(crate) struct Index {
+    /// Layers whose row knows nothing of files that may be there half, since the machine went down.
+    pub(crate) distrusted: Vec<u64>,
     shared: Arc<Shared>,
     sender: Option<Sender<Request>>,
     thread: Option<JoinHandle<()>>,
@@ -130,6 +137,14 @@ impl Request {
         };
         !self.changes.is_empty() && self.changes.iter().all(deletes)
     }
+}
+
+/// What was not flushed when the index was closed last.
+struct Unsettled {
+    /// There is something to flush.
+    is_left: bool,
+    /// See [`Index::distrusted`].
+    distrusted: Vec<u64>,
 }
 
 struct Shared {
@@ -157,14 +172,14 @@ impl Index {
     ) -> Result<Self, StoreError> {
         let database = open_or_replace(root, attributes_name(user_namespace))?;
         let shared = Arc::new(Shared { root: root.to_owned(), database, reserve });
-        let unsettled = shared.forget_unsettled()?;
+        let Unsettled { is_left, distrusted } = shared.forget_unsettled()?;
         let (sender, receiver) = channel();
         let writer = shared.clone();
         let thread = std::thread::Builder::new()
             .name("kiln-index".into())
-            .spawn(move || writer.serve(&receiver, unsettled))
+            .spawn(move || writer.serve(&receiver, is_left))
             .map_err(|error| StoreError::io("start the thread of", root, error))?;
-        Ok(Self { shared, sender: Some(sender), thread: Some(thread) })
+        Ok(Self { distrusted, shared, sender: Some(sender), thread: Some(thread) })
     }
 
     /// Says that overlay attributes are named in this way from here on; `false` if there are layers
@@ -312,9 +327,8 @@ impl Shared {
         })
     }
 
-    /// Forgets what was written but not flushed before the machine went down. Says whether there
-    /// is something left to flush.
-    fn forget_unsettled(&self) -> Result<bool, StoreError> {
+    /// Forgets what was written but not flushed before the machine went down.
+    fn forget_unsettled(&self) -> Result<Unsettled, StoreError> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let (last_boot, epoch, settled) = self.read(|transaction| {
             let numbers = transaction.open_table(NUMBERS)?;
@@ -324,12 +338,15 @@ impl Shared {
             Ok((last, number("epoch")?, number("settled")?))
         })?;
         if last_boot.as_deref() == Some(boot.as_str()) {
-            return Ok(epoch > settled);
+            return Ok(Unsettled { is_left: epoch > settled, distrusted: Vec::new() });
         }
         let mut changes = Vec::new();
+        let layers: Vec<(u64, LayerRow)> = self.list(LAYERS, |number| number)?;
+        // The files of a layer come before its row says so, and only then are they flushed.
+        let distrusted = layers.iter().filter(|(_, row)| row.lazy).map(|(number, _)| *number);
+        let distrusted = distrusted.collect();
         if epoch > settled {
-            let lost: std::collections::BTreeSet<u64> = self
-                .list(LAYERS, |number| number)?
+            let lost: std::collections::BTreeSet<u64> = layers
                 .into_iter()
                 .filter(|(_, row): &(u64, LayerRow)| row.epoch > settled)
                 .map(|(number, _)| number)
@@ -349,7 +366,7 @@ impl Shared {
             transaction.open_table(TEXTS)?.insert("boot", boot.as_str())?;
             Ok(())
         })?;
-        Ok(false)
+        Ok(Unsettled { is_left: false, distrusted })
     }
 
     /// The writing thread.
@@ -502,7 +519,8 @@ fn next_epoch(
 ) -> Result<u64, redb::Error> {
     let mut numbers = transaction.open_table(NUMBERS)?;
     let epoch = numbers.get("epoch")?.map_or(0, |n| n.value());
-    if !changes.iter().any(|change| matches!(change, Change::Keep { .. })) {
+    let writes = |change: &&Change| matches!(change, Change::Keep { .. } | Change::Filled { .. });
+    if !changes.iter().any(writes) {
         return Ok(epoch);
     }
     numbers.insert("epoch", epoch + 1)?;
@@ -540,6 +558,14 @@ fn perform(
             // Counted up before down, so that a blob in both rows is never seen unused.
             count_blobs(transaction, &row, 1, freed)?;
             count_blobs(transaction, &old, -1, freed)
+        }
+        Change::Filled { number, whiteouts } => {
+            let mut table = transaction.open_table(LAYERS)?;
+            let old: Option<LayerRow> = table.get(number)?.and_then(|row| decode(row.value()));
+            let Some(old) = old else { return Ok(()) };
+            let row = LayerRow { lazy: false, whiteouts: *whiteouts, size: None, epoch, ..old };
+            table.insert(number, encode(&row).as_slice())?;
+            Ok(())
         }
         Change::Directory { id, row, layers } => {
             let old: Option<DirectoryRow> = transaction

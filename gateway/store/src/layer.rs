@@ -1,23 +1,35 @@
 //! Layers: immutable directories in overlayfs format, and the handles that keep them.
 //!
-//! A layer is deleted when neither a record in the index nor a handle in this process names it.
+//! A layer is deleted when neither a record in the index nor a handle in this process names it. Its
+//! files need not be here: of a [`Layer`] it is known what is in it and where that is to be had, and
+//! only a [`Snapshot`] has a directory. How one becomes the other is in [`crate::fill`].
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use kiln_oci::{Descriptor, Digest};
 
 use crate::blob::Blob;
 use crate::directory::Directory;
 use crate::index::{Change, LayerRow};
+use crate::provider::BlobProvider;
 use crate::store::Inner;
 
+/// How many places are remembered that have the blobs of a layer.
+const MOST_PROVIDERS: usize = 4;
+
 /// One immutable directory: files, whiteouts (character devices 0:0) and opaque directories (an
-/// extended attribute), as overlayfs writes them.
+/// extended attribute), as overlayfs writes them. The directory may not be here yet.
 pub struct Layer {
     number: u64,
     store: Arc<Inner>,
+    /// Whether the directory is here, which does not change back.
+    filled: AtomicBool,
+    /// Who has the blobs of a layer whose directory is not here, the latest last.
+    providers: Mutex<Vec<(Descriptor, Arc<dyn BlobProvider>)>>,
     /// Whether the index is known to have a row; only a hint that saves a look.
     kept: AtomicBool,
     row: Mutex<LayerRow>,
@@ -27,15 +39,44 @@ pub struct Layer {
     view_of: Option<Directory>,
 }
 
+/// A layer whose files are here.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Arc<Layer>);
+
+impl Snapshot {
+    /// Its files. Never write there.
+    pub fn path(&self) -> PathBuf {
+        self.store.layer_files(self.number)
+    }
+
+    /// The layer.
+    pub(crate) fn layer(&self) -> Arc<Layer> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = Layer;
+
+    fn deref(&self) -> &Layer {
+        &self.0
+    }
+}
+
 impl Layer {
     /// The number, which names its directory under `snapshots`.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Its files. Never write there.
-    pub fn path(&self) -> PathBuf {
-        self.store.layer_files(self.number)
+    /// The same layer, if its files are here.
+    pub fn snapshot(self: &Arc<Self>) -> Option<Snapshot> {
+        self.is_filled().then(|| Snapshot(Arc::clone(self)))
+    }
+
+    /// Whether its files are here.
+    pub fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
     }
 
     /// The digest of its uncompressed tar, once one was read or made.
@@ -46,6 +87,11 @@ impl Layer {
     /// The blobs that are known to hold it, one per compression.
     pub fn blobs(&self) -> Vec<Descriptor> {
         self.row().blobs.clone()
+    }
+
+    /// When it was made here, or became known if its files are elsewhere; the same ever after.
+    pub fn made(&self) -> Option<SystemTime> {
+        self.place().metadata().and_then(|metadata| metadata.modified()).ok()
     }
 
     /// Whether there may be whiteouts or opaque directories in it.
@@ -59,7 +105,17 @@ impl Layer {
     }
 
     /// A handle on a layer that was just made, whose number is reserved by `writing`.
-    pub(crate) fn register(store: &Arc<Inner>, number: u64, row: LayerRow) -> Arc<Self> {
+    pub(crate) fn register(store: &Arc<Inner>, number: u64, row: LayerRow) -> Snapshot {
+        Snapshot(Self::register_any(store, number, row))
+    }
+
+    /// The same for a layer whose row says that its files are not here.
+    pub(crate) fn register_lazy(store: &Arc<Inner>, number: u64, row: LayerRow) -> Arc<Self> {
+        debug_assert!(row.lazy);
+        Self::register_any(store, number, row)
+    }
+
+    fn register_any(store: &Arc<Inner>, number: u64, row: LayerRow) -> Arc<Self> {
         let layer = Arc::new(Self::new(store, number, row, false));
         let mut live = store.live();
         live.layers.insert(number, Arc::downgrade(&layer));
@@ -92,16 +148,21 @@ impl Layer {
     }
 
     /// A view of a directory, which nobody else shares.
-    pub(crate) fn view(store: &Arc<Inner>, number: u64, directory: Directory) -> Arc<Self> {
+    pub(crate) fn view(store: &Arc<Inner>, number: u64, directory: Directory) -> Snapshot {
         let mut layer = Self::new(store, number, LayerRow::default(), true);
         layer.view_of = Some(directory);
-        Arc::new(layer)
+        Snapshot(Arc::new(layer))
     }
 
     fn new(store: &Arc<Inner>, number: u64, row: LayerRow, kept: bool) -> Self {
+        // The directory gets its name when it is whole, so that looking for it is enough, even if
+        // the row was not written any more.
+        let filled = !row.lazy || store.layer_files(number).is_dir();
         Self {
             number,
             store: store.clone(),
+            filled: AtomicBool::new(filled),
+            providers: Mutex::default(),
             kept: AtomicBool::new(kept),
             row: Mutex::new(row),
             pins: Mutex::default(),
@@ -123,6 +184,52 @@ impl Layer {
         if self.kept.load(Ordering::Relaxed) && !self.is_view() {
             self.store.index.note(vec![Change::Layer { number: self.number, row: Box::new(row) }]);
         }
+    }
+
+    /// Its directory, in which its files are or will be.
+    pub(crate) fn place(&self) -> PathBuf {
+        self.store.snapshot(self.number)
+    }
+
+    /// Whether what it should have on disk is there: its directory, or the place for it.
+    pub(crate) fn is_there(&self) -> bool {
+        match self.is_filled() {
+            true => self.store.layer_files(self.number).is_dir(),
+            false => self.store.snapshot(self.number).is_dir(),
+        }
+    }
+
+    /// Notes that its files are here.
+    pub(crate) fn set_filled(&self, whiteouts: bool) {
+        let mut row = self.row();
+        (row.lazy, row.whiteouts) = (false, whiteouts);
+        drop(row);
+        self.filled.store(true, Ordering::Release);
+        self.list_providers().clear();
+    }
+
+    /// Remembers who has a blob of it.
+    pub(crate) fn add_provider(&self, blob: &Descriptor, provider: &Arc<dyn BlobProvider>) {
+        if self.is_filled() {
+            return;
+        }
+        let mut providers = self.list_providers();
+        providers.retain(|(known, other)| {
+            known.digest != blob.digest || other.name() != provider.name()
+        });
+        if providers.len() == MOST_PROVIDERS {
+            providers.remove(0);
+        }
+        providers.push((blob.clone(), Arc::clone(provider)));
+    }
+
+    /// Who has its blobs, the latest first.
+    pub(crate) fn providers(&self) -> Vec<(Descriptor, Arc<dyn BlobProvider>)> {
+        self.list_providers().iter().rev().cloned().collect()
+    }
+
+    fn list_providers(&self) -> MutexGuard<'_, Vec<(Descriptor, Arc<dyn BlobProvider>)>> {
+        self.providers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a blob from being collected while the layer lives.

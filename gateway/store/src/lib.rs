@@ -1,7 +1,9 @@
 //! Blobs, layers and refs of one machine; the only room that deletes bytes.
 //!
 //! Archives and build steps come in as bytes and written directories; immutable [`Ref`]s, their
-//! directories and their blobs go out. Nothing here knows registries, graphs or progress displays.
+//! directories and their blobs go out. A ref may be lazy: what nobody looks into is not fetched
+//! ([`Store::lazy`], [`Ref::files`]). Nothing here knows registries, graphs or progress displays; who
+//! has a blob is a [`BlobProvider`].
 //! Handles ([`Ref`], [`Blob`], [`Directory`], [`Mounted`]) keep what they name; what no handle and
 //! no kept record names is deleted in the background.
 //!
@@ -14,6 +16,9 @@ mod store;
 mod blob;
 mod layer;
 mod refs;
+
+mod fill;
+mod provider;
 
 mod apply;
 mod archive;
@@ -60,11 +65,13 @@ pub use compression::{Bounded, Compression, CompressionKind};
 pub use database::{Database, is_full};
 pub use directory::{Directory, DirectoryError, Writer};
 pub use error::StoreError;
+pub use fill::FillError;
 pub use filter::{Filter, FilterError};
-pub use layer::Layer;
+pub use layer::{Layer, Snapshot};
 pub use mount::{MountError, Mounted, Overlay};
+pub use provider::{BlobProvider, ByteStream, Cause, Providers, Requester};
 pub use record::{Kind, RecordInfo, Sharing, UnknownKind};
-pub use refs::{CommitError, KeepError, LoadError, MutableRef, PrepareError, Ref};
+pub use refs::{CommitError, Files, KeepError, LoadError, MutableRef, PrepareError, Ref};
 pub use sparse::copy_file;
 pub use store::{OpenError, Store, StoreOptions, TemporaryFile};
 pub use unpack::{UnpackError, Unpacking};

@@ -10,7 +10,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::CWD;
 use rustix::mount::{
@@ -19,7 +18,7 @@ use rustix::mount::{
 
 use crate::copied::{self, Use};
 use crate::error::StoreError;
-use crate::layer::Layer;
+use crate::layer::Snapshot;
 use crate::store::Inner;
 use crate::trash::remove_tree;
 
@@ -77,7 +76,7 @@ pub struct Mounted {
     /// A copy of the layers, which goes with the guard.
     copy: Option<PathBuf>,
     /// Layers stay as long as somebody looks at them.
-    _layers: Vec<Arc<Layer>>,
+    _layers: Vec<Snapshot>,
 }
 
 impl Mounted {
@@ -87,12 +86,12 @@ impl Mounted {
     }
 
     /// A view that is a directory already.
-    pub(crate) fn plain(path: PathBuf, layers: &[Arc<Layer>]) -> Self {
+    pub(crate) fn plain(path: PathBuf, layers: &[Snapshot]) -> Self {
         Self { path, mount_point: false, mask: None, copy: None, _layers: layers.to_vec() }
     }
 
     /// Copies layers (bottom first), for reading only.
-    fn copied(store: &Inner, layers: &[Arc<Layer>]) -> Result<Self, StoreError> {
+    fn copied(store: &Inner, layers: &[Snapshot]) -> Result<Self, StoreError> {
         let path = store.root.join("mnt").join(store.trash.name());
         // Whatever happens, what was copied until then goes with the guard.
         let mut mounted = Self::plain(path.clone(), layers);
@@ -102,7 +101,7 @@ impl Mounted {
     }
 
     /// Mounts layers (bottom first) for reading only.
-    pub(crate) fn read_only(store: &Inner, layers: &[Arc<Layer>]) -> Result<Self, MountError> {
+    pub(crate) fn read_only(store: &Inner, layers: &[Snapshot]) -> Result<Self, MountError> {
         let empty = store.root.join("empty");
         let Some(bottom) = layers.first() else { return Ok(Self::plain(empty, layers)) };
         if store.options.copy {
@@ -132,7 +131,7 @@ impl Mounted {
     pub(crate) fn writable(
         store: &Inner,
         overlay: &Overlay,
-        layers: &[Arc<Layer>],
+        layers: &[Snapshot],
     ) -> Result<Self, MountError> {
         if overlay.lowers.is_empty() {
             return Ok(Self::plain(overlay.upper.clone(), layers));
@@ -150,7 +149,7 @@ impl Mounted {
     pub(crate) fn current(
         store: &Inner,
         overlay: &Overlay,
-        layers: &[Arc<Layer>],
+        layers: &[Snapshot],
     ) -> Result<Self, MountError> {
         if overlay.lowers.is_empty() {
             return Ok(Self::plain(overlay.upper.clone(), layers));
@@ -166,7 +165,7 @@ impl Mounted {
         Ok(mounted)
     }
 
-    fn point(store: &Inner, name: &str, layers: &[Arc<Layer>]) -> Result<Self, StoreError> {
+    fn point(store: &Inner, name: &str, layers: &[Snapshot]) -> Result<Self, StoreError> {
         let path = store.root.join("mnt").join(name);
         fs::create_dir(&path).map_err(|error| StoreError::io("create", &path, error))?;
         Ok(Self { path, mount_point: true, mask: None, copy: None, _layers: layers.to_vec() })
@@ -282,7 +281,7 @@ fn escape(path: &[u8]) -> Vec<u8> {
 ///
 /// Overlayfs filters whiteouts out of a listing only where it merges directories, so that without
 /// this they would show as entries nobody can open. `None` if there is nothing to filter.
-pub(crate) fn mask(layer: &Layer, into: &Path) -> Result<Option<PathBuf>, StoreError> {
+pub(crate) fn mask(layer: &Snapshot, into: &Path) -> Result<Option<PathBuf>, StoreError> {
     if !layer.may_hide() {
         return Ok(None);
     }

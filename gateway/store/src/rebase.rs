@@ -18,7 +18,7 @@ use crate::attributes::{copy_attributes, is_opaque, is_whiteout, opaque_name, xa
 use crate::error::StoreError;
 use crate::extract::copy_entry;
 use crate::index::LayerRow;
-use crate::layer::Layer;
+use crate::layer::{Layer, Snapshot};
 use crate::owner;
 use crate::store::Inner;
 use crate::view::View;
@@ -27,14 +27,14 @@ use crate::view::View;
 /// as it is.
 pub(crate) fn onto(
     store: &Arc<Inner>,
-    below: &[Arc<Layer>],
-    layer: &Arc<Layer>,
-    own: &[Arc<Layer>],
-) -> Result<Option<Arc<Layer>>, StoreError> {
+    below: &[Snapshot],
+    layer: &Snapshot,
+    own: &[Snapshot],
+) -> Result<Option<Snapshot>, StoreError> {
     if layer.is_view() {
         return Ok(None);
     }
-    let view = |layers: &[Arc<Layer>]| View::new(layers, store.user_namespace);
+    let view = |layers: &[Snapshot]| View::new(layers, store.user_namespace);
     let mut corrections = Corrections::of(layer, &mut view(below))?;
     if layer.may_hide() {
         let root = layer.path();
@@ -68,7 +68,7 @@ struct Corrections {
 }
 
 impl Corrections {
-    fn of(layer: &Layer, below: &mut View) -> Result<Self, StoreError> {
+    fn of(layer: &Snapshot, below: &mut View) -> Result<Self, StoreError> {
         let (root, row) = (layer.path(), layer.row().clone());
         let mut attributes = Vec::new();
         for path in &row.implied {

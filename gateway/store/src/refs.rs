@@ -1,29 +1,34 @@
 //! Refs: immutable stacks of layers, and the writable directory that becomes the next layer.
 //!
+//! The files of a [`Ref`] may be elsewhere; [`Files`] are those of one that are here.
 //! [`Store::prepare`] gives a [`MutableRef`], [`MutableRef::commit`] turns it into a [`Ref`], and
 //! [`Ref::keep`] makes that outlive the process; [`Store::load`] finds it again. Everything else is
 //! deleted with its last handle.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use kiln_oci::Digest;
 
 use crate::Store;
-use crate::attributes::copy_attributes;
+use crate::attributes::{copy_attributes, set_times};
 use crate::copied::{self, Use};
 use crate::difference;
 use crate::error::{StoreError, blocking};
 use crate::index::{Change, LayerRow, RecordRow};
-use crate::layer::Layer;
+use crate::layer::{Layer, Snapshot};
 use crate::mount::{MountError, Mounted, Overlay, mask};
+use crate::provider::Providers;
 use crate::record::{RecordInfo, now};
 use crate::store::Inner;
 use crate::untouched;
 
-/// An immutable stack of layers. A cheap handle; what it shows stays while the handle lives.
+/// An immutable stack of layers. A cheap handle; what is here of it stays while the handle lives.
+///
+/// Layers that nobody has looked into may not be here; [`Ref::files`] gets them.
 #[derive(Clone)]
 pub struct Ref {
     pub(crate) inner: Arc<RefInner>,
@@ -33,6 +38,43 @@ pub(crate) struct RefInner {
     pub(crate) id: String,
     pub(crate) layers: Vec<Arc<Layer>>,
     pub(crate) store: Arc<Inner>,
+}
+
+/// The files of a ref, which are here. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Files {
+    of: Ref,
+    snapshots: Arc<[Snapshot]>,
+}
+
+impl Files {
+    /// Of a ref, whose layers these are.
+    pub(crate) fn new(of: Ref, snapshots: Vec<Snapshot>) -> Self {
+        Self { of, snapshots: snapshots.into() }
+    }
+
+    /// The ref.
+    pub fn of(&self) -> &Ref {
+        &self.of
+    }
+
+    /// The layers, bottom first.
+    pub fn layers(&self) -> &[Snapshot] {
+        &self.snapshots
+    }
+
+    /// The directories of the layers, top first, as overlayfs wants them.
+    pub fn lowers(&self) -> Vec<PathBuf> {
+        self.snapshots.iter().rev().map(Snapshot::path).collect()
+    }
+
+    /// Shows the content for reading.
+    ///
+    /// A single layer is its own directory, without a mount: never write there.
+    pub async fn mount(&self) -> Result<Mounted, MountError> {
+        let this = self.clone();
+        blocking(move || Mounted::read_only(&this.of.inner.store, &this.snapshots)).await
+    }
 }
 
 /// Uses of a ref within this time after a written one are not written, in milliseconds.
@@ -84,12 +126,12 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Reserve`] if too little of the disk is free.
-    pub async fn prepare(&self, parent: Option<&Ref>) -> Result<MutableRef, PrepareError> {
+    pub async fn prepare(&self, parent: Option<&Files>) -> Result<MutableRef, PrepareError> {
         let (store, parent) = (self.inner.clone(), parent.cloned());
         blocking(move || {
             store.check_reserve()?;
             let parent = parent.filter(|parent| !parent.layers().is_empty());
-            let layers = parent.as_ref().map(Ref::layers).unwrap_or_default();
+            let layers = parent.as_ref().map(Files::layers).unwrap_or_default();
             let (number, mask) = new_directory(&store, layers)?;
             let (implied, mount_points) = (BTreeSet::new(), Vec::new());
             Ok(MutableRef { number, parent, mask, implied, mount_points, store, committed: false })
@@ -97,7 +139,7 @@ impl Store {
         .await
     }
 
-    /// Loads a kept ref.
+    /// Loads a kept ref of which everything is here, as files or at least as blobs.
     ///
     /// Looks whether its directories are there, but not into them. Notes the use, without a flush.
     ///
@@ -105,6 +147,41 @@ impl Store {
     ///
     /// [`LoadError::NotFound`], which a cache treats as a miss.
     pub fn load(&self, id: &str) -> Result<Ref, LoadError> {
+        let found = self.find(id)?;
+        let is_here = |layer: &Arc<Layer>| {
+            layer.is_filled() || layer.blobs().iter().any(|blob| self.blob(&blob.digest).is_some())
+        };
+        match found.layers().iter().all(is_here) {
+            true => Ok(found),
+            false => Err(LoadError::NotFound(id.to_owned())),
+        }
+    }
+
+    /// Loads a kept ref, parts of which may be elsewhere: at those who are known to have them, or whom
+    /// `providers` finds now.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::NotFound`] if nobody is known to have a part of it; a miss, too.
+    pub async fn load_lazy(&self, id: &str, providers: &dyn Providers) -> Result<Ref, LoadError> {
+        let found = self.find(id)?;
+        for layer in found.layers().iter().filter(|layer| !layer.is_filled()) {
+            let blobs = layer.blobs();
+            for blob in &blobs {
+                let found = providers.find(blob).await;
+                found.iter().for_each(|provider| layer.add_provider(blob, provider));
+            }
+            let is_here = blobs.iter().any(|blob| self.blob(&blob.digest).is_some());
+            // It may have been filled meanwhile, and needs nobody then.
+            if !is_here && layer.providers().is_empty() && !layer.is_filled() {
+                return Err(LoadError::NotFound(id.to_owned()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A kept ref, whoever has its parts.
+    fn find(&self, id: &str) -> Result<Ref, LoadError> {
         let missing = || LoadError::NotFound(id.to_owned());
         let live = self.inner.live().refs.get(id).and_then(Weak::upgrade);
         let record = self.inner.index.record(id)?.ok_or_else(missing)?;
@@ -113,7 +190,7 @@ impl Store {
             return Ok(Ref { inner });
         }
         let layers = self.inner.layers(&record.layers)?.ok_or_else(missing)?;
-        if !layers.iter().all(|layer| layer.path().is_dir()) {
+        if !layers.iter().all(|layer| layer.is_there()) {
             return Err(missing());
         }
         Ok(Ref::with_id(&self.inner, id.to_owned(), layers))
@@ -131,22 +208,9 @@ impl Ref {
         &self.inner.layers
     }
 
-    /// The directories of the layers, top first, as overlayfs wants them.
-    pub fn lowers(&self) -> Vec<PathBuf> {
-        self.inner.layers.iter().rev().map(|layer| layer.path()).collect()
-    }
-
     /// The diff ids of the layers, bottom first, if all are known.
     pub fn diff_ids(&self) -> Option<Vec<Digest>> {
         self.inner.layers.iter().map(|layer| layer.diff_id()).collect()
-    }
-
-    /// Shows the content for reading.
-    ///
-    /// A single layer is its own directory, without a mount: never write there.
-    pub async fn mount(&self) -> Result<Mounted, MountError> {
-        let this = self.clone();
-        blocking(move || Mounted::read_only(&this.inner.store, &this.inner.layers)).await
     }
 
     /// How many bytes its layers take on disk; counts them the first time.
@@ -184,13 +248,18 @@ impl Ref {
             last_used: now(),
             usage_count: old.map_or(1, |old| old.usage_count + 1),
         };
-        let layers = rows(self.layers());
+        let layers = rows(self.layers().iter().map(|layer| &**layer));
+        let was_lazy = layers.iter().any(|(_, row)| row.lazy);
         let keep = Change::Keep { id: self.id().to_owned(), record, layers };
         let mut changes = self.inner.store.touches();
         changes.push(keep);
         let freed = index.commit(changes).await?;
         self.layers().iter().for_each(|layer| layer.mark_kept());
         self.inner.store.consider(freed);
+        if was_lazy {
+            // Some may have been filled while the index did not know of them.
+            self.inner.store.note_filled(self.layers()).await?;
+        }
         Ok(())
     }
 
@@ -237,7 +306,7 @@ impl std::fmt::Debug for Ref {
 /// Dropping it discards what was written.
 pub struct MutableRef {
     number: u64,
-    parent: Option<Ref>,
+    parent: Option<Files>,
     mask: Option<PathBuf>,
     implied: BTreeSet<PathBuf>,
     mount_points: Vec<PathBuf>,
@@ -248,7 +317,7 @@ pub struct MutableRef {
 impl MutableRef {
     /// What it stands on.
     pub fn parent(&self) -> Option<&Ref> {
-        self.parent.as_ref()
+        self.parent.as_ref().map(Files::of)
     }
 
     /// How to mount it, for who mounts in a namespace of their own.
@@ -322,8 +391,8 @@ impl MutableRef {
             let row = LayerRow { whiteouts, implied, ..LayerRow::default() };
             let layer = Layer::register(&self.store, self.number, row);
             self.committed = true;
-            let mut layers = self.layers().to_vec();
-            layers.push(layer);
+            let mut layers: Vec<_> = self.layers().iter().map(Snapshot::layer).collect();
+            layers.push(layer.layer());
             Ok(Ref::new(&self.store, layers))
         })
         .await
@@ -335,8 +404,8 @@ impl MutableRef {
         difference::write_copy(self.layers(), &copy, files, self.store.user_namespace)
     }
 
-    fn layers(&self) -> &[Arc<Layer>] {
-        self.parent.as_ref().map(Ref::layers).unwrap_or_default()
+    fn layers(&self) -> &[Snapshot] {
+        self.parent.as_ref().map(Files::layers).unwrap_or_default()
     }
 }
 
@@ -381,6 +450,35 @@ impl Inner {
     /// Makes `snapshots/<n>/fs` with a number nobody has, protected until [`Inner::abandon`] or
     /// [`Layer::register`].
     pub(crate) fn new_snapshot(&self) -> Result<u64, StoreError> {
+        let number = self.new_place()?;
+        let path = self.layer_files(number);
+        match make_root(&path) {
+            Ok(()) => Ok(number),
+            Err(error) => {
+                self.abandon(number);
+                Err(StoreError::io("create", &path, error))
+            }
+        }
+    }
+
+    /// Gives the files of one snapshot to another that has none. If that has some already, they are
+    /// the same.
+    pub(crate) fn give_files(&self, from: u64, to: u64) -> Result<(), StoreError> {
+        let (place, target) = (self.snapshot(to), self.layer_files(to));
+        // The layer is as old as it was; see Layer::made.
+        let made = place.metadata().map_err(|error| StoreError::io("inspect", &place, error))?;
+        match fs::rename(self.layer_files(from), &target) {
+            Err(_) if target.is_dir() => return Ok(()),
+            Err(error) => return Err(StoreError::io("name", &target, error)),
+            Ok(()) => {}
+        }
+        set_times(&place, made.mtime(), made.mtime_nsec())
+            .map_err(|error| StoreError::io("set times of", &place, error))
+    }
+
+    /// Makes `snapshots/<n>`, the place for the files of a layer; otherwise as
+    /// [`Inner::new_snapshot`].
+    pub(crate) fn new_place(&self) -> Result<u64, StoreError> {
         loop {
             let number = {
                 let mut live = self.live();
@@ -390,8 +488,12 @@ impl Inner {
                 number
             };
             let path = self.snapshot(number);
-            let made = fs::create_dir(&path).and_then(|()| make_root(&path.join("fs")));
-            match made {
+            // A directory that got lost does not give its number free.
+            if self.index.holds(number)? {
+                self.live().writing.remove(&number);
+                continue;
+            }
+            match fs::create_dir(&path) {
                 Ok(()) => return Ok(number),
                 Err(error) => {
                     self.live().writing.remove(&number);
@@ -475,14 +577,14 @@ fn make_root(path: &Path) -> std::io::Result<()> {
 }
 
 /// The rows to write if the index lacks them.
-pub(crate) fn rows(layers: &[Arc<Layer>]) -> Vec<(u64, LayerRow)> {
-    layers.iter().map(|layer| (layer.number(), layer.row().clone())).collect()
+pub(crate) fn rows<'a>(layers: impl Iterator<Item = &'a Layer>) -> Vec<(u64, LayerRow)> {
+    layers.map(|layer| (layer.number(), layer.row().clone())).collect()
 }
 
 /// Makes the directories of something writable on top of `layers`: its number, and its mask.
 pub(crate) fn new_directory(
     store: &Arc<Inner>,
-    layers: &[Arc<Layer>],
+    layers: &[Snapshot],
 ) -> Result<(u64, Option<PathBuf>), StoreError> {
     let number = store.new_snapshot()?;
     let fill = || -> Result<Option<PathBuf>, StoreError> {
@@ -505,7 +607,7 @@ pub(crate) fn new_directory(
 pub(crate) fn overlay(
     store: &Inner,
     number: u64,
-    layers: &[Arc<Layer>],
+    layers: &[Snapshot],
     mask: Option<&Path>,
 ) -> Overlay {
     if store.options.copy && !layers.is_empty() {

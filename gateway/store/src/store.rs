@@ -138,6 +138,7 @@ impl Store {
             return Err(OpenError::OtherRights { root });
         }
         let trash = Trash::start(&root)?;
+        let distrusted = index.distrusted.clone();
         let inner = Arc::new(Inner {
             root,
             options,
@@ -149,6 +150,9 @@ impl Store {
             trash,
             _lock: lock,
         });
+        for number in distrusted {
+            inner.trash.discard(&inner.layer_files(number));
+        }
         inner.trash.sweep(&inner);
         Ok(Self { inner })
     }

@@ -10,14 +10,13 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use crate::attributes::{is_opaque, set_times, xattrs};
-use crate::layer::Layer;
+use crate::layer::Snapshot;
 
 /// Takes directories out of `files`, which lies on top of `below`, that are empty and as below.
 /// `paths` says where they may be, relative to the root; whatever is above them may be such, too.
-pub(crate) fn remove(files: &Path, below: &[Arc<Layer>], paths: &[PathBuf], user_namespace: bool) {
+pub(crate) fn remove(files: &Path, below: &[Snapshot], paths: &[PathBuf], user_namespace: bool) {
     let above = paths.iter().flat_map(|path| path.ancestors());
     let places: BTreeSet<&Path> = above.filter(|path| is_plain(path)).collect();
     // Children come before their parents.
@@ -37,7 +36,7 @@ fn is_plain(path: &Path) -> bool {
 
 fn is_untouched(
     files: &Path,
-    below: &[Arc<Layer>],
+    below: &[Snapshot],
     place: &Path,
     user_namespace: bool,
 ) -> io::Result<bool> {

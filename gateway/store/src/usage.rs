@@ -307,12 +307,14 @@ impl Inner {
 
 /// Bytes on disk of a layer, counted the first time.
 pub(crate) fn layer_size(layer: &Layer) -> Result<u64, StoreError> {
+    if !layer.is_filled() {
+        return Ok(0);
+    }
     let known = layer.row().size;
     if let Some(size) = known.filter(|_| !layer.is_view()) {
         return Ok(size);
     }
-    let path = layer.path();
-    let size = tree_size(path.parent().unwrap_or(&path))?;
+    let size = tree_size(&layer.place())?;
     layer.note(|row| row.size = Some(size));
     Ok(size)
 }

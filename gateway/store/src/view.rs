@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::attributes::{is_opaque, is_whiteout};
-use crate::layer::Layer;
+use crate::layer::Snapshot;
 
 /// Layers as one directory.
 pub(crate) struct View {
@@ -33,7 +33,7 @@ pub(crate) struct Found {
 
 impl View {
     /// The view of layers, given bottom first.
-    pub(crate) fn new(layers: &[Arc<Layer>], user_namespace: bool) -> Self {
+    pub(crate) fn new(layers: &[Snapshot], user_namespace: bool) -> Self {
         Self::of(layers.iter().rev().map(|layer| layer.path()).collect(), user_namespace)
     }
 

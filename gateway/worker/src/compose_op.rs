@@ -9,7 +9,7 @@ use kiln_keys::ContentQuery;
 use kiln_store::Ref;
 
 use crate::vertex_map::VertexMap;
-use crate::worker::{Inner, failed};
+use crate::worker::{Inner, failed, files, requester};
 
 pub(crate) struct ComposeOperator {
     worker: Arc<Inner>,
@@ -41,7 +41,7 @@ impl Operator<Ref> for ComposeOperator {
 
     async fn exec(
         &self,
-        _: &JobContext,
+        job: &JobContext,
         inputs: Vec<Output<Ref>>,
     ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let input =
@@ -53,11 +53,14 @@ impl Operator<Ref> for ComposeOperator {
                 if refs.is_empty() {
                     return Ok(vec![None]);
                 }
-                let merged = store.merge(&refs).await.map_err(|error| failed(&error))?;
+                let merged = store.merge(&refs, &requester(job)).await;
+                let merged = merged.map_err(|error| failed(&error))?;
                 Ok(vec![Some(merged)])
             }
             Op::Diff { lower, upper } => {
-                let (lower, upper) = (input(lower), input(upper));
+                let requester = requester(job);
+                let lower = files(input(lower).as_ref(), &requester).await?;
+                let upper = files(input(upper).as_ref(), &requester).await?;
                 let difference = store.diff(lower.as_ref(), upper.as_ref()).await;
                 Ok(vec![difference.map_err(|error| failed(&error))?])
             }

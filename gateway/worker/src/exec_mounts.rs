@@ -11,12 +11,12 @@ use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{Mount, MountSource, Rootfs};
 use kiln_graph::{CacheSharing, Exec, ExecMount, MountKind};
 use kiln_sources::{AgentSocket, Session};
-use kiln_store::{Directory, Kind, Mounted, MutableRef, Ref, Sharing, Writer};
+use kiln_store::{Directory, Files, Kind, Mounted, MutableRef, Ref, Sharing, Writer};
 
 use crate::caches;
 use crate::read::Place;
 use crate::secrets::SecretFile;
-use crate::worker::{Inner, failed};
+use crate::worker::{Inner, failed, files, requester};
 
 /// The mounts, and everything that must live as long as the process.
 pub(crate) struct Prepared {
@@ -88,6 +88,7 @@ pub(crate) async fn prepare(
     };
     for mount in &exec.mounts {
         let input = mount.input.and_then(|index| inputs.get(index).cloned().flatten());
+        let input = files(input.as_ref(), &requester(job)).await?;
         let scratch = prepared.scratch.len();
         let shown = match mount.dest.as_str() {
             "/" => {
@@ -110,7 +111,7 @@ impl Prepared {
         job: &JobContext,
         exec: &Exec,
         mount: &ExecMount,
-        input: Output<Ref>,
+        input: Option<Files>,
     ) -> Result<Shown, OpError> {
         let dest = PathBuf::from(exec.join_cwd(&mount.dest));
         let Some(source) = self.source(worker, job, mount, &dest, input).await? else {
@@ -138,7 +139,7 @@ impl Prepared {
         &mut self,
         worker: &Inner,
         mount: &ExecMount,
-        input: Output<Ref>,
+        input: Option<Files>,
     ) -> Result<(), OpError> {
         let writable =
             worker.store.prepare(input.as_ref()).await.map_err(|error| failed(&error))?;
@@ -171,7 +172,7 @@ impl Prepared {
         job: &JobContext,
         mount: &ExecMount,
         dest: &Path,
-        input: Output<Ref>,
+        input: Option<Files>,
     ) -> Result<Option<MountSource>, OpError> {
         Ok(Some(match &mount.kind {
             MountKind::Bind => self.bind(worker, mount, dest.to_owned(), input).await?,
@@ -218,7 +219,7 @@ impl Prepared {
         worker: &Inner,
         mount: &ExecMount,
         dest: PathBuf,
-        input: Output<Ref>,
+        input: Option<Files>,
     ) -> Result<MountSource, OpError> {
         if mount.readonly
             && let Some(input) = input
@@ -227,7 +228,7 @@ impl Prepared {
             let source = MountSource::Bind(view.path().to_owned());
             self.views.push(view);
             if let Some(output) = mount.output {
-                self.outputs.insert(output, Outcome::Same(Some(input)));
+                self.outputs.insert(output, Outcome::Same(Some(input.of().clone())));
             }
             return Ok(source);
         }
@@ -257,7 +258,7 @@ impl Prepared {
         mount: &ExecMount,
         id: &str,
         sharing: CacheSharing,
-        input: Output<Ref>,
+        input: Option<Files>,
     ) -> Result<MountSource, OpError> {
         let sharing = match sharing {
             CacheSharing::Shared => Sharing::Shared,
@@ -266,7 +267,7 @@ impl Prepared {
         };
         let key = caches::key(id);
         // A process that mounts a cache twice must not wait for itself.
-        let own = format!("{key} {:?}", input.as_ref().map(Ref::lowers));
+        let own = format!("{key} {:?}", input.as_ref().map(Files::lowers));
         if !self.directories.contains_key(&own) {
             let directory =
                 worker.store.directory(&key, Kind::ExecCacheMount, sharing, input.as_ref()).await;
@@ -277,7 +278,7 @@ impl Prepared {
         }
         let overlay = self.directories[&own].overlay();
         if let Some(output) = mount.output {
-            self.outputs.insert(output, Outcome::Same(input));
+            self.outputs.insert(output, Outcome::Same(input.map(|input| input.of().clone())));
         }
         if overlay.lowers.is_empty() {
             return Ok(MountSource::Bind(overlay.upper));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Exec, Op, Vertex};
 use kiln_keys::ContentQuery;
@@ -14,7 +15,7 @@ use crate::foreign;
 use crate::processes::{process, resources};
 use crate::steps::{NotRun, Step};
 use crate::vertex_map::{VertexMap, content_of};
-use crate::worker::Inner;
+use crate::worker::{Inner, files, requester};
 
 pub(crate) struct ExecOperator {
     worker: Arc<Inner>,
@@ -41,14 +42,24 @@ impl Operator<Ref> for ExecOperator {
         self.map.of(&self.vertex).cloned().map(Keyed::from)
     }
 
+    fn preprocess<'a>(
+        &'a self,
+        job: &'a JobContext,
+        _: usize,
+        result: &'a Output<Ref>,
+    ) -> BoxFuture<'a, Result<(), OpError>> {
+        // It will be mounted: what is not here comes while other inputs are still made.
+        Box::pin(async move { files(result.as_ref(), &requester(job)).await.map(drop) })
+    }
+
     async fn content(
         &self,
-        _: &JobContext,
+        job: &JobContext,
         _: usize,
         query: &ContentQuery,
         result: &Output<Ref>,
     ) -> Result<Content, OpError> {
-        content_of(&self.worker, query.clone(), result.as_ref()).await
+        content_of(&self.worker, job, query.clone(), result.as_ref()).await
     }
 
     async fn exec(

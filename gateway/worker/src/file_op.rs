@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use kiln_engine::{
     Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject,
 };
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_store::{Mounted, MutableRef, Ref};
+use kiln_store::{Mounted, MutableRef, Ref, Requester};
 
-use crate::files::{self, FileError, Ids, Implied};
+use crate::files as actions;
+use crate::files::{FileError, Ids, Implied};
 use crate::vertex_map::{VertexMap, content_of};
-use crate::worker::{Inner, blocking, failed, owned, path_of, view};
+use crate::worker::{Inner, blocking, failed, files, owned, path_of, requester, view};
 
 pub(crate) struct FileOperator {
     worker: Arc<Inner>,
@@ -43,23 +45,34 @@ impl Operator<Ref> for FileOperator {
         self.map.of(&self.vertex).cloned().map(Keyed::from)
     }
 
+    fn preprocess<'a>(
+        &'a self,
+        job: &'a JobContext,
+        _: usize,
+        result: &'a Output<Ref>,
+    ) -> BoxFuture<'a, Result<(), OpError>> {
+        // It will be mounted: what is not here comes while other inputs are still made.
+        Box::pin(async move { files(result.as_ref(), &requester(job)).await.map(drop) })
+    }
+
     async fn content(
         &self,
-        _: &JobContext,
+        job: &JobContext,
         _: usize,
         query: &ContentQuery,
         result: &Output<Ref>,
     ) -> Result<Content, OpError> {
-        content_of(&self.worker, query.clone(), result.as_ref()).await
+        content_of(&self.worker, job, query.clone(), result.as_ref()).await
     }
 
     async fn exec(
         &self,
-        _: &JobContext,
+        job: &JobContext,
         inputs: Vec<Output<Ref>>,
     ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let op = self.op()?;
-        let mut run = Run { worker: &self.worker, op, inputs, results: BTreeMap::new() };
+        let results = BTreeMap::new();
+        let mut run = Run { worker: &self.worker, requester: requester(job), op, inputs, results };
         for number in 0..op.steps.len() {
             if let Err(error) = run.step(number).await {
                 let error = error.about(Subject::FileAction(number));
@@ -98,6 +111,7 @@ enum Made {
 
 struct Run<'a> {
     worker: &'a Inner,
+    requester: Requester,
     op: &'a FileOp,
     inputs: Vec<Output<Ref>>,
     /// By the number of the action.
@@ -147,13 +161,14 @@ impl Run<'_> {
             return Ok(open);
         }
         let parent = self.finished(input).await?;
+        let parent = files(parent.as_ref(), &self.requester).await?;
         self.worker.store.prepare(parent.as_ref()).await.map_err(|error| failed(&error))
     }
 
     async fn step(&mut self, number: usize) -> Result<(), OpError> {
         let step = self.op.steps[number].clone();
         let from = self.finished(step.secondary).await?;
-        let from = view(from.as_ref()).await?;
+        let from = view(from.as_ref(), &self.requester).await?;
         // A name is looked up in what another input holds, or in what is being changed.
         let mut lists: Vec<(FileInput, Option<Mounted>)> = Vec::new();
         for (user, _) in named(&step) {
@@ -162,7 +177,7 @@ impl Run<'_> {
                 && !lists.iter().any(|(known, _)| known == input)
             {
                 let found = self.finished(*input).await?;
-                lists.push((*input, view(found.as_ref()).await?));
+                lists.push((*input, view(found.as_ref(), &self.requester).await?));
             }
         }
         let mut target = self.writable(step.input).await?;
@@ -242,24 +257,24 @@ fn change(
             let group = owner.group.as_ref().map(|group| (group, path(group)));
             let user = user.as_ref().map(|(user, path)| (*user, path.as_deref()));
             let group = group.as_ref().map(|(group, path)| (*group, path.as_deref()));
-            Some(files::find_owner(user, group)?)
+            Some(actions::find_owner(user, group)?)
         }
     };
     // What is made belongs to root unless it is said otherwise; copies keep their owner.
     let made = Some(ids.unwrap_or(Ids { uid: 0, gid: 0 }));
     match &step.action {
-        FileAction::Copy(copy) => files::copy(from, root, copy, ids, implied),
+        FileAction::Copy(copy) => actions::copy(from, root, copy, ids, implied),
         FileAction::MakeFile { path, mode, data, timestamp, .. } => {
-            files::make_file(root, path, *mode, data, made, *timestamp)
+            actions::make_file(root, path, *mode, data, made, *timestamp)
         }
         FileAction::MakeDir { path, mode, make_parents, timestamp, .. } => {
-            files::make_dir(root, path, *mode, *make_parents, made, *timestamp, implied)
+            actions::make_dir(root, path, *mode, *make_parents, made, *timestamp, implied)
         }
         FileAction::Remove { path, allow_not_found, allow_wildcard } => {
-            files::remove(root, path, *allow_not_found, *allow_wildcard)
+            actions::remove(root, path, *allow_not_found, *allow_wildcard)
         }
         FileAction::Symlink { target, path, timestamp, .. } => {
-            files::make_symlink(root, target, path, made, *timestamp)
+            actions::make_symlink(root, target, path, made, *timestamp)
         }
     }
 }

@@ -32,6 +32,6 @@ mod worker;
 pub use caches::fresh_caches;
 pub use containers::{Container, ContainerParts, Ended, Order, Started};
 pub use emulators::EmulatorOptions;
-pub use kiln_store::Ref;
+pub use kiln_store::{Files, FillError, Ref, Requester};
 pub use rerun::compare_results;
 pub use worker::{Worker, WorkerInfo, WorkerParts};

@@ -29,6 +29,11 @@ impl Pinned {
         self.table().get(vertex).and_then(Weak::upgrade)
     }
 
+    /// What all sources of running builds were resolved to.
+    pub(crate) fn all(&self) -> Vec<Arc<Pin>> {
+        self.table().values().filter_map(Weak::upgrade).collect()
+    }
+
     fn table(&self) -> MutexGuard<'_, HashMap<Digest, Weak<Pin>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

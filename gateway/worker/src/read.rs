@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_engine::{ErrorKind, OpError};
 use kiln_filesync::glob::Glob;
-use kiln_store::{Mounted, Ref};
+use kiln_store::{Files, Mounted};
 
 use crate::scope;
 use crate::worker::{blocking, failed};
@@ -41,7 +41,7 @@ pub struct FileStat {
 ///
 /// If there is no such file, it is not a regular one, or it is too large to be read at once.
 pub async fn read_file(
-    of: &Ref,
+    of: &Files,
     path: &str,
     range: Option<(u64, u64)>,
 ) -> Result<Vec<u8>, OpError> {
@@ -80,7 +80,7 @@ pub(crate) async fn file_in(
 /// # Errors
 ///
 /// If there is no such directory.
-pub async fn read_dir(of: &Ref, path: &str, pattern: &str) -> Result<Vec<FileStat>, OpError> {
+pub async fn read_dir(of: &Files, path: &str, pattern: &str) -> Result<Vec<FileStat>, OpError> {
     dir_in(Place::of(of).await?, path, pattern).await
 }
 
@@ -117,7 +117,7 @@ pub(crate) async fn dir_in(
 /// # Errors
 ///
 /// If there is nothing at the path.
-pub async fn stat_file(of: &Ref, path: &str) -> Result<FileStat, OpError> {
+pub async fn stat_file(of: &Files, path: &str) -> Result<FileStat, OpError> {
     stat_in(Place::of(of).await?, path).await
 }
 
@@ -139,7 +139,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    async fn of(result: &Ref) -> Result<Self, OpError> {
+    async fn of(result: &Files) -> Result<Self, OpError> {
         result.mount().await.map(Self::Still).map_err(|error| failed(&error))
     }
 

@@ -34,6 +34,9 @@ pub fn compare_results(earlier: &Ref, now: &Ref) -> Option<Rerun> {
     if old.number() == new.number() {
         return Some(Rerun::default());
     }
+    // Nothing is pulled to find out.
+    let (before, after) = (earlier.ready()?, now.ready()?);
+    let (old, new) = (before.layers().last()?, after.layers().last()?);
     match compare(&old.path(), &new.path()) {
         Ok(rerun) => Some(rerun),
         Err(error) => {

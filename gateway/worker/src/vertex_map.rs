@@ -3,14 +3,14 @@
 
 use std::sync::OnceLock;
 
-use kiln_engine::{Content, ErrorKind, OpError};
+use kiln_engine::{Content, ErrorKind, JobContext, OpError};
 use kiln_graph::Vertex;
 use kiln_keys::contenthash::{ChecksumError, Origin};
 use kiln_keys::{CacheMap, ContentQuery, KeyError};
 use kiln_store::Ref;
 
 use crate::content;
-use crate::worker::{Inner, blocking, failed, path_of, view};
+use crate::worker::{Inner, blocking, failed, path_of, requester, view};
 
 /// How a vertex is keyed, worked out once.
 #[derive(Default)]
@@ -31,11 +31,12 @@ fn computed(vertex: &Vertex) -> Result<CacheMap, OpError> {
 /// The content of an input, as far as a query asks for it.
 pub(crate) async fn content_of(
     worker: &Inner,
+    job: &JobContext,
     query: ContentQuery,
     result: Option<&Ref>,
 ) -> Result<Content, OpError> {
     let origin = origin(result);
-    let mounted = view(result).await?;
+    let mounted = view(result, &requester(job)).await?;
     let digest = blocking(move || {
         content::digest(path_of(mounted.as_ref()), origin, &query).map_err(|error| reason(&error))
     });

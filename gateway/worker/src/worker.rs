@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::{Executor, Spawner};
 use kiln_graph::{Op, Vertex};
-use kiln_oci::{Digest, Platform};
+use kiln_oci::{Descriptor, Digest, Platform};
 use kiln_session::{CallError, SessionManager};
 use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
-use kiln_store::{Kind, RecordInfo, Ref, Store};
+use kiln_store::{BlobProvider, Files, Kind, Providers, RecordInfo, Ref, Requester, Store};
 
 use crate::compose_op::ComposeOperator;
 use crate::emulators::{EmulatorOptions, Emulators};
@@ -97,7 +97,8 @@ impl Worker {
     pub fn new(parts: WorkerParts) -> Result<Self, kiln_sources::OpenError> {
         let emulators = Emulators::new(parts.emulators, parts.spawner.clone());
         let commands = Arc::new(SpawnedCommand { spawner: parts.spawner, env: parts.host_env });
-        let sources = Sources::open(&parts.store, &parts.registry, commands, parts.images)?;
+        let sources =
+            Sources::open(&parts.store, &parts.registry, &parts.sessions, commands, parts.images)?;
         let secrets = SecretFiles::new(parts.store.root().join("run"));
         Ok(Self(Arc::new(Inner {
             store: parts.store,
@@ -222,14 +223,45 @@ impl Operators<Ref> for Worker {
         Ok(saved)
     }
 
-    async fn load(&self, _: &JobContext, saved: &str) -> Option<Ref> {
-        match self.0.store.load(saved) {
+    async fn load(&self, job: &JobContext, saved: &str) -> Option<Ref> {
+        let known = KnownLayers { worker: &self.0, job };
+        match self.0.store.load_lazy(saved, &known).await {
             Ok(found) => Some(found),
             Err(error) => {
                 tracing::debug!(saved, %error, "a cached result is gone");
                 None
             }
         }
+    }
+}
+
+impl Worker {
+    /// Those who have layers that earlier builds have pulled: the registries they are from.
+    pub fn layers(&self) -> Arc<dyn Providers> {
+        self.0.sources.layers()
+    }
+}
+
+/// Who has layers of a saved result, as far as this build knows.
+struct KnownLayers<'a> {
+    worker: &'a Inner,
+    job: &'a JobContext,
+}
+
+#[async_trait]
+impl Providers for KnownLayers<'_> {
+    async fn find(&self, blob: &Descriptor) -> Vec<Arc<dyn BlobProvider>> {
+        let mut known = vec![self.worker.sources.layers()];
+        // A build may name an image otherwise than the one that has pulled it, and may only have it
+        // from where it names it.
+        let context = self.worker.context(self.job);
+        let pins = self.worker.pinned.all();
+        known.extend(pins.iter().filter_map(|pin| self.worker.sources.layers_of(pin, &context)));
+        let mut found = Vec::new();
+        for layers in known {
+            found.extend(layers.find(blob).await);
+        }
+        found
     }
 }
 
@@ -264,11 +296,30 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// A directory that is looked at: the path, or nothing for the empty file system.
-pub(crate) async fn view(result: Option<&Ref>) -> Result<Option<kiln_store::Mounted>, OpError> {
+/// For whom files are fetched.
+pub(crate) fn requester(job: &JobContext) -> Requester {
+    Requester::of(job.sessions.ids(), &job.vertex, &job.progress)
+}
+
+/// The files of a result, fetched if they are not here; nothing for the empty file system.
+pub(crate) async fn files(
+    result: Option<&Ref>,
+    requester: &Requester,
+) -> Result<Option<Files>, OpError> {
     match result {
         None => Ok(None),
-        Some(result) => result.mount().await.map(Some).map_err(|error| failed(&error)),
+        Some(result) => result.files(requester).await.map(Some).map_err(|error| failed(&error)),
+    }
+}
+
+/// A directory that is looked at: the path, or nothing for the empty file system.
+pub(crate) async fn view(
+    result: Option<&Ref>,
+    requester: &Requester,
+) -> Result<Option<kiln_store::Mounted>, OpError> {
+    match files(result, requester).await? {
+        None => Ok(None),
+        Some(files) => files.mount().await.map(Some).map_err(|error| failed(&error)),
     }
 }
 

@@ -156,7 +156,7 @@ async fn layers_with_rewritten_times_outlive_the_build() {
     drop(result);
     let image = Images::of(&fixture.context.store).find(&"app".parse().unwrap()).unwrap();
     let (_, files) = &image.refs(&fixture.context.store).unwrap()[0];
-    let mounted = files.as_ref().unwrap().mount().await.unwrap();
+    let mounted = files.as_ref().unwrap().ready().unwrap().mount().await.unwrap();
     let time = fs::metadata(mounted.path().join("a")).unwrap().modified().unwrap();
     assert_eq!(time, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
 }
@@ -224,7 +224,7 @@ async fn an_image_that_was_made_elsewhere_is_added_and_found_by_its_digest() {
         assert!(images.find(&not_it.parse().unwrap()).is_none(), "{not_it}");
     }
     let (_, files) = &images.find(&name).unwrap().refs(store).unwrap()[0];
-    let mounted = files.as_ref().unwrap().mount().await.unwrap();
+    let mounted = files.as_ref().unwrap().ready().unwrap().mount().await.unwrap();
     assert_eq!(fs::read_to_string(mounted.path().join("frontend")).unwrap(), "hello");
 }
 

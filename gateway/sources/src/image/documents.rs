@@ -64,15 +64,15 @@ impl Image {
         context: &Context,
     ) -> Result<Bytes, RegistryError> {
         let subject = format!("{origin}: {}", descriptor.digest);
-        let store = match origin {
-            Origin::Layout { store, .. } => store.clone(),
-            _ => String::new(),
+        let (session, store) = match origin {
+            Origin::Layout { session, store, .. } => (session.clone(), store.clone()),
+            _ => Default::default(),
         };
         let failed = |source| {
             let (store, subject) = (store.clone(), subject.clone());
             RegistryError::Elsewhere(Box::new(ImageError::Layout { store, subject, source }))
         };
-        let mut stream = self.stream(origin, descriptor, context);
+        let mut stream = context.session.layout_blob(&session, &store, &descriptor.digest, 0);
         let mut bytes = BytesMut::new();
         while let Some(chunk) = stream.try_next().await.map_err(&failed)? {
             if (bytes.len() + chunk.len()) as u64 > DOCUMENT_LIMIT {

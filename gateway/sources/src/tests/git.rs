@@ -148,7 +148,7 @@ async fn a_tag_with_a_note_is_keyed_by_its_commit_unless_git_is_kept() {
     let pin = room.pin(&source).await.unwrap();
     assert_eq!(pin.key.as_str(), format!("{tag}.git#refs/tags/v1"));
     let content = room.fetch(&source, &pin).await.unwrap();
-    let mounted = content.mount().await.unwrap();
+    let mounted = content.ready().unwrap().mount().await.unwrap();
     assert_eq!(git(mounted.path(), "-c safe.directory=* rev-parse HEAD"), commit);
     assert_eq!(git(mounted.path(), "-c safe.directory=* describe --tags"), "v1");
     assert_eq!(git(mounted.path(), "-c safe.directory=* status --porcelain"), "");
@@ -252,7 +252,7 @@ async fn every_entry_can_have_the_time_of_the_commit() {
     let Some(server) = Server::start() else { return };
     let room = Room::new();
     let content = room.get(&server.source("", &[("git.mtime", "commit")])).await.unwrap();
-    let mounted = content.mount().await.unwrap();
+    let mounted = content.ready().unwrap().mount().await.unwrap();
     for path in ["docs", "docs/a.txt", "link", "."] {
         let metadata = fs::symlink_metadata(mounted.path().join(path)).unwrap();
         let since = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();

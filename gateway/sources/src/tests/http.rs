@@ -40,7 +40,7 @@ async fn a_file_has_the_servers_time_and_nobody_elses_permissions() {
     assert_eq!(pin.metadata, metadata);
     let content = room.fetch(&source, &pin).await.unwrap();
     assert_eq!(tree(&content).await["file.txt"], "600 content");
-    let mounted = content.mount().await.unwrap();
+    let mounted = content.ready().unwrap().mount().await.unwrap();
     let file = std::fs::metadata(mounted.path().join("file.txt")).unwrap();
     assert_eq!(file.modified().unwrap(), time);
     assert_eq!(server.asked(), ["GET /dir/file.txt?q=1"], "pinning fetched it already");
@@ -56,7 +56,7 @@ async fn without_a_time_the_time_is_1970_and_attributes_are_the_users() {
     let source = identifier(&format!("http://{}/", server.host()), &attrs);
     let content = room.get(&source).await.unwrap();
     assert_eq!(tree(&content).await["tool"], "755 x");
-    let mounted = content.mount().await.unwrap();
+    let mounted = content.ready().unwrap().mount().await.unwrap();
     let file = std::fs::metadata(mounted.path().join("tool")).unwrap();
     assert_eq!(file.mtime(), 0);
     if !kiln_store::owner::single_id() {

@@ -129,6 +129,51 @@ async fn layers_are_pulled_and_applied_in_order() {
 }
 
 #[tokio::test]
+async fn layers_stay_in_the_registry_until_somebody_looks_into_them() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let mut room = Room::new();
+    let source = image(&name, &[]);
+    let pin = room.pin(&source).await.unwrap();
+    let content = room.fetch_lazy(&source, &pin).await.unwrap();
+    assert_eq!(content.diff_ids(), Some(built.diff_ids.clone()));
+    assert!(content.is_kept() && content.ready().is_none());
+    assert!(built.blobs.iter().all(|(blob, _)| room.store.blob(&blob.digest).is_none()));
+    let id = content.id().to_owned();
+    drop(content);
+    // Another process finds it again by what the layers say of where they are from.
+    room = room.restarted(Client::default());
+    assert!(room.store.load(&id).is_err());
+    let layers = room.sources.layers();
+    let content = room.store.load_lazy(&id, &*layers).await.unwrap();
+    content.files(&room.context.requester()).await.unwrap();
+    let parts = room.parts();
+    assert!(parts.contains(&built.diff_ids[0].to_string()), "{parts:?}");
+    assert!(parts.contains(&format!("extracting {}", built.diff_ids[2])), "{parts:?}");
+}
+
+#[tokio::test]
+async fn a_layer_that_is_gone_is_named_with_its_image_when_it_is_wanted() {
+    let Some(server) = start() else { return };
+    let built = example();
+    let name = format!("{}/app:1", server.host());
+    push(&built, &name).await;
+    let room = Room::new();
+    let source = image(&name, &[]);
+    let pin = room.pin(&source).await.unwrap();
+    let content = room.fetch_lazy(&source, &pin).await.unwrap();
+    let host = server.host().to_owned();
+    drop(server);
+    let error = content.files(&room.context.requester()).await.unwrap_err();
+    let text = chain(&error);
+    let layer = &built.diff_ids[0];
+    assert!(text.starts_with(&format!("layer {layer} of {name}: ")), "{text}");
+    assert!(text.contains(&host), "{text}");
+}
+
+#[tokio::test]
 async fn an_image_by_digest_needs_no_registry_the_second_time() {
     let Some(server) = start() else { return };
     let built = example();

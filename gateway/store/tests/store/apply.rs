@@ -243,7 +243,7 @@ async fn zeros_take_no_space() {
     let r = apply(&store, None, &[zeros]).await;
     let metadata = fs::metadata(r.layers()[0].path().join("zeros")).unwrap();
     assert_eq!((metadata.len(), metadata.blocks()), (8 << 20, 0));
-    let blobs = store.layer_blobs(&r, Default::default(), &|_| {}).await.unwrap();
+    let blobs = store.layer_blobs(&r, Default::default(), &nobody(), &|_| {}).await.unwrap();
     assert_eq!(blobs[0].diff_id, r.diff_ids().unwrap()[0]);
 }
 

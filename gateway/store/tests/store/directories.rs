@@ -65,9 +65,9 @@ async fn a_view_shows_the_directory_and_cannot_be_kept() {
     assert_eq!(names(view.mount().await.unwrap().path()), ["f"]);
     let error = view.keep(RecordInfo::default()).await.unwrap_err();
     assert!(matches!(error, KeepError::View(_)), "{error}");
-    let blobs = store.layer_blobs(&view, Default::default(), &|_| {}).await.unwrap();
+    let blobs = store.layer_blobs(&view, Default::default(), &nobody(), &|_| {}).await.unwrap();
     put(&directory.path(), "g", "y");
-    let later = store.layer_blobs(&view, Default::default(), &|_| {}).await.unwrap();
+    let later = store.layer_blobs(&view, Default::default(), &nobody(), &|_| {}).await.unwrap();
     assert_ne!(blobs, later, "nothing is remembered of what changes");
 }
 
@@ -78,8 +78,10 @@ async fn a_base_shows_through_and_is_kept() {
     }
     let (root, store) = store();
     let base = apply(&store, None, &[file("base", "b")]).await;
-    let directory =
-        store.directory("k", Kind::ExecCacheMount, Sharing::Shared, Some(&base)).await.unwrap();
+    let directory = store
+        .directory("k", Kind::ExecCacheMount, Sharing::Shared, Some(&base.here()))
+        .await
+        .unwrap();
     put(directory.mount().await.unwrap().path(), "own", "o");
     assert_eq!(names(directory.as_ref().mount().await.unwrap().path()), ["base", "own"]);
     let plain = get(&store, "k", Sharing::Shared).await;
@@ -99,6 +101,7 @@ async fn all_who_share_a_directory_with_a_base_share_its_mount() {
     }
     let (_root, store) = store();
     let base = apply(&store, None, &[file("base", "b")]).await;
+    let base = base.here();
     let get = || store.directory("k", Kind::ExecCacheMount, Sharing::Shared, Some(&base));
     let (a, b) = tokio::join!(get(), get());
     let (a, b) = (a.unwrap(), b.unwrap());

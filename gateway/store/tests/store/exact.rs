@@ -14,7 +14,7 @@ fn own(r: &Ref) -> Vec<String> {
 
 /// A step that does something in the mounted directory.
 async fn step(store: &Store, parent: &Ref, points: &[&str], act: impl FnOnce(&Path)) -> Ref {
-    let mut step = store.prepare(Some(parent)).await.unwrap();
+    let mut step = store.prepare(Some(&parent.here())).await.unwrap();
     {
         let mounted = step.mount().await.unwrap();
         act(mounted.path());
@@ -72,7 +72,7 @@ async fn a_difference_has_nothing_that_was_moved_away_and_back() {
     })
     .await;
     assert_eq!(own(&r), ["d", "d/one", "new"], "the layer itself has what the kernel copied");
-    let difference = store.diff(Some(&base), Some(&r)).await.unwrap().unwrap();
+    let difference = store.diff(Some(&base.here()), Some(&r.here())).await.unwrap().unwrap();
     assert_eq!(own(&difference), ["new"]);
 }
 
@@ -91,9 +91,9 @@ async fn a_directory_that_is_made_anew_hides_what_it_replaced_and_no_more() {
     .await;
     let other =
         apply(&store, None, &[directory("d/"), file("d/other", ""), file("d/old", "")]).await;
-    let difference = store.diff(Some(&base), Some(&anew)).await.unwrap().unwrap();
+    let difference = store.diff(Some(&base.here()), Some(&anew.here())).await.unwrap().unwrap();
     for upper in [anew, difference] {
-        let merged = store.merge(&[other.clone(), upper]).await.unwrap();
+        let merged = store.merge(&[other.clone(), upper], &nobody()).await.unwrap();
         let mounted = merged.mount().await.unwrap();
         assert_eq!(names(mounted.path()), ["d", "d/new", "d/other"]);
     }

@@ -17,7 +17,7 @@ async fn a_kept_ref_is_loaded_after_a_restart() {
     let base = store.prepare(None).await.unwrap();
     put(base.mount().await.unwrap().path(), "a", "1");
     let base = base.commit().await.unwrap();
-    let empty = store.prepare(Some(&base)).await.unwrap().commit().await.unwrap();
+    let empty = store.prepare(Some(&base.here())).await.unwrap().commit().await.unwrap();
     assert_eq!(empty.layers().len(), 2, "an empty step makes a layer too");
     let info = RecordInfo { kind: Kind::Internal, description: "two".into() };
     empty.keep(info).await.unwrap();
@@ -41,9 +41,9 @@ async fn what_no_handle_and_no_record_needs_is_deleted() {
     let mutable = store.prepare(None).await.unwrap();
     put(&mutable.overlay().upper, "a", "1");
     let kept = mutable.commit().await.unwrap();
-    let above = store.prepare(Some(&kept)).await.unwrap().commit().await.unwrap();
+    let above = store.prepare(Some(&kept.here())).await.unwrap().commit().await.unwrap();
     kept.keep(RecordInfo::default()).await.unwrap();
-    let discarded = store.prepare(Some(&kept)).await.unwrap();
+    let discarded = store.prepare(Some(&kept.here())).await.unwrap();
     let paths = [kept.layers()[0].path(), above.layers()[1].path(), discarded.overlay().upper];
     let exist = || paths.iter().map(|path| path.exists()).collect::<Vec<_>>();
     assert_eq!(exist(), [true, true, true]);

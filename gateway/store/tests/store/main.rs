@@ -10,6 +10,7 @@ mod exact;
 mod full;
 mod hostile;
 mod keeping;
+mod lazy;
 mod namespace;
 mod packing;
 mod pruning;

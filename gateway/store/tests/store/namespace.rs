@@ -42,7 +42,7 @@ async fn inside_a_user_namespace() {
     let base = apply(&store, None, &base).await;
     let top = [item(b'0', "d/.wh.gone"), item(b'0', "e/.wh..wh..opq"), file("e/y", "")];
     let top = apply(&store, Some(&base), &top).await;
-    let step = store.prepare(Some(&top)).await.unwrap();
+    let step = store.prepare(Some(&top.here())).await.unwrap();
     {
         let mounted = step.mount().await.unwrap();
         assert_eq!(names(mounted.path()), ["a", "d", "e", "e/y"]);
@@ -55,7 +55,8 @@ async fn inside_a_user_namespace() {
     assert!(before["a"].starts_with("4711 33:44 "), "{before:?}");
     assert!(before["new"].contains(" 7:8 "), "{before:?}");
     let mut copy = None;
-    for layer in store.layer_blobs(&step, Compression::default(), &|_| {}).await.unwrap() {
+    for layer in store.layer_blobs(&step, Compression::default(), &nobody(), &|_| {}).await.unwrap()
+    {
         // On top of another bottom, so that nothing is shared.
         let below = match copy {
             Some(copy) => copy,

@@ -9,7 +9,7 @@ use kiln_store::{Compression, CompressionKind, LayerBlob, RecordInfo, Ref, Store
 use crate::support::*;
 
 async fn blobs(store: &Store, r: &Ref, compression: Compression) -> Vec<LayerBlob> {
-    store.layer_blobs(r, compression, &|_| {}).await.unwrap()
+    store.layer_blobs(r, compression, &nobody(), &|_| {}).await.unwrap()
 }
 
 /// A base and a step with everything a step can do.
@@ -23,7 +23,7 @@ async fn stack(store: &Store) -> Ref {
         Item { device: (1, 3), ..item(b'3', "null") },
     ];
     let base = apply(store, None, &base).await;
-    let step = store.prepare(Some(&base)).await.unwrap();
+    let step = store.prepare(Some(&base.here())).await.unwrap();
     {
         let mounted = step.mount().await.unwrap();
         let path = |name: &str| mounted.path().join(name);
@@ -84,7 +84,7 @@ async fn packing_is_deterministic() {
     let reports = Mutex::new(Vec::new());
     let note = |report: kiln_store::LayerProgress| reports.lock().unwrap().push(report.bytes);
     let r = store.load(&id).unwrap();
-    let looked_up = store.layer_blobs(&r, Compression::default(), &note).await.unwrap();
+    let looked_up = store.layer_blobs(&r, Compression::default(), &nobody(), &note).await.unwrap();
     assert_eq!(looked_up, first);
     assert_eq!(reports.into_inner().unwrap(), [0, 0], "nothing was read");
 }
@@ -110,13 +110,17 @@ async fn clamped_times_make_blobs_of_their_own() {
     put(&step.overlay().upper, "new", "n");
     let r = step.commit().await.unwrap();
     let compression = Compression::default();
-    let clamped = store.clamped_layer_blobs(&r, compression, 1000, &|_| {}).await.unwrap();
+    let clamped =
+        store.clamped_layer_blobs(&r, 0, compression, 1000, &nobody(), &|_| {}).await.unwrap();
     let normal = blobs(&store, &r, compression).await;
     assert_ne!(clamped, normal);
     let copy = store.apply(None, &clamped[0]).await.unwrap();
     assert!(tree(&copy.layers()[0].path())["new"].contains(" 1000 "));
     let old = apply(&store, None, &[file("old", "o")]).await;
-    let same = store.clamped_layer_blobs(&old, compression, 2_000_000_000, &|_| {}).await.unwrap();
+    let same = store
+        .clamped_layer_blobs(&old, 0, compression, 2_000_000_000, &nobody(), &|_| {})
+        .await
+        .unwrap();
     assert_eq!(same, blobs(&store, &old, compression).await, "nothing is later");
 }
 
@@ -147,7 +151,8 @@ async fn a_file_whose_name_would_delete_another_is_refused() {
         put(&step.overlay().upper, "d/x", "stays");
         put(&step.overlay().upper, name, "w");
         let r = step.commit().await.unwrap();
-        let error = store.layer_blobs(&r, Compression::default(), &|_| {}).await.unwrap_err();
+        let error =
+            store.layer_blobs(&r, Compression::default(), &nobody(), &|_| {}).await.unwrap_err();
         let named = name.split('/').position(|part| part.starts_with(".wh.")).unwrap();
         let path = name.split('/').take(named + 1).collect::<Vec<_>>().join("/");
         assert!(error.to_string().starts_with(&format!("`/{path}` cannot be stored")), "{error}");

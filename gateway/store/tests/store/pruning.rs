@@ -29,7 +29,7 @@ async fn usage_agrees_with_du() {
     let top =
         apply(&store, Some(&base), &[file("big", &"y".repeat(3_000_000)), hard_link("l", "big")])
             .await;
-    let merged = store.merge(&[base.clone(), top.clone()]).await.unwrap();
+    let merged = store.merge(&[base.clone(), top.clone()], &nobody()).await.unwrap();
     for r in [&base, &top, &merged] {
         keep(r, Kind::Regular).await;
     }
@@ -81,7 +81,7 @@ async fn a_handle_on_a_layer_outlives_its_record() {
     let (_root, store) = store();
     let base = apply(&store, None, &[file("a", "a")]).await;
     keep(&base, Kind::Regular).await;
-    let step = store.prepare(Some(&base)).await.unwrap();
+    let step = store.prepare(Some(&base.here())).await.unwrap();
     let path = base.layers()[0].path();
     drop(base);
     prune(&store, PruneOptions::default()).await;
@@ -96,7 +96,7 @@ async fn pruning_everything_frees_the_disk() {
     let (root, store) = store();
     for n in 0..5 {
         let r = apply(&store, None, &[file("f", &format!("{n}").repeat(100_000))]).await;
-        store.layer_blobs(&r, Default::default(), &|_| {}).await.unwrap();
+        store.layer_blobs(&r, Default::default(), &nobody(), &|_| {}).await.unwrap();
         keep(&r, Kind::Regular).await;
     }
     drop(store.directory("k", Kind::ExecCacheMount, Sharing::Locked, None).await.unwrap());

@@ -14,7 +14,7 @@ async fn a_step_on_a_parent_adds_changes_and_deletes() {
     }
     let (_root, store) = store();
     let base = apply(&store, None, &[file("a", "1"), file("b", "2"), file("d/e", "3")]).await;
-    let step = store.prepare(Some(&base)).await.unwrap();
+    let step = store.prepare(Some(&base.here())).await.unwrap();
     {
         let mounted = step.mount().await.unwrap();
         fs::write(mounted.path().join("a"), "changed").unwrap();
@@ -45,7 +45,7 @@ async fn a_stack_too_tall_for_one_page_of_options_is_mounted() {
     }
     let mounted = r.mount().await.unwrap();
     assert_eq!(names(mounted.path()).len(), 150);
-    let step = store.prepare(Some(&r)).await.unwrap();
+    let step = store.prepare(Some(&r.here())).await.unwrap();
     let mounted = step.mount().await.unwrap();
     fs::remove_file(mounted.path().join("f7")).unwrap();
     assert_eq!(names(mounted.path()).len(), 149);
@@ -60,16 +60,16 @@ async fn a_merge_stacks_layers_and_shares_them() {
     let base = apply(&store, None, &[file("base", "0"), file("both", "0")]).await;
     let a = apply(&store, Some(&base), &[file("a", "a"), file("both", "a")]).await;
     let b = apply(&store, None, &[file("b", "b"), file("both", "b")]).await;
-    let merged = store.merge(&[a.clone(), b.clone()]).await.unwrap();
+    let merged = store.merge(&[a.clone(), b.clone()], &nobody()).await.unwrap();
     assert_eq!(merged.layers().len(), 3);
     let mounted = merged.mount().await.unwrap();
     assert_eq!(names(mounted.path()), ["a", "b", "base", "both"]);
     assert_eq!(fs::read_to_string(mounted.path().join("both")).unwrap(), "b");
-    let twice = store.merge(&[a.clone(), b, a]).await.unwrap();
+    let twice = store.merge(&[a.clone(), b, a], &nobody()).await.unwrap();
     assert_eq!(twice.layers().len(), 3);
     let mounted = twice.mount().await.unwrap();
     assert_eq!(fs::read_to_string(mounted.path().join("both")).unwrap(), "a");
-    let nothing = store.merge(&[]).await.unwrap();
+    let nothing = store.merge(&[], &nobody()).await.unwrap();
     assert!(names(nothing.mount().await.unwrap().path()).is_empty());
 }
 
@@ -81,15 +81,15 @@ async fn a_difference_to_an_ancestor_is_the_layers_between() {
     let (_root, store) = store();
     let base = apply(&store, None, &[file("d/gone", ""), file("d/stays", "")]).await;
     let top = apply(&store, Some(&base), &[item(b'0', "d/.wh.gone"), file("d/new", "")]).await;
-    let diff = store.diff(Some(&base), Some(&top)).await.unwrap().unwrap();
+    let diff = store.diff(Some(&base.here()), Some(&top.here())).await.unwrap().unwrap();
     assert_eq!(diff.layers()[0].number(), top.layers()[1].number());
     let mounted = diff.mount().await.unwrap();
     assert_eq!(names(mounted.path()), ["d", "d/new"], "no whiteouts show");
-    assert!(store.diff(Some(&top), Some(&top)).await.unwrap().is_none());
-    let step = store.prepare(Some(&diff)).await.unwrap();
+    assert!(store.diff(Some(&top.here()), Some(&top.here())).await.unwrap().is_none());
+    let step = store.prepare(Some(&diff.here())).await.unwrap();
     assert_eq!(names(step.mount().await.unwrap().path()), ["d", "d/new"]);
     let other = apply(&store, None, &[file("d/gone", "")]).await;
-    let merged = store.merge(&[other, diff]).await.unwrap();
+    let merged = store.merge(&[other, diff], &nobody()).await.unwrap();
     assert_eq!(names(merged.mount().await.unwrap().path()), ["d", "d/new"], "and still hide");
 }
 
@@ -117,19 +117,19 @@ async fn any_two_refs_have_a_difference() {
         symlink("link", "same"),
     ];
     let (lower, upper) = (apply(&store, None, &lower).await, apply(&store, None, &upper).await);
-    let diff = store.diff(Some(&lower), Some(&upper)).await.unwrap().unwrap();
+    let diff = store.diff(Some(&lower.here()), Some(&upper.here())).await.unwrap().unwrap();
     let written = names(&diff.layers()[0].path());
     assert!(!written.contains(&"same".to_owned()), "{written:?}");
-    let merged = store.merge(&[lower.clone(), diff]).await.unwrap();
+    let merged = store.merge(&[lower.clone(), diff], &nobody()).await.unwrap();
     let (merged, wanted) = (merged.mount().await.unwrap(), upper.mount().await.unwrap());
     assert_eq!(tree(merged.path()), tree(wanted.path()));
 
     let copy = [file("same", "s")];
     let (a, b) = (apply(&store, None, &copy).await, apply(&store, Some(&lower), &copy).await);
-    let none = store.merge(std::slice::from_ref(&a)).await.unwrap();
-    assert!(store.diff(Some(&none), Some(&a)).await.unwrap().is_none());
-    let emptied = store.diff(Some(&b), None).await.unwrap().unwrap();
-    let all = store.merge(&[b, emptied]).await.unwrap();
+    let none = store.merge(std::slice::from_ref(&a), &nobody()).await.unwrap();
+    assert!(store.diff(Some(&none.here()), Some(&a.here())).await.unwrap().is_none());
+    let emptied = store.diff(Some(&b.here()), None).await.unwrap().unwrap();
+    let all = store.merge(&[b, emptied], &nobody()).await.unwrap();
     assert!(names(all.mount().await.unwrap().path()).is_empty());
 }
 
@@ -161,7 +161,7 @@ async fn what_a_merge_puts_into_a_directory_does_not_change_it() {
     let base = apply(&store, None, &base).await;
     let merged = async |name: &str| {
         let copied = copied(&store, name).await;
-        let merged = store.merge(&[base.clone(), copied.clone()]).await.unwrap();
+        let merged = store.merge(&[base.clone(), copied.clone()], &nobody()).await.unwrap();
         (copied, merged)
     };
     let (copied, r) = merged("tmp/sub/f").await;
@@ -178,13 +178,13 @@ async fn what_a_merge_puts_into_a_directory_does_not_change_it() {
     let (_, r) = merged("home/me/f").await;
     assert!(tree(r.mount().await.unwrap().path())["home/me"].starts_with("700 1000:1000"));
     // Exported, the layer says what is so wherever it is unpacked.
-    let blobs = store.layer_blobs(&r, Default::default(), &|_| {}).await.unwrap();
+    let blobs = store.layer_blobs(&r, Default::default(), &nobody(), &|_| {}).await.unwrap();
     let alone = store.apply(None, &blobs[1]).await.unwrap();
     assert!(tree(&alone.layers()[0].path())["home/me"].starts_with("700 1000:1000"));
     // Merged once more, it takes on what is below it then.
     let other = apply(&store, None, &[Item { mode: 0o750, ..directory("home/me/") }]).await;
-    let moved = store.diff(Some(&base), Some(&r)).await.unwrap().unwrap();
-    let again = store.merge(&[other, moved]).await.unwrap();
+    let moved = store.diff(Some(&base.here()), Some(&r.here())).await.unwrap().unwrap();
+    let again = store.merge(&[other, moved], &nobody()).await.unwrap();
     assert!(tree(again.mount().await.unwrap().path())["home/me"].starts_with("750 0:0"));
 }
 
@@ -197,7 +197,7 @@ async fn a_merge_that_changes_no_directory_shares_the_layer() {
     let base = apply(&store, None, &[directory("bin/"), symlink("lib", "bin")]).await;
     for name in ["bin/f", "new/f", "lib/f"] {
         let copied = copied(&store, name).await;
-        let merged = store.merge(&[base.clone(), copied.clone()]).await.unwrap();
+        let merged = store.merge(&[base.clone(), copied.clone()], &nobody()).await.unwrap();
         assert_eq!(merged.layers()[1].number(), copied.layers()[0].number(), "{name}");
     }
 }
@@ -211,9 +211,9 @@ async fn whiteouts_of_nothing_do_not_show_where_a_layer_is_moved_to() {
     let base = apply(&store, None, &[file("d/gone", ""), file("e/gone", "")]).await;
     let top = [item(b'0', "d/.wh.gone"), file("d/new", ""), item(b'0', "e/.wh.gone")];
     let top = apply(&store, Some(&base), &top).await;
-    let diff = store.diff(Some(&base), Some(&top)).await.unwrap().unwrap();
+    let diff = store.diff(Some(&base.here()), Some(&top.here())).await.unwrap().unwrap();
     let other = apply(&store, None, &[file("x", ""), file("e/gone", "")]).await;
-    let merged = store.merge(&[other, diff]).await.unwrap();
+    let merged = store.merge(&[other, diff], &nobody()).await.unwrap();
     assert_eq!(names(merged.mount().await.unwrap().path()), ["d", "d/new", "e", "x"]);
 }
 
@@ -240,7 +240,7 @@ async fn step_on_layers(options: StoreOptions) -> [BTreeMap<String, String>; 2] 
     let top = [item(b'0', "d/.wh.gone"), item(b'0', "e/.wh..wh..opq"), file("e/new", "5")];
     let top = apply(&store, Some(&base), &top).await;
     let before = tree(top.mount().await.unwrap().path());
-    let step = store.prepare(Some(&top)).await.unwrap();
+    let step = store.prepare(Some(&top.here())).await.unwrap();
     {
         let mounted = step.mount().await.unwrap();
         assert_eq!(tree(mounted.path()), before);

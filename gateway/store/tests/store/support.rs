@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kiln_oci::{Descriptor, Digest, media_type};
-use kiln_store::{ApplyError, LayerBlob, Ref, Store, StoreOptions};
+use kiln_store::{
+    ApplyError, Files, Layer, LayerBlob, MountError, Mounted, Ref, Requester, Store, StoreOptions,
+};
 use tempfile::TempDir;
 
 /// A store in a directory that goes away with it.
@@ -211,4 +214,36 @@ pub(crate) fn put(root: &Path, name: &str, data: &str) {
     let path = root.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, data).unwrap();
+}
+
+/// What most tests know of refs: that everything is here.
+pub(crate) trait Here {
+    fn here(&self) -> Files;
+
+    fn mount(&self) -> impl Future<Output = Result<Mounted, MountError>> {
+        let files = self.here();
+        async move { files.mount().await }
+    }
+}
+
+impl Here for Ref {
+    fn here(&self) -> Files {
+        self.ready().expect("all of it is here")
+    }
+}
+
+/// The same for layers.
+pub(crate) trait HerePath {
+    fn path(&self) -> PathBuf;
+}
+
+impl HerePath for Arc<Layer> {
+    fn path(&self) -> PathBuf {
+        self.snapshot().expect("it is here").path()
+    }
+}
+
+/// For whom nothing has to be fetched.
+pub(crate) fn nobody() -> Requester {
+    Requester::nobody()
 }

@@ -1,0 +1,247 @@
+//! Refs whose files are elsewhere: nothing comes until somebody wants to see it, and then once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream;
+use kiln_oci::{Descriptor, Digest, media_type};
+use kiln_store::{
+    BlobProvider, ByteStream, Compression, CompressionKind, FillError, Filter, LayerBlob,
+    LoadError, Providers, PruneOptions, RecordInfo, Ref, Requester, Store,
+};
+
+use crate::support::*;
+
+/// Somebody who has blobs, and counts how often they are wanted.
+#[derive(Default)]
+struct Shelf {
+    blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
+    opened: AtomicUsize,
+    /// Sends nothing, and never ends.
+    hangs: bool,
+}
+
+impl Shelf {
+    /// Puts the tar of a layer there.
+    fn put(&self, items: &[Item]) -> LayerBlob {
+        let tar = archive(items);
+        let packed = gzip(&tar);
+        let digest = Digest::sha256(&packed);
+        let size = packed.len() as u64;
+        let descriptor = Descriptor::new(media_type::OCI_LAYER_GZIP, digest.clone(), size);
+        self.blobs.lock().unwrap().insert(digest, packed);
+        LayerBlob { descriptor, diff_id: Digest::sha256(&tar) }
+    }
+
+    fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+}
+
+impl BlobProvider for Shelf {
+    fn name(&self) -> String {
+        "a shelf".into()
+    }
+
+    fn open(&self, blob: &Descriptor, _: &Requester) -> ByteStream {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        if self.hangs {
+            return stream::pending().boxed();
+        }
+        match self.blobs.lock().unwrap().get(&blob.digest) {
+            Some(bytes) => {
+                let pieces: Vec<_> =
+                    bytes.chunks(50).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+                stream::iter(pieces).boxed()
+            }
+            None => stream::iter([Err("it is gone".into())]).boxed(),
+        }
+    }
+}
+
+/// Finds a shelf, or nobody.
+struct Find(Option<Arc<Shelf>>);
+
+#[async_trait]
+impl Providers for Find {
+    async fn find(&self, _: &Descriptor) -> Vec<Arc<dyn BlobProvider>> {
+        self.0.iter().map(|shelf| Arc::clone(shelf) as _).collect()
+    }
+}
+
+/// Three layers on a shelf, the last of which hides a file of the first.
+fn image() -> (Arc<Shelf>, Vec<LayerBlob>) {
+    let shelf = Arc::new(Shelf::default());
+    let layers = [
+        shelf.put(&[directory("d/"), file("d/a", "1"), file("b", "2")]),
+        shelf.put(&[file("c", "3")]),
+        shelf.put(&[directory("d/"), file("d/.wh.a", ""), file("d/e", "4")]),
+    ];
+    (shelf, layers.into())
+}
+
+async fn lazy(store: &Store, layers: &[LayerBlob], shelf: &Arc<Shelf>) -> Ref {
+    store.lazy(layers, &(Arc::clone(shelf) as Arc<dyn BlobProvider>)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_looks_into_is_not_fetched_and_many_who_do_fetch_it_once() {
+    let (_root, store) = store();
+    let (shelf, layers) = image();
+    let r = lazy(&store, &layers, &shelf).await;
+    let again = lazy(&store, &layers, &shelf).await;
+    let number = |r: &Ref| r.layers().iter().map(|layer| layer.number()).collect::<Vec<_>>();
+    assert_eq!(number(&r), number(&again), "layers are shared");
+    assert!(r.ready().is_none());
+    let blobs = store.layer_blobs(&r, Compression::default(), &nobody(), &|_| {}).await.unwrap();
+    assert_eq!(blobs, layers, "what they are is known");
+    assert_eq!(r.diff_ids().unwrap().len(), 3);
+    assert_eq!(r.size().await.unwrap(), 0);
+    r.keep(RecordInfo::default()).await.unwrap();
+    assert_eq!(shelf.opened(), 0);
+    let made = r.layers()[1].made().unwrap();
+    let asked = (0..8).map(|at| {
+        let r = if at % 2 == 0 { r.clone() } else { again.clone() };
+        tokio::spawn(async move { r.files(&nobody()).await.unwrap().lowers() })
+    });
+    let mut seen = Vec::new();
+    for asked in asked.collect::<Vec<_>>() {
+        seen.push(asked.await.unwrap());
+    }
+    seen.dedup();
+    assert_eq!((seen.len(), shelf.opened()), (1, 3));
+    if can_mount() {
+        assert_eq!(names(r.mount().await.unwrap().path()), ["b", "c", "d", "d/e"]);
+    }
+    assert!(r.layers()[2].may_hide() && !r.layers()[0].may_hide(), "now it is known");
+    let applied = store.apply(None, &layers[0]).await.unwrap();
+    assert_eq!(applied.layers()[0].number(), r.layers()[0].number());
+    assert!(r.size().await.unwrap() > 0);
+    assert_eq!(r.layers()[1].made(), Some(made), "it is as old as before");
+}
+
+#[tokio::test]
+async fn who_gives_up_leaves_nothing_and_the_next_begins_anew() {
+    let (root, store) = store();
+    let (shelf, layers) = image();
+    let hanging = Arc::new(Shelf { hangs: true, ..Shelf::default() });
+    let r = lazy(&store, &layers, &hanging).await;
+    r.keep(RecordInfo::default()).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(50), r.files(&nobody())).await;
+    assert!(waited.is_err() && hanging.opened() > 0);
+    assert!(r.ready().is_none());
+    // One that can be had replaces the other, who has the same name.
+    let again = lazy(&store, &layers, &shelf).await;
+    again.files(&nobody()).await.unwrap();
+    assert!(r.ready().is_some());
+    store.prune(PruneOptions::default(), &mut |_| {}).await.unwrap();
+    for name in ["ingest", "trash"] {
+        assert_eq!(names(&root.path().join(name)), [""; 0], "{name}");
+    }
+    let snapshots = std::fs::read_dir(root.path().join("snapshots")).unwrap().count();
+    assert_eq!(snapshots, 3, "no half layer is left");
+}
+
+#[tokio::test]
+async fn an_error_names_the_layer_and_who_should_have_it() {
+    let (_root, store) = store();
+    let (shelf, mut layers) = image();
+    let lost = layers[1].descriptor.digest.clone();
+    let bytes = shelf.blobs.lock().unwrap().remove(&lost).unwrap();
+    let r = lazy(&store, &layers, &shelf).await;
+    let error = r.files(&nobody()).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("layer {lost} of a shelf"));
+    assert!(
+        matches!(&error, FillError::Fetch { source, .. } if source.to_string() == "it is gone")
+    );
+    assert!(r.layers()[0].is_filled() && !r.layers()[2].is_filled(), "whole layers stay");
+    // Other bytes than promised are none.
+    shelf.blobs.lock().unwrap().insert(lost.clone(), vec![0; bytes.len()]);
+    let error = r.files(&nobody()).await.unwrap_err();
+    assert!(matches!(error, FillError::Fetch { layer, .. } if layer == lost));
+    // And other files than promised are none.
+    shelf.blobs.lock().unwrap().insert(lost, bytes);
+    layers[2].diff_id = Digest::sha256("another");
+    let error = lazy(&store, &layers, &shelf).await.files(&nobody()).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot unpack a shelf");
+    r.files(&nobody()).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_restart_it_is_there_for_who_knows_where_to_get_it() {
+    let (root, store) = store();
+    let (shelf, layers) = image();
+    let r = lazy(&store, &layers, &shelf).await;
+    r.keep(RecordInfo::default()).await.unwrap();
+    let id = r.id().to_owned();
+    let usage = store.usage(&Filter::default()).await.unwrap();
+    assert_eq!((usage.len(), usage[0].size), (1, 0));
+    drop((r, store));
+    let store = open(root.path());
+    let missing = |found: Result<Ref, LoadError>| matches!(found, Err(LoadError::NotFound(_)));
+    assert!(missing(store.load(&id)), "not all of it is here");
+    assert!(missing(store.load_lazy(&id, &Find(None)).await));
+    let r = store.load_lazy(&id, &Find(Some(shelf.clone()))).await.unwrap();
+    assert!(r.ready().is_none());
+    // A number that belongs to a layer without files is not given to another.
+    let other = apply(&store, None, &[file("other", "")]).await;
+    let number = other.layers()[0].number();
+    assert!(r.layers().iter().all(|layer| layer.number() != number));
+    r.files(&nobody()).await.unwrap();
+    drop((r, other, store));
+    let store = open(root.path());
+    let r = store.load(&id).unwrap();
+    assert_eq!(shelf.opened(), 3);
+    assert_eq!(names(&r.layers()[1].path()), ["c"]);
+    assert!(!r.layers()[1].may_hide(), "what was seen is remembered");
+    drop(r);
+    store.prune(PruneOptions::default(), &mut |_| {}).await.unwrap();
+    assert_eq!(names(&root.path().join("snapshots")), [""; 0]);
+    assert_eq!(names(&root.path().join("blobs/sha256")), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_blob_is_had_without_its_files() {
+    let (root, store) = store();
+    let (shelf, layers) = image();
+    let r = lazy(&store, &layers, &shelf).await;
+    let digest = &layers[1].descriptor.digest;
+    let blob = r.blob(digest, &nobody()).await.unwrap();
+    assert_eq!((blob.digest(), shelf.opened()), (digest, 1));
+    assert!(r.ready().is_none());
+    // In another form it has to come, but not to be unpacked.
+    let zstd = Compression { kind: CompressionKind::Zstd, force: true, level: None };
+    let made = store.layer_blobs(&r, zstd, &nobody(), &|_| {}).await.unwrap();
+    assert!(made.iter().zip(&layers).all(|(made, layer)| made.diff_id == layer.diff_id));
+    assert!(made.iter().all(|made| made.descriptor.media_type.ends_with("zstd")));
+    assert_eq!(shelf.opened(), 3);
+    assert!(r.ready().is_none());
+    // A kept ref whose blobs are here needs nobody.
+    r.keep(RecordInfo::default()).await.unwrap();
+    let id = r.id().to_owned();
+    drop((r, blob, store));
+    let store = open(root.path());
+    let r = store.load(&id).unwrap();
+    r.files(&nobody()).await.unwrap();
+    assert_eq!(shelf.opened(), 3);
+}
+
+#[tokio::test]
+async fn what_is_merged_in_its_place_stays_where_it_is() {
+    let (_root, store) = store();
+    let (shelf, layers) = image();
+    let base = lazy(&store, &layers[..1], &shelf).await;
+    let whole = lazy(&store, &layers, &shelf).await;
+    let merged = store.merge(&[base, whole], &nobody()).await.unwrap();
+    assert_eq!((merged.layers().len(), shelf.opened()), (3, 0));
+    // What comes to lie on other layers is looked into.
+    let other = apply(&store, None, &[file("other", "")]).await;
+    let merged = store.merge(&[other, merged], &nobody()).await.unwrap();
+    assert_eq!(shelf.opened(), 3);
+    assert!(merged.ready().is_some());
+}
