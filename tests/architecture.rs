@@ -11,7 +11,7 @@ use std::process::Command;
 /// Bottom floor first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     &["oci", "pb", "paths", "executor"],
-    &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance", "network"],
+    &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance", "network", "cdi"],
     &["llb", "document", "graph", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources", "history"],
     &["client", "sdk", "testing", "engine", "exporters", "remotecache"],
@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "document",
     "policy",
     "filter",
+    "cdi",
     "provenance",
     "graph",
     "cache",

@@ -388,7 +388,7 @@ impl BuildBridge {
 
     /// What this build may do beyond the ordinary.
     pub(crate) fn entitlements(&self) -> Entitlements {
-        self.shared.load.entitlements
+        self.shared.load.entitlements.clone()
     }
 
     /// Where progress goes.

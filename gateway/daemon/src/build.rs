@@ -142,7 +142,8 @@ impl Build {
         let load = LoadContext {
             default_platform: info.default_platform(),
             session: self.0.session.clone(),
-            entitlements: self.0.entitlements,
+            entitlements: self.0.entitlements.clone(),
+            devices: daemon.0.worker.devices().map(Arc::new),
         };
         BuildBridge::new(BuildParts {
             worker: daemon.0.worker.clone(),

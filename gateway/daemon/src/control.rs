@@ -31,7 +31,7 @@ impl wire::control_server::Control for Control {
         let record = (!request.internal).then(|| record_of(&request, SystemTime::now()));
         let (sender, receiver) = kiln_progress::channel();
         let progress = self.0.0.builds.add(&request.r#ref, receiver);
-        let build = Build::decode(request, self.0.0.settings.entitlements)
+        let build = Build::decode(request, self.0.0.settings.entitlements.clone())
             .map_err(|status| status.to_status())?;
         let recording = record.map(|record| Recording::begin(&self.0.0.history, record, progress));
         let running = self.0.0.builds.metrics().began();
@@ -140,6 +140,7 @@ impl wire::control_server::Control for Control {
                 .collect(),
             buildkit_version: Some(version()),
             gc_policy: self.0.policies().into_iter().map(gc_policy).collect(),
+            cdi_devices: self.0.devices().await,
             ..types::WorkerRecord::default()
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
@@ -245,6 +246,25 @@ fn version() -> types::BuildkitVersion {
         version: env!("CARGO_PKG_VERSION").into(),
         dockerfile_version: crate::languages::DOCKERFILE_VERSION.into(),
         ..types::BuildkitVersion::default()
+    }
+}
+
+impl Daemon {
+    /// The devices that builds may ask for, as they are described now.
+    async fn devices(&self) -> Vec<types::CdiDevice> {
+        let worker = self.0.worker.clone();
+        let read = tokio::task::spawn_blocking(move || worker.devices());
+        let devices = read.await.ok().flatten().unwrap_or_default();
+        devices.iter().map(device).collect()
+    }
+}
+
+fn device(device: &kiln_cdi::Device) -> types::CdiDevice {
+    types::CdiDevice {
+        name: device.name.clone(),
+        auto_allow: device.auto_allowed,
+        annotations: device.annotations.clone(),
+        on_demand: false,
     }
 }
 

@@ -187,6 +187,7 @@ impl Daemon {
             sessions: sessions.clone(),
             info,
             host_env: settings.host_env.clone(),
+            devices: settings.devices(),
             step_grace: settings.step_grace,
         })?;
         let reach = Reach { registry: registry.clone(), sessions: sessions.clone() };

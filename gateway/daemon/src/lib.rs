@@ -34,6 +34,7 @@ mod stop;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_bridge::{PluginDirectory, Plugins};
+pub use kiln_cdi::Grant;
 pub use kiln_executor::Privileges;
 pub use kiln_graph::Entitlements;
 pub use languages::{Channel, LINKED, linked};

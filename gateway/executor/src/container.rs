@@ -6,6 +6,7 @@
 
 mod bundle;
 mod devices;
+mod granted;
 mod identity;
 mod launch;
 mod mounts;
@@ -21,7 +22,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 pub(crate) use bundle::{Supervisor, enter_supervisor, exec_bundle, start_bundle};
-pub(crate) use devices::{DeviceGuard, device_rules, usable as usable_devices};
+pub(crate) use devices::{DeviceGuard, Usable, device_rules, usable as usable_devices};
+pub(crate) use granted::{host_devices, usable as granted_devices};
 pub(crate) use identity::Identity;
 pub(crate) use launch::execute_host;
 pub(crate) use overlay::filesystem;
@@ -82,8 +84,9 @@ fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, 
     system::mount(&mut stubs, process, context)?;
     mounts::mount_network_files(&mut stubs, process, context)?;
     mounts::mount_all(&mut stubs, process, context)?;
-    let identity = identity::look_up(root.as_fd(), &process.user)?;
+    let identity = identity::look_up(root.as_fd(), &process.user)?.with_groups(&process.groups);
     stubs.make_working_directory(&process.cwd(), &identity)?;
+    granted::make(root.as_fd(), process, &identity, context)?;
     system::mask(&root, process)?;
     if process.readonly_rootfs {
         sys::mount_setattr(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)

@@ -1,5 +1,6 @@
 //! The operation that runs a process, as data.
 
+use kiln_cdi::Request;
 use serde::Serialize;
 
 /// Runs a process on mounts.
@@ -35,6 +36,8 @@ pub struct Exec {
     pub security: SecurityMode,
     /// Secrets in its environment.
     pub secret_env: Vec<SecretEnv>,
+    /// Devices of the host that it may have.
+    pub devices: Vec<Request>,
 }
 
 impl Exec {

@@ -9,6 +9,7 @@ use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_store::Ref;
 
+use crate::devices;
 use crate::exec_mounts::prepare;
 use crate::foreign;
 use crate::processes::{process, resources};
@@ -57,13 +58,16 @@ impl Operator<Ref> for ExecOperator {
         inputs: Vec<Output<Ref>>,
     ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let exec = self.op()?;
-        let prepared = prepare(&self.worker, job, exec, &inputs).await?;
+        let edits = devices::edits(&self.worker, exec).await?;
+        let mut prepared = prepare(&self.worker, job, exec, &inputs).await?;
+        prepared.mounts.extend(devices::mounts(&edits));
         let id = kiln_executor::unique_id(self.vertex.digest.short());
         let mut process = process(&self.worker, job, exec, &self.vertex.platform, id).await?;
         process.resources = resources(&self.vertex.metadata.resources);
         process.rootfs = prepared.rootfs.clone();
         process.readonly_rootfs = prepared.readonly_rootfs;
         process.mounts = prepared.mounts.clone();
+        devices::apply(edits, &mut process);
         let executor = Arc::clone(&self.worker.executor);
         let step = Step { executor, process, prepared, job: job.clone() };
         let (status, prepared) = match self.worker.steps.run(step).await {

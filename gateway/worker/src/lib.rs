@@ -8,6 +8,7 @@ mod caches;
 mod compose_op;
 mod containers;
 mod content;
+mod devices;
 mod exec_mounts;
 mod exec_op;
 mod file_op;

@@ -59,6 +59,9 @@ pub(crate) async fn process(
         resources: Resources::default(),
         remove_mount_stubs: true,
         resolv_conf: None,
+        devices: Vec::new(),
+        groups: Vec::new(),
+        hooks: Vec::new(),
     })
 }
 

@@ -41,6 +41,8 @@ pub struct WorkerParts {
     pub info: WorkerInfo,
     /// Variables of the host that its programs get: PATH and proxies.
     pub host_env: Vec<(String, String)>,
+    /// Where specifications of devices are; `None` if no process gets any.
+    pub devices: Option<kiln_cdi::Registry>,
     /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
     pub step_grace: Duration,
 }
@@ -76,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) steps: Steps,
     pub(crate) pinned: Pinned,
     pub(crate) info: WorkerInfo,
+    pub(crate) devices: Option<kiln_cdi::Registry>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -103,6 +106,7 @@ impl Worker {
             steps: Steps::new(parts.step_grace),
             pinned: Pinned::default(),
             info: parts.info,
+            devices: parts.devices,
         })))
     }
 
@@ -129,6 +133,11 @@ impl Worker {
     /// What a source of a running build was resolved to, by the id of its vertex.
     pub fn pinned(&self, vertex: &Digest) -> Option<Arc<Pin>> {
         self.0.pinned.get(vertex)
+    }
+
+    /// The devices that there are now; `None` if no process gets any.
+    pub fn devices(&self) -> Option<kiln_cdi::Devices> {
+        self.0.devices.as_ref().map(kiln_cdi::Registry::read)
     }
 
     /// The clients.

@@ -38,6 +38,7 @@ pub const LLB: &[&str] = &[
     "source.ocilayout",
     "passthroughop",
     "exec.meta.base",
+    "exec.meta.cdi",
     "exec.meta.cgroup.parent",
     "exec.meta.network",
     "exec.meta.proxyenv",

@@ -37,7 +37,6 @@ macro_rules! keys {
 
 const NO_CONTAINERD: &str = "there is no containerd worker";
 const NO_TRACES: &str = "steps have nowhere to send traces yet";
-const NO_DEVICES: &str = "steps get no devices yet";
 const NO_EMULATION: &str = "platforms are not looked for again yet";
 const NO_GHA: &str = "nothing of cache.gha is verified unless `required` is set";
 const GHACACHE: &str = "BuildKit's daemon does not read it either; it is called `cache.gha`";
@@ -64,8 +63,8 @@ pub const KEYS: &[Key] = keys! {
     "grpc"/"tls"/"ca" => Honoured;
     "otel"/"socketPath" => Idle(NO_TRACES);
     "cdi"/"disabled" => Honoured;
-    "cdi"/"specDirs" => Idle(NO_DEVICES);
-    "cdi"/"autoAllowed" => Idle(NO_DEVICES);
+    "cdi"/"specDirs" => Honoured;
+    "cdi"/"autoAllowed" => Honoured;
     "dns"/"nameservers" => Honoured;
     "dns"/"options" => Honoured;
     "dns"/"searchDomains" => Honoured;

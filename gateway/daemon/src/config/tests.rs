@@ -169,7 +169,6 @@ fn a_daemon_is_started_as_buildkits_tests_do() {
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(config.debug_address, Some(Address::Unix("/tmp/debug.sock".into())));
     expect![[r#"
-        no effect: cdi.specDirs (steps get no devices yet)
         no effect: otel.socketPath (steps have nowhere to send traces yet)
         no effect: worker.containerd.max-parallelism (there is no containerd worker)"#]]
     .assert_eq(&config.remarks.join("\n"));

@@ -68,6 +68,7 @@ pub(crate) fn start_bundle(
         &identity,
         &context.scratch.join("root"),
         &late,
+        &super::host_devices(process)?,
         spec::Machine {
             control_groups: runtime.control_groups,
             terminal_group: !context.user_namespace,
@@ -125,7 +126,7 @@ fn prepare_root(
             mounts::mount_one(&mut stubs, mount, number, false, context)?;
         }
     }
-    let identity = identity::look_up(root.as_fd(), &process.user)?;
+    let identity = identity::look_up(root.as_fd(), &process.user)?.with_groups(&process.groups);
     stubs.make_working_directory(&process.cwd(), &identity)?;
     super::report_stubs(stubs, context)?;
     Ok((identity, late))
