@@ -11,8 +11,8 @@ use std::process::Command;
 /// Bottom floor first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     &["oci", "pb", "paths", "executor"],
-    &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance", "network", "cdi"],
-    &["llb", "document", "graph", "cache", "store", "session", "registry"],
+    &["wire", "filesync", "progress", "keys", "policy", "filter", "provenance", "proxy", "cdi"],
+    &["network", "llb", "document", "graph", "cache", "store", "session", "registry"],
     &["frontend", "solver", "sources", "history"],
     &["client", "sdk", "testing", "engine", "exporters", "remotecache"],
     &["dockerfile", "mockerfile", "worker", "examples"],

@@ -18,6 +18,7 @@ mod notice;
 mod plugins;
 mod policies;
 mod producers;
+mod request_judge;
 mod provenance;
 mod rules;
 mod scan;

@@ -188,6 +188,7 @@ impl Daemon {
             info,
             host_env: settings.host_env.clone(),
             devices: settings.devices(),
+            networks: Some(networks.clone()),
             step_grace: settings.step_grace,
         })?;
         let reach = Reach { registry: registry.clone(), sessions: sessions.clone() };

@@ -45,6 +45,8 @@ pub(crate) struct BuildRequest {
     pub(crate) notices: Vec<Notice>,
     /// What is to be said about the result.
     pub(crate) attestations: Attestations,
+    /// Whether the network of its steps is a proxy that notes what passes.
+    pub(crate) proxy_network: bool,
 }
 
 impl BuildRequest {
@@ -74,7 +76,7 @@ impl BuildRequest {
             compatibility_version,
             proxy_network,
         } = request;
-        check_features(proxy_network, compatibility_version)?;
+        check_features(compatibility_version)?;
         // Clients that know the list send its only entry the older way, too.
         let exporters = match exporters.is_empty() && !exporter_deprecated.is_empty() {
             true => {
@@ -96,6 +98,7 @@ impl BuildRequest {
             policies: policies.map_err(|error| invalid(error.to_string()))?,
             notices,
             attestations,
+            proxy_network,
             id: r#ref,
             session,
             frontend,
@@ -133,11 +136,7 @@ fn unsupported(what: &str, instead: &str) -> RichStatus {
     RichStatus::new(Code::Unimplemented, message)
 }
 
-fn check_features(proxy_network: bool, compatibility: i64) -> Result<(), RichStatus> {
-    if proxy_network {
-        let instead = "build without, or give steps a proxy with build arguments";
-        return Err(unsupported("ProxyNetwork (--proxy-network)", instead));
-    }
+fn check_features(compatibility: i64) -> Result<(), RichStatus> {
     match compatibility {
         0 | COMPATIBILITY => Ok(()),
         other => {

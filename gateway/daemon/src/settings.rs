@@ -71,6 +71,8 @@ pub struct Settings {
     pub registry_concurrency: Option<usize>,
     /// How processes are connected that ask for nothing in particular; as the daemon, if `None`.
     pub network: Option<NetworkConfig>,
+    /// The network of processes is a proxy that notes what passes, for all builds.
+    pub proxy_network: bool,
     /// Devices for processes.
     pub cdi: CdiConfig,
     /// How long builds are remembered.
@@ -141,6 +143,7 @@ impl Settings {
             },
             registry_concurrency: config.registry_concurrency.map(std::num::NonZero::get),
             network: Some(config.worker.network.clone()),
+            proxy_network: config.proxy_network,
             cdi: config.cdi.clone(),
             history: config.history.clone(),
             otel_socket: Some(config.otel_socket.clone()),

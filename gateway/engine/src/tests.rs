@@ -145,6 +145,7 @@ fn graph(operations: &[(&str, &[usize])]) -> (Arc<Graph>, Edge) {
         session: String::new(),
         entitlements: Entitlements::default(),
         devices: None,
+        proxy_network: None,
     };
     let graph = Arc::new(Graph::load(&definition, &context).unwrap());
     let edge = graph.root().unwrap().clone();

@@ -14,6 +14,7 @@ mod overlay;
 mod spec;
 mod stubs;
 mod system;
+mod trusted;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -29,6 +30,7 @@ pub(crate) use launch::execute_host;
 pub(crate) use overlay::filesystem;
 pub(crate) use stubs::{StubDirectory, Stubs, remove as remove_stubs};
 pub(crate) use system::closed;
+pub(crate) use trusted::{Trusted, remove as remove_trusted};
 
 use crate::process::{ExecProcess, Network, Process};
 use crate::seccomp::Filter;
@@ -87,6 +89,7 @@ fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, 
     let identity = identity::look_up(root.as_fd(), &process.user)?.with_groups(&process.groups);
     stubs.make_working_directory(&process.cwd(), &identity)?;
     granted::make(root.as_fd(), process, &identity, context)?;
+    add_trusted(&root, process, context)?;
     system::mask(&root, process)?;
     if process.readonly_rootfs {
         sys::mount_setattr(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
@@ -112,6 +115,14 @@ fn enter_network(process: &Process) -> Result<(), Failure> {
 fn make_mounts_private() -> Result<(), Failure> {
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).step(|| "make mounts private".into())
+}
+
+/// Adds the certificate that the process is to trust, and tells the spawner to remove it in the end.
+fn add_trusted(root: &OwnedFd, process: &Process, context: &Context<'_>) -> Result<(), Failure> {
+    let Some(certificate) = &process.trusted else { return Ok(()) };
+    let Some((trusted, writable)) = trusted::add(root, certificate)? else { return Ok(()) };
+    send(context.setup, &Setup::Trusted(trusted), &[writable.as_fd()])
+        .step(|| "report a certificate".into())
 }
 
 /// Tells the spawner what to remove in the end.

@@ -36,7 +36,7 @@ pub use oci::OciRuntime;
 pub use privileges::{Privileges, Standing};
 pub use process::{
     DeviceNode, ExecProcess, Hook, HostProcess, Mount, MountSource, Network, Process, Resources,
-    Rootfs, Security, Ulimit,
+    Rootfs, Security, TRUST_BUNDLES, Ulimit,
 };
 pub use spawner::{Spawner, spawner_main_if_asked};
 pub use stdio::{Pipes, Stdio, Terminal};

@@ -61,7 +61,20 @@ pub struct Process {
     pub groups: Vec<u32>,
     /// Programs of the host that an OCI runtime starts; [`crate::Native`] starts none.
     pub hooks: Vec<Hook>,
+    /// A certificate, as PEM, that is in the first of the [`TRUST_BUNDLES`] while the process runs, and not
+    /// afterwards.
+    pub trusted: Option<String>,
 }
+
+/// Where programs look for the certificates that they trust, the most usual place first.
+pub const TRUST_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// A device of the host as a process sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +137,7 @@ impl Process {
             devices: Vec::new(),
             groups: Vec::new(),
             hooks: Vec::new(),
+            trusted: None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::source_map::SourceMap;
 use crate::{
     Arrived, BuildOp, CacheSharing, Constraints, ContentCache, CopyAction, Edge, Exec, ExecMount,
     FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier,
-    IdentifierError, Location, Metadata, MountKind, NetworkMode, Op, ProxyEnv, SecretEnv,
+    IdentifierError, Location, Metadata, MountKind, NetworkMode, Op, ProxyEnv, ProxyNetwork, SecretEnv,
     SecurityMode, Ulimit, Vertex,
 };
 
@@ -34,6 +34,8 @@ pub struct LoadContext {
     pub entitlements: Entitlements,
     /// The devices of the host; `None` if no step gets any.
     pub devices: Option<Arc<Devices>>,
+    /// The network of processes is a proxy, of those that have one.
+    pub proxy_network: Option<ProxyNetwork>,
 }
 
 /// What a build may do beyond the ordinary.
@@ -361,6 +363,12 @@ impl Loader<'_> {
             let names = exec.devices.iter().map(|device| device.name.as_str());
             more.push_str(&format!("devices {} ", names.collect::<Vec<_>>().join(" ")));
         }
+        // What is noted for one build, or refused by its rules, is not so for another.
+        if let Op::Exec(exec) = op
+            && let Some(proxy) = &exec.proxied
+        {
+            more.push_str(&format!("proxy {} ", proxy.judge));
+        }
         let own = |edge: &&Edge| {
             self.vertices.get(&edge.vertex).is_some_and(|vertex| vertex.id != vertex.digest)
         };
@@ -384,8 +392,11 @@ impl Loader<'_> {
                     .map_err(|source| LoadError::Source { op: digest.clone(), source })
             }
             Some(pb::op::Op::Exec(op)) => {
-                let exec = exec(op, inputs).map_err(|reason| invalid("exec", reason))?;
+                let mut exec = exec(op, inputs).map_err(|reason| invalid("exec", reason))?;
                 self.entitled(&exec)?;
+                if exec.network != NetworkMode::None {
+                    exec.proxied.clone_from(&self.context.proxy_network);
+                }
                 Ok(Op::Exec(Box::new(exec)))
             }
             Some(pb::op::Op::File(op)) => {
@@ -569,6 +580,7 @@ pub fn exec_process(op: pb::ExecOp) -> Result<Exec, String> {
             .map(|s| SecretEnv { id: s.id, name: s.name, optional: s.optional })
             .collect(),
         devices: devices(cdi_devices),
+        proxied: None,
     })
 }
 
@@ -833,6 +845,7 @@ mod tests {
             session: "session".into(),
             entitlements: Entitlements::default(),
             devices: None,
+            proxy_network: None,
         }
     }
 

@@ -15,6 +15,7 @@ fn context() -> LoadContext {
         session: "session".into(),
         entitlements: Entitlements::default(),
         devices: None,
+        proxy_network: None,
     }
 }
 

@@ -32,4 +32,4 @@ pub use statement::{
     MEDIA_TYPE, PREDICATE_TYPE, StatementError, Subject, compact, is_provenance, parse, statement,
 };
 pub use steps::{BuildConfig, StepError};
-pub use used::{Used, UsedFile, UsedGit, UsedImage};
+pub use used::{NetworkGap, Used, UsedFile, UsedGit, UsedImage};

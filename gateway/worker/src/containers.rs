@@ -4,7 +4,7 @@
 //! with the [`Container`]. What is mounted is let go when the last process is gone. Nothing of this is
 //! a step: it is not cached and makes no result.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{ExecProcess, ExitStatus, Running, Stdio};
@@ -49,6 +49,8 @@ struct Inside {
     /// Mounts that live as long as a process.
     prepared: Mutex<Prepared>,
     first: tokio::sync::Mutex<First>,
+    /// Variables that all processes have.
+    environment: OnceLock<Vec<String>>,
     /// How many processes live, and how the first ended that did not end well.
     lives: watch::Sender<(usize, Option<Ended>)>,
 }
@@ -128,6 +130,7 @@ impl Worker {
             platform: parts.platform,
             prepared: Mutex::new(prepared),
             first: tokio::sync::Mutex::new(First::None),
+            environment: OnceLock::new(),
             lives: watch::Sender::new((0, None)),
         };
         Ok(Container { inside: Arc::new(inside), released: watch::Sender::new(false) })
@@ -266,7 +269,12 @@ impl Container {
         let mut process = process(worker, job, exec, &self.inside.platform, id).await?;
         with_terminal(&mut process.env, tty);
         process.tty = tty;
+        let proxied = worker.proxies.connect(exec, &mut process).await?;
+        if let Some(proxied) = &proxied {
+            self.inside.environment.set(proxied.environment()).ok();
+        }
         self.inside.with_mounts(|prepared| {
+            prepared.proxied = proxied;
             process.rootfs = prepared.rootfs.clone();
             process.readonly_rootfs = prepared.readonly_rootfs;
             process.mounts = prepared.mounts.clone();
@@ -287,6 +295,7 @@ impl Container {
         let platform = &self.inside.platform;
         let mut process = process(worker, job, exec, platform, String::new()).await?;
         with_terminal(&mut process.env, tty);
+        process.env.extend(self.inside.environment.get().into_iter().flatten().cloned());
         let process = ExecProcess {
             args: process.args,
             env: process.env,

@@ -68,9 +68,10 @@ impl Operator<Ref> for ExecOperator {
         process.readonly_rootfs = prepared.readonly_rootfs;
         process.mounts = prepared.mounts.clone();
         devices::apply(edits, &mut process);
+        prepared.proxied = self.worker.proxies.connect(exec, &mut process).await?;
         let executor = Arc::clone(&self.worker.executor);
         let step = Step { executor, process, prepared, job: job.clone() };
-        let (status, prepared) = match self.worker.steps.run(step).await {
+        let (status, mut prepared) = match self.worker.steps.run(step).await {
             Ok(ended) => ended,
             Err(NotRun { error, prepared }) => {
                 let native = &self.worker.info.platforms;
@@ -83,6 +84,9 @@ impl Operator<Ref> for ExecOperator {
                 return Err(ExecError { error, mounts });
             }
         };
+        if let Some(network) = prepared.proxied.take() {
+            self.worker.proxies.end(network, &self.vertex.id, job).await;
+        }
         let code = i32::try_from(status.code).unwrap_or(i32::MAX);
         let fine = match &exec.valid_exit_codes[..] {
             [] => code == 0,

@@ -19,6 +19,7 @@ mod host_command;
 mod logs;
 mod pinned;
 mod processes;
+mod proxied;
 pub mod read;
 mod scope;
 mod secrets;
@@ -30,5 +31,7 @@ mod worker;
 
 pub use caches::fresh_caches;
 pub use containers::{Container, ContainerParts, Ended, Order, Started};
+pub use kiln_network::{Captured, Gap, Judge, Reason};
 pub use kiln_store::Ref;
+pub use proxied::Seated;
 pub use worker::{Worker, WorkerInfo, WorkerParts};

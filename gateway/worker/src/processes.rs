@@ -62,6 +62,7 @@ pub(crate) async fn process(
         devices: Vec::new(),
         groups: Vec::new(),
         hooks: Vec::new(),
+        trusted: None,
     })
 }
 

@@ -11,6 +11,7 @@ use kiln_executor::{Executor, Spawner};
 use kiln_graph::{Op, Vertex};
 use kiln_oci::{Digest, Platform};
 use kiln_session::{CallError, SessionManager};
+use kiln_network::{Captured, Judge, Networks};
 use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 
@@ -19,6 +20,7 @@ use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
 use crate::pinned::Pinned;
+use crate::proxied::{Proxies, Seated};
 use crate::secrets::SecretFiles;
 use crate::source_op::SourceOperator;
 use crate::steps::Steps;
@@ -43,6 +45,8 @@ pub struct WorkerParts {
     pub host_env: Vec<(String, String)>,
     /// Where specifications of devices are; `None` if no process gets any.
     pub devices: Option<kiln_cdi::Registry>,
+    /// The networks of processes that have a proxy; `None` if none can have one.
+    pub networks: Option<Networks>,
     /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
     pub step_grace: Duration,
 }
@@ -79,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) pinned: Pinned,
     pub(crate) info: WorkerInfo,
     pub(crate) devices: Option<kiln_cdi::Registry>,
+    pub(crate) proxies: Proxies,
 }
 
 impl std::fmt::Debug for Worker {
@@ -107,6 +112,7 @@ impl Worker {
             pinned: Pinned::default(),
             info: parts.info,
             devices: parts.devices,
+            proxies: Proxies::new(parts.networks),
         })))
     }
 
@@ -138,6 +144,16 @@ impl Worker {
     /// The devices that there are now; `None` if no process gets any.
     pub fn devices(&self) -> Option<kiln_cdi::Devices> {
         self.0.devices.as_ref().map(kiln_cdi::Registry::read)
+    }
+
+    /// Lets the requests of steps be decided on that have a proxy and name this judge.
+    pub fn seat(&self, judge: Arc<dyn Judge>) -> Seated {
+        self.0.proxies.seat(judge)
+    }
+
+    /// What passed through the proxy of a vertex's step when it ran, if that is known.
+    pub fn passed(&self, vertex: &Digest) -> Option<Arc<Captured>> {
+        self.0.proxies.passed(vertex)
     }
 
     /// The clients.

@@ -47,9 +47,7 @@ pub const KEYS: &[Key] = keys! {
     "trace" => Honoured;
     "root" => Honoured;
     "insecure-entitlements" => Honoured;
-    "proxyNetwork" => Refused(
-        "there is no proxy network yet; leave it out, or give steps no network at all",
-    );
+    "proxyNetwork" => Honoured;
     "provenanceEnvDir" => Honoured;
     "log"/"format" => Honoured;
     "log"/"level" => Honoured;

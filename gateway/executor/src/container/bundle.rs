@@ -129,6 +129,7 @@ fn prepare_root(
     let identity = identity::look_up(root.as_fd(), &process.user)?.with_groups(&process.groups);
     stubs.make_working_directory(&process.cwd(), &identity)?;
     super::report_stubs(stubs, context)?;
+    super::add_trusted(&root, process, context)?;
     Ok((identity, late))
 }
 

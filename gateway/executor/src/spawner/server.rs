@@ -214,7 +214,7 @@ impl Server {
             Ok(Some(pid)) => {
                 let (number, setup, stubs) = (self.started + 1, Some(setup), Vec::new());
                 let own_network = has_own_network(request);
-                let (socket, failure) = (None, None);
+                let (socket, failure, trusted) = (None, None, Vec::new());
                 Ok(Job {
                     number,
                     pid,
@@ -223,6 +223,7 @@ impl Server {
                     setup,
                     failure,
                     stubs,
+                    trusted,
                     terminal,
                     group,
                     own_network,

@@ -137,6 +137,7 @@ impl Story {
             session: String::new(),
             entitlements: Entitlements::default(),
             devices: None,
+            proxy_network: None,
         };
         let graph = Arc::new(Graph::load(&definition, &context).unwrap());
         let parts = graph.vertices().filter_map(|vertex| {
