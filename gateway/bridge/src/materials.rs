@@ -64,12 +64,7 @@ fn add_exec(used: &mut Used, exec: &Exec) {
 }
 
 /// Adds what passed the proxy of a step, if that is known.
-pub(crate) fn add_passed(
-    used: &mut Used,
-    vertex: &Vertex,
-    exec: &Exec,
-    passed: Option<&Captured>,
-) {
+pub(crate) fn add_passed(used: &mut Used, vertex: &Vertex, exec: &Exec, passed: Option<&Captured>) {
     used.proxied = true;
     let gap = |method: &str, uri: &str, reason: Reason| NetworkGap {
         op: vertex.digest.to_string(),

@@ -192,9 +192,7 @@ impl Devices {
         if !denied.is_empty() {
             return Err(DeviceError::Denied(denied));
         }
-        allowed.extend(
-            distinct(asked).into_iter().map(|name| Request { name, optional: false }),
-        );
+        allowed.extend(distinct(asked).into_iter().map(|name| Request { name, optional: false }));
         Ok(allowed)
     }
 
@@ -211,8 +209,7 @@ impl Devices {
         let (mut edits, mut seen) = (Edits::default(), BTreeSet::new());
         for name in distinct(names) {
             let Some(device) = self.0.get(&name) else { continue };
-            let unusable =
-                |reason| DeviceError::Unusable { name: device.name.clone(), reason };
+            let unusable = |reason| DeviceError::Unusable { name: device.name.clone(), reason };
             if seen.insert(&device.shared.path) {
                 edits.add(&device.shared.edits).map_err(unusable)?;
             }

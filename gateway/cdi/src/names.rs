@@ -35,7 +35,8 @@ mod tests {
         for kind in ["vendor1.com/device", "a/b", "nvidia.com/gpu", "v_1/c-2"] {
             assert!(is_kind(kind), "{kind}");
         }
-        for kind in ["", "a", "/b", "a/", "1a/b", "a/1b", "a./b", "a/b.c", "a/b-", "ä/b", "a/b/c"] {
+        for kind in ["", "a", "/b", "a/", "1a/b", "a/1b", "a./b", "a/b.c", "a/b-", "ä/b", "a/b/c"]
+        {
             assert!(!is_kind(kind), "{kind}");
         }
         for name in ["0", "all", "1:0", "mig-1", "a.b"] {

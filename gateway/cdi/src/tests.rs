@@ -132,7 +132,10 @@ fn nodes_mounts_groups_and_hooks_are_read_from_json_too() {
     assert_eq!((node.host_path.as_str(), node.kind), ("/dev/null", Some(NodeKind::Character)));
     assert_eq!((node.number, node.mode, node.access.as_str()), (Some((1, 3)), Some(0o660), "rw"));
     assert!(edits.mounts[0].readonly && edits.mounts[0].nosuid && !edits.mounts[0].nodev);
-    assert_eq!((edits.hooks[0].name.as_str(), edits.hooks[0].timeout), ("createContainer", Some(3)));
+    assert_eq!(
+        (edits.hooks[0].name.as_str(), edits.hooks[0].timeout),
+        ("createContainer", Some(3))
+    );
     assert_eq!(edits.groups, [44]);
 }
 
@@ -152,18 +155,23 @@ fn what_steps_cannot_get_is_refused_when_the_device_is_used() {
         ("hooks: [{ hookName: poststop, path: h }]", "its hook \"h\""),
         ("env: [X]", "variable \"X\""),
     ] {
-        let text =
-            format!("cdiVersion: 1.1.0\nkind: a/b\ndevices: [{{ name: c, containerEdits: {{ {edit} }} }}]");
+        let text = format!(
+            "cdiVersion: 1.1.0\nkind: a/b\ndevices: [{{ name: c, containerEdits: {{ {edit} }} }}]"
+        );
         let (devices, errors) = devices(&[("a.yaml", &text)]);
         assert!(errors.is_empty(), "{errors:?}");
         let error = devices.edits(&[request("a/b=c")]).unwrap_err().to_string();
-        assert!(error.starts_with("device a/b=c cannot be used: ") && error.contains(words), "{error}");
+        assert!(
+            error.starts_with("device a/b=c cannot be used: ") && error.contains(words),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn files_that_are_no_specifications_are_left_out_and_named() {
-    let device = |kind: &str| format!("cdiVersion: \"0.6.0\"\nkind: {kind}\ndevices: [{{ name: x }}]");
+    let device =
+        |kind: &str| format!("cdiVersion: \"0.6.0\"\nkind: {kind}\ndevices: [{{ name: x }}]");
     let (devices, errors) = devices(&[
         ("1.yaml", &device("a/b")),
         ("2.yaml", &device("no-kind")),
@@ -193,8 +201,7 @@ fn of_several_directories_the_last_counts_and_operators_allow_by_name_or_kind() 
     };
     write(&one, "first");
     write(&two, "second");
-    let directories =
-        vec![one.path().into(), "/nonexistent".into(), two.path().into()];
+    let directories = vec![one.path().into(), "/nonexistent".into(), two.path().into()];
     for (allowed, expected) in [("a/b", true), ("a/b=1", true), ("a", false), ("a/b=2", false)] {
         let auto_allowed = vec![allowed.to_owned()];
         let (devices, errors) =

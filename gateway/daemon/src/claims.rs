@@ -168,7 +168,10 @@ fn incomplete(origin: &Origin) -> RichStatus {
     }
     let gaps = &origin.used.network_gaps;
     for gap in gaps.iter().take(MAX_GAPS) {
-        message.push_str(&format!("\n  - {} {} of {:?}: {}", gap.method, gap.uri, gap.name, gap.reason));
+        message.push_str(&format!(
+            "\n  - {} {} of {:?}: {}",
+            gap.method, gap.uri, gap.name, gap.reason
+        ));
     }
     if gaps.len() > MAX_GAPS {
         message.push_str(&format!("\n  - and {} more requests of steps", gaps.len() - MAX_GAPS));

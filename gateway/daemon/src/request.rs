@@ -183,7 +183,9 @@ fn granted(asked: &[String], allowed: Entitlements) -> Result<Entitlements, Rich
             "security.insecure" => granted.security_insecure = true,
             _ => {
                 let devices = granted.devices.get_or_insert_default();
-                devices.add(text).map_err(|error| invalid(format!("entitlement {name}: {error}")))?;
+                devices
+                    .add(text)
+                    .map_err(|error| invalid(format!("entitlement {name}: {error}")))?;
             }
         }
     }

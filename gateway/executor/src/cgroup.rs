@@ -149,8 +149,7 @@ impl Group {
         let Some(mount) = tree(trees, "devices").filter(|_| !given.is_empty()) else {
             return Ok(None);
         };
-        let group =
-            Self { directories: vec![mount.join(group_path(process)?)], descriptor: None };
+        let group = Self { directories: vec![mount.join(group_path(process)?)], descriptor: None };
         match guard(&group.directories[0], usable_devices().into_iter().chain(given).collect()) {
             Ok(()) => Ok(Some(group)),
             Err(error) => {

@@ -168,9 +168,10 @@ impl Process {
             None => Ok(()),
             Some(hook) => Err(ExecError::Setup {
                 step: format!("start hook {} ({})", hook.path, hook.name),
-                message: "hooks of devices are started by an OCI runtime only; have the daemon run \
+                message:
+                    "hooks of devices are started by an OCI runtime only; have the daemon run \
                           steps with one (worker.oci.binary, --oci-worker-binary)"
-                    .to_owned(),
+                        .to_owned(),
             }),
         }
     }

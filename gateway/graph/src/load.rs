@@ -16,8 +16,8 @@ use crate::source_map::SourceMap;
 use crate::{
     Arrived, BuildOp, CacheSharing, Constraints, ContentCache, CopyAction, Edge, Exec, ExecMount,
     FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier,
-    IdentifierError, Location, Metadata, MountKind, NetworkMode, Op, ProxyEnv, ProxyNetwork, SecretEnv,
-    SecurityMode, Ulimit, Vertex,
+    IdentifierError, Location, Metadata, MountKind, NetworkMode, Op, ProxyEnv, ProxyNetwork,
+    SecretEnv, SecurityMode, Ulimit, Vertex,
 };
 
 /// The most operations one definition may have.
@@ -454,10 +454,8 @@ impl Loader<'_> {
             },
         };
         let granted = granted.map_err(|source| LoadError::Device { op: digest.clone(), source })?;
-        let device = |request: Request| pb::CdiDevice {
-            name: request.name,
-            optional: request.optional,
-        };
+        let device =
+            |request: Request| pb::CdiDevice { name: request.name, optional: request.optional };
         exec.cdi_devices = granted.into_iter().map(device).collect();
         Ok(())
     }

@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::request::commit_digest;
 use crate::{
-    BuildConfig, Mode, NetworkGap, PackageKind, ProvenanceOptions, Request, Requested, StepError, Used,
-    Version, package_url,
+    BuildConfig, Mode, NetworkGap, PackageKind, ProvenanceOptions, Request, Requested, StepError,
+    Used, Version, package_url,
 };
 
 /// What the build type of SLSA 1 is described by.

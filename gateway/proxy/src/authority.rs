@@ -110,7 +110,9 @@ impl Authority {
         // An address is told from a name by its form.
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         // Common names are short.
-        params.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, name.chars().take(64).collect::<String>());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         (params.not_before, params.not_after) = life(now, SERVER_LIFE);

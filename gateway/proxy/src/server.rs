@@ -90,7 +90,8 @@ impl Proxy {
         let listener = TcpListener::from_std(listener)?;
         let (capture, ended) = (Arc::new(Capture::default()), watch::Sender::new(false));
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { parts, capture: Arc::clone(&capture), trust: Trust::default() });
+        let shared =
+            Arc::new(Shared { parts, capture: Arc::clone(&capture), trust: Trust::default() });
         let task = tokio::spawn(accept(listener, shared, ended.subscribe()));
         Ok(Self { address, capture, ended, task })
     }
@@ -136,7 +137,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut ended: watch::Re
         tokio::select! {
             biased;
             // An error means that nobody is there to end it.
-            _ = ended.wait_for(|ended| *ended) => break,
+            () = async { drop(ended.wait_for(|ended| *ended).await) } => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             next = next => match next {
                 Some((stream, permit)) => {
@@ -322,7 +323,11 @@ impl Connection {
     }
 
     /// Sends a request to its server.
-    async fn ask(&self, request: Request<Incoming>, url: &Url) -> Result<Response<Incoming>, String> {
+    async fn ask(
+        &self,
+        request: Request<Incoming>,
+        url: &Url,
+    ) -> Result<Response<Incoming>, String> {
         let mut request = prepared(request, url)?;
         let mut upstream = self.upstream.lock().await;
         let mut kept = upstream.take().filter(|upstream| upstream.fits(url));

@@ -64,11 +64,7 @@ impl Upstream {
     }
 
     /// Connects to the server of an address.
-    pub(crate) async fn connect(
-        url: &Url,
-        egress: &dyn Egress,
-        trust: &Trust,
-    ) -> io::Result<Self> {
+    pub(crate) async fn connect(url: &Url, egress: &dyn Egress, trust: &Trust) -> io::Result<Self> {
         let connected = timeout(CONNECT_TIMEOUT, Self::open(url, egress, trust)).await;
         connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{ExecProcess, ExitStatus, Running, Stdio};
-use kiln_graph::Exec;
+use kiln_graph::{Exec, NetworkMode};
 use kiln_oci::Platform;
 use kiln_store::Ref;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -269,7 +269,8 @@ impl Container {
         let mut process = process(worker, job, exec, &self.inside.platform, id).await?;
         with_terminal(&mut process.env, tty);
         process.tty = tty;
-        let proxied = worker.proxies.connect(exec, &mut process).await?;
+        let host = exec.network == NetworkMode::Host;
+        let proxied = worker.proxies.connect(exec.proxied.as_ref(), host, &mut process).await?;
         if let Some(proxied) = &proxied {
             self.inside.environment.set(proxied.environment()).ok();
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kiln_engine::{ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
-use kiln_graph::{Exec, Op, Vertex};
+use kiln_graph::{Exec, NetworkMode, Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_oci::Digest;
 use kiln_store::Ref;
@@ -68,7 +68,9 @@ impl Operator<Ref> for ExecOperator {
         process.readonly_rootfs = prepared.readonly_rootfs;
         process.mounts = prepared.mounts.clone();
         devices::apply(edits, &mut process);
-        prepared.proxied = self.worker.proxies.connect(exec, &mut process).await?;
+        let host = exec.network == NetworkMode::Host;
+        let proxied = self.worker.proxies.connect(exec.proxied.as_ref(), host, &mut process);
+        prepared.proxied = proxied.await?;
         let executor = Arc::clone(&self.worker.executor);
         let step = Step { executor, process, prepared, job: job.clone() };
         let (status, mut prepared) = match self.worker.steps.run(step).await {

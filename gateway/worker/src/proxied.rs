@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use indexmap::IndexMap;
 use kiln_engine::{ErrorKind, JobContext, OpError};
 use kiln_executor::{Network, Process};
-use kiln_graph::{Exec, NetworkMode};
+use kiln_graph::ProxyNetwork;
 use kiln_network::{Captured, Judge, Networks, ProxiedNetwork};
 use kiln_oci::Digest;
 use kiln_progress::Stream;
@@ -70,10 +70,11 @@ impl Proxies {
     /// Makes the network of a process, if that is to be a proxy, and gives it to the process.
     pub(crate) async fn connect(
         &self,
-        exec: &Exec,
+        proxied: Option<&ProxyNetwork>,
+        host: bool,
         process: &mut Process,
     ) -> Result<Option<ProxiedNetwork>, OpError> {
-        let Some(proxied) = &exec.proxied else { return Ok(None) };
+        let Some(proxied) = proxied else { return Ok(None) };
         let missing = |what: &str| OpError::new(ErrorKind::Unsupported, what);
         let networks = self.networks.as_ref();
         let networks = networks.ok_or_else(|| missing("proxy networks are not available here"))?;
@@ -85,7 +86,6 @@ impl Proxies {
                 Some(judge.ok_or_else(|| missing("the build whose rules apply has ended"))?)
             }
         };
-        let host = exec.network == NetworkMode::Host;
         let network = networks.proxied(host, judge).await;
         let network = network.map_err(|error| failed(&error).context("proxy network"))?;
         process.network = Network::Namespace(network.path().to_owned());

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
-use kiln_executor::{Executor, Spawner};
-use kiln_graph::{Op, Vertex};
+use kiln_executor::{Executor, Process, Spawner};
+use kiln_graph::{Op, ProxyNetwork, Vertex};
+use kiln_network::{Captured, Judge, Networks, ProxiedNetwork};
 use kiln_oci::{Digest, Platform};
 use kiln_session::{CallError, SessionManager};
-use kiln_network::{Captured, Judge, Networks};
 use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 
@@ -149,6 +149,20 @@ impl Worker {
     /// Lets the requests of steps be decided on that have a proxy and name this judge.
     pub fn seat(&self, judge: Arc<dyn Judge>) -> Seated {
         self.0.proxies.seat(judge)
+    }
+
+    /// Gives a process that is no step the network of a step that has a proxy, to be held until the process has
+    /// ended.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub async fn proxied(
+        &self,
+        proxy: &ProxyNetwork,
+        process: &mut Process,
+    ) -> Result<Option<ProxiedNetwork>, OpError> {
+        self.0.proxies.connect(Some(proxy), false, process).await
     }
 
     /// What passed through the proxy of a vertex's step when it ran, if that is known.

@@ -179,8 +179,7 @@ pub(crate) fn usable() -> Vec<Usable> {
     let common = COMMON.iter().map(|(_, major, minor)| (*major, Some(*minor)));
     // The terminal multiplexer and its terminals.
     let all = common.chain([(5, Some(2)), (136, None)]);
-    let usable =
-        |(major, minor)| Usable { block: false, major, minor, access: "rwm".to_owned() };
+    let usable = |(major, minor)| Usable { block: false, major, minor, access: "rwm".to_owned() };
     all.map(usable).collect()
 }
 

@@ -103,7 +103,10 @@ fn make_one(
         let host = rustix::fs::openat(CWD, &node.host_path, flags, Mode::empty())?;
         let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         drop(rustix::fs::openat(&directory, name, create, Mode::from_raw_mode(node.mode))?);
-        return attach(bind(host.as_fd())?, rustix::fs::openat(&directory, name, flags, Mode::empty())?);
+        return attach(
+            bind(host.as_fd())?,
+            rustix::fs::openat(&directory, name, flags, Mode::empty())?,
+        );
     }
     let owner = Uid::from_raw(node.uid.unwrap_or(identity.uid));
     let group = Gid::from_raw(node.gid.unwrap_or(identity.gid));

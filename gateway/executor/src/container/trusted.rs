@@ -36,7 +36,10 @@ pub(crate) struct Trusted {
 
 /// Adds a certificate to the bundle of the file system below `root`, if it has one. The root comes back through
 /// a mount that stays writable.
-pub(crate) fn add(root: &OwnedFd, certificate: &str) -> Result<Option<(Trusted, OwnedFd)>, Failure> {
+pub(crate) fn add(
+    root: &OwnedFd,
+    certificate: &str,
+) -> Result<Option<(Trusted, OwnedFd)>, Failure> {
     for path in TRUST_BUNDLES {
         let step = || format!("add a certificate to {path}");
         let Some(file) = open(root, path, OFlags::RDWR).step(step)? else { continue };
