@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use kiln_frontend::{
     ChecksumQuestion, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts, Inputs,
     LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
 };
-use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext};
+use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext, ProxyNetwork};
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
 use kiln_provenance::Used;
@@ -26,14 +26,14 @@ use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::{Detail, RichStatus};
 use kiln_worker::read::{self, FileStat};
-
-use kiln_worker::{Requester, Worker, fresh_caches};
+use kiln_worker::{Judge, Requester, Seated, Worker, fresh_caches};
 use tonic::Code;
 
 use crate::caches::BuildCaches;
 use crate::error::{load_status, op_status, solve_status};
 use crate::leftovers::Leftovers;
 use crate::producers::Known;
+use crate::request_judge::RequestJudge;
 use crate::seats::Seats;
 use crate::trace::{Asked, Trace};
 use crate::{BuildPolicies, Notice, Producers, constraints};
@@ -96,6 +96,29 @@ struct Shared {
     caches: BuildCaches,
     /// What the build's sources were resolved to stays the same while it runs.
     _resolved: ResolvedSources,
+    /// Who decides on requests of steps that have a proxy.
+    _judge: Option<Seated>,
+}
+
+/// A [`BuildBridge`] that goes with its build.
+pub(crate) struct WeakBridge {
+    shared: Weak<Shared>,
+    info: BuildInfo,
+    policies: Arc<BuildPolicies>,
+}
+
+impl WeakBridge {
+    /// The bridge, for what is no part of the build's own work.
+    pub(crate) fn upgrade(&self) -> Option<BuildBridge> {
+        Some(BuildBridge {
+            shared: self.shared.upgrade()?,
+            info: self.info.clone(),
+            inputs: Inputs::default(),
+            policies: Arc::clone(&self.policies),
+            trace: Arc::default(),
+            depth: 0,
+        })
+    }
 }
 
 /// A result that runs when somebody looks inside.
@@ -118,11 +141,20 @@ impl BuildBridge {
     /// The bridge of a build.
     pub fn new(parts: BuildParts) -> Self {
         let resolved = parts.worker.sources().begin_build(&parts.info.session_id);
+        let mut load = parts.load;
+        let judge = Arc::new(RequestJudge::default());
+        let asked = load.proxy_network.as_mut().filter(|_| !parts.policies.is_empty());
+        let seated = asked.map(|proxy| {
+            let seated = parts.worker.seat(Arc::clone(&judge) as Arc<dyn Judge>);
+            seated.name().clone_into(&mut proxy.judge);
+            seated
+        });
         let shared = Shared {
             _resolved: resolved,
+            _judge: seated,
             worker: parts.worker,
             job: parts.job,
-            load: parts.load,
+            load,
             seats: parts.seats,
             progress: parts.progress,
             refs: Mutex::default(),
@@ -136,7 +168,9 @@ impl BuildBridge {
         let (info, inputs, policies) = (parts.info, parts.inputs, Arc::new(parts.policies));
         let asked = Asked::new(&parts.frontend, options(&info), inputs.clone());
         let trace = Arc::new(Trace::of_build(asked));
-        Self { shared: Arc::new(shared), info, inputs, policies, trace, depth: 0 }
+        let bridge = Self { shared: Arc::new(shared), info, inputs, policies, trace, depth: 0 };
+        judge.bridge.set(bridge.weak()).ok();
+        bridge
     }
 
     /// Calls the frontend that the client names.
@@ -151,6 +185,19 @@ impl BuildBridge {
         self.trace.returned(bridge.trace);
         self.note_request(&result)?;
         Ok(result)
+    }
+
+    fn weak(&self) -> WeakBridge {
+        WeakBridge {
+            shared: Arc::downgrade(&self.shared),
+            info: self.info.clone(),
+            policies: Arc::clone(&self.policies),
+        }
+    }
+
+    /// Whether processes have a proxy, and which.
+    pub(crate) fn proxy_network(&self) -> Option<ProxyNetwork> {
+        self.shared.load.proxy_network.clone()
     }
 
     /// The same bridge for what is no part of the build's own work.
@@ -398,7 +445,7 @@ impl BuildBridge {
 
     /// What this build may do beyond the ordinary.
     pub(crate) fn entitlements(&self) -> Entitlements {
-        self.shared.load.entitlements
+        self.shared.load.entitlements.clone()
     }
 
     /// Where progress goes.

@@ -10,7 +10,9 @@ use kiln_executor::{Pipes, Stdio, Terminal};
 use kiln_frontend::containers::{self, Container, Containers, Order, Process, exited, lost};
 use kiln_frontend::grpc::platform_from_wire;
 use kiln_frontend::{Bridge as _, FileRange, Ref};
-use kiln_graph::{Entitlements, Exec, HostEntry, exec_mounts, exec_process};
+use kiln_graph::{
+    Entitlements, Exec, HostEntry, NetworkMode, ProxyNetwork, exec_mounts, exec_process,
+};
 use kiln_oci::Digest;
 use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
@@ -36,6 +38,8 @@ struct BuildContainer {
     hostname: String,
     extra_hosts: Vec<HostEntry>,
     entitlements: Entitlements,
+    /// The network of its processes is a proxy, of those that have one.
+    proxy: Option<ProxyNetwork>,
     started: AtomicBool,
 }
 
@@ -79,6 +83,7 @@ impl Containers for BuildBridge {
             hostname: request.hostname,
             extra_hosts: request.extra_hosts.into_iter().map(host).collect(),
             entitlements: self.entitlements(),
+            proxy: self.proxy_network(),
             started: AtomicBool::new(false),
         }))
     }
@@ -107,7 +112,8 @@ impl BuildContainer {
             return Err(invalid(message));
         }
         let (hostname, extra_hosts) = (self.hostname.clone(), self.extra_hosts.clone());
-        let exec = Exec { hostname, extra_hosts, ..exec };
+        let proxied = self.proxy.clone().filter(|_| exec.network != NetworkMode::None);
+        let exec = Exec { hostname, extra_hosts, proxied, ..exec };
         let denied = |error: kiln_graph::LoadError| {
             RichStatus::new(Code::PermissionDenied, error.to_string())
         };

@@ -1,5 +1,6 @@
 //! Errors of the engine as gRPC statuses, with the places in the user's files.
 
+use kiln_cdi::DeviceError;
 use kiln_engine::{ErrorKind, OpError, SolveError};
 use kiln_graph::{LoadError, Location, Vertex};
 use kiln_wire::pb;
@@ -51,6 +52,10 @@ fn located(status: RichStatus, vertex: &Vertex) -> RichStatus {
 pub(crate) fn load_status(error: &LoadError, definition: &pb::Definition) -> RichStatus {
     let code = match error {
         LoadError::Entitlement(_) => Code::PermissionDenied,
+        LoadError::Device { source: DeviceError::Denied(_) | DeviceError::Disabled(_), .. } => {
+            Code::PermissionDenied
+        }
+        LoadError::Device { .. } => Code::NotFound,
         _ => Code::InvalidArgument,
     };
     let mut message = error.to_string();

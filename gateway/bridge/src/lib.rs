@@ -19,6 +19,7 @@ mod plugins;
 mod policies;
 mod producers;
 mod provenance;
+mod request_judge;
 mod rules;
 mod scan;
 mod seat;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_graph::{BlobAddress, Edge, Exec, Graph, Identifier, MountKind, NetworkMode, Op, Vertex};
 use kiln_oci::{Platform, Reference};
-use kiln_provenance::{Used, UsedBlob, UsedImage};
+use kiln_provenance::{NetworkGap, Used, UsedBlob, UsedImage};
 use kiln_sources::Metadata;
+use kiln_worker::{Captured, Reason};
 
 /// The vertices on the way to an edge.
 pub(crate) fn way<'g>(graph: &'g Graph, edge: &Edge) -> Vec<&'g Vertex> {
@@ -63,6 +64,26 @@ fn add_exec(used: &mut Used, exec: &Exec) {
     }
     exec.secret_env.iter().for_each(|secret| used.add_secret(&secret.id, secret.optional));
     used.network |= exec.network != NetworkMode::None;
+}
+
+/// Adds what passed the proxy of a step, if that is known.
+pub(crate) fn add_passed(used: &mut Used, vertex: &Vertex, exec: &Exec, passed: Option<&Captured>) {
+    used.proxied = true;
+    let gap = |method: &str, uri: &str, reason: Reason| NetworkGap {
+        op: vertex.digest.to_string(),
+        name: exec.args.join(" "),
+        method: method.to_owned(),
+        uri: uri.to_owned(),
+        reason: reason.as_str().to_owned(),
+    };
+    let Some(passed) = passed else {
+        return used.network_gaps.push(gap("", "", Reason::Cached));
+    };
+    for material in &passed.materials {
+        used.add_file(material.url.clone(), material.digest.clone());
+    }
+    let gaps = passed.gaps.iter().map(|it| gap(&it.method, &it.url, it.reason));
+    used.network_gaps.extend(gaps);
 }
 
 /// Adds what a source was resolved to.

@@ -68,7 +68,7 @@ impl BuildPolicies {
         Ok(Cow::Owned(Self { rules: self.rules.after(&own.rules), session: self.session.clone() }))
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.session.is_empty()
     }
 }
@@ -165,7 +165,7 @@ impl BuildBridge {
         judged.map(pb::SourceOp::from).map_err(failed)
     }
 
-    async fn judge(
+    pub(crate) async fn judge(
         &self,
         policies: &BuildPolicies,
         source: Source,

@@ -76,8 +76,12 @@ impl BuildBridge {
         let mut used = Used::default();
         for vertex in materials::way(&lazy.graph, &lazy.edge) {
             materials::add_vertex(&mut used, vertex);
-            if matches!(vertex.op, Op::Exec(_)) {
+            if let Op::Exec(exec) = &vertex.op {
                 self.add_platform(&mut used, &vertex.platform);
+                if exec.proxied.is_some() {
+                    let passed = self.worker().passed(&vertex.id);
+                    materials::add_passed(&mut used, vertex, exec, passed.as_deref());
+                }
             }
             if let Op::Source(source) = &vertex.op
                 && !matches!(**source, Identifier::Local(_))

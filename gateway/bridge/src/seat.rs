@@ -18,6 +18,7 @@ use kiln_wire::status::RichStatus;
 use prost::Message;
 use tonic::Code;
 
+use crate::error::op_status;
 use crate::frontend_image::FrontendImage;
 use crate::{BuildBridge, confinement};
 
@@ -121,6 +122,12 @@ pub(crate) async fn call_image(
     process
         .mounts
         .push(Mount::new("/run/config/buildkit/metadata/frontend.bin", described).readonly());
+    let proxy = bridge.proxy_network().filter(|_| !isolated);
+    let _network = match &proxy {
+        Some(proxy) => bridge.worker().proxied(proxy, &mut process).await,
+        None => Ok(None),
+    }
+    .map_err(|error| op_status(&error))?;
     let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
     let running = bridge.worker().executor().start(process, stdio).await.map_err(|error| {
         match has_entrypoint {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_client::Client;
-use kiln_daemon::{Daemon, Entitlements, Plugins, Settings};
+use kiln_daemon::config::CdiConfig;
+use kiln_daemon::{Daemon, Entitlements, Grant, Plugins, Settings};
 use kiln_oci::Reference;
 
 use crate::args::ExecutorChoice;
@@ -126,7 +127,15 @@ fn daemon_settings(settings: &Embedded) -> Settings {
         host_env: settings.host_env.clone(),
         cloud_environment: settings.cloud_environment.clone(),
         // Whoever runs the daemon in their own process has allowed it by asking for it.
-        entitlements: Entitlements { network_host: true, security_insecure: true },
+        entitlements: Entitlements {
+            network_host: true,
+            security_insecure: true,
+            devices: Some(Grant::default()),
+        },
+        cdi: CdiConfig {
+            spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            ..CdiConfig::default()
+        },
         step_grace: STEP_GRACE,
         privileges: settings.privileges.clone(),
         ..Settings::default()

@@ -116,6 +116,7 @@ pub(crate) fn solve_options(
         cache_imports: caches(&command.cache_imports),
         cache_exports: caches(&command.cache_exports),
         entitlements: command.entitlements.clone(),
+        proxy_network: command.proxy_network,
         ..SolveOptions::default()
     })
 }

@@ -9,7 +9,7 @@ use kiln_bridge::{BuildBridge, BuildParts};
 use kiln_engine::JobOptions;
 use kiln_exporters::{ExportContext, Exported, ExportedImage};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
-use kiln_graph::{Entitlements, LoadContext};
+use kiln_graph::{Entitlements, LoadContext, ProxyNetwork};
 use kiln_oci::Platform;
 use kiln_progress::Sender;
 use kiln_sources::Clients;
@@ -159,7 +159,9 @@ impl Build {
         let load = LoadContext {
             default_platform: info.default_platform(),
             session: self.0.session.clone(),
-            entitlements: self.0.entitlements,
+            entitlements: self.0.entitlements.clone(),
+            devices: daemon.0.worker.devices().map(Arc::new),
+            proxy_network: self.proxy_network(daemon).then(ProxyNetwork::default),
         };
         BuildBridge::new(BuildParts {
             worker: daemon.0.worker.clone(),
@@ -174,6 +176,11 @@ impl Build {
             policies: self.0.policies.clone(),
             imports: daemon.0.imports.clone(),
         })
+    }
+
+    /// Whether the network of steps is a proxy: the client may ask for it, and the operator for all builds.
+    fn proxy_network(&self, daemon: &Daemon) -> bool {
+        self.0.proxy_network || daemon.0.settings.proxy_network
     }
 
     async fn result(

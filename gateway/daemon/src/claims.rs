@@ -14,13 +14,19 @@ use kiln_history::Document;
 use kiln_oci::{Descriptor, Platform};
 use kiln_provenance::{Layers, Mode, Predicate, ProvenanceOptions, Run, StepError};
 use kiln_wire::proto::control as wire;
-use kiln_wire::status::RichStatus;
+use kiln_wire::status::{Detail, RichStatus};
+use prost_types::Any;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use tonic::Code;
 
 use crate::daemon::Daemon;
 use crate::request::BuildRequest;
+
+/// How many requests of steps an error names.
+const MAX_GAPS: usize = 100;
+/// The type of a detail that names what is not known.
+const INCOMPLETE: &str = "github.com/moby/buildkit/errdefs.ProvenanceMaterialsIncomplete+json";
 
 /// One file system of a result, by its platform.
 pub(crate) struct Target {
@@ -164,7 +170,23 @@ fn incomplete(origin: &Origin) -> RichStatus {
     if origin.used.incomplete {
         message.push_str("\n  - what a nested build used");
     }
-    RichStatus::new(Code::FailedPrecondition, message)
+    let gaps = &origin.used.network_gaps;
+    for gap in gaps.iter().take(MAX_GAPS) {
+        message.push_str(&format!(
+            "\n  - {} {} of {:?}: {}",
+            gap.method, gap.uri, gap.name, gap.reason
+        ));
+    }
+    if gaps.len() > MAX_GAPS {
+        message.push_str(&format!("\n  - and {} more requests of steps", gaps.len() - MAX_GAPS));
+    }
+    let status = RichStatus::new(Code::FailedPrecondition, message);
+    if gaps.is_empty() {
+        return status;
+    }
+    let value = serde_json::json!({ "incomplete": &gaps[..gaps.len().min(MAX_GAPS)] });
+    let value = value.to_string().into_bytes();
+    status.with(Detail::Other(Any { type_url: INCOMPLETE.into(), value }))
 }
 
 /// Provenance that is written when the layers of its result are there.

@@ -144,6 +144,7 @@ impl wire::control_server::Control for Control {
                 .collect(),
             buildkit_version: Some(version()),
             gc_policy: self.0.policies().into_iter().map(gc_policy).collect(),
+            cdi_devices: self.0.devices().await,
             ..types::WorkerRecord::default()
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
@@ -253,6 +254,25 @@ fn version() -> types::BuildkitVersion {
         version: env!("CARGO_PKG_VERSION").into(),
         dockerfile_version: crate::languages::DOCKERFILE_VERSION.into(),
         ..types::BuildkitVersion::default()
+    }
+}
+
+impl Daemon {
+    /// The devices that builds may ask for, as they are described now.
+    async fn devices(&self) -> Vec<types::CdiDevice> {
+        let worker = self.0.worker.clone();
+        let read = tokio::task::spawn_blocking(move || worker.devices());
+        let devices = read.await.ok().flatten().unwrap_or_default();
+        devices.iter().map(device).collect()
+    }
+}
+
+fn device(device: &kiln_cdi::Device) -> types::CdiDevice {
+    types::CdiDevice {
+        name: device.name.clone(),
+        auto_allow: device.auto_allowed,
+        annotations: device.annotations.clone(),
+        on_demand: false,
     }
 }
 

@@ -191,6 +191,8 @@ impl Daemon {
             sessions: sessions.clone(),
             info,
             host_env: settings.host_env.clone(),
+            devices: settings.devices(),
+            networks: Some(networks.clone()),
             step_grace: settings.step_grace,
             emulators: emulators(&settings),
         })?;

@@ -36,6 +36,7 @@ mod traces;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_bridge::{PluginDirectory, Plugins};
+pub use kiln_cdi::Grant;
 pub use kiln_executor::Privileges;
 pub use kiln_graph::Entitlements;
 pub use kiln_remotecache::CloudEnvironment;

@@ -48,6 +48,8 @@ pub(crate) struct BuildRequest {
     pub(crate) notices: Vec<Notice>,
     /// What is to be said about the result.
     pub(crate) attestations: Attestations,
+    /// Whether the network of its steps is a proxy that notes what passes.
+    pub(crate) proxy_network: bool,
 }
 
 impl BuildRequest {
@@ -81,7 +83,6 @@ impl BuildRequest {
             compatibility_version,
             proxy_network,
         } = request;
-        check_features(proxy_network)?;
         let compatibility = compatibility(compatibility_version)?;
         // Clients that know the list send its only entry the older way, too.
         let exporters = match exporters.is_empty() && !exporter_deprecated.is_empty() {
@@ -106,6 +107,7 @@ impl BuildRequest {
             policies: policies.map_err(|error| invalid(error.to_string()))?,
             notices,
             attestations,
+            proxy_network,
             id: r#ref,
             session,
             frontend,
@@ -142,14 +144,6 @@ fn invalid(message: String) -> RichStatus {
 fn unsupported(what: &str, instead: &str) -> RichStatus {
     let message = format!("{what} is not supported by this version; {instead}");
     RichStatus::new(Code::Unimplemented, message)
-}
-
-fn check_features(proxy_network: bool) -> Result<(), RichStatus> {
-    if proxy_network {
-        let instead = "build without, or give steps a proxy with build arguments";
-        return Err(unsupported("ProxyNetwork (--proxy-network)", instead));
-    }
-    Ok(())
 }
 
 /// The version of BuildKit's behaviour that is asked for.
@@ -207,20 +201,27 @@ fn exports(
 fn granted(asked: &[String], allowed: Entitlements) -> Result<Entitlements, RichStatus> {
     let mut granted = Entitlements::default();
     for name in asked {
-        let (may, flag) = match name.as_str() {
-            "network.host" => (allowed.network_host, &mut granted.network_host),
-            "security.insecure" => (allowed.security_insecure, &mut granted.security_insecure),
-            device if device == "device" || device.starts_with("device=") => {
-                let instead = "build without --allow device, and steps without required devices";
-                return Err(unsupported(&format!("entitlement {device}"), instead));
-            }
+        let (kind, text) = name.split_once('=').unwrap_or((name, ""));
+        let may = match (kind, name.as_str()) {
+            (_, "network.host") => allowed.network_host,
+            (_, "security.insecure") => allowed.security_insecure,
+            ("device", _) => allowed.devices.is_some(),
             _ => return Err(invalid(format!("unknown entitlement {name}"))),
         };
         if !may {
             let message = format!("entitlement {name} is not allowed by this daemon");
             return Err(RichStatus::new(Code::PermissionDenied, message));
         }
-        *flag = true;
+        match kind {
+            "network.host" => granted.network_host = true,
+            "security.insecure" => granted.security_insecure = true,
+            _ => {
+                let devices = granted.devices.get_or_insert_default();
+                devices
+                    .add(text)
+                    .map_err(|error| invalid(format!("entitlement {name}: {error}")))?;
+            }
+        }
     }
     Ok(granted)
 }
@@ -397,18 +398,21 @@ mod tests {
             entitlements: vec![name.into()],
             ..SolveRequest::default()
         };
-        refused(asking("device"), Code::Unimplemented, "entitlement device is not supported");
-        refused(asking("device=a.b/c=d"), Code::Unimplemented, "entitlement device=a.b/c=d");
+        refused(asking("device"), Code::PermissionDenied, "entitlement device is not allowed");
         refused(asking("devices"), Code::InvalidArgument, "unknown entitlement devices");
         refused(asking("network.host"), Code::PermissionDenied, "entitlement network.host");
-        let allowed = Entitlements { network_host: true, security_insecure: true };
-        for name in ["network.host", "security.insecure"] {
-            let granted = BuildRequest::decode(asking(name), allowed, &Clouds::default())
-                .unwrap()
-                .entitlements;
+        let devices = Some(kiln_cdi::Grant::default());
+        let allowed = Entitlements { network_host: true, security_insecure: true, devices };
+        let decode = |name| BuildRequest::decode(asking(name), allowed.clone(), &Clouds::default());
+        for name in ["network.host", "security.insecure", "device", "device=a.b/c=d,alias=e"] {
+            let granted = decode(name).unwrap().entitlements;
             assert_eq!(granted.network_host, name == "network.host");
             assert_eq!(granted.security_insecure, name == "security.insecure");
+            assert_eq!(granted.devices.is_some(), name.starts_with("device"));
+            assert_eq!(granted.devices.is_some_and(|devices| devices.all), name == "device");
         }
+        let error = decode("device=a.b/c=d,name=e").unwrap_err();
+        assert_eq!(error.code, Code::InvalidArgument, "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_bridge::{FrontendRules, PluginDirectory, Plugins};
+use kiln_cdi::{Grant, Registry};
 use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
 use kiln_oci::Platform;
@@ -78,7 +79,9 @@ pub struct Settings {
     pub registry_concurrency: Option<usize>,
     /// How processes are connected that ask for nothing in particular; as the daemon, if `None`.
     pub network: Option<NetworkConfig>,
-    /// Devices for processes. Nothing acts on it yet.
+    /// The network of processes is a proxy that notes what passes, for all builds.
+    pub proxy_network: bool,
+    /// Devices for processes.
     pub cdi: CdiConfig,
     /// How long builds are remembered.
     pub history: HistoryConfig,
@@ -91,6 +94,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Where specifications of devices are; `None` if no process gets any.
+    pub(crate) fn devices(&self) -> Option<Registry> {
+        (!self.cdi.disabled).then(|| Registry {
+            directories: self.cdi.spec_dirs.clone(),
+            auto_allowed: self.cdi.auto_allowed.clone(),
+        })
+    }
+
     /// What a configuration says. Directories of certificates and plugins are read: call it before
     /// [`crate::private_process`], which finds out the [privileges](Self::privileges) that are not
     /// known yet.
@@ -122,6 +133,7 @@ impl Settings {
             entitlements: Entitlements {
                 network_host: allowed(Entitlement::NetworkHost),
                 security_insecure: allowed(Entitlement::SecurityInsecure),
+                devices: (!config.cdi.disabled).then(Grant::default),
             },
             registries: registries.collect::<std::io::Result<_>>()?,
             host_env,
@@ -144,6 +156,7 @@ impl Settings {
             },
             registry_concurrency: config.registry_concurrency.map(std::num::NonZero::get),
             network: Some(config.worker.network.clone()),
+            proxy_network: config.proxy_network,
             cdi: config.cdi.clone(),
             history: config.history.clone(),
             collector: None,

@@ -144,6 +144,8 @@ fn graph(operations: &[(&str, &[usize])]) -> (Arc<Graph>, Edge) {
         default_platform: Platform::new("linux", "amd64"),
         session: String::new(),
         entitlements: Entitlements::default(),
+        devices: None,
+        proxy_network: None,
     };
     let graph = Arc::new(Graph::load(&definition, &context).unwrap());
     let edge = graph.root().unwrap().clone();

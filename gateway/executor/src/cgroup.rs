@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::container::device_rules;
+use crate::container::{Usable, device_rules, usable_devices};
 use crate::process::{Process, Resources};
 
 /// Between the parent group and a process' own, as the peer names it.
@@ -68,7 +68,7 @@ impl Hierarchy {
         let Self::Version1(trees) = self else { return false };
         let Some(tree) = tree(trees, "devices") else { return false };
         let group = tree.join(OWN).join("spawner");
-        guard(&group).is_ok()
+        guard(&group, usable_devices()).and_then(|()| set(&group, "cgroup.procs", "0")).is_ok()
     }
 }
 
@@ -81,14 +81,14 @@ impl Hierarchy {
     }
 }
 
-/// Allows the usual devices only, and enters the group.
-fn guard(group: &Path) -> io::Result<()> {
+/// Makes a group that may use these devices only.
+fn guard(group: &Path, usable: Vec<Usable>) -> io::Result<()> {
     fs::create_dir_all(group)?;
     fs::write(group.join("devices.deny"), "a")?;
-    for rule in device_rules() {
+    for rule in device_rules(usable) {
         fs::write(group.join("devices.allow"), rule)?;
     }
-    fs::write(group.join("cgroup.procs"), "0")
+    Ok(())
 }
 
 /// The control group of one process.
@@ -101,18 +101,21 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Makes the group of `process`, with its limits; `None` if it needs none.
-    pub(crate) fn create(hierarchy: &Hierarchy, process: &Process) -> io::Result<Option<Self>> {
+    /// Makes the group of `process`, with its limits and the devices that it was given; `None` if it needs
+    /// none.
+    pub(crate) fn create(
+        hierarchy: &Hierarchy,
+        process: &Process,
+        given: Vec<Usable>,
+    ) -> io::Result<Option<Self>> {
         let limited = !process.resources.is_empty();
         let needed = limited && !process.resources.best_effort;
-        let (asked, needed) = match process.cgroup_parent {
-            Some(_) => (true, true),
-            None => (limited, needed),
-        };
+        let special = process.cgroup_parent.is_some() || !given.is_empty();
+        let (asked, needed) = (limited || special, needed || special);
         let path = group_path(process)?;
         let group = match hierarchy {
             Hierarchy::Version2(mount) => Self::version2(mount, &path, &process.resources),
-            Hierarchy::Version1(trees) if asked => Self::version1(trees, &path, process),
+            Hierarchy::Version1(trees) if asked => Self::version1(trees, &path, process, given),
             Hierarchy::Version1(_) => return Ok(None),
             Hierarchy::None => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -123,6 +126,36 @@ impl Group {
             Ok(group) => Ok(Some(group)),
             Err(error) if needed => Err(error),
             Err(_) => Ok(None),
+        }
+    }
+
+    /// A group for nothing but the devices that `process` was given, on version 1.
+    pub(crate) fn of_devices(
+        hierarchy: &Hierarchy,
+        process: &Process,
+        given: Vec<Usable>,
+    ) -> io::Result<Option<Self>> {
+        match hierarchy {
+            Hierarchy::Version1(trees) => Self::devices_in(trees, process, given),
+            Hierarchy::Version2(_) | Hierarchy::None => Ok(None),
+        }
+    }
+
+    fn devices_in(
+        trees: &[(Vec<String>, PathBuf)],
+        process: &Process,
+        given: Vec<Usable>,
+    ) -> io::Result<Option<Self>> {
+        let Some(mount) = tree(trees, "devices").filter(|_| !given.is_empty()) else {
+            return Ok(None);
+        };
+        let group = Self { directories: vec![mount.join(group_path(process)?)], descriptor: None };
+        match guard(&group.directories[0], usable_devices().into_iter().chain(given).collect()) {
+            Ok(()) => Ok(Some(group)),
+            Err(error) => {
+                group.remove();
+                Err(error)
+            }
         }
     }
 
@@ -167,14 +200,17 @@ impl Group {
         trees: &[(Vec<String>, PathBuf)],
         path: &Path,
         process: &Process,
+        given: Vec<Usable>,
     ) -> io::Result<Self> {
         let everywhere = process.cgroup_parent.is_some();
-        let mut group = Self { directories: Vec::new(), descriptor: None };
+        let limited = !process.resources.is_empty();
+        // Other devices than these are guarded by the spawner's own group.
+        let mut group = Self::devices_in(trees, process, given)?
+            .unwrap_or(Self { directories: Vec::new(), descriptor: None });
         for (controllers, mount) in trees {
             let limiting = controllers.iter().any(|name| LIMITING.contains(&name.as_str()));
-            // Devices are already guarded by the spawner's own group.
             let devices = controllers.iter().any(|name| name == "devices");
-            if (limiting || everywhere) && !devices {
+            if (limiting && limited || everywhere) && !devices {
                 if let Err(error) = version1_directory(mount, path, controllers) {
                     group.remove();
                     return Err(error);

@@ -7,6 +7,7 @@
 mod bundle;
 mod devices;
 mod emulated;
+mod granted;
 mod identity;
 mod launch;
 mod mounts;
@@ -14,6 +15,7 @@ mod overlay;
 mod spec;
 mod stubs;
 mod system;
+mod trusted;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -22,13 +24,15 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 pub(crate) use bundle::{Supervisor, enter_supervisor, exec_bundle, start_bundle};
-pub(crate) use devices::{DeviceGuard, device_rules, usable as usable_devices};
+pub(crate) use devices::{DeviceGuard, Usable, device_rules, usable as usable_devices};
 pub(crate) use emulated::with_emulator;
+pub(crate) use granted::{host_devices, usable as granted_devices};
 pub(crate) use identity::Identity;
 pub(crate) use launch::execute_host;
 pub(crate) use overlay::filesystem;
 pub(crate) use stubs::{StubDirectory, Stubs, remove as remove_stubs};
 pub(crate) use system::closed;
+pub(crate) use trusted::{Trusted, remove as remove_trusted};
 
 use crate::process::{ExecProcess, Network, Process, Security};
 use crate::seccomp::Filter;
@@ -87,8 +91,10 @@ fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, 
     system::mount(&mut stubs, process, context)?;
     mounts::mount_network_files(&mut stubs, process, context)?;
     mounts::mount_all(&mut stubs, process, context)?;
-    let identity = identity::look_up(root.as_fd(), &process.user)?;
+    let identity = identity::look_up(root.as_fd(), &process.user)?.with_groups(&process.groups);
     stubs.make_working_directory(&process.cwd(), &identity)?;
+    granted::make(root.as_fd(), process, &identity, context)?;
+    add_trusted(&root, process, context)?;
     system::mask(&root, process)?;
     if process.readonly_rootfs {
         sys::mount_setattr(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
@@ -151,6 +157,14 @@ fn enter_emulation(security: Security, context: &Context<'_>) -> Result<(), Fail
 fn make_mounts_private() -> Result<(), Failure> {
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).step(|| "make mounts private".into())
+}
+
+/// Adds the certificate that the process is to trust, and tells the spawner to remove it in the end.
+fn add_trusted(root: &OwnedFd, process: &Process, context: &Context<'_>) -> Result<(), Failure> {
+    let Some(certificate) = &process.trusted else { return Ok(()) };
+    let Some((trusted, writable)) = trusted::add(root, certificate)? else { return Ok(()) };
+    send(context.setup, &Setup::Trusted(trusted), &[writable.as_fd()])
+        .step(|| "report a certificate".into())
 }
 
 /// Tells the spawner what to remove in the end.

@@ -3,8 +3,13 @@
 //! Version 1 has a list of rules in files for that; version 2 runs a program for each attempt. It
 //! is assembled here from the same table, as numbers only; [`crate::sys`] loads it.
 
+use crate::container::Usable;
+
 /// The kernel's words for an attempt: access in the upper half, kind in the lower.
 const ACCESS_MAKE: i32 = 1;
+const ACCESS_READ: i32 = 2;
+const ACCESS_WRITE: i32 = 4;
+const KIND_BLOCK: i32 = 1;
 const KIND_CHARACTER: i32 = 2;
 
 /// Offsets of what the program is given.
@@ -19,6 +24,7 @@ const SHIFT_RIGHT: u8 = 0x77;
 const AND: u8 = 0x57;
 const SET: u8 = 0xb7;
 const JUMP_UNLESS_EQUAL: u8 = 0x55;
+const JUMP_IF_ANY_BIT: u8 = 0x45;
 const EXIT: u8 = 0x95;
 
 /// Registers: the answer, the attempt, and three to work with.
@@ -28,9 +34,8 @@ const KIND: u8 = 2;
 const ACCESS: u8 = 3;
 const NUMBER: u8 = 4;
 
-/// A program that lets any node be made and the character devices in `usable` be used: major
-/// numbers with a minor one, or with all of them.
-pub(crate) fn assemble(usable: &[(u32, Option<u32>)]) -> Vec<u64> {
+/// A program that lets any node be made and the devices in `usable` be used.
+pub(crate) fn assemble(usable: &[Usable]) -> Vec<u64> {
     let mut program = vec![
         instruction(LOAD_WORD, KIND, ATTEMPT, ACCESS_AND_KIND, 0),
         instruction(COPY, ACCESS, KIND, 0, 0),
@@ -40,12 +45,15 @@ pub(crate) fn assemble(usable: &[(u32, Option<u32>)]) -> Vec<u64> {
         instruction(SET, ANSWER, 0, 0, 1),
         instruction(EXIT, 0, 0, 0, 0),
     ];
-    for (major, minor) in usable {
-        let tests = [(MAJOR, Some(*major)), (MINOR, *minor)];
+    for device in usable {
+        let tests = [(MAJOR, Some(device.major)), (MINOR, device.minor)];
         let tests: Vec<_> = tests.iter().filter_map(|(at, it)| Some((*at, (*it)?))).collect();
         // Past the remaining tests of this device and its answer.
-        let mut rest = 2 * tests.len() as i16 + 2;
-        program.push(instruction(JUMP_UNLESS_EQUAL, KIND, 0, rest, KIND_CHARACTER));
+        let mut rest = 2 * tests.len() as i16 + 3;
+        let kind = if device.block { KIND_BLOCK } else { KIND_CHARACTER };
+        program.push(instruction(JUMP_UNLESS_EQUAL, KIND, 0, rest, kind));
+        rest -= 1;
+        program.push(instruction(JUMP_IF_ANY_BIT, ACCESS, 0, rest, refused(&device.access)));
         for (offset, number) in tests {
             rest -= 2;
             program.push(instruction(LOAD_WORD, NUMBER, ATTEMPT, offset, 0));
@@ -57,6 +65,13 @@ pub(crate) fn assemble(usable: &[(u32, Option<u32>)]) -> Vec<u64> {
     program.push(instruction(SET, ANSWER, 0, 0, 0));
     program.push(instruction(EXIT, 0, 0, 0, 0));
     program
+}
+
+/// The bits of an attempt that are not in `access`.
+fn refused(access: &str) -> i32 {
+    let bits = [('m', ACCESS_MAKE), ('r', ACCESS_READ), ('w', ACCESS_WRITE)];
+    let refused = bits.iter().filter(|(letter, _)| !access.contains(*letter));
+    refused.fold(0, |all, (_, bit)| all | bit)
 }
 
 /// One instruction, in the byte order of the machine.
@@ -73,7 +88,17 @@ mod tests {
 
     /// Runs the program as the kernel would.
     fn allows(access: u32, kind: u32, major: u32, minor: u32) -> bool {
-        let program = assemble(&[(1, Some(3)), (136, None)]);
+        let usable = |block, major, minor, access: &str| Usable {
+            block,
+            major,
+            minor,
+            access: access.to_owned(),
+        };
+        let program = assemble(&[
+            usable(false, 1, Some(3), "rwm"),
+            usable(false, 136, None, "rwm"),
+            usable(true, 7, Some(1), "r"),
+        ]);
         let (mut at, mut registers) = (0, [0_u64; 5]);
         loop {
             let [operation, both, o1, o2, a, b, c, d] = program[at].to_ne_bytes();
@@ -96,6 +121,8 @@ mod tests {
                 SET => registers[to] = value,
                 JUMP_UNLESS_EQUAL if registers[to] != value => at += offset as usize,
                 JUMP_UNLESS_EQUAL => {}
+                JUMP_IF_ANY_BIT if registers[to] & value != 0 => at += offset as usize,
+                JUMP_IF_ANY_BIT => {}
                 EXIT => return registers[0] == 1,
                 other => panic!("operation {other:#x}"),
             }
@@ -116,5 +143,12 @@ mod tests {
         assert!(!allows(2, 1, 1, 3), "a block device with the numbers of null");
         assert!(!allows(2, 1, 8, 0), "a disk");
         assert!(!allows(3, 1, 8, 0), "a disk, made and read at once");
+    }
+
+    #[test]
+    fn a_device_may_be_used_as_it_is_said() {
+        assert!(allows(2, 1, 7, 1), "read");
+        assert!(!allows(4, 1, 7, 1) && !allows(6, 1, 7, 1), "written");
+        assert!(!allows(2, 1, 7, 2) && !allows(2, 2, 7, 1), "another");
     }
 }

@@ -37,8 +37,8 @@ pub use network_files::host_resolv_conf;
 pub use oci::OciRuntime;
 pub use privileges::{Privileges, Standing};
 pub use process::{
-    ExecProcess, HostProcess, Mount, MountSource, Network, Process, Resources, Rootfs, Security,
-    Ulimit,
+    DeviceNode, ExecProcess, Hook, HostProcess, Mount, MountSource, Network, Process, Resources,
+    Rootfs, Security, TRUST_BUNDLES, Ulimit,
 };
 pub use spawner::{Spawner, spawner_main_if_asked};
 pub use stdio::{Pipes, Stdio, Terminal};

@@ -27,6 +27,7 @@ impl Native {
 impl Executor for Native {
     async fn start(&self, process: Process, stdio: Stdio) -> Result<Box<dyn Running>, ExecError> {
         process.check_network()?;
+        process.check_hooks()?;
         let request = Request::Container(Box::new(with_emulator(process)));
         let job = self.spawner.start_job(request, stdio).await?;
         Ok(Box::new(NativeProcess { job, spawner: self.spawner.clone() }))

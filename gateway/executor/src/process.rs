@@ -58,6 +58,61 @@ pub struct Process {
     pub resolv_conf: Option<PathBuf>,
     /// How programs of another architecture are run; by default as the kernel of the machine does.
     pub emulation: Option<Emulation>,
+    /// Devices of the host, beside those that every process has.
+    pub devices: Vec<DeviceNode>,
+    /// Groups that the process is in, beside those of its user.
+    pub groups: Vec<u32>,
+    /// Programs of the host that an OCI runtime starts; [`crate::Native`] starts none.
+    pub hooks: Vec<Hook>,
+    /// A certificate, as PEM, that is in the first of the [`TRUST_BUNDLES`] while the process runs, and not
+    /// afterwards.
+    pub trusted: Option<String>,
+}
+
+/// Where programs look for the certificates that they trust, the most usual place first.
+pub const TRUST_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// A device of the host as a process sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Where the process sees it, below `/dev`.
+    pub path: PathBuf,
+    /// Where it is on the host.
+    pub host_path: PathBuf,
+    /// Whether it is a device of blocks; as the host's, if not said.
+    pub block: Option<bool>,
+    /// Its major and minor number; those of the host's, if not said.
+    pub number: Option<(u32, u32)>,
+    /// Permissions of the node.
+    pub mode: u32,
+    /// What may be done with it, of `r`, `w` and `m`.
+    pub access: String,
+    /// Its owner; the process' user, if not said.
+    pub uid: Option<u32>,
+    /// Its group; the process', if not said.
+    pub gid: Option<u32>,
+}
+
+/// A program of the host that an OCI runtime starts with a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// When, in the words of the OCI runtime specification.
+    pub name: String,
+    /// The program.
+    pub path: String,
+    /// All arguments, with the program's name.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: Vec<String>,
+    /// How many seconds it may take.
+    pub timeout: Option<i64>,
 }
 
 impl Process {
@@ -83,6 +138,10 @@ impl Process {
             remove_mount_stubs: false,
             resolv_conf: None,
             emulation: None,
+            devices: Vec::new(),
+            groups: Vec::new(),
+            hooks: Vec::new(),
+            trusted: None,
         }
     }
 
@@ -104,6 +163,20 @@ impl Process {
                 message: "no network was chosen for it".to_owned(),
             }),
             _ => Ok(()),
+        }
+    }
+
+    /// An error if it has hooks, for an executor that starts none.
+    pub(crate) fn check_hooks(&self) -> Result<(), ExecError> {
+        match self.hooks.first() {
+            None => Ok(()),
+            Some(hook) => Err(ExecError::Setup {
+                step: format!("start hook {} ({})", hook.path, hook.name),
+                message:
+                    "hooks of devices are started by an OCI runtime only; have the daemon run \
+                          steps with one (worker.oci.binary, --oci-worker-binary)"
+                        .to_owned(),
+            }),
         }
     }
 

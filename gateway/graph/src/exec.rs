@@ -1,5 +1,6 @@
 //! The operation that runs a process, as data.
 
+use kiln_cdi::Request;
 use serde::Serialize;
 
 /// Runs a process on mounts.
@@ -35,6 +36,18 @@ pub struct Exec {
     pub security: SecurityMode,
     /// Secrets in its environment.
     pub secret_env: Vec<SecretEnv>,
+    /// Devices of the host that it may have.
+    pub devices: Vec<Request>,
+    /// Its network is a proxy that notes what passes.
+    pub proxied: Option<ProxyNetwork>,
+}
+
+/// A network that is a proxy of the daemon's. What the network of the process is decides what the proxy
+/// reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ProxyNetwork {
+    /// Names who decides on its requests; nobody, if empty.
+    pub judge: String,
 }
 
 impl Exec {

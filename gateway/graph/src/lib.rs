@@ -21,7 +21,7 @@ mod vertex;
 
 pub use exec::{
     CacheSharing, ContentCache, Exec, ExecMount, HostEntry, MountKind, NetworkMode, ProxyEnv,
-    Resources, SecretEnv, SecurityMode, Ulimit,
+    ProxyNetwork, Resources, SecretEnv, SecurityMode, Ulimit,
 };
 pub use file::{
     CopyAction, FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, UNPACK_ZIP,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use kiln_cdi::{DeviceError, Devices, Grant, Request};
 use kiln_oci::{Digest, Platform};
 use kiln_pb::pb;
 use prost::Message;
@@ -15,8 +16,8 @@ use crate::source_map::SourceMap;
 use crate::{
     Arrived, BuildOp, CacheSharing, Constraints, ContentCache, CopyAction, Edge, Exec, ExecMount,
     FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Graph, HostEntry, Identifier,
-    IdentifierError, Location, Metadata, MountKind, NetworkMode, Op, ProxyEnv, SecretEnv,
-    SecurityMode, Ulimit, Vertex,
+    IdentifierError, Location, Metadata, MountKind, NetworkMode, Op, ProxyEnv, ProxyNetwork,
+    SecretEnv, SecurityMode, Ulimit, Vertex,
 };
 
 /// The most operations one definition may have.
@@ -31,15 +32,21 @@ pub struct LoadContext {
     pub session: String,
     /// What the build may do beyond the ordinary.
     pub entitlements: Entitlements,
+    /// The devices of the host; `None` if no step gets any.
+    pub devices: Option<Arc<Devices>>,
+    /// The network of processes is a proxy, of those that have one.
+    pub proxy_network: Option<ProxyNetwork>,
 }
 
 /// What a build may do beyond the ordinary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entitlements {
     /// Use the host's network (`network.host`).
     pub network_host: bool,
     /// Run with the daemon's privileges (`security.insecure`).
     pub security_insecure: bool,
+    /// Use devices of the host besides those that every build may use (`device`).
+    pub devices: Option<Grant>,
 }
 
 impl Entitlements {
@@ -48,7 +55,7 @@ impl Entitlements {
     /// # Errors
     ///
     /// [`LoadError::Entitlement`] with the first that is missing.
-    pub fn check(self, exec: &Exec) -> Result<(), LoadError> {
+    pub fn check(&self, exec: &Exec) -> Result<(), LoadError> {
         if exec.network == NetworkMode::Host && !self.network_host {
             return Err(LoadError::Entitlement("network.host"));
         }
@@ -138,6 +145,14 @@ pub enum LoadError {
     /// An op does what the build may not.
     #[error("{0} is not allowed (allow it with --allow {0})")]
     Entitlement(&'static str),
+    /// An op does not get a device that it asks for.
+    #[error("{source}")]
+    Device {
+        /// The op.
+        op: Digest,
+        /// Why.
+        source: DeviceError,
+    },
 }
 
 impl LoadError {
@@ -150,7 +165,8 @@ impl LoadError {
             | Self::NoOutput { op, .. }
             | Self::Invalid { op, .. }
             | Self::Source { op, .. }
-            | Self::Capability { op, .. } => Some(op),
+            | Self::Capability { op, .. }
+            | Self::Device { op, .. } => Some(op),
             _ => None,
         }
     }
@@ -290,7 +306,8 @@ impl Loader<'_> {
         Ok(Edge { vertex, index })
     }
 
-    fn add(&mut self, Addressed { digest, arrived }: Addressed) -> Result<(), LoadError> {
+    fn add(&mut self, Addressed { digest, mut arrived }: Addressed) -> Result<(), LoadError> {
+        self.grant_devices(&digest, &mut arrived.op)?;
         let message = &arrived.op;
         let inputs = message.inputs.iter().map(|input| self.edge(&digest, input));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
@@ -339,6 +356,19 @@ impl Loader<'_> {
         {
             more.push_str(&self.context.session);
         }
+        // The same name may mean other devices for another build, or later.
+        if let Op::Exec(exec) = op
+            && !exec.devices.is_empty()
+        {
+            let names = exec.devices.iter().map(|device| device.name.as_str());
+            more.push_str(&format!("devices {} ", names.collect::<Vec<_>>().join(" ")));
+        }
+        // What is noted for one build, or refused by its rules, is not so for another.
+        if let Op::Exec(exec) = op
+            && let Some(proxy) = &exec.proxied
+        {
+            more.push_str(&format!("proxy {} ", proxy.judge));
+        }
         let own = |edge: &&Edge| {
             self.vertices.get(&edge.vertex).is_some_and(|vertex| vertex.id != vertex.digest)
         };
@@ -362,8 +392,11 @@ impl Loader<'_> {
                     .map_err(|source| LoadError::Source { op: digest.clone(), source })
             }
             Some(pb::op::Op::Exec(op)) => {
-                let exec = exec(op, inputs).map_err(|reason| invalid("exec", reason))?;
+                let mut exec = exec(op, inputs).map_err(|reason| invalid("exec", reason))?;
                 self.entitled(&exec)?;
+                if exec.network != NetworkMode::None {
+                    exec.proxied.clone_from(&self.context.proxy_network);
+                }
                 Ok(Op::Exec(Box::new(exec)))
             }
             Some(pb::op::Op::File(op)) => {
@@ -403,6 +436,28 @@ impl Loader<'_> {
 
     fn entitled(&self, exec: &Exec) -> Result<(), LoadError> {
         self.context.entitlements.check(exec)
+    }
+
+    /// Puts the devices that an op may have in the place of those that it asks for: which they are is part of
+    /// what is done, and of its cache key.
+    fn grant_devices(&self, digest: &Digest, op: &mut pb::Op) -> Result<(), LoadError> {
+        let Some(pb::op::Op::Exec(exec)) = &mut op.op else { return Ok(()) };
+        if exec.cdi_devices.is_empty() {
+            return Ok(());
+        }
+        let requests = devices(std::mem::take(&mut exec.cdi_devices));
+        let granted = match &self.context.devices {
+            Some(devices) => devices.grant(requests, self.context.entitlements.devices.as_ref()),
+            None => match requests.into_iter().find(|request| !request.optional) {
+                Some(request) => Err(DeviceError::Disabled(request.name)),
+                None => Ok(Vec::new()),
+            },
+        };
+        let granted = granted.map_err(|source| LoadError::Device { op: digest.clone(), source })?;
+        let device =
+            |request: Request| pb::CdiDevice { name: request.name, optional: request.optional };
+        exec.cdi_devices = granted.into_iter().map(device).collect();
+        Ok(())
     }
 }
 
@@ -494,7 +549,6 @@ pub fn exec_process(op: pb::ExecOp) -> Result<Exec, String> {
         Err(_) => return Err(format!("invalid security mode {security}")),
     };
     ids::check_owner(&user)?;
-    check_devices(&cdi_devices)?;
     Ok(Exec {
         args,
         env,
@@ -523,19 +577,14 @@ pub fn exec_process(op: pb::ExecOp) -> Result<Exec, String> {
             .into_iter()
             .map(|s| SecretEnv { id: s.id, name: s.name, optional: s.optional })
             .collect(),
+        devices: devices(cdi_devices),
+        proxied: None,
     })
 }
 
-/// There are no devices yet: those that may be missing are, any other is refused.
-fn check_devices(devices: &[pb::CdiDevice]) -> Result<(), String> {
-    match devices.iter().find(|device| !device.optional) {
-        None => Ok(()),
-        Some(device) => Err(format!(
-            "device {} is requested by the build but not allowed: devices are not supported by this \
-             version; leave it out, or require none (--device=…,required=false)",
-            device.name
-        )),
-    }
+fn devices(devices: Vec<pb::CdiDevice>) -> Vec<Request> {
+    let device = |pb::CdiDevice { name, optional }| Request { name, optional };
+    devices.into_iter().map(device).collect()
 }
 
 fn ulimit(limit: pb::Ulimit) -> Result<Ulimit, String> {
@@ -797,6 +846,8 @@ mod tests {
             default_platform: Platform::new("linux", "amd64"),
             session: "session".into(),
             entitlements: Entitlements::default(),
+            devices: None,
+            proxy_network: None,
         }
     }
 

@@ -14,6 +14,8 @@ fn context() -> LoadContext {
         default_platform: Platform::new("linux", "amd64"),
         session: "session".into(),
         entitlements: Entitlements::default(),
+        devices: None,
+        proxy_network: None,
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Vertex {
 pub struct Arrived {
     /// The bytes that the digest is taken over.
     pub bytes: Bytes,
-    /// The message they are.
+    /// The message they are, but with the devices that it may have in the place of those it asks for.
     pub op: pb::Op,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Connected {
 /// What is given back when a process has ended.
 #[derive(Debug)]
 #[expect(dead_code, reason = "held until it is dropped")]
-enum Held {
+pub(crate) enum Held {
     Bridge(Connection),
     Cni(Attachment),
     Tap(TapConnection),
@@ -36,22 +36,28 @@ impl Connected {
     pub(crate) fn new(inner: Arc<dyn Executor>, default: Arc<DefaultNetwork>) -> Self {
         Self { inner, default }
     }
+}
 
-    async fn network(&self, hostname: &str) -> Result<(Network, Option<Held>), NetworkError> {
-        Ok(match &*self.default {
-            DefaultNetwork::Host => (Network::Host, None),
-            DefaultNetwork::None => (Network::None, None),
-            DefaultNetwork::Bridge(bridge) => {
+impl DefaultNetwork {
+    /// A network for one process, with what is to be held as long as it is there.
+    pub(crate) async fn connect(
+        &self,
+        hostname: &str,
+    ) -> Result<(Network, Option<Held>), NetworkError> {
+        Ok(match self {
+            Self::Host => (Network::Host, None),
+            Self::None => (Network::None, None),
+            Self::Bridge(bridge) => {
                 let connection = bridge.connect().await?;
                 let path = connection.namespace.path().to_owned();
                 (Network::Namespace(path), Some(Held::Bridge(connection)))
             }
-            DefaultNetwork::Tap(tap) => {
+            Self::Tap(tap) => {
                 let connection = tap.connect().await?;
                 let path = connection.namespace.path().to_owned();
                 (Network::Namespace(path), Some(Held::Tap(connection)))
             }
-            DefaultNetwork::Cni(cni) => {
+            Self::Cni(cni) => {
                 let attachment = cni.attach(hostname).await?;
                 let path = attachment.path().to_owned();
                 (Network::Namespace(path), Some(Held::Cni(attachment)))
@@ -70,7 +76,7 @@ impl Executor for Connected {
         if process.network != Network::Default {
             return self.inner.start(process, stdio).await;
         }
-        let found = self.network(&process.hostname).await;
+        let found = self.default.connect(&process.hostname).await;
         let (network, held) = found.map_err(|error| ExecError::Setup {
             step: "connect the process".to_owned(),
             message: error.to_string(),

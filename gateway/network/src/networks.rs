@@ -1,9 +1,10 @@
 //! Which network processes get that ask for none in particular: decided once, when a daemon starts.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kiln_executor::{Executor, Spawner};
+use kiln_proxy::Authority;
 
 use crate::bridge::{Bridge, BridgeOptions};
 use crate::cni::{Cni, CniOptions};
@@ -98,6 +99,8 @@ impl<T, E: Into<std::io::Error>> Step<T> for Result<T, E> {
 pub struct Networks {
     pub(crate) default: Arc<DefaultNetwork>,
     refused: Option<Arc<str>>,
+    /// Made when the first process has a proxy.
+    pub(crate) authority: Arc<Mutex<Option<Arc<Authority>>>>,
 }
 
 /// The network of processes that ask for none in particular.
@@ -135,12 +138,13 @@ impl Networks {
             Mode::Auto => match bridge().or_else(|error| tap(error, options, spawner)) {
                 Err(error) => {
                     let refused = Some(error.to_string().into());
-                    return Ok(Self { default: Arc::new(DefaultNetwork::Host), refused });
+                    let default = Arc::new(DefaultNetwork::Host);
+                    return Ok(Self { default, refused, authority: Arc::default() });
                 }
                 made => made,
             },
         };
-        Ok(Self { default: Arc::new(made?), refused: None })
+        Ok(Self { default: Arc::new(made?), refused: None, authority: Arc::default() })
     }
 
     /// The kind of network that processes get: `host`, `bridge`, `cni`, `none`, or the program that

@@ -33,4 +33,4 @@ pub use statement::{
     MEDIA_TYPE, PREDICATE_TYPE, StatementError, Subject, compact, is_provenance, parse, statement,
 };
 pub use steps::{BuildConfig, StepError};
-pub use used::{Used, UsedBlob, UsedFile, UsedGit, UsedImage};
+pub use used::{NetworkGap, Used, UsedBlob, UsedFile, UsedGit, UsedImage};

@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::request::commit_digest;
 use crate::{
-    BuildConfig, Mode, PackageKind, ProvenanceOptions, Request, Requested, StepError, Used,
-    UsedBlob, Version, package_url, qualifier,
+    BuildConfig, Mode, NetworkGap, PackageKind, ProvenanceOptions, Request, Requested, StepError,
+    Used, UsedBlob, Version, package_url, qualifier,
 };
 
 /// What the build type of SLSA 1 is described by.
@@ -54,6 +54,8 @@ pub struct Predicate {
     requested: Requested,
     complete: Complete,
     hermetic: bool,
+    /// What is not known of what passed a proxy; `None` if there was none.
+    network: Option<Vec<NetworkGap>>,
     vcs: BTreeMap<String, String>,
     emulated: BTreeMap<String, String>,
     config: Option<BuildConfig>,
@@ -120,6 +122,7 @@ impl Predicate {
             reproducible: options.reproducible,
             materials: materials(used),
             hermetic: complete.materials && !used.network,
+            network: used.proxied.then(|| used.network_gaps.clone()),
             requested,
             complete,
             vcs,
@@ -248,6 +251,14 @@ impl Predicate {
         metadata.unless_empty("vcs", &self.vcs);
         metadata.some("source", self.source.as_ref());
         metadata.unless_empty("layers", layers);
+        if let Some(gaps) = &self.network {
+            let mut network = Object::default();
+            network.put("mode", "proxy");
+            if !gaps.is_empty() {
+                network.put("proxy", json!({ "incomplete": gaps }));
+            }
+            metadata.put("network", network.0);
+        }
         metadata.0
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_oci::{Digest, Platform, Reference};
+use serde::Serialize;
 
 use crate::without_credentials;
 
@@ -48,6 +49,25 @@ pub struct UsedFile {
     pub digest: Digest,
 }
 
+/// A request of a step of which is not known what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NetworkGap {
+    /// The digest of the step.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub op: String,
+    /// What the step runs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Such as `POST`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// Where to, without credentials.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uri: String,
+    /// Why, in a word.
+    pub reason: String,
+}
+
 /// What a build used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Used {
@@ -67,6 +87,10 @@ pub struct Used {
     pub agents: BTreeMap<String, bool>,
     /// Some process had a network.
     pub network: bool,
+    /// The network of processes was a proxy that noted what passed.
+    pub proxied: bool,
+    /// What is not known of that.
+    pub network_gaps: Vec<NetworkGap>,
     /// Something was used of which is not known what it was.
     pub incomplete: bool,
     /// Platforms whose processes are not run by the machine itself, and what runs them.
@@ -130,6 +154,8 @@ impl Used {
         other.secrets.iter().for_each(|(id, optional)| self.add_secret(id, *optional));
         other.agents.iter().for_each(|(id, optional)| self.add_agent(id, *optional));
         self.network |= other.network;
+        self.proxied |= other.proxied;
+        self.network_gaps.extend(other.network_gaps.iter().cloned());
         self.incomplete |= other.incomplete;
         self.emulated.extend(other.emulated.clone());
     }
@@ -149,11 +175,13 @@ impl Used {
         self.blobs.sort_by_cached_key(|blob| blob.reference.to_string());
         self.git.sort_by(|a, b| (&a.url, &a.commit).cmp(&(&b.url, &b.commit)));
         self.files.sort_by(|a, b| a.url.cmp(&b.url));
+        self.network_gaps.sort();
+        self.network_gaps.dedup();
     }
 
     /// Whether it is known exactly what everything was.
     pub fn is_complete(&self) -> bool {
-        !self.incomplete && self.locals.is_empty()
+        !self.incomplete && self.locals.is_empty() && self.network_gaps.is_empty()
     }
 }
 

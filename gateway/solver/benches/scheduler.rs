@@ -52,6 +52,8 @@ impl Definition {
             default_platform: Platform::new("linux", "amd64"),
             session: String::new(),
             entitlements: Entitlements::default(),
+            devices: None,
+            proxy_network: None,
         };
         let graph = Arc::new(Graph::load(&self.0, &context).expect("the graph loads"));
         let edge = graph.root().expect("it has a root").clone();

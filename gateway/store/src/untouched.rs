@@ -1,8 +1,9 @@
-//! Directories that a layer has without saying anything: the kernel copies a directory up when
-//! something is put into it, and it stays when that is removed again.
+//! Directories and files that a layer has without saying anything: the kernel copies a directory up when
+//! something is put into it, and it stays when that is removed again; likewise a file that is changed
+//! back.
 //!
-//! A mount point that is made for a process leaves such directories behind. They are taken out where
-//! they are what the layers below have, so that a layer, and a difference between two, holds what was
+//! A mount point that is made for a process leaves such directories behind, and a certificate that is added
+//! to a bundle such a file. They are taken out where they are what the layers below have, so that a layer, and a difference between two, holds what was
 //! changed and no more.
 
 use std::collections::BTreeSet;
@@ -14,7 +15,11 @@ use std::path::{Component, Path, PathBuf};
 use crate::attributes::{is_opaque, set_times, xattrs};
 use crate::layer::Snapshot;
 
-/// Takes directories out of `files`, which lies on top of `below`, that are empty and as below.
+/// Larger files are not compared.
+const MAX_FILE_BYTES: u64 = 10 << 20;
+
+/// Takes directories out of `files`, which lies on top of `below`, that are empty and as below, and files
+/// that are as below.
 /// `paths` says where they may be, relative to the root; whatever is above them may be such, too.
 pub(crate) fn remove(files: &Path, below: &[Snapshot], paths: &[PathBuf], user_namespace: bool) {
     let above = paths.iter().flat_map(|path| path.ancestors());
@@ -43,20 +48,26 @@ fn is_untouched(
     let own = files.join(place);
     // A link on the way leads to another place.
     let is_linked = |path: &Path| path.symlink_metadata().is_ok_and(|m| !m.is_dir());
-    if place.ancestors().any(|part| is_linked(&files.join(part)))
-        || is_hidden(files, place, user_namespace)
+    let above = || place.ancestors().skip(1);
+    if above().any(|part| is_linked(&files.join(part)))
+        || above().any(|part| is_opaque(&files.join(part), user_namespace))
+        || is_opaque(&own, user_namespace)
     {
         return Ok(false);
     }
     let metadata = fs::symlink_metadata(&own)?;
-    if fs::read_dir(&own)?.next().is_some() {
+    if metadata.is_dir() && fs::read_dir(&own)?.next().is_some() {
         return Ok(false);
     }
     for layer in below.iter().rev() {
         let root = layer.path();
         let lower = root.join(place);
         match fs::symlink_metadata(&lower) {
-            Ok(found) => return Ok(is_same(&metadata, &found) && xattrs(&own)? == xattrs(&lower)?),
+            Ok(found) => {
+                return Ok(is_same(&metadata, &found)
+                    && xattrs(&own)? == xattrs(&lower)?
+                    && (metadata.is_dir() || fs::read(&own)? == fs::read(&lower)?));
+            }
             // What is below this layer may not show.
             Err(_) if is_hidden(&root, place, user_namespace) => return Ok(false),
             Err(_) => {}
@@ -76,7 +87,9 @@ fn is_hidden(root: &Path, place: &Path, user_namespace: bool) -> bool {
 
 fn is_same(a: &Metadata, b: &Metadata) -> bool {
     let facts = |m: &Metadata| (m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec());
-    b.is_dir() && facts(a) == facts(b)
+    // Something larger is nothing that is changed back.
+    let fits = b.is_dir() || b.is_file() && a.len() == b.len() && a.len() <= MAX_FILE_BYTES;
+    fits && facts(a) == facts(b)
 }
 
 /// Removes a directory; the one above it has the times that it had.
@@ -84,6 +97,9 @@ fn take_out(files: &Path, place: &Path) -> io::Result<()> {
     let own = files.join(place);
     let above = own.parent().unwrap_or(files);
     let times = fs::symlink_metadata(above)?;
-    fs::remove_dir(&own)?;
+    match fs::symlink_metadata(&own)?.is_dir() {
+        true => fs::remove_dir(&own)?,
+        false => fs::remove_file(&own)?,
+    }
     set_times(above, times.mtime(), times.mtime_nsec())
 }

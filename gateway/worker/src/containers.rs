@@ -4,12 +4,12 @@
 //! with the [`Container`]. What is mounted is let go when the last process is gone. Nothing of this is
 //! a step: it is not cached and makes no result.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{ExecProcess, ExitStatus, Running, Stdio};
-use kiln_graph::Exec;
+use kiln_graph::{Exec, NetworkMode};
 use kiln_oci::Platform;
 use kiln_store::Ref;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,6 +51,8 @@ struct Inside {
     /// Mounts that live as long as a process.
     prepared: Mutex<Prepared>,
     first: tokio::sync::Mutex<First>,
+    /// Variables that all processes have.
+    environment: OnceLock<Vec<String>>,
     /// How many processes live, and how the first ended that did not end well.
     lives: watch::Sender<(usize, Option<Ended>)>,
 }
@@ -130,6 +132,7 @@ impl Worker {
             platform: parts.platform,
             prepared: Mutex::new(prepared),
             first: tokio::sync::Mutex::new(First::None),
+            environment: OnceLock::new(),
             lives: watch::Sender::new((0, None)),
         };
         Ok(Container { inside: Arc::new(inside), released: watch::Sender::new(false) })
@@ -268,7 +271,13 @@ impl Container {
         let mut process = process(worker, job, exec, &self.inside.platform, id).await?;
         with_terminal(&mut process.env, tty);
         process.tty = tty;
+        let host = exec.network == NetworkMode::Host;
+        let proxied = worker.proxies.connect(exec.proxied.as_ref(), host, &mut process).await?;
+        if let Some(proxied) = &proxied {
+            self.inside.environment.set(proxied.environment()).ok();
+        }
         self.inside.with_mounts(|prepared| {
+            prepared.proxied = proxied;
             process.rootfs = prepared.rootfs.clone();
             process.readonly_rootfs = prepared.readonly_rootfs;
             process.mounts = prepared.mounts.clone();
@@ -289,6 +298,7 @@ impl Container {
         let platform = &self.inside.platform;
         let mut process = process(worker, job, exec, platform, String::new()).await?;
         with_terminal(&mut process.env, tty);
+        process.env.extend(self.inside.environment.get().into_iter().flatten().cloned());
         let process = ExecProcess {
             args: process.args,
             env: process.env,

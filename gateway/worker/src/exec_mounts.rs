@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
-use kiln_executor::{Mount, MountSource, Rootfs};
+use kiln_executor::{Mount, MountSource, Rootfs, TRUST_BUNDLES};
 use kiln_graph::{CacheSharing, Exec, ExecMount, MountKind};
+use kiln_network::ProxiedNetwork;
 use kiln_sources::{AgentSocket, Session};
 use kiln_store::{Directory, Files, Kind, Mounted, MutableRef, Ref, Sharing, Writer};
 
@@ -40,6 +41,8 @@ pub(crate) struct Prepared {
     writers: Vec<Writer>,
     secrets: Vec<SecretFile>,
     agents: Vec<AgentSocket>,
+    /// Its network, if that is a proxy.
+    pub(crate) proxied: Option<ProxiedNetwork>,
 }
 
 /// What a mount shows, as seen from outside of the container.
@@ -85,6 +88,7 @@ pub(crate) async fn prepare(
         writers: Vec::new(),
         secrets: Vec::new(),
         agents: Vec::new(),
+        proxied: None,
     };
     for mount in &exec.mounts {
         let input = mount.input.and_then(|index| inputs.get(index).cloned().flatten());
@@ -339,7 +343,8 @@ impl Prepared {
     pub(crate) async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
         let Self { outputs, scratch, views, shared_views, mounts, .. } = self;
         drop((scratch, views, shared_views));
-        let own = OWN_MOUNTS.iter().map(Path::new);
+        // Bundles of certificates may have been changed and changed back.
+        let own = OWN_MOUNTS.iter().chain(TRUST_BUNDLES).map(Path::new);
         let mounted: Vec<&Path> =
             own.chain(mounts.iter().map(|mount| mount.dest.as_path())).collect();
         let count = outputs.keys().max().map_or(0, |last| last + 1);

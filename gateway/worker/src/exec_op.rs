@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
-use kiln_graph::{Exec, Op, Vertex};
+use kiln_graph::{Exec, NetworkMode, Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_oci::{Digest, Platform};
 use kiln_store::Ref;
 
+use crate::devices;
 use crate::exec_mounts::prepare;
 use crate::foreign;
 use crate::processes::{process, resources};
@@ -68,16 +69,22 @@ impl Operator<Ref> for ExecOperator {
         inputs: Vec<Output<Ref>>,
     ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let exec = self.op()?;
-        let prepared = prepare(&self.worker, job, exec, &inputs).await?;
+        let edits = devices::edits(&self.worker, exec).await?;
+        let mut prepared = prepare(&self.worker, job, exec, &inputs).await?;
+        prepared.mounts.extend(devices::mounts(&edits));
         let id = kiln_executor::unique_id(self.vertex.digest.short());
         let mut process = process(&self.worker, job, exec, &self.vertex.platform, id).await?;
         process.resources = resources(&self.vertex.metadata.resources);
         process.rootfs = prepared.rootfs.clone();
         process.readonly_rootfs = prepared.readonly_rootfs;
         process.mounts = prepared.mounts.clone();
+        devices::apply(edits, &mut process);
+        let host = exec.network == NetworkMode::Host;
+        let proxied = self.worker.proxies.connect(exec.proxied.as_ref(), host, &mut process);
+        prepared.proxied = proxied.await?;
         let executor = Arc::clone(&self.worker.executor);
         let step = Step { executor, process, prepared, job: job.clone() };
-        let (status, prepared) = match self.worker.steps.run(step).await {
+        let (status, mut prepared) = match self.worker.steps.run(step).await {
             Ok(ended) => ended,
             Err(NotRun { error, prepared }) => {
                 let (wanted, own) = (&self.vertex.platform, Platform::host());
@@ -89,6 +96,9 @@ impl Operator<Ref> for ExecOperator {
                 return Err(ExecError { error, mounts });
             }
         };
+        if let Some(network) = prepared.proxied.take() {
+            self.worker.proxies.end(network, &self.vertex.id, job).await;
+        }
         let code = i32::try_from(status.code).unwrap_or(i32::MAX);
         let fine = match &exec.valid_exit_codes[..] {
             [] => code == 0,

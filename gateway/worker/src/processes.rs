@@ -60,6 +60,10 @@ pub(crate) async fn process(
         remove_mount_stubs: true,
         resolv_conf: None,
         emulation: worker.emulators.of(platform, job).await?,
+        devices: Vec::new(),
+        groups: Vec::new(),
+        hooks: Vec::new(),
+        trusted: None,
     })
 }
 

@@ -4,13 +4,16 @@
 use std::sync::OnceLock;
 
 use kiln_engine::{Content, ErrorKind, JobContext, OpError};
-use kiln_graph::Vertex;
+use kiln_graph::{Op, Vertex};
 use kiln_keys::contenthash::{ChecksumError, Origin};
 use kiln_keys::{CacheMap, ContentQuery, KeyError};
 use kiln_store::Ref;
 
 use crate::content;
 use crate::worker::{Inner, blocking, failed, path_of, requester, view};
+
+/// What BuildKit puts behind an operation whose network is a proxy.
+const PROXY_NETWORK: &str = "\0buildkit.proxy-network.v0";
 
 /// How a vertex is keyed, worked out once.
 #[derive(Default)]
@@ -25,7 +28,17 @@ impl VertexMap {
 
 fn computed(vertex: &Vertex) -> Result<CacheMap, OpError> {
     let map = kiln_keys::cache_map(&vertex.arrived.op, &vertex.platform);
-    map.map_err(|error: KeyError| OpError::from_error(ErrorKind::Invalid, &error))
+    let map = map.map_err(|error: KeyError| OpError::from_error(ErrorKind::Invalid, &error))?;
+    Ok(match &vertex.op {
+        Op::Exec(exec) if exec.proxied.is_some() => of_proxy(map),
+        _ => map,
+    })
+}
+
+/// What was made behind a proxy is not taken for what was made without one, of which nobody knows what it
+/// fetched.
+fn of_proxy(map: CacheMap) -> CacheMap {
+    CacheMap { digest: Digest::sha256(format!("{}{PROXY_NETWORK}", map.digest)), ..map }
 }
 
 /// The content of an input, as far as a query asks for it.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
-use kiln_executor::{Executor, Spawner};
-use kiln_graph::{Op, Vertex};
+use kiln_executor::{Executor, Process, Spawner};
+use kiln_graph::{Op, ProxyNetwork, Vertex};
+use kiln_network::{Captured, Judge, Networks, ProxiedNetwork};
 use kiln_oci::{Descriptor, Digest, Platform};
 use kiln_session::{CallError, SessionManager};
 use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
@@ -20,6 +21,7 @@ use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
 use crate::pinned::Pinned;
+use crate::proxied::{Proxies, Seated};
 use crate::secrets::SecretFiles;
 use crate::source_op::SourceOperator;
 use crate::steps::Steps;
@@ -42,6 +44,10 @@ pub struct WorkerParts {
     pub info: WorkerInfo,
     /// Variables of the host that its programs get: PATH and proxies.
     pub host_env: Vec<(String, String)>,
+    /// Where specifications of devices are; `None` if no process gets any.
+    pub devices: Option<kiln_cdi::Registry>,
+    /// The networks of processes that have a proxy; `None` if none can have one.
+    pub networks: Option<Networks>,
     /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
     pub step_grace: Duration,
     /// Where emulators are looked for.
@@ -80,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) pinned: Pinned,
     pub(crate) emulators: Emulators,
     pub(crate) info: WorkerInfo,
+    pub(crate) devices: Option<kiln_cdi::Registry>,
+    pub(crate) proxies: Proxies,
 }
 
 impl std::fmt::Debug for Worker {
@@ -110,6 +118,8 @@ impl Worker {
             pinned: Pinned::default(),
             emulators,
             info: parts.info,
+            devices: parts.devices,
+            proxies: Proxies::new(parts.networks),
         })))
     }
 
@@ -150,6 +160,35 @@ impl Worker {
     /// What a source of a running build was resolved to, by the id of its vertex.
     pub fn pinned(&self, vertex: &Digest) -> Option<Arc<Pin>> {
         self.0.pinned.get(vertex)
+    }
+
+    /// The devices that there are now; `None` if no process gets any.
+    pub fn devices(&self) -> Option<kiln_cdi::Devices> {
+        self.0.devices.as_ref().map(kiln_cdi::Registry::read)
+    }
+
+    /// Lets the requests of steps be decided on that have a proxy and name this judge.
+    pub fn seat(&self, judge: Arc<dyn Judge>) -> Seated {
+        self.0.proxies.seat(judge)
+    }
+
+    /// Gives a process that is no step the network of a step that has a proxy, to be held until the process has
+    /// ended.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub async fn proxied(
+        &self,
+        proxy: &ProxyNetwork,
+        process: &mut Process,
+    ) -> Result<Option<ProxiedNetwork>, OpError> {
+        self.0.proxies.connect(Some(proxy), false, process).await
+    }
+
+    /// What passed through the proxy of a vertex's step when it ran, if that is known.
+    pub fn passed(&self, vertex: &Digest) -> Option<Arc<Captured>> {
+        self.0.proxies.passed(vertex)
     }
 
     /// The clients.

@@ -64,6 +64,8 @@ pub struct SolveOptions {
     pub entitlements: Vec<String>,
     /// Rules for sources.
     pub source_policy: Option<Policy>,
+    /// The network of steps is a proxy of the daemon's that notes what they fetch.
+    pub proxy_network: bool,
     /// Leaves no record in the daemon's history.
     pub internal: bool,
 }
@@ -79,6 +81,7 @@ impl Default for SolveOptions {
             cache_exports: Vec::new(),
             entitlements: Vec::new(),
             source_policy: None,
+            proxy_network: false,
             internal: false,
         }
     }

@@ -207,7 +207,14 @@ impl Prepared {
         in_client: bool,
     ) -> Result<Self, SolveError> {
         let SolveOptions {
-            id, what, frontend_attrs, entitlements, source_policy, internal, ..
+            id,
+            what,
+            frontend_attrs,
+            entitlements,
+            source_policy,
+            proxy_network,
+            internal,
+            ..
         } = options;
         let mut prepared = Self { request: SolveRequest::default(), session, layouts: Vec::new() };
         let exporters = prepared.exports(options.exports)?;
@@ -244,6 +251,7 @@ impl Prepared {
             frontend_inputs,
             internal,
             source_policy,
+            proxy_network,
             exporters,
             ..SolveRequest::default()
         };

@@ -30,9 +30,6 @@ const TTY_LOG_LINES: usize = 6;
 /// Decides, prepares, builds.
 pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()> {
     let command = BuildCommand::decide(args, &context.environment, &|path| path.is_file())?;
-    if command.proxy_network {
-        bail!("--proxy-network is not supported by this client");
-    }
     if !command.registry_tls.is_empty() {
         tracing::warn!(
             "the daemon fetches tokens itself; its configuration holds the TLS of registries"

@@ -57,6 +57,8 @@ pub struct Config {
     pub dns: DnsConfig,
     /// Devices for steps.
     pub cdi: CdiConfig,
+    /// The network of steps is a proxy that notes what passes.
+    pub proxy_network: bool,
     /// How long builds are remembered.
     pub history: HistoryConfig,
     /// Where steps send traces.
@@ -311,6 +313,7 @@ impl Reader {
             frontends: self.frontends(file.frontend),
             dns: self.dns(file.dns),
             cdi: cdi(file.cdi, defaults.cdi_spec_dirs),
+            proxy_network: file.proxy_network.unwrap_or_default(),
             history: self.history(&file.history),
             otel_socket: file.otel.socket_path.map_or(defaults.otel_socket, PathBuf::from),
             provenance_env_dir: file

@@ -37,7 +37,6 @@ macro_rules! keys {
 
 const NO_CONTAINERD: &str = "there is no containerd worker";
 const NO_TRACES: &str = "steps have nowhere to send traces yet";
-const NO_DEVICES: &str = "steps get no devices yet";
 const NO_GHA: &str = "nothing of cache.gha is verified unless `required` is set";
 const GHACACHE: &str = "BuildKit's daemon does not read it either; it is called `cache.gha`";
 
@@ -47,9 +46,7 @@ pub const KEYS: &[Key] = keys! {
     "trace" => Honoured;
     "root" => Honoured;
     "insecure-entitlements" => Honoured;
-    "proxyNetwork" => Refused(
-        "there is no proxy network yet; leave it out, or give steps no network at all",
-    );
+    "proxyNetwork" => Honoured;
     "provenanceEnvDir" => Honoured;
     "log"/"format" => Honoured;
     "log"/"level" => Honoured;
@@ -63,8 +60,8 @@ pub const KEYS: &[Key] = keys! {
     "grpc"/"tls"/"ca" => Honoured;
     "otel"/"socketPath" => Idle(NO_TRACES);
     "cdi"/"disabled" => Honoured;
-    "cdi"/"specDirs" => Idle(NO_DEVICES);
-    "cdi"/"autoAllowed" => Idle(NO_DEVICES);
+    "cdi"/"specDirs" => Honoured;
+    "cdi"/"autoAllowed" => Honoured;
     "dns"/"nameservers" => Honoured;
     "dns"/"options" => Honoured;
     "dns"/"searchDomains" => Honoured;

@@ -169,7 +169,6 @@ fn a_daemon_is_started_as_buildkits_tests_do() {
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(config.debug_address, Some(Address::Unix("/tmp/debug.sock".into())));
     expect![[r#"
-        no effect: cdi.specDirs (steps get no devices yet)
         no effect: otel.socketPath (steps have nowhere to send traces yet)
         no effect: worker.containerd.max-parallelism (there is no containerd worker)"#]]
     .assert_eq(&config.remarks.join("\n"));
@@ -293,7 +292,7 @@ fn a_flag_that_there_is_not_is_refused_with_the_nearest() {
 
 #[test]
 fn everything_that_is_unknown_or_refused_is_said_at_once_where_it_stands() {
-    let file = "proxyNetwork = true\n\n[worker.oci]\nsnapshoter = \"native\"\n\n\
+    let file = "[worker.oci]\nselinux = true\nsnapshoter = \"native\"\n\n\
                 [registry.\"docker.io\"]\nmirors = []\n";
     let flags = ["--oci-worker-net=cnii", "--oci-worker-labels", "x"];
     refused(
@@ -338,7 +337,7 @@ fn what_is_not_supported_says_what_to_do_instead() {
     let file = "[worker.oci]\nbridgeSubnet = \"10.0.0.0\"\nsnapshotter = \"stargz\"\nselinux = true\n\
                 [worker.containerd]\nenabled = true\nnamespace = \"x\"\n";
     refused(
-        &Given { flags: &["--proxy-network", "--save-cache-debug"], variables: &[], file: "" },
+        &Given { flags: &["--oci-worker-selinux", "--save-cache-debug"], variables: &[], file: "" },
         &expect![[r#"
             error: `proxyNetwork = true` is not supported: there is no proxy network yet
              --> command line:1:17
@@ -553,7 +552,7 @@ fn registries_have_mirrors_and_certificates() {
 
 #[test]
 fn the_rest_is_carried_for_those_who_use_it() {
-    let file = "provenanceEnvDir = \"/p\"\n[history]\nmaxAge = \"1h\"\nmaxEntries = 3\n\
+    let file = "proxyNetwork = true\nprovenanceEnvDir = \"/p\"\n[history]\nmaxAge = \"1h\"\nmaxEntries = 3\n\
         [cdi]\ndisabled = true\nautoAllowed = [\"x\"]\n[dns]\nnameservers = [\"1.1.1.1\"]\n\
         searchDomains = [\"example.com\"]\n[frontend.\"dockerfile.v0\"]\nenabled = false\n\
         [frontend.\"gateway.v0\"]\nallowedRepositories = [\"alpine\", \"example.com/a/b:tag\"]\n\
@@ -565,7 +564,7 @@ fn the_rest_is_carried_for_those_who_use_it() {
         config.history,
         HistoryConfig { max_age: Duration::from_secs(3600), max_entries: 3 }
     );
-    assert!(config.cdi.disabled);
+    assert!(config.cdi.disabled && config.proxy_network);
     assert_eq!(config.dns.nameservers, ["1.1.1.1".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(config.frontends.disabled, ["dockerfile.v0"]);
     let allowed = ["docker.io/library/alpine", "example.com/a/b"];

@@ -71,6 +71,7 @@ pub(crate) fn start_bundle(
         &identity,
         &context.scratch.join("root"),
         &late,
+        &super::host_devices(process)?,
         spec::Machine {
             control_groups: runtime.control_groups,
             terminal_group: !context.user_namespace,
@@ -156,9 +157,10 @@ fn prepare_root(process: &Process, context: &Context<'_>) -> Result<Prepared, Fa
             mounts::mount_one(&mut stubs, mount, number, false, context)?;
         }
     }
-    let identity = identity::look_up(root.as_fd(), &process.user)?;
+    let identity = identity::look_up(root.as_fd(), &process.user)?.with_groups(&process.groups);
     stubs.make_working_directory(&process.cwd(), &identity)?;
     super::report_stubs(stubs, context)?;
+    super::add_trusted(&root, process, context)?;
     let args = emulated::arguments(
         root.as_fd(),
         process.emulation.as_ref(),

@@ -163,18 +163,32 @@ fn unless_refused(failure: Failure) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Character devices that a sandbox may use, by major and minor number, or all minor ones.
-pub(crate) fn usable() -> Vec<(u32, Option<u32>)> {
-    let common = COMMON.iter().map(|(_, major, minor)| (*major, Some(*minor)));
-    // The terminal multiplexer and its terminals.
-    common.chain([(5, Some(2)), (136, None)]).collect()
+/// A device that may be used, or all minor numbers of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Usable {
+    /// It is a device of blocks, not of characters.
+    pub(crate) block: bool,
+    pub(crate) major: u32,
+    pub(crate) minor: Option<u32>,
+    /// How, of `r`, `w` and `m`.
+    pub(crate) access: String,
 }
 
-/// The same as rules of a device control group of version 1; any node may be made.
-pub(crate) fn device_rules() -> impl Iterator<Item = String> {
+/// Devices that every sandbox may use.
+pub(crate) fn usable() -> Vec<Usable> {
+    let common = COMMON.iter().map(|(_, major, minor)| (*major, Some(*minor)));
+    // The terminal multiplexer and its terminals.
+    let all = common.chain([(5, Some(2)), (136, None)]);
+    let usable = |(major, minor)| Usable { block: false, major, minor, access: "rwm".to_owned() };
+    all.map(usable).collect()
+}
+
+/// Devices that may be used as rules of a device control group of version 1; any node may be made.
+pub(crate) fn device_rules(usable: Vec<Usable>) -> impl Iterator<Item = String> {
     let made = ["c *:* m".to_owned(), "b *:* m".to_owned()];
-    made.into_iter().chain(usable().into_iter().map(|(major, minor)| {
-        let minor = minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
-        format!("c {major}:{minor} rwm")
+    made.into_iter().chain(usable.into_iter().map(|device| {
+        let minor = device.minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
+        let kind = if device.block { 'b' } else { 'c' };
+        format!("{kind} {}:{minor} {}", device.major, device.access)
     }))
 }

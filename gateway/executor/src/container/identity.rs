@@ -23,6 +23,19 @@ pub(crate) struct Identity {
     pub(crate) home: String,
 }
 
+impl Identity {
+    /// The same, in more groups.
+    #[must_use]
+    pub(crate) fn with_groups(mut self, more: &[u32]) -> Self {
+        for group in more {
+            if !self.groups.contains(group) {
+                self.groups.push(*group);
+            }
+        }
+        self
+    }
+}
+
 /// Resolves `user` with the `/etc/passwd` and `/etc/group` below `root`.
 pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str) -> Result<Identity, Failure> {
     let read = |path: &str| read_inside(root, Path::new(path)).unwrap_or_default();

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Identity;
+use super::granted::HostDevice;
 use super::launch::environment;
 use super::system::{MASKED, READONLY};
 use crate::capabilities;
-use crate::process::{ExecProcess, Network, Process, Resources, Security};
+use crate::process::{ExecProcess, Hook, Network, Process, Resources, Security};
 use crate::seccomp;
 
 /// What remains to be mounted inside `/dev`, `/proc` or `/sys`, once the runtime has made those.
@@ -46,6 +47,7 @@ pub(crate) fn config(
     identity: &Identity,
     root: &Path,
     late: &[LateMount],
+    devices: &[HostDevice<'_>],
     machine: Machine<'_>,
 ) -> Value {
     let insecure = process.security == Security::Insecure;
@@ -74,19 +76,55 @@ pub(crate) fn config(
     let own_sysfs = machine.namespace.is_none() || process.network == Network::None;
     if machine.control_groups {
         linux["cgroupsPath"] = json!(cgroups_path(process));
-        linux["resources"] = resources(&process.resources, insecure);
+        linux["resources"] = resources(&process.resources, devices, insecure);
+    }
+    if !devices.is_empty() {
+        linux["devices"] = devices.iter().map(|device| node(device, identity)).collect();
     }
     if !insecure {
         linux["seccomp"] = filter();
     }
-    json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "process": first_process(process, identity),
         "root": { "path": root, "readonly": process.readonly_rootfs },
         "hostname": process.hostname(),
         "mounts": mounts(insecure, late, machine.terminal_group, own_sysfs),
         "linux": linux,
+    });
+    if !process.hooks.is_empty() {
+        config["hooks"] = hooks(&process.hooks);
+    }
+    config
+}
+
+/// A device of the host that the process was given.
+fn node(device: &HostDevice<'_>, identity: &Identity) -> Value {
+    json!({
+        "path": device.node.path,
+        "type": if device.block { "b" } else { "c" },
+        "major": device.number.0,
+        "minor": device.number.1,
+        "fileMode": device.node.mode,
+        "uid": device.node.uid.unwrap_or(identity.uid),
+        "gid": device.node.gid.unwrap_or(identity.gid),
     })
+}
+
+/// Hooks by the moment at which they are started, each list in the order in which they came.
+fn hooks(hooks: &[Hook]) -> Value {
+    let mut all = serde_json::Map::new();
+    for hook in hooks {
+        let mut value = json!({ "path": hook.path, "args": hook.args, "env": hook.env });
+        if let Some(timeout) = hook.timeout {
+            value["timeout"] = json!(timeout);
+        }
+        let list = all.entry(hook.name.clone()).or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.push(value);
+        }
+    }
+    Value::Object(all)
 }
 
 /// The configuration of a second process.
@@ -196,11 +234,20 @@ fn cgroups_path(process: &Process) -> String {
     Path::new("/").join(parent).join("buildkit").join(&process.id).to_string_lossy().into_owned()
 }
 
-fn resources(resources: &Resources, insecure: bool) -> Value {
+fn resources(resources: &Resources, given: &[HostDevice<'_>], insecure: bool) -> Value {
     let mut devices = vec![json!({ "allow": insecure, "access": "rwm" })];
     if !insecure {
         devices.extend(["c", "b"].map(|it| json!({ "allow": true, "type": it, "access": "m" })));
     }
+    devices.extend(given.iter().map(|device| {
+        json!({
+            "allow": true,
+            "type": if device.block { "b" } else { "c" },
+            "major": device.number.0,
+            "minor": device.number.1,
+            "access": device.node.access,
+        })
+    }));
     json!({
         "devices": devices,
         "memory": { "limit": resources.memory, "swap": resources.memory_swap },

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use super::ending::Ending;
 use super::protocol::{Failure, Report, Request, Setup, receive, send};
 use crate::cgroup::Group;
-use crate::container::{self, StubDirectory};
+use crate::container::{self, StubDirectory, Trusted};
 use crate::sys;
 
 /// One process, from its fork until it is cleaned up.
@@ -23,6 +23,7 @@ pub(super) struct Job {
     pub(super) setup: Option<OwnedFd>,
     pub(super) failure: Option<Failure>,
     pub(super) stubs: Vec<(StubDirectory, OwnedFd)>,
+    pub(super) trusted: Vec<(Trusted, OwnedFd)>,
     pub(super) terminal: Option<OwnedFd>,
     pub(super) group: Option<Group>,
     pub(super) own_network: bool,
@@ -59,6 +60,9 @@ impl Job {
             match receive::<Setup>(setup) {
                 Ok(Some((Setup::Stubs(directory), descriptors))) => {
                     self.stubs.extend(descriptors.into_iter().map(|fd| (directory.clone(), fd)));
+                }
+                Ok(Some((Setup::Trusted(trusted), descriptors))) => {
+                    self.trusted.extend(descriptors.into_iter().map(|fd| (trusted.clone(), fd)));
                 }
                 Ok(Some((Setup::Joined(pid), _))) => {
                     self.pid = Pid::from_raw(pid).unwrap_or(self.pid);
@@ -114,6 +118,9 @@ impl Job {
             rustix::process::kill_process_group(self.pid, Signal::KILL).ok();
         }
         let oom_killed = self.group.as_ref().is_some_and(Group::oom_killed);
+        for (trusted, root) in self.trusted.drain(..) {
+            container::remove_trusted(&trusted, &root);
+        }
         container::remove_stubs(&self.stubs);
         self.stubs.clear();
         self.terminal = None;

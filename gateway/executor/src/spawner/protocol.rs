@@ -83,6 +83,8 @@ pub(crate) enum Command {
 pub(crate) enum Setup {
     /// Mount points were made in the directory that comes along.
     Stubs(crate::container::StubDirectory),
+    /// A certificate was added to a bundle below the root that comes along.
+    Trusted(crate::container::Trusted),
     /// The job's process is this one from now on.
     Joined(i32),
     /// The program will not run.

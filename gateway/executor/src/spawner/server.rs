@@ -22,7 +22,7 @@ use super::private_table::PrivateTable;
 use super::protocol::{Command, Failure, Report, Request, Setup, Step, receive, send, unseal};
 use super::{ARGUMENT_ZERO, socket_pair};
 use crate::cgroup::{Group, Hierarchy};
-use crate::container::{self, Context, DeviceGuard};
+use crate::container::{self, Context, DeviceGuard, Usable};
 use crate::device_program::assemble;
 use crate::emulation::{Emulation, Registration};
 use crate::process::{Network, Process, Security};
@@ -242,7 +242,7 @@ impl Server {
             Ok(Some(pid)) => {
                 let (number, setup, stubs) = (self.started + 1, Some(setup), Vec::new());
                 let own_network = has_own_network(request);
-                let (socket, failure) = (None, None);
+                let (socket, failure, trusted) = (None, None, Vec::new());
                 Ok(Job {
                     number,
                     pid,
@@ -251,6 +251,7 @@ impl Server {
                     setup,
                     failure,
                     stubs,
+                    trusted,
                     terminal,
                     group,
                     own_network,
@@ -272,13 +273,43 @@ impl Server {
     /// The control group of a container.
     fn group(&self, request: &Request) -> Result<Option<Group>, Failure> {
         match request {
-            Request::Container(process) => Group::create(&self.hierarchy, process)
-                .step(|| format!("make the control group of {}", process.id)),
+            Request::Container(process) => {
+                Group::create(&self.hierarchy, process, self.given(process)?)
+                    .step(|| format!("make the control group of {}", process.id))
+            }
             // The runtime makes it, but does not live to remove it if it is killed.
-            Request::Bundle { process, .. } => Group::of_runtime(&self.hierarchy, process)
-                .step(|| format!("name the control group of {}", process.id)),
+            Request::Bundle { process, runtime } if runtime.control_groups => {
+                Group::of_runtime(&self.hierarchy, process)
+                    .step(|| format!("name the control group of {}", process.id))
+            }
+            Request::Bundle { process, .. } => {
+                Group::of_devices(&self.hierarchy, process, self.given(process)?)
+                    .step(|| format!("make the control group of {}", process.id))
+            }
             _ => Ok(None),
         }
+    }
+
+    /// The devices that a process was given, if a control group keeps all others dead.
+    fn given(&self, process: &Process) -> Result<Vec<Usable>, Failure> {
+        match (self.devices, process.security) {
+            (DeviceGuard::ControlGroup, Security::Sandbox | Security::Restricted) => {
+                container::granted_devices(process)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The program that keeps devices dead but those that a process was given, on version 2.
+    fn device_program(&self, request: &Request) -> Option<OwnedFd> {
+        let given = match request {
+            Request::Container(process) if !process.devices.is_empty() => {
+                container::granted_devices(process).ok()?
+            }
+            _ => return self.device_program.as_ref()?.try_clone().ok(),
+        };
+        let usable: Vec<Usable> = container::usable_devices().into_iter().chain(given).collect();
+        sys::load_device_program(&assemble(&usable)).ok()
     }
 
     /// The control group of the container that a second process joins.
@@ -300,7 +331,8 @@ impl Server {
             _ => false,
         };
         let descriptor = group.and_then(Group::descriptor);
-        match (self.devices, descriptor, &self.device_program) {
+        let program = if sandbox { self.device_program(request) } else { None };
+        match (self.devices, descriptor, program) {
             (DeviceGuard::Mounts, Some(group), Some(program)) if sandbox => {
                 match sys::attach_device_program(group, program.as_fd()) {
                     Ok(()) => DeviceGuard::ControlGroup,
@@ -378,8 +410,9 @@ impl Server {
             }
             (Request::Host(process), _) => container::execute_host(process),
             (Request::Bundle { process, runtime }, _) => {
+                let group = group.filter(|_| !runtime.control_groups);
                 let started = self
-                    .enter_groups(process.security, None)
+                    .enter_groups(process.security, group)
                     .and_then(|()| container::start_bundle(process, runtime, &context));
                 supervise(started, kept.setup)
             }

@@ -136,6 +136,8 @@ impl Story {
             default_platform: Platform::new("linux", "amd64"),
             session: String::new(),
             entitlements: Entitlements::default(),
+            devices: None,
+            proxy_network: None,
         };
         let graph = Arc::new(Graph::load(&definition, &context).unwrap());
         let parts = graph.vertices().filter_map(|vertex| {
