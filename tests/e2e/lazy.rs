@@ -72,9 +72,8 @@ fn an_image_on_a_base_of_the_same_registry_is_pushed_without_reading_it() {
     assert_eq!(scene.read(), 10);
     assert_eq!(taken_and_sent(&other, "app"), (0, 11));
     assert_eq!(other.layers(&copy), scene.layers);
-    let snapshots = fs::read_dir(kiln.root().join("snapshots")).unwrap();
-    let unpacked = snapshots.filter(|entry| entry.as_ref().unwrap().path().join("fs").exists());
-    assert_eq!(unpacked.count(), 0);
+    let mut snapshots = fs::read_dir(kiln.root().join("snapshots")).unwrap();
+    assert!(snapshots.all(|place| !place.unwrap().path().join("fs/file9").exists()));
     // What has something on top of the base sends that alone.
     let project = scene.project("FROM BASE\nCOPY input /\nRUN cat input > output\n");
     scene.push(&kiln, &project, &scene.registry.reference("more:1"), &[]);

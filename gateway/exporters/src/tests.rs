@@ -138,7 +138,8 @@ impl Fixture {
 
     /// A ref of one more layer, with these files.
     async fn layer(&self, parent: Option<&Ref>, files: &[(&str, &str)]) -> Ref {
-        let writable = self.context.store.prepare(parent).await.unwrap();
+        let parent = parent.map(|parent| parent.ready().unwrap());
+        let writable = self.context.store.prepare(parent.as_ref()).await.unwrap();
         let mounted = writable.mount().await.unwrap();
         for (path, content) in files {
             let path = mounted.path().join(path);

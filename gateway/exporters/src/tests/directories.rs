@@ -11,7 +11,8 @@ async fn a_tar_has_all_that_a_file_system_has() {
     }
     let fixture = Fixture::new();
     let base = fixture.layer(None, &[("a/one", "1"), ("gone", "x")]).await;
-    let writable = fixture.context.store.prepare(Some(&base)).await.unwrap();
+    let base = base.ready();
+    let writable = fixture.context.store.prepare(base.as_ref()).await.unwrap();
     let mounted = writable.mount().await.unwrap();
     let root = mounted.path();
     fs::remove_file(root.join("gone")).unwrap();

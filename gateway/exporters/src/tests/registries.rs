@@ -3,7 +3,7 @@
 use kiln_oci::Reference;
 use kiln_registry::testing::{LocalRegistry, ScriptedAnswer, ScriptedServer};
 use kiln_registry::{Documents as _, ImagePlan};
-use kiln_store::{Compression, PruneOptions};
+use kiln_store::{Compression, PruneOptions, Requester};
 
 use super::*;
 use crate::Images;
@@ -243,7 +243,9 @@ async fn layers_of_a_pulled_base_are_taken_over_from_where_they_were_pulled() {
     let fixture = Fixture::new();
     let base = fixture.layer(None, &[("base", "1")]).await;
     let store = &fixture.context.store;
-    let mut layers = store.layer_blobs(&base, Compression::default(), &|_| {}).await.unwrap();
+    let nobody = Requester::nobody();
+    let mut layers =
+        store.layer_blobs(&base, Compression::default(), &nobody, &|_| {}).await.unwrap();
     let mut pulled = layers.remove(0);
     let key = format!("containerd.io/distribution.source.{}", server.host());
     pulled.descriptor.annotations.insert(key, "library/base".into());

@@ -245,3 +245,34 @@ async fn what_is_merged_in_its_place_stays_where_it_is() {
     assert_eq!(shelf.opened(), 3);
     assert!(merged.ready().is_some());
 }
+
+#[tokio::test]
+async fn files_that_came_as_the_machine_went_down_are_not_believed() {
+    let (root, store) = store();
+    let (shelf, layers) = image();
+    let r = lazy(&store, &layers, &shelf).await;
+    r.keep(RecordInfo::default()).await.unwrap();
+    let (id, number) = (r.id().to_owned(), r.layers()[1].number());
+    drop((r, store));
+    // A directory that got its name, of which the index was not told any more.
+    let files = root.path().join(format!("snapshots/{number}/fs"));
+    std::fs::create_dir(&files).unwrap();
+    put(&files, "c", "");
+    let find = Find(Some(shelf));
+    let store = open(root.path());
+    let r = store.load_lazy(&id, &find).await.unwrap();
+    assert!(r.layers()[1].is_filled(), "it has its name because it is whole");
+    drop((r, store));
+    // If the machine went down meanwhile, what is in it may never have reached the disk.
+    let index = redb::Database::open(root.path().join("index.redb")).unwrap();
+    let write = index.begin_write().unwrap();
+    let texts = redb::TableDefinition::<&str, &str>::new("texts");
+    write.open_table(texts).unwrap().insert("boot", "another").unwrap();
+    write.commit().unwrap();
+    drop(index);
+    let store = open(root.path());
+    let r = store.load_lazy(&id, &find).await.unwrap();
+    assert!(!r.layers()[1].is_filled());
+    r.files(&nobody()).await.unwrap();
+    assert_eq!(std::fs::read_to_string(files.join("c")).unwrap(), "3");
+}
