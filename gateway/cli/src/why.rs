@@ -293,6 +293,11 @@ fn label(what: What, name: &str) -> String {
 
 /// Two values with what they share cut, if they are long.
 fn contrast(before: &str, after: &str) -> (String, String) {
+    // A line break at the end of both says nothing.
+    let (before, after) = match (before.trim_end(), after.trim_end()) {
+        (old, new) if old != new => (old, new),
+        _ => (before, after),
+    };
     let (old, new): (Vec<char>, Vec<char>) = (before.chars().collect(), after.chars().collect());
     if old.len() <= LONGEST && new.len() <= LONGEST {
         return (shown(before), shown(after));
