@@ -33,5 +33,5 @@ pub use caches::fresh_caches;
 pub use containers::{Container, ContainerParts, Ended, Order, Started};
 pub use kiln_network::{Captured, Gap, Judge, Reason};
 pub use kiln_store::Ref;
-pub use proxied::Seated;
+pub use proxied::JudgeGuard;
 pub use worker::{Worker, WorkerInfo, WorkerParts};
