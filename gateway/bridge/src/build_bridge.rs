@@ -26,7 +26,7 @@ use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::{Detail, RichStatus};
 use kiln_worker::read::{self, FileStat};
-use kiln_worker::{Judge, Requester, Seated, Worker, fresh_caches};
+use kiln_worker::{Judge, JudgeGuard, Requester, Worker, fresh_caches};
 use tonic::Code;
 
 use crate::caches::BuildCaches;
@@ -97,7 +97,7 @@ struct Shared {
     /// What the build's sources were resolved to stays the same while it runs.
     _resolved: ResolvedSources,
     /// Who decides on requests of steps that have a proxy.
-    _judge: Option<Seated>,
+    _judge: Option<JudgeGuard>,
 }
 
 /// A [`BuildBridge`] that goes with its build.

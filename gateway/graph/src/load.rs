@@ -938,6 +938,57 @@ mod tests {
         assert!(Graph::load(&definition, &LoadContext { entitlements, ..context() }).is_ok());
     }
 
+    /// A process that asks for this, on an image.
+    fn running(exec: pb::ExecOp) -> pb::Definition {
+        let image = source("docker-image://alpine");
+        let mut run = reading(&image);
+        run.op = Some(pb::op::Op::Exec(pb::ExecOp {
+            meta: Some(pb::Meta { args: vec!["true".into()], ..Default::default() }),
+            mounts: vec![pb::Mount { dest: "/".into(), ..Default::default() }],
+            ..exec
+        }));
+        definition(&[image, run.clone(), reading(&run)])
+    }
+
+    fn process(graph: &Graph) -> &Vertex {
+        graph.vertices().find(|vertex| matches!(vertex.op, Op::Exec(_))).unwrap()
+    }
+
+    #[test]
+    fn a_process_with_a_proxy_is_other_work_than_one_without_or_under_other_rules() {
+        let definition = running(pb::ExecOp::default());
+        let id = |proxy_network: Option<ProxyNetwork>| {
+            let graph = Graph::load(&definition, &LoadContext { proxy_network, ..context() });
+            process(&graph.unwrap()).id.clone()
+        };
+        let judged = |judge: &str| Some(ProxyNetwork { judge: judge.into() });
+        let ids = [id(None), id(judged("")), id(judged("one")), id(judged("two"))];
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(id(judged("one")), ids[2]);
+        // Without a network there is nothing to be noted.
+        let none = running(pb::ExecOp { network: pb::NetMode::None.into(), ..Default::default() });
+        let loaded = Graph::load(&none, &LoadContext { proxy_network: judged("x"), ..context() });
+        let loaded = loaded.unwrap();
+        assert!(matches!(&process(&loaded).op, Op::Exec(exec) if exec.proxied.is_none()));
+    }
+
+    #[test]
+    fn devices_that_a_daemon_does_not_give_are_left_out_or_missed() {
+        let device = |optional| pb::CdiDevice { name: "a/b=c".into(), optional };
+        let load = |optional, devices: Option<Devices>| {
+            let asked =
+                running(pb::ExecOp { cdi_devices: vec![device(optional)], ..Default::default() });
+            Graph::load(&asked, &LoadContext { devices: devices.map(Arc::new), ..context() })
+        };
+        for devices in [None, Some(Devices::default())] {
+            let graph = load(true, devices.clone()).unwrap();
+            let vertex = process(&graph);
+            assert!(matches!(&vertex.op, Op::Exec(exec) if exec.devices.is_empty()));
+            assert_eq!(vertex.id, vertex.digest);
+            assert!(matches!(load(false, devices), Err(LoadError::Device { .. })));
+        }
+    }
+
     /// Why a process of this user, or with this mount or limit, is refused.
     #[track_caller]
     fn refused(meta: pb::Meta, mount: pb::Mount) -> String {

@@ -147,6 +147,33 @@ fn the_context_is_said_with_its_commit_and_is_no_argument() {
 }
 
 #[test]
+fn what_is_not_known_of_requests_through_a_proxy_is_said_and_counts() {
+    let metadata =
+        |used: &Used| document(dockerfile(&[]), used, &[])["runDetails"]["metadata"].clone();
+    assert_eq!(metadata(&Used::default())["buildkit_metadata"]["network"], Value::Null);
+    let mut used = Used { network: true, proxied: true, ..Used::default() };
+    let known = metadata(&used);
+    assert_eq!(known["buildkit_metadata"]["network"], json!({ "mode": "proxy" }));
+    assert_eq!(known["buildkit_completeness"]["resolvedDependencies"], json!(true));
+    let gap = NetworkGap {
+        op: "sha256:00".into(),
+        name: "wget x".into(),
+        method: "GET".into(),
+        uri: "http://a.test/x".into(),
+        reason: "unsuccessful_response".into(),
+    };
+    used.merge(&Used { network_gaps: vec![gap], ..Used::default() });
+    let unknown = metadata(&used);
+    let said = json!({
+        "op": "sha256:00", "name": "wget x", "method": "GET", "uri": "http://a.test/x",
+        "reason": "unsuccessful_response",
+    });
+    let network = &unknown["buildkit_metadata"]["network"];
+    assert_eq!(network, &json!({ "mode": "proxy", "proxy": { "incomplete": [said] } }));
+    assert_eq!(unknown["buildkit_completeness"]["resolvedDependencies"], json!(false));
+}
+
+#[test]
 fn a_build_with_a_directory_or_a_network_is_not_hermetic() {
     let hermetic = |used: &Used| {
         document(dockerfile(&[]), used, &[])["runDetails"]["metadata"]["buildkit_hermetic"].clone()

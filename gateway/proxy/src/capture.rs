@@ -8,7 +8,7 @@ use kiln_oci::Digest;
 /// How many requests are noted.
 const MAX_REQUESTS: usize = 20_000;
 /// How long all addresses together may be, in bytes.
-const MAX_URL_BYTES: usize = 8 << 20;
+const MAX_URL_BYTES: usize = 4 << 20;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +178,15 @@ impl Captured {
             }
         }
         self.materials.extend(more);
+    }
+
+    /// How much memory it takes, about.
+    pub fn len_bytes(&self) -> usize {
+        const EACH: usize = 200;
+        let requests = self.requests.iter().map(|it| it.url.len() + EACH);
+        let materials = self.materials.iter().map(|it| it.url.len() + EACH);
+        let gaps = self.gaps.iter().map(|it| it.url.len() + EACH);
+        EACH + requests.chain(materials).chain(gaps).sum::<usize>()
     }
 
     /// The lines that are shown to who builds; nothing, if there were no requests.

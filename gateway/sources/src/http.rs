@@ -33,7 +33,7 @@ use crate::builds::Builds;
 use crate::http::key::{key, memory_key};
 use crate::http::request::Wanted;
 use crate::http::save::{Answer, Saving};
-use crate::source::{Content, Context, Metadata, Pin};
+use crate::source::{Cause, Content, Context, Metadata, Pin};
 use crate::state::{HTTP, StateFile};
 use crate::sums;
 use crate::turns::Turns;
@@ -170,10 +170,10 @@ impl Http {
         suffix: &[u8],
     ) -> Result<Digest, HttpError> {
         let shown = url::Url::parse(&source.url).map_or_else(|_| String::new(), |url| redact(&url));
-        let mounted = file
-            .mount()
-            .await
-            .map_err(|error| HttpError::Store { url: shown.clone(), source: error.into() })?;
+        let failed = |source: Cause| HttpError::Store { url: shown.clone(), source };
+        // It was made here.
+        let files = file.ready().ok_or_else(|| failed("its files are gone".into()))?;
+        let mounted = files.mount().await.map_err(|error| failed(error.into()))?;
         let (directory, suffix) = (mounted.path().to_owned(), suffix.to_owned());
         let work = move || {
             // It is the only one, whatever the server called it.

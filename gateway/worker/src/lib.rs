@@ -36,6 +36,6 @@ pub use containers::{Container, ContainerParts, Ended, Order, Started};
 pub use emulators::EmulatorOptions;
 pub use kiln_network::{Captured, Gap, Judge, Reason};
 pub use kiln_store::{Files, FillError, Ref, Requester};
-pub use proxied::Seated;
+pub use proxied::JudgeGuard;
 pub use rerun::compare_results;
 pub use worker::{Worker, WorkerInfo, WorkerParts};

@@ -4,7 +4,7 @@
 //! result in the cache meanwhile knows what it was made from.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -18,8 +18,8 @@ use kiln_progress::Stream;
 
 use crate::worker::failed;
 
-/// How many steps are remembered.
-const MAX_STEPS: usize = 1024;
+/// How much is remembered of all steps together, in bytes.
+const MAX_BYTES: usize = 64 << 20;
 
 /// The proxies of a worker's steps.
 #[derive(Default)]
@@ -28,22 +28,24 @@ pub(crate) struct Proxies {
     judges: Arc<Mutex<BTreeMap<String, Arc<dyn Judge>>>>,
     next: AtomicU64,
     passed: Mutex<IndexMap<Digest, Arc<Captured>>>,
+    /// How many bytes that is, about.
+    passed_bytes: AtomicUsize,
 }
 
 /// A judge that can be asked as long as this is there.
-pub struct Seated {
+pub struct JudgeGuard {
     name: String,
     judges: Arc<Mutex<BTreeMap<String, Arc<dyn Judge>>>>,
 }
 
-impl Seated {
+impl JudgeGuard {
     /// What steps name it by.
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-impl Drop for Seated {
+impl Drop for JudgeGuard {
     fn drop(&mut self) {
         self.judges.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
@@ -55,11 +57,11 @@ impl Proxies {
     }
 
     /// Lets a judge be asked by name.
-    pub(crate) fn seat(&self, judge: Arc<dyn Judge>) -> Seated {
+    pub(crate) fn seat(&self, judge: Arc<dyn Judge>) -> JudgeGuard {
         let name = format!("judge-{}", self.next.fetch_add(1, Ordering::Relaxed));
         let judges = Arc::clone(&self.judges);
         judges.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), judge);
-        Seated { name, judges }
+        JudgeGuard { name, judges }
     }
 
     /// What passed when the step of a vertex ran, if that is known.
@@ -101,11 +103,22 @@ impl Proxies {
         if !lines.is_empty() {
             job.progress.log(&job.vertex, Stream::Stderr, SystemTime::now(), lines.into());
         }
+        self.remember(vertex, captured);
+    }
+
+    fn remember(&self, vertex: &Digest, captured: Captured) {
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.shift_remove(vertex);
-        if passed.len() >= MAX_STEPS {
-            passed.shift_remove_index(0);
+        let mut bytes = self.passed_bytes.load(Ordering::Relaxed) + captured.len_bytes();
+        if let Some(old) = passed.shift_remove(vertex) {
+            bytes -= old.len_bytes();
         }
         passed.insert(vertex.clone(), Arc::new(captured));
+        // What was remembered first is forgotten first.
+        while bytes > MAX_BYTES
+            && let Some((_, old)) = passed.shift_remove_index(0)
+        {
+            bytes -= old.len_bytes();
+        }
+        self.passed_bytes.store(bytes, Ordering::Relaxed);
     }
 }

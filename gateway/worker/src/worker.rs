@@ -21,7 +21,7 @@ use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
 use crate::pinned::Pinned;
-use crate::proxied::{Proxies, Seated};
+use crate::proxied::{JudgeGuard, Proxies};
 use crate::secrets::SecretFiles;
 use crate::source_op::SourceOperator;
 use crate::steps::Steps;
@@ -168,7 +168,7 @@ impl Worker {
     }
 
     /// Lets the requests of steps be decided on that have a proxy and name this judge.
-    pub fn seat(&self, judge: Arc<dyn Judge>) -> Seated {
+    pub fn seat(&self, judge: Arc<dyn Judge>) -> JudgeGuard {
         self.0.proxies.seat(judge)
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use kiln_client::{Client, Session, SolveOptions, SolveResult};
 use kiln_progress::Progress;
 

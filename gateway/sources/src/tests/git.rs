@@ -444,7 +444,7 @@ async fn a_bundle_carries_a_branch_with_its_history_and_is_taken_in_without_the_
     let made = server.source("#main", &attrs);
     let pin = room.pin(&made).await.unwrap();
     assert_eq!(pin.key.as_str(), format!("{head}(bundle)"));
-    let mounted = room.fetch(&made, &pin).await.unwrap().mount().await.unwrap();
+    let mounted = room.fetch(&made, &pin).await.unwrap().ready().unwrap().mount().await.unwrap();
     let bytes = fs::read(mounted.path().join("bundle")).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("b"), &bytes).unwrap();
@@ -470,7 +470,7 @@ async fn a_bundle_carries_a_branch_with_its_history_and_is_taken_in_without_the_
         assert_eq!(content["docs/a.txt"], text, "{fragment}");
     }
     let kept = source("#main", &head, &[("git.keepgitdir", "true")]);
-    let mounted = room.get(&kept).await.unwrap().mount().await.unwrap();
+    let mounted = room.get(&kept).await.unwrap().ready().unwrap().mount().await.unwrap();
     assert_eq!(git(mounted.path(), "rev-parse refs/heads/main"), head);
 
     let absent = "0".repeat(40);
