@@ -528,7 +528,13 @@ fn loaded(op: &DynamicMessage, base: &[u8]) -> String {
         LoadContext {
             default_platform: Platform::new("linux", "arm64"),
             session: "session".into(),
-            entitlements: Entitlements { network_host: true, security_insecure: true },
+            entitlements: Entitlements {
+                network_host: true,
+                security_insecure: true,
+                ..Entitlements::default()
+            },
+            devices: None,
+            proxy_network: None,
         },
     );
     let digest = Digest::sha256(&op).to_string();

@@ -14,6 +14,8 @@ pub(crate) fn run(bytes: &[u8]) {
         default_platform: Platform::new("linux", "amd64"),
         session: "session".into(),
         entitlements: kiln_graph::Entitlements::default(),
+        devices: None,
+        proxy_network: None,
     };
     let is_empty = definition.is_empty();
     let Ok(graph) = Graph::load(&definition.into(), &context) else { return };
