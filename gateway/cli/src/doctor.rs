@@ -11,6 +11,5 @@ mod report;
 mod tests;
 
 pub(crate) use checks::{Status, checks};
-pub(crate) use facts::Facts;
 pub(crate) use look::look;
 pub(crate) use report::{as_json, as_table};

@@ -15,8 +15,8 @@ pub enum Emulation {
     /// By the kernel, which hands them to emulators by a table of the process' own. All programs that
     /// the process starts are run so, too.
     ///
-    /// For the process this is a user namespace: a sandbox can then make no device nodes, and listens
-    /// on low ports and pings only in a network of its own. All else is as without.
+    /// For the process this is a user namespace: it can then make no device nodes and open no raw
+    /// sockets, and listens on low ports only in a network of its own. All else is as without.
     Private(Vec<Registration>),
     /// By putting this emulator before the program. It then cannot start programs of its own
     /// architecture, unless the emulator sees to that: for kernels that have no such tables.
