@@ -37,7 +37,9 @@ pub struct BuildSteps {
     project: String,
     build_args: BTreeSet<String>,
     accounts: Vec<(Account<Ref>, Option<Found>)>,
-    caches: Vec<Arc<ImportedCache>>,
+    caches: Vec<CacheRecord>,
+    /// What the caches know of the steps that ran, by the id of the vertex.
+    views: BTreeMap<Digest, Vec<CacheView>>,
     store: Store,
 }
 
@@ -64,6 +66,8 @@ impl BuildBridge {
             let found = pin.and_then(|pin| found(&pin.metadata));
             (account, found)
         });
+        let accounts: Vec<_> = accounts.collect();
+        let (caches, views) = self.cache_views(&accounts).await;
         let options = self.asked_options();
         let context = options.get("context").map(String::as_str).unwrap_or_default();
         let caller = self.worker().sessions().find(self.session_id());
@@ -76,10 +80,43 @@ impl BuildBridge {
         Some(BuildSteps {
             project,
             build_args: build_args.map(str::to_owned).collect(),
-            accounts: accounts.collect(),
-            caches: self.imported_caches(),
+            accounts,
+            caches,
+            views,
             store: self.worker().store().clone(),
         })
+    }
+}
+
+impl BuildBridge {
+    /// What the imported caches have, and what they know of the steps that ran. The caches themselves are
+    /// not held on to: they have a share of the progress, which ends with the build.
+    async fn cache_views(
+        &self,
+        accounts: &[(Account<Ref>, Option<Found>)],
+    ) -> (Vec<CacheRecord>, BTreeMap<Digest, Vec<CacheView>>) {
+        let (mut records, mut views) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        // A cache that nobody asked has nothing to do with what ran.
+        let caches = self.imported_caches().into_iter().filter(|cache| cache.was_asked());
+        for cache in caches {
+            let operations = cache.operations();
+            for (account, _) in accounts.iter().filter(|(account, _)| account.has_run) {
+                let view = view(operations.as_ref(), &cache, account).await;
+                views.entry(account.vertex.id.clone()).or_default().push(view);
+            }
+            let (unread, operations) = (operations.is_none(), operations.unwrap_or_default());
+            records.push(CacheRecord {
+                name: cache.name().to_owned(),
+                cut: operations.len() > MOST_OPERATIONS,
+                operations: operations
+                    .iter()
+                    .take(MOST_OPERATIONS)
+                    .map(ToString::to_string)
+                    .collect(),
+                unread,
+            });
+        }
+        (records, views)
     }
 }
 
@@ -113,39 +150,25 @@ impl BuildSteps {
         let numbers = self.accounts.iter().enumerate();
         let numbers = numbers.map(|(number, (account, _))| (account.vertex.id.clone(), number));
         let mut writing = Writing { numbers: numbers.collect(), listings: BTreeMap::new() };
-        // A cache that nobody asked has nothing to do with what ran.
-        let caches = self.caches.into_iter().filter(|cache| cache.was_asked());
-        let caches: Vec<_> = caches.map(|cache| (cache.operations(), cache)).collect();
         let store = &self.store;
         let mut earlier_runs = EarlierRuns { store, main, records: BTreeMap::new() };
         let mut steps = Vec::with_capacity(self.accounts.len());
         for (account, found) in &self.accounts {
             let mut step = writing.step(account, found.as_ref());
-            if step.is_run() {
-                for (operations, cache) in &caches {
-                    step.caches.push(view(operations.as_ref(), cache, account).await);
-                }
+            if step.is_run()
+                && let Some(views) = self.views.get(&account.vertex.id)
+            {
+                step.caches.clone_from(views);
             }
             if account.fate == Fate::Ran && !account.results.is_empty() {
                 step.rerun = earlier_runs.compare(account).await;
             }
             steps.push(step);
         }
-        let caches = caches.into_iter().map(|(operations, cache)| {
-            let all = operations.as_ref().map_or(0, BTreeSet::len);
-            let unread = operations.is_none();
-            let operations = operations.iter().flatten().take(MOST_OPERATIONS);
-            CacheRecord {
-                name: cache.name().to_owned(),
-                operations: operations.map(ToString::to_string).collect(),
-                unread,
-                cut: all > MOST_OPERATIONS,
-            }
-        });
         let record = BuildRecord {
             project: self.project,
             build_args: self.build_args,
-            caches: caches.collect(),
+            caches: self.caches,
             steps,
         };
         (record, writing.listings.into_values().collect())

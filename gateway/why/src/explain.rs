@@ -94,6 +94,20 @@ struct Outcomes {
     because: BTreeSet<usize>,
     /// Something could not be compared.
     is_unknown: bool,
+    /// Steps of this build whose results differ from earlier ones although they did the same.
+    found: BTreeMap<usize, NotReproducible>,
+}
+
+impl Outcomes {
+    /// How much differs.
+    fn count(&self) -> usize {
+        let count = |difference: &Difference| match difference {
+            Difference::File { change, .. } => change.changed.len(),
+            Difference::MoreFiles { count, .. } => *count,
+            _ => 1,
+        };
+        self.differences.iter().map(count).sum::<usize>() + self.because.len()
+    }
 }
 
 /// How far down it is followed what differs.
@@ -114,17 +128,45 @@ impl<'a, 'b> Way<'a, 'b> {
 }
 
 impl Explaining<'_> {
-    fn step(&mut self, number: usize, step: &StepRecord) -> Explained {
-        let candidate = nearest(self.record, step, self.earlier, |_| true);
-        let mut outcomes = Outcomes::default();
-        if let Some(candidate) = &candidate {
+    /// The nearest of some earlier steps and what differs from it: of those that are as near as each other,
+    /// the one with the fewest differences.
+    fn closest<'c>(
+        &mut self,
+        number: usize,
+        candidates: Vec<Candidate<'c>>,
+    ) -> Option<(Candidate<'c>, Outcomes)> {
+        let mut best: Option<(usize, Candidate<'c>, Outcomes)> = None;
+        for candidate in candidates {
             let mut comparison = Comparison::new(&candidate.earlier.record, self.record);
-            outcomes = self.compare(candidate.step, number, None, &mut Way::new(&mut comparison));
+            let mut way = Way::new(&mut comparison);
+            let outcomes = self.compare(candidate.step, number, None, &mut way);
+            let count = outcomes.count();
+            if best.as_ref().is_none_or(|(least, _, _)| count < *least) {
+                best = Some((count, candidate, outcomes));
+            }
+        }
+        best.map(|(_, candidate, outcomes)| (candidate, outcomes))
+    }
+
+    fn step(&mut self, number: usize, step: &StepRecord) -> Explained {
+        let candidates = nearest(self.record, step, self.earlier, |_| true);
+        let (candidate, mut outcomes) = match self.closest(number, candidates) {
+            Some((candidate, outcomes)) => (Some(candidate), outcomes),
+            None => (None, Outcomes::default()),
+        };
+        let found = std::mem::take(&mut outcomes.found);
+        for (step, reproducible) in found {
+            self.found.entry(step).or_insert(reproducible);
+        }
+        if step.lost && !step.ignores_cache {
+            // The cache knew it, so whatever else differs is not why.
+            outcomes = Outcomes::default();
         }
         let cause = match &candidate {
             _ if step.ignores_cache => Cause::NoCache,
             _ if !outcomes.differences.is_empty() => Cause::Changed,
             _ if !outcomes.because.is_empty() => Cause::Because,
+            None if step.lost => Cause::Gone,
             None => Cause::New,
             Some(_) if outcomes.is_unknown && self.reads_session(step) => Cause::Session,
             Some(_) if outcomes.is_unknown => Cause::Unknown,
@@ -208,7 +250,7 @@ impl Explaining<'_> {
             let is_same = !producer.session && way.comparison.same(was.step, is.step) == Same::Yes;
             let files = self.files(was, is, &producer.name);
             if is_same {
-                self.note(is.step, &files);
+                note(&mut outcomes.found, is.step, files.as_deref().unwrap_or_default());
             }
             if producer.is_run() {
                 outcomes.because.insert(is.step);
@@ -258,21 +300,9 @@ impl Explaining<'_> {
                 outcomes.is_unknown |= beneath.is_unknown || (is_nothing && same == Same::Unknown);
                 outcomes.differences.extend(beneath.differences);
                 outcomes.because.extend(beneath.because);
+                outcomes.found.extend(beneath.found);
             }
         }
-    }
-
-    /// A step did the same as before, and what was read of its result was something else.
-    fn note(&mut self, step: usize, files: &Option<Vec<Difference>>) {
-        let mut found = NotReproducible::default();
-        for difference in files.iter().flatten() {
-            match difference {
-                Difference::File { change, .. } => found.files.push(change.clone()),
-                Difference::MoreFiles { count, .. } => found.more += count,
-                _ => {}
-            }
-        }
-        self.found.entry(step).or_insert(found);
     }
 
     /// The files of an input that differ, if both lists are there and say so.
@@ -313,22 +343,34 @@ impl Explaining<'_> {
             let unknown = step.inputs.iter().zip(&view.linked).filter(|(_, linked)| !**linked);
             let unknown = unknown.filter_map(|(input, _)| self.record.steps.get(input.step));
             let unknown: Vec<String> = unknown.map(|step| step.name.clone()).collect();
-            let candidate = nearest(self.record, step, self.earlier, is_there);
-            let differences = candidate.as_ref().map(|candidate| {
-                let mut comparison = Comparison::new(&candidate.earlier.record, self.record);
-                let mut way = Way::new(&mut comparison);
-                self.compare(candidate.step, number, None, &mut way).differences
-            });
+            let candidates = nearest(self.record, step, self.earlier, is_there);
+            let (candidate, differences) = match self.closest(number, candidates) {
+                Some((candidate, outcomes)) => (Some(candidate), outcomes.differences),
+                None => (None, Vec::new()),
+            };
             caches.push(InCache {
                 cache: cache.name.clone(),
                 operation: view.operation,
                 unknown_inputs: if view.operation { unknown } else { Vec::new() },
                 nearest: candidate.map(|candidate| compared(&candidate, step)),
-                differences: differences.unwrap_or_default(),
+                differences,
             });
         }
         caches
     }
+}
+
+/// A step did the same as before, and what was read of its result was something else.
+fn note(found: &mut BTreeMap<usize, NotReproducible>, step: usize, files: &[Difference]) {
+    let mut not = NotReproducible::default();
+    for difference in files {
+        match difference {
+            Difference::File { change, .. } => not.files.push(change.clone()),
+            Difference::MoreFiles { count, .. } => not.more += count,
+            _ => {}
+        }
+    }
+    found.entry(step).or_insert(not);
 }
 
 /// The key that records of an operation have in a cache, for its first output.

@@ -20,8 +20,11 @@ const OTHER_PROJECT: u32 = 5;
 /// With how many builds a step is compared of which no earlier one has the name or the place.
 const FEW_BUILDS: usize = 10;
 
-/// The nearest earlier step; of several that are as near, that of the latest build. `earlier` has the
-/// latest build first.
+/// How many steps that are as near as each other are looked at more closely.
+const MOST_ALIKE: usize = 5;
+
+/// The nearest earlier steps: all that are as near as each other, those of the latest build first.
+/// `earlier` has the latest build first.
 ///
 /// Names are compared first, since that costs little: what the steps do is looked at only of those that
 /// are called the same or stand in the same place, or of a few if there are none.
@@ -30,7 +33,7 @@ pub(crate) fn nearest<'a>(
     step: &StepRecord,
     earlier: &'a [Earlier],
     is_wanted: impl Fn(&StepRecord) -> bool,
-) -> Option<Candidate<'a>> {
+) -> Vec<Candidate<'a>> {
     let (place, name) = split(&step.name);
     let called = |earlier: &Earlier, other: &StepRecord| {
         let (other_place, other_name) = split(&other.name);
@@ -38,30 +41,33 @@ pub(crate) fn nearest<'a>(
         name == other_name || (is_project && !place.is_empty() && place == other_place)
     };
     let among = |earlier: &'a [Earlier], is_near: &dyn Fn(&Earlier, &StepRecord) -> bool| {
-        let mut best: Option<(u32, Candidate<'a>)> = None;
+        let (mut least, mut alike) = (FARTHEST, Vec::new());
         for earlier in earlier {
             for other in earlier.record.steps.iter().filter(|other| other.kind == step.kind) {
                 if !is_near(earlier, other) || !is_wanted(other) {
                     continue;
                 }
                 let distance = distance((build, step), (&earlier.record, other));
-                if distance <= FARTHEST && best.as_ref().is_none_or(|(least, _)| distance < *least)
-                {
-                    best = Some((distance, Candidate { earlier, step: other }));
+                if distance < least {
+                    (least, alike) = (distance, Vec::new());
+                }
+                if distance == least && alike.len() < MOST_ALIKE {
+                    alike.push(Candidate { earlier, step: other });
                 }
             }
-            if best.as_ref().is_some_and(|(least, _)| *least == 0) {
+            if least == 0 {
                 break;
             }
         }
-        best.map(|(_, candidate)| candidate)
+        alike
     };
-    let few = &earlier[..earlier.len().min(FEW_BUILDS)];
-    among(earlier, &called).or_else(|| {
-        among(few, &|earlier, other| {
-            let most = if is_same_project(build, &earlier.record) { 4 } else { 1 };
-            difference::distance(other, step) <= most
-        })
+    let called = among(earlier, &called);
+    if !called.is_empty() {
+        return called;
+    }
+    among(&earlier[..earlier.len().min(FEW_BUILDS)], &|earlier, other| {
+        let most = if is_same_project(build, &earlier.record) { 4 } else { 1 };
+        difference::distance(other, step) <= most
     })
 }
 
