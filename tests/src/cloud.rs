@@ -23,10 +23,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(
-        program: &str,
-        command: impl Fn(&mut Command, u16, &Path),
-    ) -> Option<Self> {
+    fn start(program: &str, command: impl Fn(&mut Command, u16, &Path)) -> Option<Self> {
         let Some(path) = find(program) else {
             crate::skip(program);
             return None;

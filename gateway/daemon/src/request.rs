@@ -367,7 +367,9 @@ mod tests {
         refused(asking("network.host"), Code::PermissionDenied, "entitlement network.host");
         let allowed = Entitlements { network_host: true, security_insecure: true };
         for name in ["network.host", "security.insecure"] {
-            let granted = BuildRequest::decode(asking(name), allowed, &Clouds::default()).unwrap().entitlements;
+            let granted = BuildRequest::decode(asking(name), allowed, &Clouds::default())
+                .unwrap()
+                .entitlements;
             assert_eq!(granted.network_host, name == "network.host");
             assert_eq!(granted.security_insecure, name == "security.insecure");
         }

@@ -127,10 +127,7 @@ const IMPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "secret_access_key",
         ],
     ),
-    (
-        "gha",
-        &["url", "url_v2", "token", "scope", "version", "repository", "ghtoken", "timeout"],
-    ),
+    ("gha", &["url", "url_v2", "token", "scope", "version", "repository", "ghtoken", "timeout"]),
     ("local", &["src", "digest", "tag"]),
     ("registry", &["ref", "registry.insecure"]),
     (
@@ -321,7 +318,8 @@ const NAMES: &[&str] = &["ref", "src", "dest", "scope", "name", "bucket", "accou
 
 /// A cache as people call it: its type and where it is.
 pub fn cache_name(cache: &CacheImport) -> String {
-    let named = NAMES.iter().find_map(|name| cache.attrs.get(*name).filter(|text| !text.is_empty()));
+    let named =
+        NAMES.iter().find_map(|name| cache.attrs.get(*name).filter(|text| !text.is_empty()));
     match named {
         Some(name) => format!("{} ({})", without_login(name), cache.kind),
         None => cache.kind.clone(),
@@ -573,7 +571,8 @@ mod tests {
     #[test]
     fn logins_are_taken_out_of_lists_of_caches() {
         let list = r#"[{"Type":"s3","Attrs":{"bucket":"b","secret_access_key":"k"}},{"Type":"x"}]"#;
-        let shown = r#"[{"Attrs":{"bucket":"b","secret_access_key":"xxxxx"},"Type":"s3"},{"Type":"x"}]"#;
+        let shown =
+            r#"[{"Attrs":{"bucket":"b","secret_access_key":"xxxxx"},"Type":"s3"},{"Type":"x"}]"#;
         assert_eq!(without_secrets(list), shown);
         let list = r#"[{"Type":"azblob","attrs":{"account_url":"https://a:b@c/d?sig=e"}}]"#;
         assert!(without_secrets(list).contains(r#""https://c/d""#));

@@ -20,11 +20,11 @@ use kiln_registry::{DOCUMENT_LIMIT, media_type_of};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+use crate::cloud::layers_of;
 use crate::config::{
     CACHE_CONFIG, CacheConfig, ConfigError, ConfigLayer, ConfigRecord, LARGEST_CONFIG, index,
     parse_time,
 };
-use crate::cloud::layers_of;
 use crate::origin::{CacheOrigin, Cause, Root, read};
 use crate::progress::{Reporter, chain};
 

@@ -83,8 +83,7 @@ fn workflow(
     let results = environment.get_nonempty("ACTIONS_RESULTS_URL");
     let url = environment.get_nonempty("ACTIONS_CACHE_URL").or(results);
     let token = environment.get_nonempty("ACTIONS_RUNTIME_TOKEN");
-    for (name, value) in
-        [("url_v2", results.filter(|_| is_second)), ("url", url), ("token", token)]
+    for (name, value) in [("url_v2", results.filter(|_| is_second)), ("url", url), ("token", token)]
     {
         if let Some(value) = value {
             attrs.entry(name.to_owned()).or_insert_with(|| value.to_owned());

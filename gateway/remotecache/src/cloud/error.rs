@@ -106,7 +106,8 @@ pub(crate) fn said(body: &[u8]) -> String {
 pub(crate) fn element(xml: &str, name: &str) -> Option<String> {
     let (_, after) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = after.split_once(&format!("</{name}>"))?;
-    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&amp;", "&")];
+    let entities =
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&amp;", "&")];
     Some(entities.iter().fold(text.to_owned(), |text, (entity, c)| text.replace(entity, c)))
 }
 
@@ -116,9 +117,13 @@ mod tests {
 
     #[test]
     fn a_server_has_its_say_in_xml_and_json() {
-        let xml = b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>a &lt;b&gt;</Message>";
+        let xml =
+            b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>a &lt;b&gt;</Message>";
         assert_eq!(said(xml), ": NoSuchKey: a <b>");
-        assert_eq!(said(br#"{"code":"already_exists","msg":"it is there"}"#), ": already_exists: it is there");
+        assert_eq!(
+            said(br#"{"code":"already_exists","msg":"it is there"}"#),
+            ": already_exists: it is there"
+        );
         assert_eq!(said(b"<html>Bad gateway</html>"), "");
         assert_eq!(said(format!("<Message>{}</Message>", "x".repeat(999)).as_bytes()).len(), 302);
     }

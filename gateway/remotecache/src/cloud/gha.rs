@@ -125,7 +125,9 @@ fn open(asked: &Asked<'_>, clouds: &Clouds) -> Result<Arc<dyn ObjectCache>, Attr
             let public = asked.environment.get("GITHUB_API_URL").unwrap_or(PUBLIC);
             let parts: Vec<&str> = repository.split('/').collect();
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            if parts.len() != 2 || !parts.iter().all(|part| !part.is_empty() && part.chars().all(is_name)) {
+            if parts.len() != 2
+                || !parts.iter().all(|part| !part.is_empty() && part.chars().all(is_name))
+            {
                 return Err(asked.value("repository", repository, "owner/name"));
             }
             Some((repository.to_owned(), token, asked.address("repository", public)?))
@@ -262,7 +264,8 @@ impl Gha {
         message: &impl Serialize,
     ) -> Result<Response, CloudError> {
         let text = format!("{}/{INTERFACE}/{method}", self.url.as_str().trim_end_matches('/'));
-        let url: Url = text.parse().map_err(|_| self.http.unusable(what, &self.url, "no address"))?;
+        let url: Url =
+            text.parse().map_err(|_| self.http.unusable(what, &self.url, "no address"))?;
         let body = serde_json::to_vec(message).unwrap_or_default();
         let make = || {
             let request = self.authorized(what, &self.token, Method::POST, url.clone());
@@ -286,8 +289,9 @@ impl Gha {
         url: Url,
     ) -> Result<Request, CloudError> {
         let value = HeaderValue::try_from(format!("Bearer {}", token.reveal()));
-        let mut value = value
-            .map_err(|_| self.http.unusable(what, &url, "the token has characters no header has"))?;
+        let mut value = value.map_err(|_| {
+            self.http.unusable(what, &url, "the token has characters no header has")
+        })?;
         value.set_sensitive(true);
         let mut request = Request::new(method, url);
         request.headers_mut().insert(AUTHORIZATION, value);
@@ -389,7 +393,8 @@ impl Gha {
         (repository, token, public): &(String, Secret, Url),
     ) -> Result<BTreeSet<String>, CloudError> {
         let what = format!("cache entries of {repository}");
-        let base = format!("{}/repos/{repository}/actions/caches", public.as_str().trim_end_matches('/'));
+        let base =
+            format!("{}/repos/{repository}/actions/caches", public.as_str().trim_end_matches('/'));
         let mut names = BTreeSet::new();
         for branch in &self.branches {
             for page in 1..=MOST_PAGES {
@@ -571,7 +576,10 @@ mod tests {
     #[test]
     fn entries_are_called_as_buildkit_calls_them() {
         assert_eq!(Digest::sha256("|go-actionscache-1.0").hex(), VERSION);
-        assert_eq!(blob_key(&Digest::sha256("")), format!("buildkit-blob-1-{}", Digest::sha256("")));
+        assert_eq!(
+            blob_key(&Digest::sha256("")),
+            format!("buildkit-blob-1-{}", Digest::sha256(""))
+        );
         let hash = Digest::sha256("refs/heads/main");
         let key = format!("index-buildkit-1-{}", &hash.hex()[..8]);
         assert_eq!(index_key("buildkit", "refs/heads/main"), key);

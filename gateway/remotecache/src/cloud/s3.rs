@@ -211,7 +211,8 @@ impl S3 {
         *request.uri_mut() =
             url.as_str().parse().map_err(|_| self.bad(what, "it has no address"))?;
         *request.headers_mut() = ask.headers.clone();
-        let signed = AwsAuthorizer::new(&login, "s3", &self.region).try_authorize(&mut request, None);
+        let signed =
+            AwsAuthorizer::new(&login, "s3", &self.region).try_authorize(&mut request, None);
         signed.map_err(no_login)?;
         let mut signed = Request::new(ask.method.clone(), url);
         *signed.headers_mut() = std::mem::take(request.headers_mut());

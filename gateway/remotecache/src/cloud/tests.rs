@@ -69,7 +69,8 @@ impl Memory {
             ("POST" | "PUT", None) if query.contains("uploadId") || query.contains("blocklist") => {
                 let list = String::from_utf8_lossy(&request.body).into_owned();
                 let tags = list.split("<Latest>").chain(list.split("<PartNumber>"));
-                let ids = tags.filter_map(|text| text.split_once("</").map(|(id, _)| id.to_owned()));
+                let ids =
+                    tags.filter_map(|text| text.split_once("</").map(|(id, _)| id.to_owned()));
                 let pieces = self.pieces.lock().unwrap();
                 let bytes = ids.filter_map(|id| pieces.get(&(name.clone(), id)).cloned());
                 let bytes: Vec<u8> = bytes.flatten().collect();
@@ -204,11 +205,9 @@ fn cache_of(
             ("access_key_id", "id-of-the-key"),
             ("secret_access_key", SECRET),
         ],
-        "azblob" => &[
-            ("account_url", &account),
-            ("account_name", "account"),
-            ("secret_access_key", SECRET),
-        ],
+        "azblob" => {
+            &[("account_url", &account), ("account_name", "account"), ("secret_access_key", SECRET)]
+        }
         _ => &[("url_v2", &url), ("token", &token), ("timeout", "0")],
     };
     let attrs = attrs.iter().chain(more).map(|(name, value)| ((*name).into(), (*value).into()));
@@ -314,7 +313,8 @@ async fn a_layer_that_is_old_in_s3_is_touched() {
         put(&cache, &bytes).await.unwrap();
         put(&cache, &bytes).await.unwrap();
         let copies = server.requests();
-        let copies = copies.iter().filter(|request| !request.header("x-amz-copy-source").is_empty());
+        let copies =
+            copies.iter().filter(|request| !request.header("x-amz-copy-source").is_empty());
         assert_eq!(copies.count(), touched, "{refresh}");
     }
 }
@@ -485,7 +485,8 @@ async fn an_index_that_another_builder_writes_at_the_same_time_is_not_lost() {
 async fn names_that_can_be_listed_are_not_asked_one_by_one() {
     let bytes = Bytes::from_static(b"layer");
     let digest = layer(&bytes).digest;
-    let listed = format!(r#"{{"total_count":1,"actions_caches":[{{"key":"buildkit-blob-1-{digest}"}}]}}"#);
+    let listed =
+        format!(r#"{{"total_count":1,"actions_caches":[{{"key":"buildkit-blob-1-{digest}"}}]}}"#);
     let (_, server) = serving(move |request| {
         request.target.starts_with("/repos/a/b/actions/caches?").then(|| {
             assert_eq!(request.header("authorization"), "Bearer token-for-listing");
@@ -560,9 +561,17 @@ fn attributes_that_make_no_sense_are_refused_by_name_and_no_login_is_shown() {
         ("s3", ("disable_accept_encoding", "2"), "invalid disable_accept_encoding of a cache"),
         ("s3", ("secret_access_key", ""), "s3 cache requires secret_access_key"),
         ("s3", ("access_key_id", ""), "s3 cache requires access_key_id"),
-        ("s3", ("endpoint_url", "https://a:c2VjcmV0@h"), "invalid endpoint_url of a cache: `https://h`"),
+        (
+            "s3",
+            ("endpoint_url", "https://a:c2VjcmV0@h"),
+            "invalid endpoint_url of a cache: `https://h`",
+        ),
         ("azblob", ("account_url", ""), "azblob cache requires account_url (or $BUILDKIT_AZURE"),
-        ("azblob", ("account_url", "https://h/?sig=c2VjcmV0"), "`https://h/`, expected the address"),
+        (
+            "azblob",
+            ("account_url", "https://h/?sig=c2VjcmV0"),
+            "`https://h/`, expected the address",
+        ),
         ("azblob", ("secret_access_key", "c2VjcmV0!"), "secret_access_key is no base64"),
         ("azblob", ("container", "A/b"), "invalid container of a cache"),
         ("gha", ("token", ""), "gha cache requires token"),
