@@ -47,7 +47,7 @@ impl Scene {
     /// Machines that share nothing but a cache: the second finds what the first built, all of it with
     /// `max` and the result with `min`.
     fn shared(&self, cache: &str, secrets: &[&str]) {
-        for (mode, expected) in [("min", 2), ("max", 0)] {
+        for (mode, expected) in [("min", 3), ("max", 0)] {
             let name = if cache.contains("gha") { "scope" } else { "name" };
             let cache = format!("{cache},{name}=a-{mode}");
             let to = format!("--export-cache={cache},mode={mode}");
