@@ -9,7 +9,7 @@ use kiln_bridge::{BuildBridge, BuildParts};
 use kiln_engine::JobOptions;
 use kiln_exporters::{ExportContext, Exported, ExportedImage};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
-use kiln_graph::{Entitlements, LoadContext, ProxyNetwork};
+use kiln_graph::{LoadContext, ProxyNetwork};
 use kiln_oci::Platform;
 use kiln_progress::Sender;
 use kiln_sources::Clients;

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Exec, NetworkMode, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_oci::{Digest, Platform};
+use kiln_oci::Platform;
 use kiln_store::Ref;
 
 use crate::devices;

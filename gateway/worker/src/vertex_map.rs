@@ -7,6 +7,7 @@ use kiln_engine::{Content, ErrorKind, JobContext, OpError};
 use kiln_graph::{Op, Vertex};
 use kiln_keys::contenthash::{ChecksumError, Origin};
 use kiln_keys::{CacheMap, ContentQuery, KeyError};
+use kiln_oci::Digest;
 use kiln_store::Ref;
 
 use crate::content;

@@ -67,11 +67,11 @@ impl<'a> Asked<'a> {
         boolean(text).map(Some).ok_or_else(|| self.value(name, text, "true or false"))
     }
 
-    /// A number from 1.
+    /// A number from 1 to 32: of attempts, or of layers whose pieces are in memory.
     pub(crate) fn number(&self, name: &'static str) -> Result<Option<usize>, AttributeError> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
-        number.map(Some).ok_or_else(|| self.value(name, text, "a number from 1 to 1000"))
+        let number = text.parse().ok().filter(|number| (1..=32).contains(number));
+        number.map(Some).ok_or_else(|| self.value(name, text, "a number from 1 to 32"))
     }
 
     pub(crate) fn secret(&self, name: &str) -> Option<Secret> {

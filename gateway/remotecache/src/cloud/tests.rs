@@ -446,7 +446,7 @@ async fn a_layer_that_is_shorter_than_the_config_says_or_drips_is_an_error() {
     for kind in KINDS {
         let (memory, server) = serving(|_| None);
         let cache = cache(kind, &server.host(), &[]).unwrap();
-        let layer = self::layer(&Bytes::from_static(b"a whole layer"));
+        let layer = layer(&Bytes::from_static(b"a whole layer"));
         memory.put(&blob_name(kind, &layer.digest), b"a whole");
         let error = chain(&*got(&cache, &layer).await.unwrap_err());
         assert!(error.contains("it ends after 7 of 13 bytes"), "{kind}: {error}");
