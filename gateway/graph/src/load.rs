@@ -972,7 +972,8 @@ mod tests {
     fn devices_that_a_daemon_does_not_give_are_left_out_or_missed() {
         let device = |optional| pb::CdiDevice { name: "a/b=c".into(), optional };
         let load = |optional, devices: Option<Devices>| {
-            let asked = running(pb::ExecOp { cdi_devices: vec![device(optional)], ..Default::default() });
+            let asked =
+                running(pb::ExecOp { cdi_devices: vec![device(optional)], ..Default::default() });
             Graph::load(&asked, &LoadContext { devices: devices.map(Arc::new), ..context() })
         };
         for devices in [None, Some(Devices::default())] {

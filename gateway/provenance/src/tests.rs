@@ -148,9 +148,8 @@ fn the_context_is_said_with_its_commit_and_is_no_argument() {
 
 #[test]
 fn what_is_not_known_of_requests_through_a_proxy_is_said_and_counts() {
-    let metadata = |used: &Used| {
-        document(dockerfile(&[]), used, &[])["runDetails"]["metadata"].clone()
-    };
+    let metadata =
+        |used: &Used| document(dockerfile(&[]), used, &[])["runDetails"]["metadata"].clone();
     assert_eq!(metadata(&Used::default())["buildkit_metadata"]["network"], Value::Null);
     let mut used = Used { network: true, proxied: true, ..Used::default() };
     let known = metadata(&used);

@@ -20,7 +20,7 @@ use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
 use crate::pinned::Pinned;
-use crate::proxied::{Proxies, JudgeGuard};
+use crate::proxied::{JudgeGuard, Proxies};
 use crate::secrets::SecretFiles;
 use crate::source_op::SourceOperator;
 use crate::steps::Steps;
