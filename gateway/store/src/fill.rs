@@ -233,11 +233,10 @@ impl Ref {
             .map(|layer| {
                 let (store, layer) = (store.clone(), Arc::clone(layer));
                 let requester = requester.clone();
-                let wanted = (!layer.is_filled()).then(|| {
+                (!layer.is_filled()).then(|| {
                     let task = async move { store.blob_of(&layer, &requester).await };
                     AbortOnDropHandle::new(tokio::spawn(task))
-                });
-                wanted
+                })
             })
             .collect();
         let mut snapshots: Vec<Snapshot> = Vec::with_capacity(self.layers().len());

@@ -3,8 +3,9 @@
 //! [`Store::open`] gives the handle that everything else hangs on. Layout of the root:
 //! `kiln.lock`, `index.redb`, `blobs/sha256/<hex>`, `snapshots/<n>/{fs,work,writers}`, `ingest/`
 //! (blobs being written), `mnt/` (mount points), `empty/`, `trash/` (on its way out) and `reserve`
-//! (space for deletions). All of it is for the store's user alone. What no index
-//! row and no handle in this process names is removed in the background.
+//! (space for deletions). The place of a layer whose files are elsewhere has no `fs`. All of it is for
+//! the store's user alone. What no index row and no handle in this process names is removed in the
+//! background.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

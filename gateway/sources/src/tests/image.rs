@@ -164,7 +164,7 @@ async fn a_layer_that_is_gone_is_named_with_its_image_when_it_is_wanted() {
     let source = image(&name, &[]);
     let pin = room.pin(&source).await.unwrap();
     let content = room.fetch_lazy(&source, &pin).await.unwrap();
-    let host = server.host().to_owned();
+    let host = server.host();
     drop(server);
     let error = content.files(&room.context.requester()).await.unwrap_err();
     let text = chain(&error);

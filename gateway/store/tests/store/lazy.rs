@@ -268,6 +268,12 @@ async fn files_that_came_as_the_machine_went_down_are_not_believed() {
     let write = index.begin_write().unwrap();
     let texts = redb::TableDefinition::<&str, &str>::new("texts");
     write.open_table(texts).unwrap().insert("boot", "another").unwrap();
+    let numbers = redb::TableDefinition::<&str, u64>::new("numbers");
+    let mut numbers = write.open_table(numbers).unwrap();
+    // The record itself had reached it.
+    let epoch = numbers.get("epoch").unwrap().unwrap().value();
+    numbers.insert("settled", epoch).unwrap();
+    drop(numbers);
     write.commit().unwrap();
     drop(index);
     let store = open(root.path());
