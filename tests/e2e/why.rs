@@ -309,7 +309,7 @@ fn a_miss_of_an_imported_cache_says_what_the_cache_does_not_know() {
     let steps = explanation["steps"].as_array().unwrap();
     let copy = steps.iter().find(|step| step["name"].as_str().unwrap().contains("COPY a")).unwrap();
     let known = &copy["caches"][0];
-    assert_eq!(known["cache"], cache.as_str(), "{copy:#}");
+    assert!(known["cache"].as_str().unwrap().starts_with(&cache), "{copy:#}");
     assert_eq!(known["operation"], true, "{copy:#}");
     assert_eq!(known["unknownInputs"][0], "[internal] load build context", "{copy:#}");
     // A command that the cache never had.
