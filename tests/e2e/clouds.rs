@@ -132,14 +132,14 @@ fn a_cloud_that_is_broken_or_lies_is_a_warning_and_a_miss() {
     let (to, from) = (format!("--export-cache={own},mode=max"), format!("--import-cache={own}"));
     // There is none yet.
     let (outcome, _) = scene.build(&Kiln::new(), &[&from]);
-    outcome.says(&["is not imported: there is no such cache yet", "goes on without it"]);
+    outcome.says(&["is not imported: there is no such cache yet"]);
     scene.build(&Kiln::new(), &[&to]);
     for status in [401, 403, 404, 429, 500] {
         service.refuse(Some(status));
         let (outcome, _) = scene.build(&Kiln::new(), &[&from]);
         assert_eq!(worked(&outcome), 4, "{status}: {outcome}");
         tells_nobody(&outcome, &[service.secret()]);
-        let outcome = outcome.says(&["is not imported", "goes on without it"]);
+        let outcome = outcome.says(&["is not imported"]);
         if status != 404 {
             outcome.says(&[&format!("answered {status}")]);
         }
@@ -152,7 +152,7 @@ fn a_cloud_that_is_broken_or_lies_is_a_warning_and_a_miss() {
         outcome.says(&["failed to export cache to", &format!("answered {status}")]);
     }
     let outcome = scene.try_build(&Kiln::new(), &[&format!("{to},ignore-error=true")]);
-    outcome.succeeds().says(&["is not exported", "the error is ignored"]);
+    outcome.succeeds().says(&["is not exported"]);
     service.refuse(None);
     let token = service.token().replace('d', "e");
     let stranger = format!("--import-cache={cache}{token}");
@@ -171,7 +171,7 @@ fn a_cloud_that_is_broken_or_lies_is_a_warning_and_a_miss() {
         service.change("buildkit-blob-1-", change);
         let (outcome, _) = scene.build(&Kiln::new(), &[&from]);
         assert!(worked(&outcome) >= 3, "{outcome}");
-        outcome.says(&["cannot be used", "the step runs instead"]);
+        outcome.says(&["cannot be used"]);
     }
 }
 
