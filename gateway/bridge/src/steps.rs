@@ -135,7 +135,8 @@ fn found(metadata: &Metadata) -> Option<Found> {
             commit: commit_checksum.as_ref().unwrap_or(checksum).clone(),
             object: checksum.clone(),
         },
-        Metadata::Local => return None,
+        // The source itself says which.
+        Metadata::Blob { .. } | Metadata::Local => return None,
     })
 }
 
