@@ -113,13 +113,8 @@ impl Reader<'_> {
 
     async fn provenance(&mut self, descriptor: &Descriptor, of: Option<&str>) -> Provenance {
         let kind = descriptor.annotations.get(PREDICATE_TYPE).unwrap_or(&descriptor.media_type);
-        let said = Provenance {
-            kind: kind.clone(),
-            digest: descriptor.digest.clone(),
-            size: descriptor.size,
-            platform: of.map(str::to_owned),
-            ..Provenance::default()
-        };
+        let (digest, size) = (descriptor.digest.as_str(), descriptor.size);
+        let said = Provenance::new(kind, digest, size, of);
         match self.document(descriptor).await {
             Ok(document) => said.read(&document),
             Err(error) => {

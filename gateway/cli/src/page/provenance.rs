@@ -57,6 +57,13 @@ pub(super) struct SourceFile {
 }
 
 impl Provenance {
+    /// An attestation of which only the address is known: its predicate type, digest and size, and the
+    /// platform of the result that it is about.
+    pub(crate) fn new(kind: &str, digest: &str, size: i64, platform: Option<&str>) -> Self {
+        let (kind, digest) = (kind.to_owned(), digest.to_owned());
+        Self { kind, digest, size, platform: platform.map(str::to_owned), ..Self::default() }
+    }
+
     /// Adds what a document says; nothing, if it is not provenance.
     pub(crate) fn read(mut self, document: &[u8]) -> Self {
         let Ok(document) = serde_json::from_slice::<Value>(document) else { return self };

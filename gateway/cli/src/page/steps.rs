@@ -201,9 +201,10 @@ impl Step {
     }
 
     fn apply_status(&mut self, status: VertexStatus) {
+        let room = self.parts.len() < MAX_PARTS;
         match self.parts.iter_mut().find(|part| part.id == status.id) {
             Some(part) => *part = status,
-            None if self.parts.len() < MAX_PARTS => self.parts.push(status),
+            None if room => self.parts.push(status),
             None => {}
         }
     }

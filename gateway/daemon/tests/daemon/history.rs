@@ -13,7 +13,12 @@ use kiln_wire::proto::control::{
     BuildHistoryEvent, BuildHistoryRecord, BuildHistoryRequest, SolveRequest, StatusRequest,
     UpdateBuildHistoryRequest,
 };
+<<<<<<< HEAD
 use kiln_wire::proto::trace_service::ExportTraceServiceRequest;
+=======
+use kiln_pb::trace::{ResourceSpans, ScopeSpans, Span};
+use kiln_wire::proto::trace_service::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+>>>>>>> page
 use kiln_wire::proto::trace_service::trace_service_client::TraceServiceClient;
 use tonic::Code;
 
@@ -236,16 +241,13 @@ impl kiln_wire::proto::trace_service::trace_service_server::TraceService for Col
     async fn export(
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<
-        tonic::Response<kiln_wire::proto::trace_service::ExportTraceServiceResponse>,
-        tonic::Status,
-    > {
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         assert_eq!(request.metadata().get("x-key").unwrap(), "secret");
         let sent = request.into_inner().resource_spans.into_iter();
         for span in sent.flat_map(|sent| sent.scope_spans).flat_map(|sent| sent.spans) {
             self.0.send(span.name).unwrap();
         }
-        Ok(tonic::Response::default())
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
