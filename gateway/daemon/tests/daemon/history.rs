@@ -13,12 +13,9 @@ use kiln_wire::proto::control::{
     BuildHistoryEvent, BuildHistoryRecord, BuildHistoryRequest, SolveRequest, StatusRequest,
     UpdateBuildHistoryRequest,
 };
-<<<<<<< HEAD
 use kiln_wire::proto::trace_service::ExportTraceServiceRequest;
-=======
 use kiln_pb::trace::{ResourceSpans, ScopeSpans, Span};
 use kiln_wire::proto::trace_service::{ExportTraceServiceRequest, ExportTraceServiceResponse};
->>>>>>> page
 use kiln_wire::proto::trace_service::trace_service_client::TraceServiceClient;
 use tonic::Code;
 
