@@ -271,7 +271,7 @@ async fn files_that_came_as_the_machine_went_down_are_not_believed() {
     let numbers = redb::TableDefinition::<&str, u64>::new("numbers");
     let mut numbers = write.open_table(numbers).unwrap();
     // The record itself had reached it.
-    let epoch = numbers.get("epoch").unwrap().unwrap().value();
+    let epoch = redb::ReadableTable::get(&numbers, "epoch").unwrap().unwrap().value();
     numbers.insert("settled", epoch).unwrap();
     drop(numbers);
     write.commit().unwrap();
