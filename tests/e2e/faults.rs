@@ -184,10 +184,8 @@ fn two_hundred_builds_at_once_do_what_they_share_once() {
     let watched = warm(&registry, &[]);
     let before = watched.footprint();
     let base = State::image(&base(&registry));
-    let shared = base.run(Exec {
-        args: args!["sh", "-c", "sleep 1; echo shared > /shared"],
-        ..Exec::default()
-    });
+    let shared = base
+        .run(Exec { args: args!["sh", "-c", "sleep 1; echo shared > /shared"], ..Exec::default() });
     let own = |n: usize| {
         let shared = shared.root().file(Action::mkfile("/own", n.to_string(), Mkfile::default()));
         shared.marshal(&Marshal::default()).unwrap()

@@ -55,7 +55,10 @@ fn a_build_that_went_well_is_a_page_with_all_there_is_to_see() {
     );
     assert!(!page.contains("could not be read"), "{page}");
     let again = client.run(&["history", "open", "-o", "-"]).succeeds().text();
-    assert_eq!(again.matches("<details class=\"step ").count(), page.matches("<details class=\"step ").count());
+    assert_eq!(
+        again.matches("<details class=\"step ").count(),
+        page.matches("<details class=\"step ").count()
+    );
 }
 
 #[test]

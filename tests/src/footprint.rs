@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{Kilnd, Kiln};
+use crate::{Kiln, Kilnd};
 
 /// How often a daemon is looked at.
 const LOOK: Duration = Duration::from_millis(50);

@@ -9,11 +9,11 @@ use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
 use kiln_oci::Platform;
 
-use crate::traces::Collector;
 use crate::config::{
     CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig, InterruptedCaches,
     NetworkConfig,
 };
+use crate::traces::Collector;
 
 /// The variables of the host that its programs, such as git, get: the search path and proxies.
 pub const HOST_VARIABLES: &[&str] =

@@ -150,13 +150,14 @@ impl Reader<'_> {
 
     /// A document that belongs to the record.
     async fn document(&mut self, descriptor: &Descriptor) -> anyhow::Result<Vec<u8>> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| anyhow!("there are too many documents"))?;
+        self.left =
+            self.left.checked_sub(1).ok_or_else(|| anyhow!("there are too many documents"))?;
         if descriptor.size > MAX_DOCUMENT {
             bail!("{} is too long", descriptor.digest);
         }
         let request = ReadContentRequest { digest: descriptor.digest.clone(), offset: 0, size: 0 };
-        let mut content = ContentClient::new(self.client.channel())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut content =
+            ContentClient::new(self.client.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let read = async {
             let mut pieces = content.read(request).await?.into_inner();
             let mut bytes = Vec::new();

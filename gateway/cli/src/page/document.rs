@@ -40,7 +40,11 @@ pub(crate) fn document(report: &Report) -> String {
     let page = Page { report, timeline: &timeline };
     let mut html = Html::default();
     html.markup("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    html.element("meta", &[("http-equiv", &"Content-Security-Policy"), ("content", &policy())], |_| {});
+    html.element(
+        "meta",
+        &[("http-equiv", &"Content-Security-Policy"), ("content", &policy())],
+        |_| {},
+    );
     html.markup("\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     html.markup("<meta name=\"color-scheme\" content=\"light dark\">\n");
     html.element("title", &[], |html| html.text(format!("{} — {}", page.title(), page.word())));
@@ -101,8 +105,8 @@ impl<'a> Page<'a> {
         let steps = !self.report.steps.list().is_empty();
         let path = !self.timeline.path.is_empty();
         let provenance = !self.report.provenance.is_empty();
-        let outputs = !self.report.outputs.is_empty()
-            || !self.report.record.exporter_response.is_empty();
+        let outputs =
+            !self.report.outputs.is_empty() || !self.report.record.exporter_response.is_empty();
         let all: [(bool, Section<'a>); 8] = [
             (self.report.failure.is_some(), ("failure", "Failure", Self::failure)),
             (self.has_warnings(), ("warnings", "Warnings", Self::warnings)),
@@ -190,14 +194,21 @@ impl<'a> Page<'a> {
                 }
             }
             if warnings > 0 {
-                tile(if warnings == 1 { "warning" } else { "warnings" }, "warn", &warnings.to_string(), html);
+                tile(
+                    if warnings == 1 { "warning" } else { "warnings" },
+                    "warn",
+                    &warnings.to_string(),
+                    html,
+                );
             }
         });
         for missing in &self.report.missing {
             html.span("p", "note", missing);
         }
         if self.word() == "running" {
-            html.markup("<p class=\"note\">The build was still running when this page was made.</p>");
+            html.markup(
+                "<p class=\"note\">The build was still running when this page was made.</p>",
+            );
         }
     }
 
@@ -278,7 +289,9 @@ impl<'a> Page<'a> {
              </label> <label><input type=\"checkbox\" id=\"only-path\"> only the critical path</label></p>",
         );
         self.legend(html);
-        html.element("div", &[("class", &"timeline")], |html| self.timeline.write(self.report, html));
+        html.element("div", &[("class", &"timeline")], |html| {
+            self.timeline.write(self.report, html)
+        });
     }
 
     fn legend(&self, html: &mut Html) {
@@ -299,7 +312,11 @@ impl<'a> Page<'a> {
         }
         let left_out = self.report.steps.left_out();
         if left_out > 0 {
-            html.span("p", "note", format!("The build has {} steps, of which not all are shown.", list.len()));
+            html.span(
+                "p",
+                "note",
+                format!("The build has {} steps, of which not all are shown.", list.len()),
+            );
         }
     }
 
@@ -330,7 +347,9 @@ impl<'a> Page<'a> {
 
     fn step_body(&self, index: usize, step: &Step, html: &mut Html) {
         if !step.error.is_empty() {
-            html.element("pre", &[("class", &"message")], |html| html.text(cut(&step.error, MESSAGE)));
+            html.element("pre", &[("class", &"message")], |html| {
+                html.text(cut(&step.error, MESSAGE))
+            });
         }
         for source in self.places(step) {
             excerpt(&source, html);
@@ -393,7 +412,10 @@ impl<'a> Page<'a> {
             for place in places {
                 let Some(file) = provenance.files.get(place.file) else { continue };
                 let line = |line: usize| {
-                    Some(pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 })
+                    Some(pb::Position {
+                        line: i32::try_from(line).unwrap_or(i32::MAX),
+                        character: 0,
+                    })
                 };
                 let source = Source {
                     info: pb::SourceInfo {
@@ -495,7 +517,9 @@ impl<'a> Page<'a> {
         all.sort();
         all.dedup();
         if all.is_empty() {
-            html.markup("<p class=\"about\">No image, repository or file from elsewhere was used.</p>");
+            html.markup(
+                "<p class=\"about\">No image, repository or file from elsewhere was used.</p>",
+            );
             return;
         }
         html.markup("<div class=\"wide\"><table><thead><tr><th>What was used</th><th>Digest</th></tr></thead><tbody>");

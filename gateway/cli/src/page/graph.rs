@@ -155,13 +155,8 @@ fn vertex(
         html.element("title", &[], |html| html.text(&step.name));
         let (x_text, y_text) = (format!("{x:.0}"), format!("{y:.0}"));
         let (width, height) = (format!("{width:.0}"), format!("{HEIGHT:.0}"));
-        let attributes: [(&'static str, &dyn std::fmt::Display); 5] = [
-            ("x", &x_text),
-            ("y", &y_text),
-            ("width", &width),
-            ("height", &height),
-            ("rx", &"7"),
-        ];
+        let attributes: [(&'static str, &dyn std::fmt::Display); 5] =
+            [("x", &x_text), ("y", &y_text), ("width", &width), ("height", &height), ("rx", &"7")];
         html.element("rect", &attributes, |_| {});
         let said = match state {
             State::Cached | State::Waiting => format!("{} {}", index + 1, state.word()),
@@ -180,13 +175,8 @@ fn edge(line: &Line, hot: bool, html: &mut Html) {
     let class = if hot { "line hot" } else { "line" };
     html.element("path", &[("class", &class), ("d", &curve(&line.points))], |_| {});
     if let Some((x, y)) = line.points.last() {
-        let head = format!(
-            "M{:.0} {:.0}L{x:.0} {y:.0}L{:.0} {:.0}Z",
-            x - 4.0,
-            y - 7.0,
-            x + 4.0,
-            y - 7.0
-        );
+        let head =
+            format!("M{:.0} {:.0}L{x:.0} {y:.0}L{:.0} {:.0}Z", x - 4.0, y - 7.0, x + 4.0, y - 7.0);
         let class = if hot { "head hot" } else { "head" };
         html.element("path", &[("class", &class), ("d", &head)], |_| {});
     }

@@ -72,8 +72,7 @@ impl Provenance {
         let materials = first(["/buildDefinition/resolvedDependencies", "/materials"]);
         let materials = materials.and_then(Value::as_array).into_iter().flatten();
         self.materials = materials.take(MAX_MATERIALS).filter_map(material).collect();
-        let config =
-            first(["/buildDefinition/internalParameters/buildConfig", "/buildConfig"]);
+        let config = first(["/buildDefinition/internalParameters/buildConfig", "/buildConfig"]);
         let source = first([
             "/runDetails/metadata/buildkit_metadata/source",
             "/metadata/https:~1~1mobyproject.org~1buildkit@v1#metadata/source",

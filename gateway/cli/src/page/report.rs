@@ -69,8 +69,10 @@ impl Report {
         let target = attribute("target").map(|target| format!("target {target}"));
         let context = attribute("context").or(attribute("vcs:source"));
         let file = attribute("filename");
-        let words: Vec<String> =
-            [target, context.map(str::to_owned), file.map(str::to_owned)].into_iter().flatten().collect();
+        let words: Vec<String> = [target, context.map(str::to_owned), file.map(str::to_owned)]
+            .into_iter()
+            .flatten()
+            .collect();
         match words.is_empty() {
             true => format!("build {}", self.record.r#ref),
             false => words.join(" · "),
@@ -94,7 +96,9 @@ impl Report {
     /// believed.
     pub(super) fn ended(&self) -> SystemTime {
         match self.record.completed_at.map(system_time) {
-            Some(completed) => self.steps.last_moment().map_or(completed, |last| last.max(completed)),
+            Some(completed) => {
+                self.steps.last_moment().map_or(completed, |last| last.max(completed))
+            }
             None => self.steps.last_moment().map_or(self.made, |last| last.max(self.made)),
         }
     }

@@ -149,7 +149,8 @@ fn what_a_build_says_is_text_wherever_it_is_shown() {
             layers: vec![(hostile.into(), u64::MAX)],
         }],
     });
-    let materials = serde_json::json!({"materials": [{"uri": hostile, "digest": {hostile: hostile}}]});
+    let materials =
+        serde_json::json!({"materials": [{"uri": hostile, "digest": {hostile: hostile}}]});
     let said = Provenance { kind: hostile.into(), ..Provenance::default() };
     hostile_report.provenance.push(said.read(&serde_json::to_vec(&materials).unwrap()));
     let page = document(&hostile_report);
@@ -242,5 +243,8 @@ fn a_graph_that_is_none_does_no_harm() {
     ];
     let page = document(&report(record(), progress));
     assert_eq!(has(&page, "<rect "), 2);
-    assert_eq!(document(&report(BuildHistoryRecord::default(), Vec::new())).matches("<svg").count(), 0);
+    assert_eq!(
+        document(&report(BuildHistoryRecord::default(), Vec::new())).matches("<svg").count(),
+        0
+    );
 }

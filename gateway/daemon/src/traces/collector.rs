@@ -96,7 +96,10 @@ impl Collector {
         Ok(Some(Self {
             endpoint: address(protocol, endpoint)?,
             protocol,
-            headers: headers.map(|(variable, text)| pairs(variable, text)).transpose()?.unwrap_or_default(),
+            headers: headers
+                .map(|(variable, text)| pairs(variable, text))
+                .transpose()?
+                .unwrap_or_default(),
             timeout,
             service: get("OTEL_SERVICE_NAME").unwrap_or("kilnd").to_owned(),
         }))
@@ -185,7 +188,10 @@ mod tests {
     #[test]
     fn the_variables_are_those_of_opentelemetry() {
         let default = of(&[("OTEL_TRACES_EXPORTER", "otlp")]).unwrap().unwrap();
-        assert_eq!((default.endpoint.as_str(), default.timeout), ("http://localhost:4317", TIMEOUT));
+        assert_eq!(
+            (default.endpoint.as_str(), default.timeout),
+            ("http://localhost:4317", TIMEOUT)
+        );
         let http = of(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example/base/"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),

@@ -49,12 +49,12 @@ impl Forward {
 
     /// Passes spans of the daemon on.
     pub(super) fn send_own(&self, spans: Vec<Span>) {
-        let mut resource = Resource { attributes: kiln_history::daemon_resource(), ..Resource::default() };
+        let mut resource =
+            Resource { attributes: kiln_history::daemon_resource(), ..Resource::default() };
         for attribute in &mut resource.attributes {
             if let Some(value) = &mut attribute.value {
                 let name = self.service.clone();
-                value.value =
-                    Some(kiln_pb::trace_values::any_value::Value::StringValue(name));
+                value.value = Some(kiln_pb::trace_values::any_value::Value::StringValue(name));
             }
         }
         self.send(vec![ResourceSpans {
@@ -115,7 +115,9 @@ impl Client {
     fn new(collector: &Collector) -> Self {
         match collector.protocol {
             Protocol::Grpc => match Endpoint::from_shared(collector.endpoint.clone()) {
-                Ok(endpoint) => Self::Grpc(Box::new(TraceServiceClient::new(endpoint.connect_lazy()))),
+                Ok(endpoint) => {
+                    Self::Grpc(Box::new(TraceServiceClient::new(endpoint.connect_lazy())))
+                }
                 Err(error) => Self::None(error.to_string()),
             },
             Protocol::Http => match reqwest::Client::builder().build() {

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kiln_daemon::{Collector, Settings};
 use kiln_daemon::config::{Config, LogFormat};
+use kiln_daemon::{Collector, Settings};
 use rustix::fs::Mode;
 use tracing_subscriber::EnvFilter;
 
