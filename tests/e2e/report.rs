@@ -48,7 +48,7 @@ fn a_build_that_went_well_is_a_page_with_all_there_is_to_see() {
             // Where a step comes from is in the provenance of the build.
             "<figcaption>Dockerfile:4</figcaption>",
             "pkg:docker/",
-            "application/vnd.oci.image.index.v1+json",
+            "application/vnd.oci.image.manifest.v1+json",
             "MaintainerDeprecated",
             "https://slsa.dev/provenance",
         ],

@@ -28,7 +28,7 @@ pub struct Watched {
     /// A client of it.
     pub client: Kiln,
     debug: PathBuf,
-    cgroup: String,
+    cgroup: ParentGroup,
     _directory: tempfile::TempDir,
 }
 
@@ -46,6 +46,7 @@ impl Watched {
         let name = directory.path().file_name().expect("a directory has a name");
         let cgroup = format!("kiln-tests{}", name.to_string_lossy().replace('.', "-"));
         let file = format!("[worker.oci]\ndefaultCgroupParent = \"/{cgroup}\"\n");
+        let cgroup = ParentGroup(cgroup);
         let flags = [&["--oci-worker-gc=false", &address][..], flags].concat();
         let daemon = Kilnd::configured("kilnd", &flags, &file);
         let client = daemon.client();
@@ -70,7 +71,7 @@ impl Watched {
                 held.add("mount", &mount);
             }
         }
-        for group in groups(&self.cgroup) {
+        for group in groups(&self.cgroup.0) {
             held.add("cgroup", &group);
         }
         for record in self.client.usage() {
@@ -105,12 +106,14 @@ impl Watched {
     /// What of it is left once it has ended: mounts, and control groups of its processes.
     pub fn remains(root: &Path, cgroup: &str) -> Vec<String> {
         let own = Path::new("/proc/self").to_owned();
-        mounts(&own, root).into_iter().chain(groups(cgroup)).collect()
+        // What is made once below the parent that the operator names stays there.
+        let groups = groups(cgroup).into_iter().filter(|group| !group.ends_with("/buildkit"));
+        mounts(&own, root).into_iter().chain(groups).collect()
     }
 
     /// The control group that its processes are in, if the machine gives them one.
     pub fn cgroup(&self) -> &str {
-        &self.cgroup
+        &self.cgroup.0
     }
 
     fn vars(&self) -> String {
@@ -121,6 +124,29 @@ impl Watched {
         stream.read_to_string(&mut answer).expect("the daemon answers");
         answer.split_once("\r\n\r\n").expect("an answer has a body").1.to_owned()
     }
+}
+
+/// The control group that an operator names; removed on drop.
+#[derive(Debug)]
+struct ParentGroup(String);
+
+impl Drop for ParentGroup {
+    fn drop(&mut self) {
+        // The innermost first. What is still used stays, as it would on any machine.
+        let mut groups = groups(&self.0);
+        groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+        let parents: std::collections::BTreeSet<PathBuf> =
+            groups.iter().filter_map(|group| top(group, &self.0)).collect();
+        for group in groups.iter().map(PathBuf::from).chain(parents) {
+            fs::remove_dir(group).ok();
+        }
+    }
+}
+
+/// The group of this name that another is below.
+fn top(group: &str, name: &str) -> Option<PathBuf> {
+    let end = group.find(name)? + name.len();
+    Some(PathBuf::from(&group[..end]))
 }
 
 impl Footprint {

@@ -53,7 +53,7 @@ impl Build {
     /// What makes no sense in it, is not allowed here, or is not there yet.
     pub(crate) fn decode(request: SolveRequest, daemon: &Daemon) -> Result<Self, RichStatus> {
         let clouds = &daemon.0.imports.reach().clouds;
-        BuildRequest::decode(request, daemon.0.settings.entitlements, clouds).map(Self)
+        BuildRequest::decode(request, daemon.0.settings.entitlements.clone(), clouds).map(Self)
     }
 
     /// Carries the build through the rooms.
