@@ -5,7 +5,6 @@ use futures::TryStreamExt as _;
 use kiln_client::{Client, Session, SolveOptions, new_id};
 use kiln_frontend::{Bridge, BuildResult, Frontend, FrontendError, Ref};
 use kiln_pb::trace::{ResourceSpans, ScopeSpans, Span};
-use kiln_pb::trace::{ResourceSpans, ScopeSpans, Span};
 use kiln_wire::pb::Definition;
 use kiln_wire::proto::content::content_client::ContentClient;
 use kiln_wire::proto::content::{InfoRequest, ListContentRequest, ReadContentRequest};
@@ -14,7 +13,6 @@ use kiln_wire::proto::control::{
     BuildHistoryEvent, BuildHistoryRecord, BuildHistoryRequest, SolveRequest, StatusRequest,
     UpdateBuildHistoryRequest,
 };
-use kiln_wire::proto::trace_service::ExportTraceServiceRequest;
 use kiln_wire::proto::trace_service::trace_service_client::TraceServiceClient;
 use kiln_wire::proto::trace_service::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use tonic::Code;
