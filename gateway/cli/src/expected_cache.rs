@@ -103,7 +103,7 @@ mod tests {
     fn expected(patterns: &[&str]) -> Result<Vec<String>, NotCached> {
         let patterns: Vec<_> = patterns.iter().map(|text| StepPattern::new(text)).collect();
         let mut expected = ExpectedCache::new(&patterns);
-        let step = |name: &str, started, cached| {
+        let step = |name: &str, started: bool, cached| {
             let vertex = Vertex::new(Digest::sha256(name), name);
             let started = started.then_some(SystemTime::UNIX_EPOCH);
             Progress::Vertex(Vertex { started, cached, ..vertex })

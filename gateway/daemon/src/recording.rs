@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use kiln_bridge::BuildSteps;
-use kiln_cache::CacheStore;
 use kiln_exporters::ExportedImage;
 use kiln_history::{Document, Ended, Running, bounded, without_credentials};
 use kiln_progress::wire::timestamp;
