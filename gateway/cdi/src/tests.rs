@@ -83,7 +83,7 @@ fn a_device_that_is_not_there_is_missing_unless_the_step_can_do_without() {
 fn a_step_gets_what_is_allowed_to_every_build_or_to_this_one() {
     let of = |names: &[&str], grant: Option<&Grant>| {
         let granted = four().grant(names.iter().map(|name| request(name)).collect(), grant)?;
-        Ok(granted.into_iter().map(|request| request.name).collect::<Vec<_>>())
+        Ok::<_, DeviceError>(granted.into_iter().map(|request| request.name).collect::<Vec<_>>())
     };
     let name = |name: &str| format!("vendor1.com/device={name}");
     assert_eq!(of(&["vendor1.com/device"], None), Ok(vec![name("bar")]));

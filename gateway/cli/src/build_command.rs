@@ -512,6 +512,7 @@ mod tests {
                     trace: Some(
                         "t",
                     ),
+                    report: None,
                     metadata: Some(
                         "m",
                     ),

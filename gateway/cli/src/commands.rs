@@ -29,16 +29,17 @@ use crate::args::Command;
 ///
 /// Whatever keeps it from being done; `failure::report` shows it.
 pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
+    // Each on the heap: together they are larger than the stack of a thread.
     match command {
-        Command::Build(args) => build::run(context, *args).await,
-        Command::Du(args) => du::run(context, args).await,
-        Command::Prune(args) => prune::run(context, args).await,
-        Command::History(command) => history::run(context, command).await,
-        Command::Doctor(args) => doctor::run(context, args).await,
-        Command::Why(args) => why::run(context, args).await,
-        Command::Debug(command) => debug::run(context, command).await,
-        Command::Frontend(command) => frontend::run(context, command).await,
+        Command::Build(args) => Box::pin(build::run(context, *args)).await,
+        Command::Du(args) => Box::pin(du::run(context, args)).await,
+        Command::Prune(args) => Box::pin(prune::run(context, args)).await,
+        Command::History(command) => Box::pin(history::run(context, command)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
+        Command::Why(args) => Box::pin(why::run(context, args)).await,
+        Command::Debug(command) => Box::pin(debug::run(context, command)).await,
+        Command::Frontend(command) => Box::pin(frontend::run(context, command)).await,
         Command::InRoot(args) => in_root::run(&args),
-        Command::DialStdio => dial_stdio::run(context).await,
+        Command::DialStdio => Box::pin(dial_stdio::run(context)).await,
     }
 }
