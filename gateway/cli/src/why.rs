@@ -411,7 +411,7 @@ mod tests {
               src/a.c: content, mode 3 bytes, 0644 → 4 bytes, 0755 (sha256:6b86b273ff34 → sha256:d4735e3a265e)
               build argument WHO: you → nothing
               secret /run/secrets/a: new, id=a
-              command: …ke make make make make all → …ke make make make make test
+              command: …ake make make make make all → …ake make make make make test
               compared with build one, 1 minute ago
 
             [3/4] RUN test

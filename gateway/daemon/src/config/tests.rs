@@ -310,24 +310,24 @@ fn everything_that_is_unknown_or_refused_is_said_at_once_where_it_stands() {
             2 | --oci-worker-net=cnii
               |                  ^^^^ did you mean `cni`?
 
-            error: `proxyNetwork = true` is not supported: there is no proxy network yet
-             --> kilnd.toml:1:16
+            error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
+             --> kilnd.toml:2:11
               |
-            1 | proxyNetwork = true
-              |                ^^^^
+            2 | selinux = true
+              |           ^^^^
               |
-              = help: leave it out, or give steps no network at all
+              = help: leave it out
 
             error: unknown key `snapshoter`
-             --> kilnd.toml:4:1
+             --> kilnd.toml:3:1
               |
-            4 | snapshoter = "native"
+            3 | snapshoter = "native"
               | ^^^^^^^^^^ did you mean `snapshotter`?
 
             error: unknown key `mirors`
-             --> kilnd.toml:7:1
+             --> kilnd.toml:6:1
               |
-            7 | mirors = []
+            6 | mirors = []
               | ^^^^^^ did you mean `mirrors`?"#]],
     );
 }
@@ -339,19 +339,19 @@ fn what_is_not_supported_says_what_to_do_instead() {
     refused(
         &Given { flags: &["--oci-worker-selinux", "--save-cache-debug"], variables: &[], file: "" },
         &expect![[r#"
-            error: `proxyNetwork = true` is not supported: there is no proxy network yet
-             --> command line:1:17
-              |
-            1 | --proxy-network=true
-              |                 ^^^^
-              |
-              = help: leave it out, or give steps no network at all
-
             error: there is no record of cache keys to save; leave it out
-             --> command line:2:20
+             --> command line:1:20
               |
-            2 | --save-cache-debug=true
-              |                    ^^^^"#]],
+            1 | --save-cache-debug=true
+              |                    ^^^^
+
+            error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
+             --> command line:2:22
+              |
+            2 | --oci-worker-selinux=true
+              |                      ^^^^
+              |
+              = help: leave it out"#]],
     );
     refused(
         &Given { file, ..Given::default() },
