@@ -92,8 +92,8 @@ fn a_step_gets_devices_that_are_allowed_and_no_others() {
     bench.step(full, show, &[]).fails().says(&[denied]);
     bench.step(full, show, &["device=example.com/thing=free"]).fails().says(&[denied]);
     for allow in ["device", "device=example.com/thing", "device=example.com/thing=full"] {
-        // The second one means the first of its kind.
-        let outcome = bench.step(full, show, &[allow]);
+        // The second one means the first of its kind. What a device does to a step is in no key.
+        let outcome = bench.step(full, &format!("{show} # {allow}"), &[allow]);
         match allow {
             "device=example.com/thing" => drop(outcome.fails().says(&[denied])),
             _ => drop(outcome.succeeds().says(&["free= full=given thing=1"])),

@@ -297,7 +297,8 @@ fn workers_and_provenance_say_what_is_emulated() {
         assert!(workers.text().contains(platform), "{workers}");
     }
     let out = client.path("out");
-    let build = client.build().frontend("dockerfile.v0").of(&scene.dockerfile());
+    let project = scene.dockerfile();
+    let build = client.build().frontend("dockerfile.v0").of(&project);
     let build = build.opt("platform", "linux/amd64,linux/arm64");
     build.opt("attest:provenance", "mode=max").output("type=local", &out).run().succeeds();
     let emulated = |platform: &str| {

@@ -186,10 +186,10 @@ impl WorkflowCache {
         let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
         let (key, version) = (text("key"), text("version"));
         let mut state = self.state();
-        let exactly = |entry: &&mut Entry| entry.key == key && entry.version == version;
+        let exactly = |entry: &Entry| entry.key == key && entry.version == version;
         match path.rsplit('/').next().unwrap_or_default() {
             "CreateCacheEntry" => {
-                if state.entries.iter_mut().any(|mut entry| exactly(&&mut entry)) {
+                if state.entries.iter().any(exactly) {
                     let words = "cache entry with the same key, version, and scope already exists";
                     return (409, json!({"code": "already_exists", "msg": words}));
                 }
@@ -198,13 +198,15 @@ impl WorkflowCache {
                 let url = self.signed(number);
                 (200, json!({"ok": true, "signed_upload_url": url}))
             }
-            "FinalizeCacheEntryUpload" => match state.entries.iter_mut().find(exactly) {
-                Some(entry) if message["size_bytes"] == entry.content.len() => {
-                    entry.finished = true;
-                    (200, json!({"ok": true, "entry_id": "1"}))
+            "FinalizeCacheEntryUpload" => {
+                match state.entries.iter_mut().find(|entry| exactly(entry)) {
+                    Some(entry) if message["size_bytes"] == entry.content.len() => {
+                        entry.finished = true;
+                        (200, json!({"ok": true, "entry_id": "1"}))
+                    }
+                    _ => (200, json!({"ok": false, "entry_id": "0"})),
                 }
-                _ => (200, json!({"ok": false, "entry_id": "0"})),
-            },
+            }
             "GetCacheEntryDownloadURL" => {
                 let begins: Vec<&str> = message["restore_keys"]
                     .as_array()

@@ -55,7 +55,6 @@ pub(crate) fn load_status(error: &LoadError, definition: &pb::Definition) -> Ric
         LoadError::Device { source: DeviceError::Denied(_) | DeviceError::Disabled(_), .. } => {
             Code::PermissionDenied
         }
-        LoadError::Device { .. } => Code::NotFound,
         _ => Code::InvalidArgument,
     };
     let mut message = error.to_string();

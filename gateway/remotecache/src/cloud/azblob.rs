@@ -194,7 +194,7 @@ impl Azblob {
     }
 
     async fn made(&self) -> Result<(), CloudError> {
-        self.made.get_or_try_init(|| self.make()).await.map(|()| ())
+        self.made.get_or_try_init(|| self.make()).await.copied()
     }
 }
 

@@ -26,8 +26,11 @@ pub(crate) struct Backend {
     /// The type of its caches.
     pub(crate) kind: &'static str,
     /// Makes what reads and writes a cache there, given its attributes. Nothing is sent yet.
-    pub(crate) open: fn(&Asked<'_>, &Clouds) -> Result<Arc<dyn ObjectCache>, AttributeError>,
+    pub(crate) open: Open,
 }
+
+/// Makes what reads and writes a cache, given its attributes.
+type Open = fn(&Asked<'_>, &Clouds) -> Result<Arc<dyn ObjectCache>, AttributeError>;
 
 /// A cache that is made of objects.
 #[async_trait]
