@@ -145,7 +145,6 @@ impl wire::control_server::Control for Control {
             buildkit_version: Some(version()),
             gc_policy: self.0.policies().into_iter().map(gc_policy).collect(),
             cdi_devices: self.0.devices().await,
-            ..types::WorkerRecord::default()
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }

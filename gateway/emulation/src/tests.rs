@@ -181,6 +181,7 @@ fn an_emulator_is_found_by_its_name_if_it_needs_no_other_file() {
 
 /// Runs the smallest program of every architecture with the emulator that this machine has for it.
 #[test]
+#[expect(clippy::print_stderr, reason = "it says what was not tried")]
 fn the_smallest_programs_run() {
     let directory = tempfile::tempdir().unwrap();
     let machine = Machine::inspect(&SearchPath::new(Vec::new(), ""));
@@ -199,5 +200,5 @@ fn the_smallest_programs_run() {
         assert!(status.success(), "{} {status}", architecture.name);
         run.push(architecture.name);
     }
-    println!("{run:?} run; others need qemu-user-static");
+    eprintln!("{run:?} run; others need qemu-user-static");
 }

@@ -290,7 +290,7 @@ impl<'a> Page<'a> {
         );
         self.legend(html);
         html.element("div", &[("class", &"timeline")], |html| {
-            self.timeline.write(self.report, html)
+            self.timeline.write(self.report, html);
         });
     }
 
@@ -348,7 +348,7 @@ impl<'a> Page<'a> {
     fn step_body(&self, index: usize, step: &Step, html: &mut Html) {
         if !step.error.is_empty() {
             html.element("pre", &[("class", &"message")], |html| {
-                html.text(cut(&step.error, MESSAGE))
+                html.text(cut(&step.error, MESSAGE));
             });
         }
         for source in self.places(step) {

@@ -167,7 +167,7 @@ mod tests {
         let said = |millis| marks(Duration::from_millis(millis)).into_iter().map(span);
         assert_eq!(said(0).collect::<Vec<_>>(), ["0 ms"]);
         assert_eq!(said(3100).collect::<Vec<_>>().len(), 7);
-        assert_eq!(said(70_000).last().unwrap(), "1 min 10 s");
+        assert_eq!(said(70_000).next_back().unwrap(), "1 min 10 s");
         assert!(marks(Duration::from_secs(u64::MAX)).is_empty());
     }
 }
