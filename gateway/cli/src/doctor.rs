@@ -1,6 +1,6 @@
 //! Whether builds will work on this machine, and what to do where they will not.
 //!
-//! [`look`] finds out what there is, as [`Facts`]; [`checks`] decides what that means, which needs no
+//! [`look()`] finds out what there is, as facts; [`checks()`] decides what that means, which needs no
 //! machine; [`report`] says it, to people and to programs. No daemon is asked.
 
 mod checks;
