@@ -104,7 +104,7 @@ fn a_layer_of_a_step_behind_a_proxy_holds_what_the_step_changed_and_no_more() {
     behind.project.write(
         "Dockerfile",
         format!(
-            "FROM {base}\nUSER root\nCOPY bundle /etc/ssl/certs/ca-certificates.crt\nRUN echo x > /made\n"
+            "FROM {base}\nUSER root\nWORKDIR /\nCOPY bundle /etc/ssl/certs/ca-certificates.crt\nRUN echo x > /made\n"
         ),
     );
     let client = behind.daemon.client();
