@@ -14,6 +14,7 @@ mod ids;
 mod load;
 mod metadata;
 mod op;
+mod operation;
 mod source_map;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,9 @@ pub use identifier::{
     BlobAddress, BlobSource, Differ, GitSource, HttpSource, Identifier, IdentifierError,
     ImageSource, Layout, LocalSource, OciLayoutSource, ResolveMode,
 };
-pub use load::{Entitlements, LoadContext, LoadError, exec_mounts, exec_process};
+pub use load::{Entitlements, LoadContext, LoadError};
 pub use metadata::{Metadata, ProgressGroup};
 pub use op::{BuildOp, Op};
+pub use operation::{exec_mounts, exec_process};
 pub use source_map::{Location, SourceFile, SourceRange};
 pub use vertex::{Arrived, Constraints, Edge, Vertex};
