@@ -18,7 +18,6 @@ use kiln_registry::{Registry, RegistryError};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
-use crate::progress::Part;
 use crate::session::ByteStream;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
 use crate::state::{REFS, StateFile};
@@ -151,7 +150,7 @@ impl Blobs {
         let (mut stream, size) = self.open(address, digest, context).await?;
         let file = tokio::fs::File::create_new(path).await.map_err(failed)?;
         let mut file = BufWriter::with_capacity(BUFFER, file);
-        let part = Part::begin(context, digest.as_str(), size);
+        let part = context.begin(digest.as_str(), size);
         let mut sums = Sums::new(Some(digest));
         let broken = |source| BlobSourceError::Fetch { blob: blob(), source };
         while let Some(chunk) = stream.try_next().await.map_err(broken)? {

@@ -26,7 +26,6 @@ use crate::builds::Builds;
 use crate::command::HostCommand;
 use crate::git::auth::Auth;
 use crate::git::program::Git as Program;
-use crate::progress::Part;
 use crate::session::Session;
 use crate::source::{Cause, Content, Context, GitObjects, Metadata, Pin};
 use crate::state::{REFS, StateFile};
@@ -264,7 +263,7 @@ impl Git {
             return Ok(resolved);
         }
         let wanted = self.wanted(source, shown.to_owned(), context).await?;
-        let _part = Part::begin(context, format!("resolve {shown}"), 0);
+        let _part = context.begin(format!("resolve {shown}"), 0);
         let resolved = match &source.bundle {
             None => resolve::ask(&wanted, self.store.root()).await?,
             Some(bundle) => {
@@ -288,7 +287,7 @@ impl Git {
         let wanted = self.wanted(source, shown, context).await?;
         let (path, resolved) = (mirror.path(), &pin.resolved);
         let commit = {
-            let _part = Part::begin(context, format!("fetch {}", wanted.shown), 0);
+            let _part = context.begin(format!("fetch {}", wanted.shown), 0);
             remote::fetch(&wanted, &path, resolved).await?
         };
         let object = async |kind: &str, id: &str| {
@@ -315,11 +314,11 @@ impl Git {
     ) -> Result<Ref, GitError> {
         let mirror = mirror.path();
         let commit = {
-            let _part = Part::begin(context, format!("fetch {}", wanted.shown), 0);
+            let _part = context.begin(format!("fetch {}", wanted.shown), 0);
             remote::fetch(wanted, &mirror, resolved).await?
         };
         resolve::check_commit(wanted.source, &wanted.shown, resolved, &commit)?;
-        let _part = Part::begin(context, format!("checkout {}", wanted.shown), 0);
+        let _part = context.begin(format!("checkout {}", wanted.shown), 0);
         let mutable = self.store.prepare(None).await.map_err(|e| wanted.store(e))?;
         let mounted = mutable.mount().await.map_err(|e| wanted.store(e))?;
         checkout::checkout(wanted, &mirror, resolved, &commit, mounted.path()).await?;

@@ -30,7 +30,6 @@ use kiln_store::{BlobProvider, FillError, Kind, LayerBlob, RecordInfo, Ref, Stor
 use crate::image::documents::OriginDocuments;
 use crate::image::resolve::Reached;
 use crate::named::{NamedImage, NamedImages};
-use crate::progress::Part;
 use crate::source::{Cause, Content, Context, Fetched, Metadata, Pin};
 use crate::state::{REFS, StateFile};
 
@@ -135,7 +134,7 @@ impl Image {
         context: &Context,
     ) -> Result<Pin, ImageError> {
         let reference = &source.reference;
-        let _part = Part::begin(context, format!("resolve {reference}"), 0);
+        let _part = context.begin(format!("resolve {reference}"), 0);
         let (origin, root) = self.resolve(source, platform, context).await?;
         let wanted = source.checksum.as_ref();
         let kind = if source.frontend { Kind::Frontend } else { Kind::Regular };
@@ -151,7 +150,7 @@ impl Image {
         context: &Context,
     ) -> Result<Pin, ImageError> {
         let name = source.reference.to_string();
-        let _part = Part::begin(context, format!("resolve {name}"), 0);
+        let _part = context.begin(format!("resolve {name}"), 0);
         let Some(digest) = source.reference.digest() else {
             let subject = name.clone();
             let cause = "an image of a layout needs a digest".into();

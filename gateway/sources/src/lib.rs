@@ -21,7 +21,6 @@ mod local;
 mod named;
 
 mod files;
-mod progress;
 mod state;
 mod sums;
 mod turns;

@@ -13,7 +13,6 @@ use kiln_keys::source::{LocalKey, SourceKey};
 use kiln_store::{DirectoryError, Kind, Ref, Sharing, Store};
 
 use crate::local::origins::Origins;
-use crate::progress::Part;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
 
 /// The source of the client's directories.
@@ -76,7 +75,7 @@ impl Local {
         let directory = self.store.directory(&key, Kind::SourceLocal, Sharing::Private, None).await;
         let directory =
             directory.map_err(|source| LocalError::Directory { name: name.clone(), source })?;
-        let part = Part::transfer(context, format!("transferring {name}:"));
+        let part = context.transfer(format!("transferring {name}:"));
         let received = Arc::new(move |bytes| part.set(bytes));
         let before = self.origins.take(directory.id()).await;
         let path = directory.path();

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use kiln_keys::source::SourceKey;
 use kiln_oci::{Digest, Reference};
-use kiln_progress::Sender;
+use kiln_progress::{Part, Sender};
 use kiln_store::{Ref, Requester};
 
 use crate::blob::BlobSourceError;
@@ -31,6 +31,16 @@ pub struct Context {
 }
 
 impl Context {
+    /// Shows that a part of the vertex began; it ends with the value. `total` is 0 if it is not known.
+    pub(crate) fn begin(&self, id: impl Into<String>, total: u64) -> Part {
+        Part::begin(&self.progress, &self.vertex, id, total)
+    }
+
+    /// Shows that something of a size that is not known begins to come.
+    pub(crate) fn transfer(&self, id: impl Into<String>) -> Part {
+        Part::transfer(&self.progress, &self.vertex, id)
+    }
+
     /// The same as the store sees it, for what is fetched at once in the name of the session.
     pub(crate) fn requester(&self) -> Requester {
         let (vertex, progress) = (self.vertex.clone(), self.progress.clone());

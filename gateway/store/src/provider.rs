@@ -3,14 +3,13 @@
 //! The traits are here, their implementations with those who know registries and clients. A ref
 //! whose files are not here yet holds descriptors and such a [`BlobProvider`].
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use kiln_oci::{Descriptor, Digest};
-use kiln_progress::{Sender, VertexStatus};
+use kiln_progress::{Part, Sender};
 
 /// What went wrong far away.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -65,59 +64,6 @@ impl Requester {
     /// Shows that something of the step began; it ends with the value. `total` is 0 if there is
     /// nothing to count.
     pub(crate) fn begin(&self, id: impl Into<String>, total: u64) -> Part {
-        let part = Part {
-            requester: self.clone(),
-            id: id.into(),
-            total,
-            started: SystemTime::now(),
-            state: Mutex::new((0, Instant::now())),
-        };
-        part.tell(0, None);
-        part
-    }
-}
-
-/// Between two messages about the same part.
-const INTERVAL: Duration = Duration::from_millis(100);
-
-/// A part of a step that is shown while it is done.
-pub(crate) struct Part {
-    requester: Requester,
-    id: String,
-    total: u64,
-    started: SystemTime,
-    /// How much is done, and when that was said last.
-    state: Mutex<(u64, Instant)>,
-}
-
-impl Part {
-    /// Shows how much more is done.
-    pub(crate) fn add(&self, more: u64) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 = state.0.saturating_add(more);
-        if state.1.elapsed() >= INTERVAL {
-            state.1 = Instant::now();
-            self.tell(state.0, None);
-        }
-    }
-
-    fn tell(&self, current: u64, completed: Option<SystemTime>) {
-        self.requester.progress.status(VertexStatus {
-            id: self.id.clone(),
-            vertex: self.requester.vertex.clone(),
-            name: String::new(),
-            current,
-            total: self.total,
-            timestamp: SystemTime::now(),
-            started: Some(self.started),
-            completed,
-        });
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let current = self.state.lock().unwrap_or_else(PoisonError::into_inner).0;
-        self.tell(current, Some(SystemTime::now()));
+        Part::begin(&self.progress, &self.vertex, id, total)
     }
 }

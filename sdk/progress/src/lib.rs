@@ -5,8 +5,10 @@
 //! things happen and where they are watched; conversion to and from the wire is in [`wire`].
 
 mod event;
+mod part;
 mod sender;
 pub mod wire;
 
 pub use event::{Log, Progress, Stream, Vertex, VertexStatus, Warning};
+pub use part::Part;
 pub use sender::{FanOut, Receiver, Sender, channel};

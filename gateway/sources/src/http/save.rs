@@ -16,7 +16,6 @@ use tokio::io::{AsyncWriteExt as _, BufWriter};
 use crate::http::body::Decoding;
 use crate::http::error::HttpError;
 use crate::http::{Known, Saved, date};
-use crate::progress::Part;
 use crate::source::{Cause, Context};
 use crate::sums::Sums;
 
@@ -68,7 +67,7 @@ impl Saving<'_> {
         let path = mounted.path().join(&answer.filename);
         let file = tokio::fs::File::create_new(&path).await.map_err(failed)?;
         let mut file = BufWriter::with_capacity(BUFFER, file);
-        let part = Part::begin(context, format!("downloading {}", self.shown), answer.length);
+        let part = context.begin(format!("downloading {}", self.shown), answer.length);
         let (mut sums, mut decoding) =
             (Sums::new(self.expected), Decoding::of(&answer.content_encoding));
         while let Some(chunk) = answer.body.try_next().await? {

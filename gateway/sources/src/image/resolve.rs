@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::image::documents::{RememberedDocuments, describe};
 use crate::image::{Image, ImageError, Origin};
 use crate::named::NamedImage;
-use crate::progress::Part;
 use crate::source::Context;
 use crate::state::{IMAGES, REACHED, REFS};
 
@@ -82,7 +81,7 @@ impl Image {
                 Err(_) => format!("no answer within {} second", PATIENCE.as_secs()),
             };
             tracing::info!(%reference, reason, "an image of the store stands in for its registry");
-            drop(Part::begin(context, format!("use {reference} from the store"), 0));
+            drop(context.begin(format!("use {reference} from the store"), 0));
         }
         Ok(stored(reference, image))
     }
