@@ -30,7 +30,7 @@ use kiln_worker::{Judge, JudgeGuard, Requester, Worker, fresh_caches};
 use tonic::Code;
 
 use crate::caches::BuildCaches;
-use crate::error::{load_status, op_status, solve_status};
+use crate::error::{failed_status, load_status, op_status, solve_status};
 use crate::leftovers::Leftovers;
 use crate::producers::Known;
 use crate::request_judge::RequestJudge;
@@ -272,9 +272,7 @@ impl BuildBridge {
                 continue;
             }
             let forgotten = self.shared.worker.forget_cache(id).await;
-            forgotten.map_err(|error| {
-                op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
-            })?;
+            forgotten.map_err(|error| failed_status(&error))?;
             fresh.insert(id.clone());
         }
         Ok(())
@@ -378,9 +376,7 @@ impl BuildBridge {
         progress.vertex(Vertex { started, ..Vertex::new(vertex.clone(), shown) });
         let context = self.context(progress.clone(), vertex.clone());
         let pinned = self.shared.worker.sources().pin(identifier, platform, &context).await;
-        let pinned = pinned.map_err(|error| {
-            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
-        });
+        let pinned = pinned.map_err(|error| failed_status(&error));
         let error = pinned.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let completed = Some(SystemTime::now());
         progress.vertex(Vertex { started, completed, error, ..Vertex::new(vertex, shown) });
@@ -467,9 +463,7 @@ impl BuildBridge {
     ) -> Result<Option<Attestations>, RichStatus> {
         let context = self.context(Sender::default(), Digest::sha256("attestations"));
         let found = self.shared.worker.sources().attestations(pin, kinds, &context).await;
-        found.map_err(|error| {
-            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
-        })
+        found.map_err(|error| failed_status(&error))
     }
 
     /// The sum of a file by URL and of the bytes that are asked about with it.
@@ -487,9 +481,7 @@ impl BuildBridge {
         let context = self.context(Sender::default(), Digest::sha256("checksum"));
         let sources = self.shared.worker.sources();
         let found = sources.file_sum(of, pin, algorithm, &asked.suffix, &context).await;
-        let found = found.map_err(|error| {
-            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
-        })?;
+        let found = found.map_err(|error| failed_status(&error))?;
         let Some(digest) = found else {
             let message = format!("{}: only a file by URL has a checksum", of.canonical());
             return Err(RichStatus::new(Code::InvalidArgument, message));
@@ -502,26 +494,21 @@ impl BuildBridge {
         let vertex = Digest::sha256("git objects");
         let context = self.context(Sender::default(), vertex);
         let objects = self.shared.worker.sources().git_objects(of, pin, &context).await;
-        let objects = objects.map_err(|error| {
-            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error))
-        })?;
+        let objects = objects.map_err(|error| failed_status(&error))?;
         Ok(objects.unwrap_or_default())
     }
 
     /// The files of a ref. An image without layers is an empty directory.
     async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Files, RichStatus> {
         let requester = self.requester(of);
-        let failed = |error: &kiln_worker::FillError| {
-            op_status(&kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error))
-        };
         let result = match self.result(of).await? {
             Some(result) => result,
             None => {
                 let empty = self.shared.worker.store().merge(&[], &requester).await;
-                empty.map_err(|error| failed(&error))?
+                empty.map_err(|error| failed_status(&error))?
             }
         };
-        result.files(&requester).await.map_err(|error| failed(&error))
+        result.files(&requester).await.map_err(|error| failed_status(&error))
     }
 
     /// For whom the files of a ref are fetched, and where that is shown.

@@ -9,6 +9,11 @@ use tonic::Code;
 
 use crate::stack;
 
+/// Any error with all its causes as a status: something failed, and it is nobody's mistake.
+pub fn failed_status(error: &dyn std::error::Error) -> RichStatus {
+    op_status(&OpError::from_error(ErrorKind::Failed, error))
+}
+
 /// An operation's error as a status.
 pub fn op_status(error: &OpError) -> RichStatus {
     let code = match error.kind {

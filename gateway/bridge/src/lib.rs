@@ -30,13 +30,13 @@ mod trace;
 
 pub use build_bridge::{BuildBridge, BuildParts};
 pub use constraints::fits_worker;
-pub use error::{op_status, solve_status};
+pub use error::{failed_status, op_status, solve_status};
 pub use kiln_frontend::service;
 pub use notice::Notice;
 pub use plugins::{PluginDirectory, PluginError, Plugins};
 pub use policies::BuildPolicies;
 pub use producers::Producers;
-pub use provenance::{Origin, provenance_status};
+pub use provenance::Origin;
 pub use rules::{FrontendRules, RuleError};
 pub use scan::Scanner;
 pub use seats::{SeatError, Seats, SeatsParts};

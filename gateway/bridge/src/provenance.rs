@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_engine::{ErrorKind, OpError, Step};
+use kiln_engine::Step;
 use kiln_frontend::{BuildResult, Ref, Refs};
 use kiln_graph::{Identifier, Op, Vertex};
 use kiln_oci::{Digest, Platform};
@@ -12,7 +12,6 @@ use kiln_wire::pb;
 use kiln_wire::status::RichStatus;
 
 use crate::build_bridge::Lazy;
-use crate::error::op_status;
 use crate::{BuildBridge, materials};
 
 /// What is said about one file system of a result.
@@ -140,9 +139,4 @@ impl BuildBridge {
         }
         Ok(())
     }
-}
-
-/// Why provenance could not be written.
-pub fn provenance_status(error: &(dyn std::error::Error + 'static)) -> RichStatus {
-    op_status(&OpError::from_error(ErrorKind::Failed, error))
 }

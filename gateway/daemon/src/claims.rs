@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_bridge::{BuildBridge, Origin, provenance_status};
+use kiln_bridge::{BuildBridge, Origin, failed_status};
 use kiln_cache::{CacheKey, Lookup};
 use kiln_exporters::{Claim, ClaimContent};
 use kiln_frontend::{BuildResult, Ref, Refs};
@@ -125,7 +125,7 @@ impl Claims {
             if options.complete_materials && !origin.used.is_complete() {
                 return Err(incomplete(origin));
             }
-            let predicate = predicate(origin, options).map_err(|e| provenance_status(&e))?;
+            let predicate = predicate(origin, options).map_err(|e| failed_status(&e))?;
             let claim = Claim {
                 path: options.filename.clone(),
                 predicate_type: predicate.predicate_type().to_owned(),
