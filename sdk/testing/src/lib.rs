@@ -62,6 +62,7 @@ pub mod simulate;
 pub mod svg;
 
 mod facts;
+mod unanswerable;
 mod words;
 
 pub use case::{

@@ -376,10 +376,7 @@ impl Bridge for Stage {
         source: pb::SourceOp,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
-        if request.checksum.is_some() {
-            let message = "sums of files with bytes behind them need a daemon that has the files";
-            return Err(RichStatus::new(Code::Unimplemented, message));
-        }
+        crate::unanswerable::refuse_sums(&request)?;
         self.need("ResolveSourceMeta", "source.metaresolver")?;
         let mut meta = SourceMeta { source: source.clone(), ..SourceMeta::default() };
         let (scheme, rest) = source.identifier.split_once("://").unwrap_or_default();

@@ -193,10 +193,7 @@ impl Bridge for Recorder<'_> {
         source: pb::SourceOp,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
-        if request.checksum.is_some() {
-            let message = "sums of files with bytes behind them need a daemon that has the files";
-            return Err(RichStatus::new(Code::Unimplemented, message));
-        }
+        crate::unanswerable::refuse_sums(&request)?;
         let asked = ask::source(source.clone(), request.clone());
         let theirs = pb::SourceOp { attrs: self.texts(source.attrs.clone()), ..source.clone() };
         let call = async {

@@ -130,10 +130,7 @@ impl Bridge for Replayed {
         source: pb::SourceOp,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
-        if request.checksum.is_some() {
-            let message = "sums of files with bytes behind them need a daemon that has the files";
-            return Err(RichStatus::new(Code::Unimplemented, message));
-        }
+        crate::unanswerable::refuse_sums(&request)?;
         self.answer(&ask::source(source, request))?.into_source()
     }
 
