@@ -102,13 +102,7 @@ fn prepare(process: &Process, context: &Context<'_>) -> Result<launch::Program, 
     }
     report_stubs(stubs, context)?;
     let root = &root;
-    let args = emulated::arguments(
-        root.as_fd(),
-        process.emulation.as_ref(),
-        &process.args,
-        &process.env,
-        &process.cwd(),
-    )?;
+    let args = emulated::of_process(root.as_fd(), process)?;
     change_root(root)?;
     name_and_network(process)?;
     enter_emulation(process.security, context)?;
@@ -211,13 +205,7 @@ fn enter(
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .step(|| "open the root".into())?;
     let identity = identity::look_up(root.as_fd(), &process.user)?;
-    let args = emulated::arguments(
-        root.as_fd(),
-        process.emulation.as_ref(),
-        &process.args,
-        &process.env,
-        &Path::new("/").join(&process.cwd),
-    )?;
+    let args = emulated::of_joining(root.as_fd(), process)?;
     if let Some(namespace) = context.emulation {
         let kind = Some(rustix::thread::LinkNameSpaceType::User);
         rustix::thread::move_into_link_name_space(namespace, kind)

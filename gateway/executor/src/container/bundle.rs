@@ -117,13 +117,7 @@ pub(crate) fn exec_bundle(
 ) -> Result<Supervisor, Failure> {
     let root = directory(&context.scratch.join("root")).step(|| "open the root".into())?;
     let identity = identity::look_up(root.as_fd(), &process.user)?;
-    let args = emulated::arguments(
-        root.as_fd(),
-        process.emulation.as_ref(),
-        &process.args,
-        &process.env,
-        &Path::new("/").join(&process.cwd),
-    )?;
+    let args = emulated::of_joining(root.as_fd(), process)?;
     let process = &ExecProcess { args, ..process.clone() };
     let number = rustix::process::getpid().as_raw_nonzero();
     let call = Call::new(runtime, &process.args, context.scratch, &format!("exec-{number}"));
@@ -161,13 +155,7 @@ fn prepare_root(process: &Process, context: &Context<'_>) -> Result<Prepared, Fa
     stubs.make_working_directory(&process.cwd(), &identity)?;
     super::report_stubs(stubs, context)?;
     super::add_trusted(&root, process, context)?;
-    let args = emulated::arguments(
-        root.as_fd(),
-        process.emulation.as_ref(),
-        &process.args,
-        &process.env,
-        &process.cwd(),
-    )?;
+    let args = emulated::of_process(root.as_fd(), process)?;
     Ok(Prepared { identity, args, late })
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, OFlags};
 use super::launch::environment;
 use super::stubs::open_inside;
 use crate::emulation::Emulation;
-use crate::process::{Mount, MountSource, Process};
+use crate::process::{ExecProcess, Mount, MountSource, Process};
 use crate::spawner::Failure;
 
 /// Where the emulator is in a container: in its `/dev`, so that nothing of it stays in a layer.
@@ -32,8 +32,23 @@ pub(crate) fn with_emulator(mut process: Process) -> Process {
     process
 }
 
+/// The arguments of a process as they are executed.
+pub(crate) fn of_process(root: BorrowedFd<'_>, process: &Process) -> Result<Vec<String>, Failure> {
+    let emulation = process.emulation.as_ref();
+    arguments(root, emulation, &process.args, &process.env, &process.cwd())
+}
+
+/// The arguments of a process that joins a container as they are executed.
+pub(crate) fn of_joining(
+    root: BorrowedFd<'_>,
+    process: &ExecProcess,
+) -> Result<Vec<String>, Failure> {
+    let (emulation, cwd) = (process.emulation.as_ref(), Path::new("/").join(&process.cwd));
+    arguments(root, emulation, &process.args, &process.env, &cwd)
+}
+
 /// `args` as they are executed: with the emulator in front, if the program needs one.
-pub(crate) fn arguments(
+fn arguments(
     root: BorrowedFd<'_>,
     emulation: Option<&Emulation>,
     args: &[String],
