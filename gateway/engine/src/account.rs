@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kiln_cache::{CacheKey, InputKey};
+use kiln_cache::InputKey;
 use kiln_graph::{Edge, Vertex};
 use kiln_keys::CacheMap;
 use kiln_oci::Digest;
@@ -28,8 +28,6 @@ pub struct Account<R> {
     pub has_run: bool,
     /// It was found in the engine's own cache.
     pub was_found: bool,
-    /// The records under which its outputs are saved, by output.
-    pub saved: Vec<(usize, Vec<CacheKey>)>,
     /// Its results, by output, if it ran.
     pub results: BTreeMap<usize, Output<R>>,
 }
@@ -64,7 +62,6 @@ impl<R: Clone> Account<R> {
             fate: account.fate,
             has_run: held.is_some_and(|held| held.has_run),
             was_found: account.was_found,
-            saved: account.saved,
             results: ran.map(|held| held.results.clone()).unwrap_or_default(),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kiln_cache::{CacheKey, InputKey};
+use kiln_cache::InputKey;
 use kiln_graph::{Edge, Vertex};
 use kiln_keys::CacheMap;
 use kiln_oci::Digest;
@@ -26,8 +26,6 @@ pub struct Account {
     pub fate: Fate,
     /// It was found in the engine's own cache.
     pub was_found: bool,
-    /// The records under which its outputs are saved, by output.
-    pub saved: Vec<(usize, Vec<CacheKey>)>,
 }
 
 /// One input of a vertex.
@@ -91,15 +89,12 @@ impl<E: Clone> Scheduler<E> {
             }
             Some(AccountedInput { edge: Edge { vertex, index: target.output }, content, keys })
         };
-        let saved = node.outputs.iter();
-        let saved = saved.filter_map(|(output, own)| Some((*output, own.saved.clone()?)));
         Some(Account {
             vertex: Arc::clone(&node.vertex),
             maps: node.mapping.maps.clone(),
             inputs: node.numbers().filter_map(input).collect(),
             fate: fate(node),
             was_found: node.outputs.values().any(|output| !output.main.is_empty()),
-            saved: saved.collect(),
         })
     }
 }
