@@ -15,7 +15,7 @@ use kiln_tests::{
 };
 use serde_json::Value;
 
-use super::rootless::{open_to_all, unprivileged};
+use super::rootless::{POWERLESS, open_to_all, unprivileged};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -356,21 +356,12 @@ fn the_doctor_says_what_this_machine_runs() {
 
 #[test]
 fn the_doctor_says_what_is_missing_without_namespaces() {
-    let launcher = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "sh",
-        "-c",
-        "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --bounding-set=-all \"$@\"",
-        "sh",
-    ];
-    let mut probe = Command::new(launcher[0]);
-    probe.args(&launcher[1..]).arg("true");
+    let mut probe = Command::new(POWERLESS[0]);
+    probe.args(&POWERLESS[1..]).arg("true");
     if !has_program("setpriv") || !run(probe, b"", LIMIT).status.success() {
         return skip("setpriv and user namespaces");
     }
-    let seen = Kiln::new().launched_by(&launcher).run(&["doctor"]).fails();
+    let seen = Kiln::new().launched_by(POWERLESS).run(&["doctor"]).fails();
     for words in [
         "problem",
         "the kernel allows none",

@@ -85,7 +85,7 @@ images:
 
 /// Starts kiln as root without one capability, where no user namespace can be made: what is left of
 /// root in an ordinary container. The namespace around it is only there to forbid others.
-const POWERLESS: &[&str] = &[
+pub(super) const POWERLESS: &[&str] = &[
     "unshare",
     "--user",
     "--map-root-user",
