@@ -82,7 +82,9 @@ impl tokio::io::AsyncRead for Silence {
 }
 
 fn run<T, E>(conversation: impl Future<Output = Result<T, E>>) -> Ended {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    // Nothing here comes from outside, so that whoever waits with nothing to do waits for the clock.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build();
     let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
     let ended = runtime.block_on(async { tokio::time::timeout(LIMIT, conversation).await });
     match ended {
