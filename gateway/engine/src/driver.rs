@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kiln_cache::{CacheSource, CacheStore, Saving};
 use kiln_graph::{Edge, Graph, Identifier, Op, Vertex};
 use kiln_oci::Digest;
@@ -27,6 +28,9 @@ const SLICE: usize = 2_000;
 
 /// How many messages are taken in between two slices.
 const MESSAGES: usize = 256;
+
+/// The most memory for lists of files that were looked at, of all builds, in bytes.
+const MOST_LISTED: usize = 64 << 20;
 
 pub(crate) enum Message<R> {
     Opened { job: JobId, options: JobOptions },
@@ -66,6 +70,8 @@ pub(crate) struct Driver<R> {
     permits: Option<Arc<Semaphore>>,
     jobs: HashMap<JobId, OpenJob>,
     held: HashMap<Digest, Held<R>>,
+    /// The bytes of the lists in `held`.
+    listed: usize,
     tasks: HashMap<TaskId, Running>,
     answers: HashMap<RequestId, Answer<R>>,
     /// How many tasks save something.
@@ -93,6 +99,7 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
             permits: options.max_parallelism.map(|limit| Arc::new(Semaphore::new(limit))),
             jobs: HashMap::new(),
             held: HashMap::new(),
+            listed: 0,
             tasks: HashMap::new(),
             answers: HashMap::new(),
             saving: 0,
@@ -219,7 +226,11 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                 tokio::task::spawn_blocking(move || cache.forget(&result.id));
             }
             Action::Forget(..) => {}
-            Action::Drop(id) => drop(self.held.remove(&id)),
+            Action::Drop(id) => {
+                let held = self.held.remove(&id);
+                let lists = held.iter().flat_map(|held| held.listings.values());
+                self.listed -= lists.map(Bytes::len).sum::<usize>();
+            }
             Action::Finish(request, result) => self.finish(request, result),
         }
     }
@@ -350,7 +361,12 @@ impl<R: Clone + Send + Sync + 'static> Driver<R> {
                 if let (Some(held), Some(content), Work::Prepare { input, .. }) =
                     (held, &content, &task.work)
                 {
-                    held.listings.insert(*input, content.listing.clone());
+                    // A vertex without a list can still be built; only less can be said about it.
+                    let room = MOST_LISTED.saturating_sub(self.listed);
+                    if content.listing.len() <= room && !held.listings.contains_key(input) {
+                        self.listed += content.listing.len();
+                        held.listings.insert(*input, content.listing.clone());
+                    }
                 }
                 Event::Prepared(id, content.map(|content| content.digest))
             }

@@ -24,6 +24,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// The address is none.
     #[error(transparent)]

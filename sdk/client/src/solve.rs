@@ -35,6 +35,7 @@ const LATEST: &str = "latest";
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SolveError {
     /// The daemon's own words, with their details.
     #[error(transparent)]

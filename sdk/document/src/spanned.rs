@@ -5,8 +5,10 @@
 //! also what happens inside `#[serde(untagged)]`, `flatten` and internally tagged enums, because
 //! serde copies the value there first.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::ops::Deref;
 
@@ -19,8 +21,10 @@ use crate::Span;
 /// The name by which the deserialiser knows that a span is wanted.
 pub(crate) const MARKER: &str = "$kiln_document::Spanned";
 
-/// A value and the [`Span`] it was written at. Reads as the value through `Deref`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A value and the [`Span`] it was written at. Reads as the value through `Deref`, and compares as the
+/// value wherever it stood, so that it can be the key of a map: `BTreeMap<Spanned<String>, _>` knows
+/// where each key is, and is asked with a `&str`.
+#[derive(Debug, Clone, Default)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
@@ -44,6 +48,38 @@ impl<T> Deref for Spanned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: PartialEq> PartialEq for Spanned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Spanned<T> {}
+
+impl<T: PartialOrd> PartialOrd for Spanned<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.value.partial_cmp(&other.value)
+    }
+}
+
+impl<T: Ord> Ord for Spanned<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.value.cmp(&other.value)
+    }
+}
+
+impl<T: Hash> Hash for Spanned<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.value.hash(state);
+    }
+}
+
+impl Borrow<str> for Spanned<String> {
+    fn borrow(&self) -> &str {
         &self.value
     }
 }

@@ -90,6 +90,25 @@ fn spans_cover_what_was_written() {
 }
 
 #[test]
+fn the_keys_of_a_map_know_where_they_are_and_are_found_by_their_text() {
+    type Places = std::collections::BTreeMap<Spanned<String>, Spanned<u8>>;
+    for (language, text) in [
+        (Language::Yaml, "one: 1\ntwo: 2\n"),
+        (Language::Toml, "one = 1\ntwo = 2\n"),
+        (Language::Json, "{\"one\": 1, \"two\": 2}"),
+    ] {
+        let source = Source::new("f", text);
+        let places: Places = parse(&source, language, &Limits::default()).unwrap();
+        assert_eq!(places["two"].value, 2);
+        let (key, _) = places.get_key_value("two").unwrap();
+        assert_eq!(text[key.span.start..key.span.end].trim_matches('"'), "two", "{language:?}");
+    }
+    let set: std::collections::HashSet<Spanned<String>> =
+        [Spanned::new("a".to_owned(), Span { start: 1, end: 2 }), "a".to_owned().into()].into();
+    assert_eq!(set.len(), 1);
+}
+
+#[test]
 fn a_block_list_spans_from_its_first_to_its_last_item() {
     let source = Source::new("f", "key:\n  - one\n  - two: 2\n    three: 'é'\nnext: 1\n");
     let tree = parse_tree(&source, Language::Yaml, &Limits::default()).unwrap();

@@ -119,6 +119,7 @@ pub struct ReceiveSummary {
 
 /// Why a transfer failed, seen from the receiving side.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReceiveError {
     /// The sender gave up.
     #[error("the sender failed: {0}")]

@@ -75,6 +75,7 @@ pub struct SendSummary {
 
 /// Why a transfer failed, seen from the sending side.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// The tree or one of its files cannot be read.
     #[error(transparent)]

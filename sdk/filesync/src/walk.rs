@@ -19,6 +19,7 @@ use crate::{mode, sys};
 
 /// Why a tree cannot be walked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WalkError {
     /// The directory itself cannot be opened.
     #[error("cannot open directory {path:?}")]

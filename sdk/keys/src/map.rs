@@ -39,6 +39,7 @@ pub struct PathSelector {
 
 /// Why an op has no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
     /// A part without which the op means nothing.
     #[error("an op without {0} has no cache key")]

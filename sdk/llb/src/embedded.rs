@@ -24,6 +24,7 @@ pub(crate) struct Embedded {
 
 /// Why a definition is no state.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DefinitionError {
     /// The bytes are not the message they claim to be.
     #[error("definition does not decode")]

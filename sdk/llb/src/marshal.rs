@@ -58,6 +58,7 @@ impl Marshal<'_> {
 
 /// Why a state is no graph.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MarshalError {
     /// A source cannot be.
     #[error(transparent)]

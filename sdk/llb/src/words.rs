@@ -2,6 +2,7 @@
 
 /// Why a line has no words.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WordsError {
     /// A quote is not closed.
     #[error("quote {0} is not closed")]

@@ -17,6 +17,7 @@ pub struct Digest(Arc<str>);
 
 /// Why a text is not a digest.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DigestError {
     /// There is no `algorithm:` in front.
     #[error("digest `{0}` has no algorithm, expected `sha256:<hex>`")]

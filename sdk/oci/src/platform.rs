@@ -47,6 +47,7 @@ pub struct Platform {
 
 /// Why a text is not a platform, in the words that users of Docker know.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PlatformError {
     /// There is a `*` in it.
     #[error("{}: wildcards not yet supported: invalid argument", quoted(.0))]

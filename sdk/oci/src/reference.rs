@@ -19,6 +19,7 @@ pub struct Reference {
 
 /// Why a text is not an image reference.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReferenceError {
     /// Characters or an order the grammar has no place for.
     #[error("invalid reference format: `{0}`")]

@@ -12,6 +12,7 @@ const MAX_NAME_BYTES: usize = 255;
 
 /// Why a path is not acceptable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PathError {
     /// Nothing in it.
     #[error("empty path")]

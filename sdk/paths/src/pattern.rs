@@ -11,6 +11,7 @@ use crate::path::clean;
 
 /// Why a list of patterns is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PatternError {
     /// A lone `!`.
     #[error("illegal exclusion pattern: \"!\"")]

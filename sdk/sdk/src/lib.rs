@@ -1,8 +1,119 @@
 //! The façade of Kiln's SDK: what a new build language imports, and nothing else.
 //!
 //! A language reads its file with [`document`], describes images with [`llb`] and answers builds
-//! through [`frontend`]; [`oci`] has the words they share. Nothing is defined here. Start with the
-//! [`prelude`].
+//! through [`frontend`]; [`oci`] has the words they share. Nothing is defined here. The
+//! [`prelude`] has the names that nearly every language needs.
+//!
+//! # A first language
+//!
+//! A language is a type for its file and what becomes of it. Values that an error may have to point
+//! at are [`Spanned`](document::Spanned); [`document::parse`] reads YAML, TOML and JSON into any type
+//! that serde can read, and says all mistakes at once with their line.
+//!
+//! ```
+//! use kiln_sdk::document::{Language, Limits, Source, parse};
+//! use kiln_sdk::prelude::*;
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Recipe {
+//!     from: Spanned<String>,
+//!     #[serde(default)]
+//!     run: Vec<Spanned<String>>,
+//! }
+//!
+//! struct Recipes;
+//!
+//! #[async_trait::async_trait]
+//! impl BuildLanguage for Recipes {
+//!     type Plan = Recipe;
+//!     const NAME: &'static str = "recipes";
+//!     const FILES: &'static [&'static str] = &["recipe.yaml"];
+//!
+//!     fn read(&self, source: &Source) -> Result<(Recipe, Vec<Diagnostic>), Vec<Diagnostic>> {
+//!         Ok((parse(source, Language::Yaml, &Limits::default())?, Vec::new()))
+//!     }
+//!
+//!     async fn build(
+//!         &self,
+//!         project: &Project<'_, Recipe>,
+//!         target: &TargetPlatform,
+//!     ) -> Result<Made, FrontendError> {
+//!         let from = &project.plan.from;
+//!         let base = project.base(from, Some(from.span), &target.platform).await?;
+//!         let mut state = base.state(project.step(target, from, from.span));
+//!         for command in &project.plan.run {
+//!             let constraints = project.step(target, command, command.span);
+//!             state = state.run(project.exec(Exec { constraints, ..Exec::sh(&**command) })).root();
+//!         }
+//!         let config = base.config(&target.platform);
+//!         Ok(Made::new(state, &config).based_on(base.image_config()))
+//!     }
+//! }
+//!
+//! // Tested without a daemon, root or network.
+//! let file = "from: debian:13\nrun: [make]\n";
+//! let fixture = kiln_testing::Fixture::new().any_image().file("dockerfile", "recipe.yaml", file);
+//! let built = fixture.build(&Recipes)?;
+//! assert_eq!(built.definition().ops().count(), 3);
+//!
+//! // A mistake is shown where it was made.
+//! let mistaken = fixture.file("dockerfile", "recipe.yaml", "form: debian:13\n");
+//! let error = mistaken.build(&Recipes).unwrap_err().to_string();
+//! assert!(error.contains("recipe.yaml:1:1") && error.contains("did you mean `from`?"), "{error}");
+//! # Ok::<(), FrontendError>(())
+//! ```
+//!
+//! # Contexts
+//!
+//! [`Project::context`](frontend::Project::context) is the user's main context with the paths that
+//! are needed of it, wherever it is: a directory of the client, git, an archive behind a URL, an OCI
+//! layout, a graph of another build. [`Project::base`](frontend::Project::base) gives what the user
+//! says instead of an image (`--build-context NAME=…`) before it asks a registry. Ignore files are
+//! honoured by both. [`Contexts`](frontend::Contexts) is what they are made of.
+//!
+//! ```
+//! # use kiln_sdk::prelude::*;
+//! # async fn lower(project: &Project<'_, ()>, base: State) -> Result<State, FrontendError> {
+//! let context = project.context(vec!["src".to_owned()]).await?;
+//! let copy = Copy { create_dest_path: true, ..Copy::default() };
+//! Ok(base.file(Action::copy(&context, "/src", "/app/src", copy)))
+//! # }
+//! ```
+//!
+//! # Platforms
+//!
+//! `build` is called once for each platform that was asked for, and the index over the images is
+//! made for it. [`Project::step`](frontend::Project::step) names a step, with the platform where
+//! there are several, and gives it the platform and the place in the user's file: that is what makes
+//! a command that fails hours later point at its line. What is the same for all platforms is built
+//! once.
+//!
+//! # Errors
+//!
+//! [`FrontendError`](frontend::FrontendError) has constructors for who is to blame: `invalid` for the
+//! user, `internal` for the language. [`Project::mistake`](frontend::Project::mistake) points at a
+//! place, and a [`Diagnostic`](document::Diagnostic) has hints as well. Warnings go with the plan out
+//! of `read`; they are shown in the progress, and listed for `--call check`.
+//!
+//! ```
+//! # use kiln_sdk::prelude::*;
+//! # use kiln_sdk::document::Source;
+//! # fn check(port: &Spanned<String>) -> Vec<Diagnostic> {
+//! match port.parse::<u16>() {
+//!     Ok(_) => Vec::new(),
+//!     Err(_) => vec![
+//!         Diagnostic::error(format!("`{}` is not a port", port.value))
+//!             .at(port.span)
+//!             .hint("write a number between 0 and 65535"),
+//!     ],
+//! }
+//! # }
+//! ```
+//!
+//! # LLB alone
+//!
+//! [`State`](llb::State) describes file systems without a language around:
 //!
 //! ```
 //! use kiln_sdk::prelude::*;
@@ -13,6 +124,14 @@
 //! assert_eq!(definition.ops().count(), 3);
 //! # Ok::<(), MarshalError>(())
 //! ```
+//!
+//! # Testing, packaging, publishing
+//!
+//! `kiln-testing` has the fixture from above, snapshots of LLB as text, a simulation of which steps
+//! run after an edit, and a kit of questions that every frontend has to answer. The program is one
+//! call of [`frontend::serve::main`]; `kiln frontend new` writes such a project with schema, samples and
+//! tests, `kiln frontend pack` makes it an image that BuildKit, Docker and Kiln take as `# syntax=`,
+//! and `kiln frontend push` publishes that.
 
 pub mod prelude;
 

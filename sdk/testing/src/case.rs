@@ -219,6 +219,7 @@ impl<'de> Deserialize<'de> for Base64 {
 
 /// Why a case cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CaseError {
     /// A file of the case cannot be read.
     #[error("cannot read {}", path.display())]

@@ -45,6 +45,7 @@ struct Exchange {
 
 /// Why a recording cannot be kept or used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecordingError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]

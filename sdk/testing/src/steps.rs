@@ -16,6 +16,7 @@ use crate::words::inline;
 
 /// Why a definition has no steps.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StepsError {
     /// The bytes of an op do not decode, or the last op does not say which output is meant.
     #[error(transparent)]

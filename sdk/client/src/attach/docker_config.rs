@@ -22,6 +22,7 @@ const HELPER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Why there are no credentials.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DockerConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}")]

@@ -41,6 +41,7 @@ pub struct GitRef {
 
 /// Why a text is no address of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GitRefError {
     /// It is something else.
     #[error("invalid argument")]
@@ -66,6 +67,7 @@ pub enum GitRefError {
 
 /// Why the query of an address makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum QueryError {
     /// A key needs a value.
     #[error("query {} has no value", quoted(.0))]

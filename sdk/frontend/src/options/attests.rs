@@ -28,6 +28,7 @@ pub struct SbomScanner {
 
 /// Why a request for attestations makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AttestError {
     /// The attributes are no list.
     #[error("failed to parse {kind}: {error}")]

@@ -5,6 +5,7 @@
 
 /// Why a line is no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FieldsError {
     /// There is nothing.
     #[error("EOF")]

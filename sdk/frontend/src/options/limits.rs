@@ -33,6 +33,7 @@ const MAX_CPU: u64 = 8192;
 
 /// Why a text is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UlimitError {
     /// The list is none.
     #[error(transparent)]
@@ -97,6 +98,7 @@ pub(super) fn ulimits(list: &str) -> Result<Vec<Ulimit>, UlimitError> {
 
 /// Why a text is no set of CPUs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CpuSetError {
     /// A part is no number.
     #[error("invalid cpuset element {}", quoted(.0))]
@@ -143,6 +145,7 @@ pub fn check_cpu_set(text: &str) -> Result<(), CpuSetError> {
 
 /// Why an option about memory or CPU time makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResourceError {
     /// It is no number.
     #[error("invalid {key} value: {value}: {error}")]

@@ -79,6 +79,7 @@ pub struct Settings {
 
 /// Why the options make no sense, in the words of the peer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SettingsError {
     /// The daemon is too old.
     #[error(
@@ -139,6 +140,7 @@ pub enum SettingsError {
 
 /// Why a list of hosts is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostsError {
     /// It is no list.
     #[error(transparent)]

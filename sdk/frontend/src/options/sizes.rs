@@ -4,6 +4,7 @@ use kiln_oci::{excerpt, quoted};
 
 /// Why a text is no size, in the words that users of Docker know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SizeError {
     /// There is no number, or it is below zero.
     #[error("invalid size: '{0}'")]

@@ -10,6 +10,7 @@ use crate::content::{ContentQuery, Selector, rooted};
 
 /// Why a part of a file system has no content digest.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChecksumError<E> {
     /// There is nothing at the path.
     #[error("{0:?}: not found")]

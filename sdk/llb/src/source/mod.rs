@@ -34,6 +34,7 @@ pub(crate) struct SourceVertex {
 
 /// Why a source cannot be.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SourceError {
     /// The repository of an image has upper-case letters.
     #[error("invalid reference format: repository name ({0}) must be lowercase")]

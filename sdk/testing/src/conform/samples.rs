@@ -53,6 +53,7 @@ pub(crate) enum SampleKind {
 
 /// Why there is nothing to build.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SamplesError {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]

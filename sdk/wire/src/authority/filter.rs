@@ -29,6 +29,7 @@ const LOCALHOST: &[u8] = b"localhost";
 
 /// Why a client's frames cannot be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FilterError {
     /// A header block cannot be read.
     #[error("invalid HTTP/2 request")]

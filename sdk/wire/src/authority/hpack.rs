@@ -16,6 +16,7 @@ const LIST_LIMIT: usize = 4 << 20;
 
 /// Why a block cannot be read. The connection cannot be used any longer, because its table is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BlockError {
     /// It does not follow the grammar.
     #[error("the header block is malformed")]
