@@ -193,6 +193,8 @@ pub struct LocalSource {
     pub shared_key_hint: String,
     /// How to tell what changed since the last transfer.
     pub differ: Differ,
+    /// Not the directory, but a list of what is in it, with the files that fit one of these.
+    pub listing: Option<Vec<String>>,
     /// Makes the vertex unique.
     pub unique: String,
 }
@@ -301,6 +303,8 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
             "local.excludepatterns",
             "local.followpaths",
             "local.includepattern",
+            "local.metadatatransfer",
+            "local.metadatatransferexclude",
             "local.session",
             "local.sharedkeyhint",
             "local.unique",
@@ -655,6 +659,7 @@ fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierErr
         "metadata" => Some(Differ::Metadata),
         _ => None,
     };
+    let files = from.list("local.metadatatransferexclude")?;
     Ok(LocalSource {
         name: rest.to_owned(),
         session: from.text("local.session"),
@@ -663,6 +668,7 @@ fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierErr
         follow_paths: from.list("local.followpaths")?,
         shared_key_hint: from.text("local.sharedkeyhint"),
         differ: from.parse("local.differ", differ)?.unwrap_or_default(),
+        listing: from.flag("local.metadatatransfer")?.then_some(files),
         unique: from.text("local.unique"),
     })
 }
@@ -770,7 +776,7 @@ mod tests {
             ("git://example.com/a.git", "local.differ"),
             ("https://example.com/a", "http.sig.signature"),
             ("https://example.com/a", "http.header.x-other"),
-            ("local://context", "local.metadatatransfer"),
+            ("local://context", "local.metadatatransfers"),
             ("docker-image://alpine", "image.checksums"),
         ] {
             let error = parse(identifier, &[(key, "true")]).unwrap_err().to_string();
@@ -793,17 +799,21 @@ mod tests {
                     "git.fullurl" => "https://example.com/b",
                     "git.checksum" => "abc",
                     "git.bundle" => BUNDLE,
-                    "git.keepgitdir" | "git.skipsubmodules" | "git.checkoutbundle"
-                    | "git.fetchbycommit" => "true",
+                    "git.keepgitdir"
+                    | "git.skipsubmodules"
+                    | "git.checkoutbundle"
+                    | "git.fetchbycommit"
+                    | "local.metadatatransfer" => "true",
                     "http.checksum" | "image.checksum" => SUM.split_once('@').unwrap().1,
                     "http.perm" | "http.uid" | "http.gid" => "7",
                     "image.layerlimit" | "oci.layerlimit" => "1",
                     "image.recordtype" => "frontend",
                     "image.resolvemode" => "pull",
                     "local.differ" => "none",
-                    "local.excludepatterns" | "local.followpaths" | "local.includepattern" => {
-                        "[\"a\"]"
-                    }
+                    "local.excludepatterns"
+                    | "local.followpaths"
+                    | "local.includepattern"
+                    | "local.metadatatransferexclude" => "[\"a\"]",
                     _ => "text",
                 };
                 // A layout has to have a name.
@@ -815,6 +825,9 @@ mod tests {
                     }
                     "git" if matches!(*attribute, "git.bundle" | "git.fetchbycommit") => {
                         &[("git.checksum", COMMIT)]
+                    }
+                    "local" if *attribute == "local.metadatatransferexclude" => {
+                        &[("local.metadatatransfer", "true")]
                     }
                     _ => &[],
                 };
