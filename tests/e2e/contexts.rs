@@ -1,10 +1,18 @@
 //! Contexts that come to the daemon in other ways than as a directory of their own.
 
 use std::fs::{self, File};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use kiln_client::{Client, Session, SolveOptions};
+use kiln_frontend::{Bridge, BuildResult, Frontend, FrontendError, Ref, Solve};
+use kiln_llb::{Constraints, Local, Marshal, State};
 use kiln_tests::archive::{self, Entry, tar, tar_gz};
 use kiln_tests::{Kiln, Kilnd, Project};
+use kiln_wire::pb;
+use tokio::sync::Notify;
 
 const COPY: &str = "FROM scratch\nCOPY words /words\n";
 
@@ -71,4 +79,68 @@ fn directories_that_look_alike_are_not_taken_for_each_other() {
             assert_eq!(fs::read_to_string(dest.join("words")).unwrap(), *words, "round {round}");
         }
     }
+}
+
+/// A frontend that looks into what comes of a definition, and stays until it is let go.
+struct Looking {
+    definition: pb::Definition,
+    found: OnceLock<Bytes>,
+    looked: Notify,
+    let_go: Notify,
+}
+
+#[async_trait]
+impl Frontend for Looking {
+    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        let definition = Some(self.definition.clone());
+        let solve = Solve { definition, evaluate: true, ..Solve::default() };
+        let solved = bridge.solve(solve).await?;
+        let words = bridge.read_file(solved.held().next().unwrap(), "words", None).await?;
+        self.found.set(words).unwrap();
+        self.looked.notify_one();
+        self.let_go.notified().await;
+        Ok(BuildResult::single(None))
+    }
+}
+
+#[test]
+fn a_build_without_directories_uses_those_of_the_build_that_its_definition_is_from() {
+    let daemon = Kilnd::start();
+    let unique = Constraints { local_unique_id: Some("one".into()), ..Constraints::default() };
+    let marshal = Marshal { defaults: unique, ..Marshal::default() };
+    let definition = State::local("context", Local::default()).marshal(&marshal).unwrap();
+    let looking = || Looking {
+        definition: definition.clone().into(),
+        found: OnceLock::new(),
+        looked: Notify::new(),
+        let_go: Notify::new(),
+    };
+    let projects = ["lent", "own"].map(|words| Project::new(&[("words", words)]));
+    let [lending, having] = projects.each_ref().map(|project| Session {
+        local_dirs: [("context".into(), project.path().into())].into(),
+        ..Session::default()
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = format!("unix://{}", daemon.socket().display());
+        let client = Client::connect(&address).await.unwrap();
+        let build = async |session, frontend: &Looking| {
+            let progress = kiln_progress::Sender::default();
+            client.build(SolveOptions::default(), session, frontend, progress).await
+        };
+        let (lender, borrower, owner, late) = (looking(), looking(), looking(), looking());
+        let meanwhile = async {
+            lender.looked.notified().await;
+            for (session, frontend) in [(Session::default(), &borrower), (having, &owner)] {
+                frontend.let_go.notify_one();
+                build(session, frontend).await.unwrap();
+            }
+            lender.let_go.notify_one();
+        };
+        tokio::join!(async { build(lending, &lender).await.unwrap() }, meanwhile);
+        assert_eq!(borrower.found.get().unwrap(), "lent");
+        assert_eq!(owner.found.get().unwrap(), "own", "who has directories is asked for them");
+        let error = build(Session::default(), &late).await.unwrap_err().to_string();
+        assert!(error.contains("does not offer local directories"), "{error}");
+    });
 }

@@ -30,7 +30,7 @@ use kiln_worker::{Judge, JudgeGuard, Requester, Worker, fresh_caches};
 use tonic::Code;
 
 use crate::caches::BuildCaches;
-use crate::error::{failed_status, load_status, op_status, solve_status};
+use crate::error::{failed_status, op_status, solve_status};
 use crate::leftovers::Leftovers;
 use crate::producers::Known;
 use crate::request_judge::RequestJudge;
@@ -95,7 +95,7 @@ struct Shared {
     /// The caches that it imports.
     caches: BuildCaches,
     /// What the build's sources were resolved to stays the same while it runs.
-    _resolved: ResolvedSources,
+    resolved: ResolvedSources,
     /// Who decides on requests of steps that have a proxy.
     _judge: Option<JudgeGuard>,
 }
@@ -150,7 +150,7 @@ impl BuildBridge {
             seated
         });
         let shared = Shared {
-            _resolved: resolved,
+            resolved,
             _judge: seated,
             worker: parts.worker,
             job: parts.job,
@@ -207,6 +207,15 @@ impl BuildBridge {
 
     pub(crate) fn producers(&self) -> &Producers {
         &self.shared.producers
+    }
+
+    /// What definitions are loaded for.
+    pub(crate) fn load_context(&self) -> &LoadContext {
+        &self.shared.load
+    }
+
+    pub(crate) fn resolved(&self) -> &ResolvedSources {
+        &self.shared.resolved
     }
 
     pub(crate) fn job(&self) -> &Job<kiln_worker::Ref> {
@@ -324,8 +333,7 @@ impl BuildBridge {
         policies: &[Policy],
     ) -> Result<Option<Ref>, RichStatus> {
         let definition = self.judged(definition, policies).await?;
-        let graph = Graph::load(&definition, &self.shared.load)
-            .map_err(|error| load_status(&error, &definition))?;
+        let graph = self.load(&definition).await?;
         let worker = self.shared.worker.info();
         constraints::check(&graph, &worker.id, &worker.labels)?;
         let Some(edge) = graph.root().cloned() else { return Ok(None) };

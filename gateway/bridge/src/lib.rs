@@ -13,6 +13,7 @@ mod containers;
 mod error;
 mod frontend_image;
 mod leftovers;
+mod lending;
 mod materials;
 mod notice;
 mod plugins;

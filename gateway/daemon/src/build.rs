@@ -159,6 +159,7 @@ impl Build {
         let load = LoadContext {
             default_platform: info.default_platform(),
             session: self.0.session.clone(),
+            lenders: BTreeMap::new(),
             entitlements: self.0.entitlements.clone(),
             devices: daemon.0.worker.devices().map(Arc::new),
             proxy_network: self.proxy_network(daemon).then(ProxyNetwork::default),

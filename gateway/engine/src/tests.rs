@@ -143,6 +143,7 @@ fn graph(operations: &[(&str, &[usize])]) -> (Arc<Graph>, Edge) {
     let context = LoadContext {
         default_platform: Platform::new("linux", "amd64"),
         session: String::new(),
+        lenders: BTreeMap::new(),
         entitlements: Entitlements::default(),
         devices: None,
         proxy_network: None,

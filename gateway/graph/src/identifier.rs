@@ -108,6 +108,15 @@ pub struct Layout {
     pub store: String,
 }
 
+/// How a file has to be signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileSignature {
+    /// Who may have signed it: armored keys of OpenPGP.
+    pub keys: String,
+    /// The signature: detached, armored.
+    pub signature: String,
+}
+
 /// A file by URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HttpSource {
@@ -129,6 +138,21 @@ pub struct HttpSource {
     pub accept: String,
     /// The User-Agent header.
     pub user_agent: String,
+    /// How it has to be signed, if it has.
+    pub signature: Option<FileSignature>,
+}
+
+/// How a commit, or the tag that leads to it, has to be signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GitSignature {
+    /// Who may have signed it: armored keys of OpenPGP, or lines of keys of OpenSSH.
+    pub keys: String,
+    /// Not by a key that has expired since.
+    pub reject_expired_keys: bool,
+    /// It has to be the tag.
+    pub require_signed_tag: bool,
+    /// It has to be the commit.
+    pub ignore_signed_tag: bool,
 }
 
 /// A git repository.
@@ -162,6 +186,8 @@ pub struct GitSource {
     pub bundle: Option<BlobAddress>,
     /// Give a git bundle in the file `bundle` instead of files.
     pub checkout_bundle: bool,
+    /// How it has to be signed, if it has.
+    pub signature: Option<GitSignature>,
 }
 
 /// How to tell which files of a directory changed since they were transferred.
@@ -193,6 +219,8 @@ pub struct LocalSource {
     pub shared_key_hint: String,
     /// How to tell what changed since the last transfer.
     pub differ: Differ,
+    /// Not the directory, but a list of what is in it, with the files that fit one of these.
+    pub listing: Option<Vec<String>>,
     /// Makes the vertex unique.
     pub unique: String,
 }
@@ -287,6 +315,10 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
             "git.knownsshhosts",
             "git.mountsshsock",
             "git.mtime",
+            "git.sig.ignoresignedtag",
+            "git.sig.pubkey",
+            "git.sig.rejectexpired",
+            "git.sig.requiresignedtag",
             "git.skipsubmodules",
             "oci.session",
             "oci.store",
@@ -301,6 +333,8 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
             "local.excludepatterns",
             "local.followpaths",
             "local.includepattern",
+            "local.metadatatransfer",
+            "local.metadatatransferexclude",
             "local.session",
             "local.sharedkeyhint",
             "local.unique",
@@ -323,6 +357,8 @@ const HTTP_ATTRIBUTES: &[&str] = &[
     "http.header.accept",
     "http.header.user-agent",
     "http.perm",
+    "http.sig.pubkey",
+    "http.sig.signature",
     "http.uid",
 ];
 
@@ -571,6 +607,12 @@ fn bundle(locator: &str, from: &Attributes<'_>) -> Result<BlobAddress, Identifie
 
 fn http(identifier: &str, from: &Attributes<'_>) -> Result<HttpSource, IdentifierError> {
     let (perm, uid, gid) = from.file_attributes()?;
+    let (keys, signature) = (from.text("http.sig.pubkey"), from.text("http.sig.signature"));
+    if keys.is_empty() != signature.is_empty() {
+        let reason = "http signature verification requires both pubkey and signature";
+        return Err(IdentifierError::Together { identifier: from.identifier.into(), reason });
+    }
+    let signature = (!keys.is_empty()).then_some(FileSignature { keys, signature });
     Ok(HttpSource {
         url: identifier.to_owned(),
         checksum: from.parse("http.checksum", |text| text.parse().ok())?,
@@ -581,6 +623,7 @@ fn http(identifier: &str, from: &Attributes<'_>) -> Result<HttpSource, Identifie
         auth_header_secret: from.text("http.authheadersecret"),
         accept: from.text("http.header.accept"),
         user_agent: from.text("http.header.user-agent"),
+        signature,
     })
 }
 
@@ -600,6 +643,12 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
         none if none.is_empty() => None,
         locator => Some(bundle(&locator, from)?),
     };
+    let signature = GitSignature {
+        keys: from.text("git.sig.pubkey"),
+        reject_expired_keys: from.flag("git.sig.rejectexpired")?,
+        require_signed_tag: from.flag("git.sig.requiresignedtag")?,
+        ignore_signed_tag: from.flag("git.sig.ignoresignedtag")?,
+    };
     let source = GitSource {
         remote,
         reference: reference.to_owned(),
@@ -616,6 +665,7 @@ fn git(rest: &str, from: &Attributes<'_>) -> Result<GitSource, IdentifierError> 
         fetch_by_commit: from.flag("git.fetchbycommit")?,
         bundle,
         checkout_bundle: from.flag("git.checkoutbundle")?,
+        signature: (signature != GitSignature::default()).then_some(signature),
     };
     match together(&source) {
         None => Ok(source),
@@ -646,6 +696,14 @@ fn together(source: &GitSource) -> Option<&'static str> {
     if source.checkout_bundle && !source.subdir.is_empty() {
         return Some("git.checkoutbundle is incompatible with git.subdir");
     }
+    let signature = source.signature.as_ref();
+    if signature.is_some_and(|signature| signature.keys.is_empty()) {
+        return Some("git.sig attributes require git.sig.pubkey, the keys that may have signed");
+    }
+    let no_object = |of: &GitSignature| of.require_signed_tag && of.ignore_signed_tag;
+    if signature.is_some_and(no_object) {
+        return Some("git.sig.requiresignedtag is incompatible with git.sig.ignoresignedtag");
+    }
     None
 }
 
@@ -655,6 +713,7 @@ fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierErr
         "metadata" => Some(Differ::Metadata),
         _ => None,
     };
+    let files = from.list("local.metadatatransferexclude")?;
     Ok(LocalSource {
         name: rest.to_owned(),
         session: from.text("local.session"),
@@ -663,6 +722,7 @@ fn local(rest: &str, from: &Attributes<'_>) -> Result<LocalSource, IdentifierErr
         follow_paths: from.list("local.followpaths")?,
         shared_key_hint: from.text("local.sharedkeyhint"),
         differ: from.parse("local.differ", differ)?.unwrap_or_default(),
+        listing: from.flag("local.metadatatransfer")?.then_some(files),
         unique: from.text("local.unique"),
     })
 }
@@ -744,6 +804,32 @@ mod tests {
     }
 
     #[test]
+    fn who_may_have_signed_is_said_wherever_a_signature_is_wanted() {
+        let git = "git://example.com/a.git";
+        for (identifier, attrs, words) in [
+            (git, &[("git.sig.requiresignedtag", "true")][..], "require git.sig.pubkey"),
+            ("https://example.com/a", &[("http.sig.signature", "x")], "both pubkey and signature"),
+            ("https://example.com/a", &[("http.sig.pubkey", "x")], "both pubkey and signature"),
+            (
+                git,
+                &[
+                    ("git.sig.pubkey", "x"),
+                    ("git.sig.requiresignedtag", "true"),
+                    ("git.sig.ignoresignedtag", "true"),
+                ],
+                "incompatible",
+            ),
+        ] {
+            let error = parse(identifier, attrs).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let Ok(Identifier::Git(git)) = parse(git, &[("git.sig.rejectexpired", "false")]) else {
+            panic!("no git")
+        };
+        assert_eq!(git.signature, None);
+    }
+
+    #[test]
     fn a_source_has_one_spelling() {
         let url = |url: &'static str| [("git.fullurl", url)];
         let layout = format!("oci-layout://x.io/{SUM}");
@@ -766,11 +852,11 @@ mod tests {
     #[test]
     fn an_attribute_that_nothing_acts_on_is_refused_by_name() {
         for (identifier, key) in [
-            ("git://example.com/a.git", "git.sig.pubkey"),
+            ("git://example.com/a.git", "git.sig.pubkeys"),
             ("git://example.com/a.git", "local.differ"),
-            ("https://example.com/a", "http.sig.signature"),
+            ("https://example.com/a", "http.sig.signatures"),
             ("https://example.com/a", "http.header.x-other"),
-            ("local://context", "local.metadatatransfer"),
+            ("local://context", "local.metadatatransfers"),
             ("docker-image://alpine", "image.checksums"),
         ] {
             let error = parse(identifier, &[(key, "true")]).unwrap_err().to_string();
@@ -793,17 +879,21 @@ mod tests {
                     "git.fullurl" => "https://example.com/b",
                     "git.checksum" => "abc",
                     "git.bundle" => BUNDLE,
-                    "git.keepgitdir" | "git.skipsubmodules" | "git.checkoutbundle"
-                    | "git.fetchbycommit" => "true",
+                    "git.keepgitdir"
+                    | "git.skipsubmodules"
+                    | "git.checkoutbundle"
+                    | "git.fetchbycommit"
+                    | "local.metadatatransfer" => "true",
                     "http.checksum" | "image.checksum" => SUM.split_once('@').unwrap().1,
                     "http.perm" | "http.uid" | "http.gid" => "7",
                     "image.layerlimit" | "oci.layerlimit" => "1",
                     "image.recordtype" => "frontend",
                     "image.resolvemode" => "pull",
                     "local.differ" => "none",
-                    "local.excludepatterns" | "local.followpaths" | "local.includepattern" => {
-                        "[\"a\"]"
-                    }
+                    "local.excludepatterns"
+                    | "local.followpaths"
+                    | "local.includepattern"
+                    | "local.metadatatransferexclude" => "[\"a\"]",
                     _ => "text",
                 };
                 // A layout has to have a name.
@@ -815,6 +905,13 @@ mod tests {
                     }
                     "git" if matches!(*attribute, "git.bundle" | "git.fetchbycommit") => {
                         &[("git.checksum", COMMIT)]
+                    }
+                    "git" if attribute.starts_with("git.sig.") => &[("git.sig.pubkey", "key")],
+                    "http" | "https" if attribute.starts_with("http.sig.") => {
+                        &[("http.sig.pubkey", "key"), ("http.sig.signature", "signature")]
+                    }
+                    "local" if *attribute == "local.metadatatransferexclude" => {
+                        &[("local.metadatatransfer", "true")]
                     }
                     _ => &[],
                 };

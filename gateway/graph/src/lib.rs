@@ -29,8 +29,8 @@ pub use file::{
 };
 pub use graph::Graph;
 pub use identifier::{
-    BlobAddress, BlobSource, Differ, GitSource, HttpSource, Identifier, IdentifierError,
-    ImageSource, Layout, LocalSource, OciLayoutSource, ResolveMode,
+    BlobAddress, BlobSource, Differ, FileSignature, GitSignature, GitSource, HttpSource,
+    Identifier, IdentifierError, ImageSource, Layout, LocalSource, OciLayoutSource, ResolveMode,
 };
 pub use load::{Entitlements, LoadContext, LoadError};
 pub use metadata::{Metadata, ProgressGroup};

@@ -15,7 +15,7 @@ use crate::operation::{build, devices, exec, file, input};
 use crate::source_map::SourceMap;
 use crate::{
     Arrived, Constraints, Edge, Exec, FileAction, FileStep, Graph, Identifier, IdentifierError,
-    Location, Metadata, NetworkMode, Op, ProxyNetwork, SecurityMode, Vertex,
+    LocalSource, Location, Metadata, NetworkMode, Op, ProxyNetwork, SecurityMode, Vertex,
 };
 
 /// The most operations one definition may have.
@@ -28,12 +28,22 @@ pub struct LoadContext {
     pub default_platform: Platform,
     /// The session of the build, which owns local directories.
     pub session: String,
+    /// The sessions that own them in its place, by what makes them unique (`local.unique`).
+    pub lenders: BTreeMap<String, String>,
     /// What the build may do beyond the ordinary.
     pub entitlements: Entitlements,
     /// The devices of the host; `None` if no step gets any.
     pub devices: Option<Arc<Devices>>,
     /// The network of processes is a proxy, of those that have one.
     pub proxy_network: Option<ProxyNetwork>,
+}
+
+impl LoadContext {
+    /// The session that owns a local directory which names none.
+    fn owner(&self, local: &LocalSource) -> &str {
+        let lender = Some(&local.unique).filter(|unique| !unique.is_empty());
+        lender.and_then(|unique| self.lenders.get(unique)).unwrap_or(&self.session)
+    }
 }
 
 /// What a build may do beyond the ordinary.
@@ -352,7 +362,7 @@ impl Loader<'_> {
             && let Identifier::Local(local) = source.as_ref()
             && local.session.is_empty()
         {
-            more.push_str(&self.context.session);
+            more.push_str(self.context.owner(local));
         }
         // The same name may mean other devices for another build, or later.
         if let Op::Exec(exec) = op
@@ -518,6 +528,7 @@ mod tests {
         LoadContext {
             default_platform: Platform::new("linux", "amd64"),
             session: "session".into(),
+            lenders: BTreeMap::new(),
             entitlements: Entitlements::default(),
             devices: None,
             proxy_network: None,
@@ -561,6 +572,23 @@ mod tests {
         let other = Graph::load(&definition, &LoadContext { session: "other".into(), ..context() })
             .unwrap();
         assert_ne!(one.root(), other.root());
+    }
+
+    #[test]
+    fn a_directory_that_is_lent_is_the_work_of_its_owner() {
+        let attrs = [("local.unique".to_owned(), "one".to_owned())];
+        let local = pb::SourceOp { identifier: "local://context".into(), attrs: attrs.into() };
+        let local = pb::Op { op: Some(pb::op::Op::Source(local)), ..Default::default() };
+        let definition = definition(&[local.clone(), reading(&local)]);
+        let root = |lenders: &[(&str, &str)]| {
+            let own = lenders.iter().map(|(unique, owner)| ((*unique).into(), (*owner).into()));
+            let other = LoadContext { session: "other".into(), ..context() };
+            let other = LoadContext { lenders: own.collect(), ..other };
+            Graph::load(&definition, &other).unwrap().root().cloned()
+        };
+        let owner = Graph::load(&definition, &context()).unwrap().root().cloned();
+        assert_eq!(root(&[("one", "session")]), owner);
+        assert_ne!(root(&[("two", "session"), ("", "session")]), owner);
     }
 
     #[test]

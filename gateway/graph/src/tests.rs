@@ -13,6 +13,7 @@ fn context() -> LoadContext {
     LoadContext {
         default_platform: Platform::new("linux", "amd64"),
         session: "session".into(),
+        lenders: BTreeMap::new(),
         entitlements: Entitlements::default(),
         devices: None,
         proxy_network: None,

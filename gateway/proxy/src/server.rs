@@ -209,6 +209,8 @@ where
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.max_buf_size(MAX_HEAD_BYTES).max_headers(MAX_HEADERS);
+    // Some programs, such as busybox's wget, close their half once they have asked.
+    builder.half_close(true);
     // How it ended is the step's business.
     builder.serve_connection(io, service).with_upgrades().await.ok();
 }

@@ -205,6 +205,24 @@ async fn neighbours_keep_to_themselves_what_is_theirs() {
 }
 
 #[tokio::test]
+async fn who_closes_one_half_is_answered_on_the_other() {
+    let world = World::new(None).await;
+    let asked = [
+        ("GET https://nobody.test/denied", "HTTP/1.1 502 Bad Gateway\r\n"),
+        ("GET http://a.test/file", "HTTP/1.1 200 OK\r\n"),
+    ];
+    for (request, answer) in asked {
+        let mut stream = TcpStream::connect(world.proxy.address()).await.unwrap();
+        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with(answer), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_judge_refuses_and_converts() {
     let world = World::new(Some(Arc::new(Rules))).await;
     let answer = world.gets("http://a.test/denied").await;

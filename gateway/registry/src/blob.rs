@@ -100,7 +100,7 @@ impl Registry {
             };
             match size {
                 Ok(size) => return Ok(size),
-                Err(error) => failed = Some(error),
+                Err(error) => failed = Some(RegistryError::most_telling(failed, error)),
             }
         }
         Err(failed.unwrap_or_else(|| no_endpoint(reference)))

@@ -99,7 +99,7 @@ impl Registry {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
                     tracing::debug!(host = endpoint.host, %error, "no document from this host");
-                    failed = Some(error);
+                    failed = Some(RegistryError::most_telling(failed, error));
                 }
             }
         }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use kiln_oci::Digest;
 
+use crate::lookup::LookupError;
+
 /// Why a request to a registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -191,6 +193,15 @@ impl RegistryError {
         }
     }
 
+    /// What is told of two places that were asked the same one after the other: the later failure, unless
+    /// only the earlier place answered. What a registry says tells more than that another is not there.
+    pub(crate) fn most_telling(earlier: Option<Self>, later: Self) -> Self {
+        match earlier {
+            Some(earlier) if later.is_unreachable() && !earlier.is_unreachable() => earlier,
+            _ => later,
+        }
+    }
+
     /// True if the registry said that there is no such thing.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoPlatform { .. })
@@ -217,6 +228,9 @@ impl RegistryError {
         while let Some(here) = cause {
             if let Some(tls) = here.downcast_ref::<rustls::Error>() {
                 return Self::Tls { host, cause: tls.to_string() };
+            }
+            if let Some(lookup) = here.downcast_ref::<LookupError>() {
+                return Self::Unreachable { host, cause: lookup.to_string(), source: None };
             }
             last = here.to_string();
             cause = match here.downcast_ref::<io::Error>() {

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::hosts::{HostConfig, Route, Scheme, is_this_machine};
+use crate::lookup::Lookup;
 use crate::pace::{Pace, TooSlow};
 use crate::{Options, RegistryError};
 
@@ -94,6 +95,7 @@ fn build_client(
             .tcp_user_timeout(options.idle_timeout * 10)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            .dns_resolver(Lookup)
             .tls_danger_accept_invalid_certs(config.insecure);
         if is_this_machine(host) {
             builder = builder.no_proxy();

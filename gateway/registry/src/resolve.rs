@@ -59,7 +59,7 @@ impl Registry {
                         self.fetch(reference, &subject, &tail, credentials, check).await?;
                     return Ok(resolved_by_bytes(reference, fetched));
                 }
-                Err(error) => failed = Some(error),
+                Err(error) => failed = Some(RegistryError::most_telling(failed, error)),
             }
         }
         Err(failed.unwrap_or_else(|| no_endpoint(reference)))

@@ -188,6 +188,39 @@ async fn a_closed_port_is_named_as_such() {
     assert!(error.to_string().contains("127.0.0.1:1: connection refused"), "{error}");
 }
 
+#[tokio::test]
+async fn a_name_without_an_address_is_named_as_such() {
+    let reference: Reference = "nobody.invalid:5000/x".parse().unwrap();
+    let error = client().resolve(&reference, &NoCredentials).await.unwrap_err();
+    assert!(error.is_unreachable());
+    let words = "cannot reach registry nobody.invalid:5000: dial tcp: lookup nobody.invalid: ";
+    assert!(error.to_string().starts_with(words), "{error}");
+}
+
+#[tokio::test]
+async fn a_place_that_has_it_not_tells_more_than_one_that_is_not_there() {
+    let mirror = ScriptedServer::start(|_| ScriptedAnswer::new(404, "")).unwrap();
+    let broken = ScriptedServer::start(|_| ScriptedAnswer::new(500, "")).unwrap();
+    let reference: Reference = format!("127.0.0.1:1/x@{}", Digest::sha256("x")).parse().unwrap();
+    let with = |mirrors: Vec<String>| {
+        let config = HostConfig { mirrors, ..HostConfig::default() };
+        let hosts = Hosts::new([("127.0.0.1:1".to_owned(), config)].into());
+        Registry::new(hosts, Options { retry_delays: Vec::new(), ..Options::default() })
+    };
+    let registry = with(vec![mirror.host()]);
+    let descriptor = Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256("x"), 1);
+    let errors = [
+        registry.resolve(&reference, &NoCredentials).await.unwrap_err(),
+        registry.document(&reference, &descriptor, &NoCredentials).await.unwrap_err(),
+        registry.blob_size(&reference, &descriptor.digest, &NoCredentials).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.is_not_found() && error.to_string().contains(&mirror.host()), "{error}");
+    }
+    let error = with(vec![broken.host()]).resolve(&reference, &NoCredentials).await.unwrap_err();
+    assert!(error.to_string().contains("127.0.0.1:1: connection refused"), "{error}");
+}
+
 /// A server with one manifest, which answers only to `authorization`, and gives tokens.
 fn guarded_server(accepts: &'static str) -> ScriptedServer {
     ScriptedServer::start(move |request| {

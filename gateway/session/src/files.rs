@@ -65,6 +65,11 @@ pub struct SendTarget {
 }
 
 impl Caller {
+    /// Whether the client has local directories.
+    pub fn has_directories(&self) -> bool {
+        self.supports(SYNC)
+    }
+
     /// Receives a client's local directory into `destination`; only what changed crosses.
     ///
     /// `options` is asked how to receive once it is known which directory of which machine it is.

@@ -3,6 +3,7 @@
 //! A chain of ten thousand vertices and a vertex with ten thousand inputs, each built cold and with
 //! everything in the cache. `cargo bench -p kiln-solver`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use divan::Bencher;
@@ -51,6 +52,7 @@ impl Definition {
         let context = LoadContext {
             default_platform: Platform::new("linux", "amd64"),
             session: String::new(),
+            lenders: BTreeMap::new(),
             entitlements: Entitlements::default(),
             devices: None,
             proxy_network: None,

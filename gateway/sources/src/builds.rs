@@ -12,13 +12,32 @@ use crate::git::Resolved;
 use crate::http::Saved;
 
 /// The builds that run, by the session of their client. A cheap handle.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Builds(Arc<Mutex<BTreeMap<String, Weak<Memory>>>>);
 
 /// Holds what the sources of one build were resolved to, while it lives.
 #[derive(Clone, Debug)]
 pub struct ResolvedSources {
-    _memory: Arc<Memory>,
+    memory: Arc<Memory>,
+    builds: Builds,
+}
+
+impl ResolvedSources {
+    /// Lets others use a directory that this build has or uses: `unique` is what makes it unique,
+    /// `owner` the session it is of.
+    pub fn lend(&self, unique: &str, owner: &str) {
+        put(&self.memory.directories, unique, owner.to_owned());
+    }
+
+    /// The sessions of the directories that any build has or uses, by what makes them unique.
+    pub fn lenders(&self) -> BTreeMap<String, String> {
+        let mut lenders = BTreeMap::new();
+        for memory in self.builds.all() {
+            let lent = memory.directories.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            lenders.extend(lent);
+        }
+        lenders
+    }
 }
 
 /// One build's.
@@ -26,6 +45,8 @@ pub struct ResolvedSources {
 struct Memory {
     files: Mutex<BTreeMap<String, Saved>>,
     references: Mutex<BTreeMap<String, Resolved>>,
+    /// The owners of the directories it has or uses, by what makes them unique.
+    directories: Mutex<BTreeMap<String, String>>,
 }
 
 impl std::fmt::Debug for Memory {
@@ -40,11 +61,11 @@ impl Builds {
         let mut builds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         builds.retain(|_, memory| memory.strong_count() > 0);
         if let Some(memory) = builds.get(session).and_then(Weak::upgrade) {
-            return ResolvedSources { _memory: memory };
+            return ResolvedSources { memory, builds: self.clone() };
         }
         let memory = Arc::<Memory>::default();
         builds.insert(session.to_owned(), Arc::downgrade(&memory));
-        ResolvedSources { _memory: memory }
+        ResolvedSources { memory, builds: self.clone() }
     }
 
     /// The file a build of one of these sessions has for a key.
@@ -73,6 +94,11 @@ impl Builds {
 
     fn each(&self, sessions: &[String], put: impl Fn(&Memory)) {
         self.memories(sessions).iter().for_each(|memory| put(memory));
+    }
+
+    fn all(&self) -> Vec<Arc<Memory>> {
+        let builds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        builds.values().filter_map(Weak::upgrade).collect()
     }
 
     fn memories(&self, sessions: &[String]) -> Vec<Arc<Memory>> {
@@ -116,5 +142,19 @@ mod tests {
         drop(again);
         let _later = builds.begin("two");
         assert_eq!(builds.reference(&sessions, "key"), None);
+    }
+
+    #[test]
+    fn a_directory_is_lent_as_long_as_a_build_has_it() {
+        let builds = Builds::default();
+        let (owner, user, other) =
+            (builds.begin("one"), builds.begin("two"), builds.begin("three"));
+        assert!(other.lenders().is_empty());
+        owner.lend("unique", "one");
+        user.lend("unique", "one");
+        drop(owner);
+        assert_eq!(other.lenders(), [("unique".to_owned(), "one".to_owned())].into());
+        drop(user);
+        assert!(other.lenders().is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kiln_filesync::{Diff, Filter, OnProgress, Owner, ReceiveOptions};
+use kiln_filesync::{Diff, Filter, Listing, OnProgress, Owner, Patterns, ReceiveOptions};
 use kiln_graph::{Differ, LocalSource};
 use kiln_oci::Digest;
 use kiln_registry::{Credential, Credentials, CredentialsError, Token, TokenRequest};
@@ -224,7 +224,12 @@ impl Session for Clients {
                 follow_paths: source.follow_paths.clone(),
             },
         };
+        let listing = source
+            .listing
+            .as_ref()
+            .map(|files| Ok::<_, Cause>(Listing { files: Patterns::parse(files)? }));
         let options = ReceiveOptions {
+            listing: listing.transpose()?,
             owner: if kiln_store::owner::single_id() { Owner::Ours } else { Owner::AsSent },
             progress: OnProgress::new(move |progress| received(progress.bytes)),
             ..ReceiveOptions::default()

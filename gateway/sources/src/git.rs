@@ -16,9 +16,11 @@ mod submodules;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kiln_graph::GitSource;
+use kiln_graph::{GitSignature, GitSource};
 use kiln_keys::source::{GitKey, SourceKey};
 use kiln_oci::Digest;
+use kiln_signatures::SignatureError;
+use kiln_signatures::git::Objects;
 use kiln_store::{Directory, Kind, RecordInfo, Ref, Sharing, Store};
 
 use crate::blob::{BlobSourceError, Blobs};
@@ -27,6 +29,7 @@ use crate::command::HostCommand;
 use crate::git::auth::Auth;
 use crate::git::program::Git as Program;
 use crate::session::Session;
+use crate::signed;
 use crate::source::{Cause, Content, Context, GitObjects, Metadata, Pin};
 use crate::state::{REFS, StateFile};
 use crate::turns::Turns;
@@ -106,6 +109,16 @@ pub enum GitError {
         wanted: String,
         /// What it is.
         got: String,
+    },
+    /// Neither the commit nor its tag is signed as the user wants it.
+    #[error("failed to verify the signature of {remote}#{reference}")]
+    Signature {
+        /// The remote, without login.
+        remote: String,
+        /// What was asked for.
+        reference: String,
+        /// Why not.
+        source: SignatureError,
     },
     /// The directory that is wanted does not exist, or is none.
     #[error("{remote}: {subdir} in commit {commit} is not a directory")]
@@ -216,7 +229,11 @@ impl Git {
             checksum: resolved.object.clone(),
             commit_checksum: resolved.commit.clone(),
         };
-        let content = Content::Git(GitPin { key: key.clone(), resolved });
+        let pin = GitPin { key: key.clone(), resolved };
+        if let Some(wanted) = &source.signature {
+            self.check_signature(source, &pin, wanted, context).await?;
+        }
+        let content = Content::Git(pin);
         Ok(Pin { key, content_key: None, metadata, content })
     }
 
@@ -298,6 +315,29 @@ impl Git {
         let tag = if is_tag { Some(object("tag", &resolved.object).await?) } else { None };
         let bytes = object("commit", &commit).await?;
         Ok(GitObjects { commit_checksum: is_tag.then_some(commit), commit: bytes, tag })
+    }
+
+    /// Checks that the commit of a pin, or its tag, is signed.
+    async fn check_signature(
+        &self,
+        source: &GitSource,
+        pin: &GitPin,
+        wanted: &GitSignature,
+        context: &Context,
+    ) -> Result<(), GitError> {
+        let objects = self.objects(source, pin, context).await?;
+        let resolved = &pin.resolved;
+        let commit = objects.commit_checksum.as_ref().unwrap_or(&resolved.object);
+        let remote = remote::check(source)?;
+        // A remote may say that a tag leads elsewhere; what was built of that before must not be used.
+        resolve::check_commit(source, &remote, resolved, commit)?;
+        let signed = Objects {
+            commit: (commit, &objects.commit),
+            tag: objects.tag.as_ref().map(|tag| (resolved.object.as_str(), tag.as_ref())),
+        };
+        let checked = signed::check_objects(&signed, wanted);
+        let reference = resolved.reference.clone();
+        checked.map_err(|source| GitError::Signature { remote, reference, source })
     }
 
     async fn known(&self, memory_key: &str) -> Option<Ref> {

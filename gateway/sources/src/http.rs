@@ -13,6 +13,7 @@ mod request;
 mod save;
 
 use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +34,7 @@ use crate::builds::Builds;
 use crate::http::key::{key, memory_key};
 use crate::http::request::Wanted;
 use crate::http::save::{Answer, Saving};
+use crate::signed;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
 use crate::state::{HTTP, StateFile};
 use crate::sums;
@@ -103,6 +105,7 @@ impl Http {
                 ))
                 .redirect(reqwest::redirect::Policy::limited(MOST_REDIRECTS))
                 .referer(false)
+                .dns_resolver(kiln_registry::Lookup)
                 .connect_timeout(Duration::from_secs(30))
                 .read_timeout(SILENCE)
         };
@@ -120,7 +123,14 @@ impl Http {
         if let Some(checksum) = &source.checksum {
             // The user says what it is, so no one has to be asked.
             let name = filename(&source.url, &source.filename, None);
-            return Ok(pinned(source, checksum.clone(), name, None, None));
+            let mut ready = None;
+            if source.signature.is_some() {
+                let pin = HttpPin { digest: checksum.clone(), ready: None };
+                let file = self.fetch(source, &pin, context).await?;
+                self.check_signature(source, &file).await?;
+                ready = Some(file);
+            }
+            return Ok(pinned(source, checksum.clone(), name, None, ready));
         }
         let _turn = self.turns.take(&memory_key(source)).await;
         let saved = match self.of_this_build(source, context) {
@@ -132,6 +142,7 @@ impl Http {
                 saved
             }
         };
+        self.check_signature(source, &saved.result).await?;
         let Known { digest, filename, last_modified, .. } = saved.known;
         let modified = date::parse(&last_modified);
         Ok(pinned(source, digest, filename, modified, Some(saved.result)))
@@ -169,20 +180,39 @@ impl Http {
         algorithm: &'static str,
         suffix: &[u8],
     ) -> Result<Digest, HttpError> {
-        let shown = url::Url::parse(&source.url).map_or_else(|_| String::new(), |url| redact(&url));
-        let failed = |source: Cause| HttpError::Store { url: shown.clone(), source };
+        let suffix = suffix.to_owned();
+        let sum = move |path: &Path| sums::of_file(path, algorithm, &suffix);
+        self.read(source, file, sum).await
+    }
+
+    /// Checks that a file is signed, if it has to be.
+    async fn check_signature(&self, source: &HttpSource, file: &Ref) -> Result<(), HttpError> {
+        let Some(wanted) = source.signature.clone() else { return Ok(()) };
+        let check = move |path: &Path| Ok(signed::check_file(sums::open(path)?, &wanted));
+        let checked = self.read(source, file, check).await?;
+        checked.map_err(|error| HttpError::Signature { url: shown(source), source: error })
+    }
+
+    /// Reads a file that was fetched.
+    async fn read<T: Send + 'static>(
+        &self,
+        source: &HttpSource,
+        file: &Ref,
+        read: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, HttpError> {
+        let failed = |cause: Cause| HttpError::Store { url: shown(source), source: cause };
         // It was made here.
         let files = file.ready().ok_or_else(|| failed("its files are gone".into()))?;
         let mounted = files.mount().await.map_err(|error| failed(error.into()))?;
-        let (directory, suffix) = (mounted.path().to_owned(), suffix.to_owned());
+        let directory = mounted.path().to_owned();
         let work = move || {
             // It is the only one, whatever the server called it.
             let entry = std::fs::read_dir(directory)?.next().ok_or(io::ErrorKind::NotFound)??;
-            sums::of_file(&entry.path(), algorithm, &suffix)
+            read(&entry.path())
         };
-        let summed = crate::files::blocking(work).await;
+        let done = crate::files::blocking(work).await;
         drop(mounted);
-        summed.map_err(|source| HttpError::Read { url: shown, source })
+        done.map_err(|error| HttpError::Read { url: shown(source), source: error })
     }
 
     /// The file as the server has it now, downloaded only if it is not here.
@@ -287,6 +317,11 @@ impl Http {
         let Wanted { source, shown, .. } = wanted;
         Saving { store: &self.store, source, shown, expected }
     }
+}
+
+/// The URL of a source for people, without login.
+fn shown(source: &HttpSource) -> String {
+    url::Url::parse(&source.url).map_or_else(|_| String::new(), |url| redact(&url))
 }
 
 /// The answer of a server.

@@ -11,6 +11,7 @@ mod builds;
 mod clients;
 mod command;
 mod session;
+mod signed;
 mod source;
 
 mod blob;

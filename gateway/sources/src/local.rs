@@ -69,7 +69,9 @@ impl Local {
         let source = addressed(source);
         let name = source.name.clone();
         let shared = context.session.shared_key(&source.session).await;
-        let key = format!("local {name}:{}:{shared}", source.shared_key_hint);
+        // A list is no state of the directory that a whole transfer could go on from.
+        let kind = if source.listing.is_some() { ":list" } else { "" };
+        let key = format!("local {name}:{}:{shared}{kind}", source.shared_key_hint);
         // Private: the same directory with another filter in the same build must not wait for the
         // first view to be given free, which is at the end of the build.
         let directory = self.store.directory(&key, Kind::SourceLocal, Sharing::Private, None).await;
@@ -111,7 +113,8 @@ fn key(source: &LocalSource, session: &str) -> SourceKey {
         include: given(&source.include_patterns),
         exclude: given(&source.exclude_patterns),
         follow: given(&source.follow_paths),
-        ..LocalKey::default()
+        metadata_only: source.listing.is_some(),
+        metadata_exceptions: source.listing.as_deref().unwrap_or_default(),
     };
     key.key()
 }

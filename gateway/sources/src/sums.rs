@@ -9,13 +9,18 @@ use sha2::Digest as _;
 
 /// The sum of a file and of some bytes behind it. A link is not followed.
 pub(crate) fn of_file(path: &Path, algorithm: &str, suffix: &[u8]) -> io::Result<Digest> {
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW;
-    let mut file = File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?);
+    let mut file = open(path)?;
     match algorithm {
         "sha384" => sum::<sha2::Sha384>(&mut file, algorithm, suffix),
         "sha512" => sum::<sha2::Sha512>(&mut file, algorithm, suffix),
         _ => sum::<sha2::Sha256>(&mut file, "sha256", suffix),
     }
+}
+
+/// Opens a file. A link is not followed.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?.into())
 }
 
 fn sum<H: sha2::Digest>(file: &mut File, algorithm: &str, suffix: &[u8]) -> io::Result<Digest> {

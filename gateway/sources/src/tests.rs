@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -161,6 +161,11 @@ fn walk(directory: &Path, prefix: &str, entries: &mut BTreeMap<String, String>) 
             entries.insert(name, format!("{mode:o} {text}"));
         }
     }
+}
+
+/// A file of those that show signatures.
+fn signature(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../signatures/fixtures").join(name)
 }
 
 /// A client in memory.

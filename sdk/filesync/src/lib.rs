@@ -9,6 +9,7 @@ pub mod ignore_file;
 pub mod mode;
 
 pub mod filter;
+pub mod listing;
 pub mod receive;
 pub mod send;
 pub mod walk;
@@ -20,6 +21,7 @@ mod sys;
 
 pub use filter::Filter;
 pub use kiln_paths::{PatternError, Patterns, glob, path, pattern};
+pub use listing::Listing;
 pub use progress::{OnProgress, Progress};
 pub use receive::{Diff, Limits, Owner, ReceiveError, ReceiveOptions, ReceiveSummary, receive};
 pub use send::{SendError, SendOptions, SendSummary, send};

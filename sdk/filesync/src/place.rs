@@ -17,6 +17,7 @@ use std::vec::IntoIter;
 use kiln_pb::filetree::Stat;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::listing::{self, List};
 use crate::path::{self, order};
 use crate::progress::Progress;
 use crate::receive::{Diff, Limits, Owner, ReceiveError, ReceiveOptions, ReceiveSummary};
@@ -29,6 +30,8 @@ const MAX_OPEN: usize = 256;
 pub(crate) struct Place {
     root: OwnedFd,
     options: ReceiveOptions,
+    /// Where everything is noted, if only some of it is placed.
+    list: Option<List>,
     levels: Vec<Level>,
     directories: Vec<Directory>,
     links: Vec<Link>,
@@ -95,9 +98,12 @@ impl Place {
             .map_err(|error| at_root(error.into()))?;
         let directory = sys::open_below(root.as_fd(), "", sys::DIRECTORY, 0).map_err(at_root)?;
         let level = Level::enter(String::new(), directory, None).map_err(at_root)?;
+        let list = options.listing.as_ref().map(|listing| List::create(root.as_fd(), listing));
+        let list = list.transpose().map_err(at_root)?;
         Ok(Self {
             root,
             options,
+            list,
             levels: vec![level],
             directories: Vec::new(),
             links: Vec::new(),
@@ -117,23 +123,36 @@ impl Place {
     }
 
     /// Takes the next description; answers with the id to request if the content is wanted.
-    pub(crate) fn entry(&mut self, mut stat: Stat) -> Result<Option<u32>, ReceiveError> {
+    pub(crate) fn entry(&mut self, stat: Stat) -> Result<Option<u32>, ReceiveError> {
         self.admit(&stat)?;
-        stat.xattrs.retain(|key, _| travels(key));
         let id = u32::try_from(self.summary.entries)
             .map_err(|_| too_much("entries", u64::from(u32::MAX)))?;
         self.summary.entries += 1;
         self.last.clone_from(&stat.path);
-        let found =
-            self.look(path::name(&stat.path)).map_err(|source| failed(&stat.path, source))?;
-        let wanted = match stat.mode & mode::TYPE {
-            mode::DIRECTORY => self.directory(stat, found).map(|()| None)?,
-            0 if stat.linkname.is_empty() => self.file(stat, found, id)?,
-            0 => self.link(stat).map(|()| None)?,
-            _ => self.special(stat, found).map(|()| None)?,
+        let placed = match &mut self.list {
+            None => vec![(id, stat)],
+            Some(list) => list.add(id, stat, self.options.limits.depth)?,
         };
+        let mut wanted = None;
+        for (id, stat) in placed {
+            // Only the last one is a file: the others are directories above it.
+            wanted = self.place(id, stat)?;
+        }
         self.tell();
         Ok(wanted)
+    }
+
+    fn place(&mut self, id: u32, mut stat: Stat) -> Result<Option<u32>, ReceiveError> {
+        self.step_to(&stat)?;
+        stat.xattrs.retain(|key, _| travels(key));
+        let found =
+            self.look(path::name(&stat.path)).map_err(|source| failed(&stat.path, source))?;
+        match stat.mode & mode::TYPE {
+            mode::DIRECTORY => self.directory(stat, found).map(|()| None),
+            0 if stat.linkname.is_empty() => self.file(stat, found, id),
+            0 => self.link(stat).map(|()| None),
+            _ => self.special(stat, found).map(|()| None),
+        }
     }
 
     /// All entries were described: what nobody mentioned goes.
@@ -194,11 +213,18 @@ impl Place {
             };
             set().map_err(|source| failed(path, source))?;
         }
+        if let Some(list) = self.list.take() {
+            let publish = || {
+                remove(self.root.as_fd(), listing::NAME.as_bytes())?;
+                list.publish()
+            };
+            publish().map_err(|source| failed(listing::NAME, source))?;
+        }
         Ok(self.summary)
     }
 
-    /// Checks the rules of the protocol and makes the entry's directory the innermost level.
-    fn admit(&mut self, stat: &Stat) -> Result<(), ReceiveError> {
+    /// Checks the rules of the protocol.
+    fn admit(&self, stat: &Stat) -> Result<(), ReceiveError> {
         let rule = |rule| ReceiveError::Entry { path: stat.path.clone(), rule };
         if self.ended {
             return Err(ReceiveError::Unexpected(
@@ -216,15 +242,22 @@ impl Place {
         if stat.size < 0 {
             return Err(rule("its size is negative"));
         }
+        Ok(())
+    }
+
+    /// Makes the entry's directory the innermost level.
+    fn step_to(&mut self, stat: &Stat) -> Result<(), ReceiveError> {
         let parent = path::parent(&stat.path);
         while self.levels.last().is_some_and(|level| !contains(&level.path, parent)) {
             self.leave()?;
         }
         if self.levels.last().is_none_or(|level| level.path != parent) {
-            return Err(rule("its directory was not described"));
+            let rule = "its directory was not described";
+            return Err(ReceiveError::Entry { path: stat.path.clone(), rule });
         }
-        if self.levels.len() > limits.depth {
-            return Err(too_much("directories inside each other", limits.depth as u64));
+        let depth = self.options.limits.depth;
+        if self.levels.len() > depth {
+            return Err(too_much("directories inside each other", depth as u64));
         }
         Ok(())
     }
@@ -337,10 +370,11 @@ impl Place {
         stat.linkname = stat.linkname.trim_start_matches('/').to_owned();
         path::check(&stat.linkname)?;
         if self.files.binary_search_by(|file| order(file, &stat.linkname)).is_err() {
-            return Err(ReceiveError::Entry {
-                path: stat.path,
-                rule: "it links to a file that was not described",
-            });
+            let rule = match self.list {
+                None => "it links to a file that was not described",
+                Some(_) => "it links to a file that is only listed, or not described",
+            };
+            return Err(ReceiveError::Entry { path: stat.path, rule });
         }
         let parent = self.levels.last().and_then(|level| level.index);
         self.links.push(Link { stat, parent });
@@ -508,7 +542,7 @@ impl Output {
 }
 
 /// Whether `path` is `directory` or below it.
-fn contains(directory: &str, path: &str) -> bool {
+pub(crate) fn contains(directory: &str, path: &str) -> bool {
     directory.is_empty()
         || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -646,11 +680,11 @@ fn gid_of(id: u32) -> rustix::fs::Gid {
     rustix::fs::Gid::from_raw(id)
 }
 
-fn too_much(what: &'static str, limit: u64) -> ReceiveError {
+pub(crate) fn too_much(what: &'static str, limit: u64) -> ReceiveError {
     ReceiveError::TooMuch { what, limit }
 }
 
-fn failed(path: &str, source: io::Error) -> ReceiveError {
+pub(crate) fn failed(path: &str, source: io::Error) -> ReceiveError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ReceiveError::NoSpace { path },

@@ -13,6 +13,7 @@ use kiln_pb::filetree::Packet;
 use kiln_pb::filetree::packet::PacketType;
 use tokio::sync::mpsc;
 
+use crate::listing::Listing;
 use crate::path::PathError;
 use crate::place::Place;
 use crate::progress::OnProgress;
@@ -98,6 +99,8 @@ pub struct ReceiveOptions {
     pub merge: bool,
     /// Whose the files are.
     pub owner: Owner,
+    /// Places only some of it and lists everything.
+    pub listing: Option<Listing>,
     /// How much is too much.
     pub limits: Limits,
     /// Hears how far it is.

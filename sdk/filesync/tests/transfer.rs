@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use kiln_filesync::send::MapStat;
 use kiln_filesync::{
-    Diff, Filter, Limits, OnProgress, Owner, ReceiveError, ReceiveOptions, Root, SendError,
-    SendOptions, mode, receive, send, walk,
+    Diff, Filter, Limits, Listing, OnProgress, Owner, Patterns, ReceiveError, ReceiveOptions, Root,
+    SendError, SendOptions, listing, mode, receive, send, walk,
 };
 use kiln_pb::filetree::packet::PacketType;
 use kiln_pb::filetree::{Packet, Stat};
+use prost::Message;
 use support::{stream, transfer};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -446,4 +447,64 @@ async fn a_missing_file_fails_both_sides_with_its_name() {
     assert!(matches!(sent.unwrap_err(), SendError::Walk(_)));
     let message = received.unwrap_err().to_string();
     assert!(message.contains("cannot read \"here\": No such file"), "{message}");
+}
+
+/// The entries of a list, by path.
+fn listed(root: &Path) -> Vec<Stat> {
+    let bytes = fs::read(root.join(listing::NAME)).unwrap();
+    let (mut rest, mut entries) = (bytes.as_slice(), Vec::new());
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (entry, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+        entries.push(Stat::decode(entry).unwrap());
+        rest = after;
+    }
+    entries
+}
+
+#[tokio::test]
+async fn everything_is_listed_and_only_what_is_wanted_is_placed() {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let files = ["data", "dir/file1", "dir/file2", "dir/sub/bar1", "dir/sub2/bar3", "foo"];
+    for path in files {
+        write(from.path(), path, path);
+    }
+    let options = || {
+        let files = Patterns::parse(["dir/**/*1", "foo"]).unwrap();
+        ReceiveOptions { listing: Some(Listing { files }), ..ours() }
+    };
+    let (sent, received) =
+        transfer(from.path(), to.path(), SendOptions::default(), options()).await;
+    received.unwrap();
+    assert_eq!(sent.unwrap().bytes, 9 + 12 + 3, "nothing else crosses");
+    let placed = ["dir", "dir/file1", "dir/sub", "dir/sub/bar1", "foo"];
+    let found = names(to.path(), &Filter::default());
+    assert_eq!(found, [&[listing::NAME][..], &placed].concat());
+    assert_eq!(fs::read_to_string(to.path().join("dir/sub/bar1")).unwrap(), "dir/sub/bar1");
+    assert_eq!(listed(to.path()), describe(from.path()).into_values().collect::<Vec<_>>());
+
+    // Again, with less of it, from a tree that has a list of its own.
+    fs::remove_dir_all(from.path().join("dir/sub")).unwrap();
+    write(from.path(), listing::NAME, "of something else");
+    let again =
+        transfer(from.path(), to.path(), SendOptions::default(), options()).await.1.unwrap();
+    assert_eq!(again.bytes, 0, "what is here is not asked for");
+    let found = names(to.path(), &Filter::default());
+    assert_eq!(found, [listing::NAME, "dir", "dir/file1", "foo"]);
+    let paths: Vec<_> = listed(to.path()).into_iter().map(|entry| entry.path).collect();
+    assert_eq!(
+        paths,
+        ["data", "dir", "dir/file1", "dir/file2", "dir/sub2", "dir/sub2/bar3", "foo"]
+    );
+}
+
+#[tokio::test]
+async fn a_list_alone_places_nothing() {
+    let (from, to) = (varied(), TempDir::new().unwrap());
+    let options = ReceiveOptions { listing: Some(Listing::default()), ..ours() };
+    let received = transfer(from.path(), to.path(), SendOptions::default(), options).await.1;
+    assert_eq!(
+        (received.unwrap().bytes, listed(to.path()).len()),
+        (0, describe(from.path()).len())
+    );
+    assert_eq!(names(to.path(), &Filter::default()), [listing::NAME]);
 }

@@ -81,6 +81,7 @@ fn client(is_near: bool) -> Result<Client, reqwest::Error> {
             .connect_timeout(Duration::from_secs(if is_near { 2 } else { 30 }))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            .dns_resolver(kiln_registry::Lookup)
             .referer(false);
         if is_near { builder.no_proxy() } else { builder }
     };

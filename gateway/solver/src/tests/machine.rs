@@ -135,6 +135,7 @@ impl Story {
         let context = LoadContext {
             default_platform: Platform::new("linux", "amd64"),
             session: String::new(),
+            lenders: BTreeMap::new(),
             entitlements: Entitlements::default(),
             devices: None,
             proxy_network: None,

@@ -3,6 +3,7 @@
 use std::io;
 
 use kiln_oci::Digest;
+use kiln_signatures::SignatureError;
 
 use crate::source::Cause;
 
@@ -51,7 +52,7 @@ pub enum HttpError {
         source: Cause,
     },
     /// The file is another one than the user wants.
-    #[error("digest mismatch for {url}: {got} (expected: {wanted})")]
+    #[error("digest mismatch {got}: {wanted} was expected of {url}")]
     Checksum {
         /// What was asked for.
         url: String,
@@ -59,6 +60,14 @@ pub enum HttpError {
         wanted: Digest,
         /// What came.
         got: Digest,
+    },
+    /// The file is not signed as the user wants it.
+    #[error("failed to verify pgp signature of {url}")]
+    Signature {
+        /// What was asked for.
+        url: String,
+        /// Why not.
+        source: SignatureError,
     },
     /// The file that was saved could not be read.
     #[error("cannot read what {url} answered")]

@@ -259,6 +259,25 @@ async fn a_directory_crosses_and_its_bytes_are_counted() {
 }
 
 #[tokio::test]
+async fn a_list_crosses_with_the_files_that_are_wanted() {
+    let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(theirs.path().join("a.txt"), "hello").unwrap();
+    fs::write(theirs.path().join("b.log"), "no").unwrap();
+    let manager = SessionManager::default();
+    let directory = theirs.path().to_owned();
+    let _one = open(&manager, "one", Person { directory, ..person("") }).await;
+    let listing = Some(vec!["*.txt".to_owned()]);
+    let source = LocalSource { name: "context".into(), listing, ..LocalSource::default() };
+    let (before, received) = (Origin::default(), Arc::new(|_| ()));
+    let origin = clients(&manager).receive(&source, ours.path(), &before, received).await;
+    origin.unwrap();
+    let entries = fs::read_dir(ours.path()).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [kiln_filesync::listing::NAME, "a.txt"]);
+}
+
+#[tokio::test]
 async fn an_agent_is_reached_by_a_socket_while_the_handle_lives() {
     let manager = SessionManager::default();
     let _one = open(&manager, "one", person("")).await;

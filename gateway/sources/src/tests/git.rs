@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Server {
         None
     }
 
-    fn work(&self) -> std::path::PathBuf {
+    fn work(&self) -> PathBuf {
         self.directory.path().join("repo")
     }
 
@@ -325,7 +325,7 @@ fn files_server(root: &Path) -> ScriptedServer {
 }
 
 /// A repository with one commit and a tag with a note, for servers of files.
-fn plain_repository(root: &Path, name: &str) -> std::path::PathBuf {
+fn plain_repository(root: &Path, name: &str) -> PathBuf {
     let work = root.join(name);
     fs::create_dir(&work).unwrap();
     git(&work, "init --quiet --initial-branch=main .");
@@ -430,6 +430,80 @@ async fn objects_are_given_as_git_stores_them() {
     assert_eq!(tagged.commit_checksum, Some(git(&server.work(), "rev-parse v1^{commit}")));
     assert_eq!(text(&tagged.commit), raw("commit", "v1^{commit}"));
     assert_eq!(text(&tagged.tag.unwrap()), raw("tag", "v1"));
+}
+
+/// A repository with commits and tags that are signed: `plain`, `pgp` and `ssh`, each by its name, for
+/// servers of files.
+fn signed_repository(root: &Path) -> PathBuf {
+    let work = root.join("repo");
+    fs::create_dir(&work).unwrap();
+    git(&work, "init --quiet --initial-branch=main .");
+    git(&work, "hash-object -w -t tree /dev/null");
+    for name in ["plain", "pgp", "ssh"] {
+        for kind in ["commit", "tag"] {
+            let path = super::signature(&format!("sha1-{name}.{kind}"));
+            let id = git(&work, &format!("hash-object -w -t {kind} {}", path.display()));
+            let of = if kind == "tag" { "tags" } else { "heads" };
+            git(&work, &format!("update-ref refs/{of}/{kind}-{name} {id}"));
+        }
+    }
+    git(&work, "update-server-info");
+    work
+}
+
+#[tokio::test]
+async fn a_commit_or_tag_that_is_not_signed_as_wanted_is_not_used() {
+    let root = tempfile::tempdir().unwrap();
+    signed_repository(root.path());
+    let server = files_server(root.path());
+    let url = format!("http://{}/repo/.git", server.host());
+    let room = Room::new();
+    let keys = ["rsa.pub", "ssh-ed25519.pub"];
+    let [pgp, ssh] = keys.map(|name| fs::read_to_string(super::signature(name)).unwrap());
+    let pin = async |reference: &str, keys: &str, attrs: &[(&str, &str)]| {
+        let attrs = [&[("git.fullurl", url.as_str()), ("git.sig.pubkey", keys)], attrs].concat();
+        let source = super::identifier(&format!("git://x/repo#{reference}"), &attrs);
+        room.pin(&source).await.map_err(|error| chain(&error))
+    };
+    let (tag, commit) = ("git.sig.requiresignedtag", "git.sig.ignoresignedtag");
+    pin("commit-pgp", &pgp, &[]).await.unwrap();
+    pin("commit-ssh", &ssh, &[("git.sig.rejectexpired", "true")]).await.unwrap();
+    pin("tag-pgp", &pgp, &[(tag, "true")]).await.unwrap();
+    pin("tag-ssh", &ssh, &[(commit, "true")]).await.unwrap();
+    for (reference, keys, attrs, words) in [
+        ("commit-plain", &pgp, &[][..], "git object is not signed"),
+        ("tag-plain", &ssh, &[(tag, "true")], "git object is not signed"),
+        ("commit-pgp", &pgp, &[(tag, "true")], "signed tag required but no signed tag found"),
+        ("commit-pgp", &ssh, &[], "failed to read armored public key"),
+        ("commit-ssh", &pgp, &[], "failed to parse ssh public key"),
+    ] {
+        let error = pin(reference, keys, attrs).await.unwrap_err();
+        let names = error.starts_with("failed to verify the signature of http://127.0.0.1");
+        assert!(names && error.contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_is_said_to_lead_elsewhere_is_not_taken_for_signed() {
+    let root = tempfile::tempdir().unwrap();
+    let work = signed_repository(root.path());
+    let server = files_server(root.path());
+    let url = format!("http://{}/repo/.git", server.host());
+    let room = Room::new();
+    let url = [("git.fullurl", url.as_str())];
+    room.get(&super::identifier("git://x/repo#commit-plain", &url)).await.unwrap();
+    let id = |name: &str| git(&work, &format!("rev-parse {name}"));
+    let lie = fs::read_to_string(work.join(".git/info/refs")).unwrap();
+    let lie = lie.replace(
+        &format!("{}\trefs/tags/tag-pgp^{{}}", id("commit-pgp")),
+        &format!("{}\trefs/tags/tag-pgp^{{}}", id("commit-plain")),
+    );
+    fs::write(work.join(".git/info/refs"), lie).unwrap();
+    let keys = fs::read_to_string(super::signature("rsa.pub")).unwrap();
+    let attrs = [&url[..], &[("git.sig.pubkey", &keys)]].concat();
+    let error = room.get(&super::identifier("git://x/repo#tag-pgp", &attrs)).await.unwrap_err();
+    let words = format!("to match {}, got {}", id("commit-plain"), id("commit-pgp"));
+    assert!(error.to_string().contains(&words), "{error}");
 }
 
 #[tokio::test]

@@ -112,8 +112,35 @@ async fn a_known_checksum_is_pinned_without_asking_and_checked_when_fetched() {
     let wrong = Digest::sha256("other");
     let source = identifier(&url, &[("http.checksum", wrong.as_str())]);
     let error = room.get(&source).await.unwrap_err();
-    let want = format!("digest mismatch for {url}: {right} (expected: {wrong})");
+    let want = format!("digest mismatch {right}: {wrong} was expected of {url}");
     assert_eq!(error.to_string(), want);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_signed_as_wanted_is_not_used() {
+    let read = |name: &str| std::fs::read_to_string(super::signature(name)).unwrap();
+    let content = read("content");
+    let digest = Digest::sha256(&content);
+    let server = ScriptedServer::start(move |_| ScriptedAnswer::new(200, content.clone())).unwrap();
+    let url = format!("http://{}/f", server.host());
+    let (signature, own, other) = (read("rsa.asc"), read("rsa.pub"), read("ed25519.pub"));
+    let all = format!("{other}\n{own}");
+    let room = Room::new();
+    for checksum in ["", digest.as_str()] {
+        let get = async |keys: &str| {
+            let signed = [("http.sig.pubkey", keys), ("http.sig.signature", &signature)];
+            let attrs = [&signed[..], &[("http.checksum", checksum)]].concat();
+            room.get(&identifier(&url, &attrs)).await.map_err(|error| chain(&error))
+        };
+        for keys in [&own, &all] {
+            let content = get(keys).await.unwrap();
+            assert_eq!(tree(&content).await["f"], "600 what is signed\n");
+        }
+        // What is here already is looked at all the same.
+        let error = get(&other).await.unwrap_err();
+        let words = format!("failed to verify pgp signature of {url}: signature by ");
+        assert!(error.starts_with(&words), "{error}");
+    }
 }
 
 #[tokio::test]

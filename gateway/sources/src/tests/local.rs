@@ -48,3 +48,22 @@ async fn a_failed_transfer_leaves_no_state() {
     let content = room.get(&source).await.unwrap();
     assert_eq!(tree(&content).await.keys().collect::<Vec<_>>(), ["b"]);
 }
+
+#[tokio::test]
+async fn a_list_of_a_directory_is_keyed_and_kept_apart_from_the_directory() {
+    let room = Room::new();
+    let whole = identifier("local://context", &[]);
+    let attrs = [("local.metadatatransfer", "true"), ("local.metadatatransferexclude", r#"["a"]"#)];
+    let (list, other) =
+        (identifier("local://context", &attrs), identifier("local://context", &attrs[..1]));
+    let mut keys = std::collections::BTreeSet::new();
+    for source in [&whole, &list, &other] {
+        keys.insert(room.pin(source).await.unwrap().key.as_str().to_owned());
+    }
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    *room.session.files.lock().unwrap() = files(&[("a", "1")]);
+    drop(room.get(&whole).await.unwrap());
+    *room.session.files.lock().unwrap() = files(&[("b", "2")]);
+    let content = room.get(&list).await.unwrap();
+    assert_eq!(tree(&content).await.keys().collect::<Vec<_>>(), ["b"], "not what the whole left");
+}
