@@ -5,9 +5,12 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Why work has ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Interrupted {
-    /// Somebody wants it to.
+    /// Ctrl-C.
     #[error("interrupted")]
-    Signal,
+    Interrupt,
+    /// The system, or whoever runs this program.
+    #[error("terminated")]
+    Terminate,
     /// Nobody could say so.
     #[error("failed to wait for signals")]
     Deaf(#[from] std::io::Error),
@@ -17,6 +20,15 @@ impl Interrupted {
     /// Whether nothing can be heard at all.
     pub(crate) fn is_deaf(&self) -> bool {
         matches!(self, Self::Deaf(_))
+    }
+
+    /// The exit code that shells give a program which a signal ended.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+            Self::Deaf(_) => 1,
+        }
     }
 }
 
@@ -34,7 +46,7 @@ pub(crate) async fn or_interrupted<T>(work: impl Future<Output = T>) -> Result<T
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         done = work => Ok(done),
-        _ = interrupt.recv() => Err(Interrupted::Signal),
-        _ = terminate.recv() => Err(Interrupted::Signal),
+        _ = interrupt.recv() => Err(Interrupted::Interrupt),
+        _ = terminate.recv() => Err(Interrupted::Terminate),
     }
 }
