@@ -1,7 +1,7 @@
-//! The commands of the front README, run as they are written.
+//! The commands of the READMEs that people are sent to, run as they are written.
 //!
-//! Blocks marked `sh` are run one after the other by one shell, in the root of the checkout, with
-//! state in a directory of its own. `<!-- fails -->` before a block means that it ends with exit
+//! Blocks marked `sh` are run one after the other by one shell, page after page, in the root of the
+//! checkout, with state in a directory of its own. `<!-- fails -->` before a block means that it ends with exit
 //! code 1; `<!-- test-command -->` is the block that runs this test, and what is after
 //! `<!-- newcomer -->` is typed by `e2e/newcomer.rs`.
 
@@ -10,9 +10,15 @@ use std::process::Command;
 
 use kiln_tests::without_cargo;
 
+/// The front page, and the pages that it sends people to.
+const PAGES: &[&str] =
+    &["README.md", "gateway/cli/README.md", "sdk/sdk/README.md", "gateway/daemon/README.md"];
+
 /// One block of commands.
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
+    /// The page it stands on.
+    page: String,
     /// The comment on the line before it.
     marker: String,
     /// Where it begins, counted from one.
@@ -20,8 +26,8 @@ struct Block {
     commands: String,
 }
 
-/// The blocks of a Markdown text that are marked `sh`.
-fn blocks(text: &str) -> Vec<Block> {
+/// The blocks of a page that are marked `sh`.
+fn blocks(page: &str, text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let (mut before, mut inside) = ("", false);
     for (index, line) in text.lines().enumerate() {
@@ -29,7 +35,8 @@ fn blocks(text: &str) -> Vec<Block> {
             (false, "```sh") => {
                 let marker = before.trim_start_matches("<!-- ").trim_end_matches(" -->");
                 let marker = if marker == before { "" } else { marker }.to_owned();
-                blocks.push(Block { marker, line: index + 1, commands: String::new() });
+                let (page, line) = (page.to_owned(), index + 1);
+                blocks.push(Block { page, marker, line, commands: String::new() });
                 inside = true;
             }
             (true, "```") => inside = false,
@@ -48,8 +55,8 @@ fn blocks(text: &str) -> Vec<Block> {
 /// One program of all blocks, which says where it is and stops where it fails.
 fn program(blocks: &[Block]) -> String {
     let mut program = String::from("set -euo pipefail\n");
-    for Block { marker, line, commands } in blocks {
-        program += &format!("echo \"== README.md:{line}\" >&2\n");
+    for Block { page, marker, line, commands } in blocks {
+        program += &format!("echo \"== {page}:{line}\" >&2\n");
         match marker.as_str() {
             // The second is typed by tests/e2e/newcomer.rs, elsewhere.
             "test-command" | "newcomer" => {}
@@ -64,9 +71,13 @@ fn program(blocks: &[Block]) -> String {
 const PRELUDE: &str = "kiln() { command kiln --root \"$STATE\" \"$@\"; }\n";
 
 #[test]
-fn every_command_of_the_readme_does_what_it_says() {
+fn every_command_of_the_readmes_does_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let blocks = blocks(&std::fs::read_to_string(root.join("README.md")).unwrap());
+    let pages = PAGES.iter().map(|page| {
+        let text = std::fs::read_to_string(root.join(page));
+        blocks(page, &text.unwrap_or_else(|error| panic!("{page}: {error}")))
+    });
+    let blocks: Vec<Block> = pages.flatten().collect();
     assert!(blocks.iter().any(|block| block.commands.contains("examples/first-build.sh")));
     let state = tempfile::tempdir().unwrap();
     let mut shell = Command::new("bash");
@@ -92,11 +103,11 @@ fn every_command_of_the_readme_does_what_it_says() {
 #[test]
 fn a_command_that_fails_stops_the_program_and_a_failure_that_does_not_come_too() {
     let text = "```sh\ntrue\n```\n<!-- fails -->\n```sh\nexit 1\n```\n```text\nfalse\n```\n";
-    let found = blocks(text);
+    let found = blocks("README.md", text);
     assert_eq!(found.iter().map(|block| block.line).collect::<Vec<_>>(), [1, 5]);
     assert_eq!(found[1].marker, "fails");
     let ends_well = |text: &str| {
-        let program = program(&blocks(text));
+        let program = program(&blocks("README.md", text));
         Command::new("bash").args(["-c", &program]).output().unwrap().status.success()
     };
     assert!(ends_well(text));

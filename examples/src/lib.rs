@@ -7,3 +7,8 @@
 pub mod compose;
 pub mod dialect;
 pub mod tiny;
+
+/// The front page, whose language has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;

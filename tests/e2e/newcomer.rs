@@ -66,9 +66,9 @@ impl Newcomer {
         outcome
     }
 
-    /// Every command of the README's block was typed, but for flags that spare a second compilation.
-    fn typed_what_the_readme_says(&self) {
-        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    /// Every command of the guide's block was typed, but for flags that spare a second compilation.
+    fn typed_what_the_guide_says(&self) {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/sdk/README.md");
         let readme = std::fs::read_to_string(readme).unwrap().replace("\\\n ", "");
         let block = readme.split("<!-- newcomer -->\n```sh\n").nth(1).expect("a newcomer's block");
         let block = block.split("```").next().unwrap_or_default();
@@ -133,5 +133,5 @@ fn a_new_language_is_tested_packed_and_built_with() {
     let examined = newcomer.types(&project, "kiln", &image).succeeds();
     assert!(examined.stderr.contains("without /proc"), "{examined}");
     newcomer.report();
-    newcomer.typed_what_the_readme_says();
+    newcomer.typed_what_the_guide_says();
 }

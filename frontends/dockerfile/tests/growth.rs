@@ -17,7 +17,7 @@ struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
-/// One file is lowered at a time, so that the count is its own.
+/// One test counts at a time: what others ask for, be it the text of a file, would be counted too.
 static ALONE: Mutex<()> = Mutex::new(());
 
 // SAFETY: every call is passed on to the system's allocator as it came; counting allocates nothing.
@@ -40,7 +40,6 @@ static ALLOCATOR: Counting = Counting;
 /// The bytes that are asked for to lower a file.
 fn cost(text: String) -> usize {
     let fixture = Fixture::new().any_image().file("dockerfile", "Dockerfile", text);
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = ALLOCATED.load(Ordering::Relaxed);
     fixture.build(&Dockerfile::mainline()).unwrap();
     ALLOCATED.load(Ordering::Relaxed) - before
@@ -64,6 +63,7 @@ fn stages(n: usize, lines: impl Fn(usize) -> String) -> String {
 
 #[track_caller]
 fn check(what: &str, file: impl Fn(usize) -> String) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // What is made once for all files is made now.
     cost(file(8));
     let [small, large] = [500, 2000].map(|n| cost(file(n)));

@@ -1,6 +1,6 @@
 //! How a plugin is confined: what of the machine it sees.
 //!
-//! The rule, which the front README repeats: a plugin sees the programs and libraries of the system
+//! The rule, which the guide for authors repeats: a plugin sees the programs and libraries of the system
 //! (`/usr`, `/bin`, `/sbin`, `/lib…`, the list of the dynamic loader), itself, and if it is a script
 //! the directory it lies in, which holds its modules; all read-only. Its root is memory. It has no
 //! network, no capability and no way to gain one, and limits on what it may use.

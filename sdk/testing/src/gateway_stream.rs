@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kiln_frontend::guest::{self, Guest};
 use kiln_frontend::{Bridge as _, FrontendError, Options, Ref, grpc::GrpcBridge};
+use tokio::sync::oneshot;
 
 use crate::Fixture;
 
@@ -38,12 +39,14 @@ pub enum Ended {
 ///
 /// If the daemon's side panics or hangs; that is what this is for.
 pub fn as_frontend(bytes: &[u8]) -> Ended {
-    let said = tokio::io::AsyncReadExt::chain(std::io::Cursor::new(bytes.to_vec()), Silence);
+    let (alive, gone) = oneshot::channel::<()>();
+    let said = tokio::io::AsyncReadExt::chain(std::io::Cursor::new(bytes.to_vec()), Silence(gone));
     let io = tokio::io::join(said, tokio::io::sink());
-    let ended = async {
+    let ended = async move {
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
+        drop(alive);
         guest::Ended::with_code(0_u32)
     };
     let guest = Guest { name: "nonsense".to_owned(), io, stderr: tokio::io::empty(), ended };
@@ -68,16 +71,17 @@ pub fn as_daemon(bytes: &[u8]) -> Ended {
     })
 }
 
-/// A stream that stays open and says nothing: what is still on its way is not cut off by its end.
-struct Silence;
+/// A stream that says nothing and is open for as long as the process lives: what is still on its way
+/// is not cut off by its end.
+struct Silence(oneshot::Receiver<()>);
 
 impl tokio::io::AsyncRead for Silence {
     fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
         _: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Poll::Pending
+        Pin::new(&mut self.0).poll(context).map(|_| Ok(()))
     }
 }
 
