@@ -15,8 +15,10 @@ use kiln_daemon::{Daemon, Entitlements, Grant, Plugins, Settings};
 use kiln_oci::Reference;
 
 use crate::args::ExecutorChoice;
-use crate::commands::signals::or_interrupted;
+use crate::commands::build::Canceled;
+use crate::commands::signals::Signals;
 use crate::endpoint::{Embedded, Endpoint};
+use crate::output::complain;
 use crate::own_socket::{self, OwnSocket};
 use crate::pack::{Blob, FrontendImage, ImageSink};
 
@@ -74,17 +76,19 @@ struct Own {
 
 impl OwnDaemon {
     /// Ends it in order: what still runs was given up, and is asked to end. A signal cuts that short.
-    /// Where nothing was given up (`done`), others who ask something get their answer first.
-    pub(crate) async fn stop(&self, done: bool) {
+    /// Where nothing was given up, others who ask something get their answer first.
+    pub(crate) async fn stop(&self, ending: Ending) {
         let Some(Own { daemon, socket }) = self.0.get() else { return };
         let socket = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut signals = Signals::new().ok();
+        if ending == Ending::Canceled {
+            complain("canceling: running steps are asked to end; another Ctrl-C kills them\n");
+        }
         let impatient = async {
-            // Who cannot hear signals waits for the end of the time.
-            if or_interrupted(std::future::pending::<()>())
-                .await
-                .is_err_and(|error| error.is_deaf())
-            {
-                std::future::pending::<()>().await;
+            match &mut signals {
+                Some(signals) => drop(signals.next().await),
+                // Who cannot hear signals waits for the end of the time.
+                None => std::future::pending().await,
             }
         };
         let closed = async {
@@ -92,11 +96,33 @@ impl OwnDaemon {
                 socket.close().await;
             }
         };
-        if done {
+        if ending == Ending::Done {
             closed.await;
             daemon.stop(Duration::ZERO, impatient).await;
         } else {
             tokio::join!(daemon.stop(Duration::ZERO, impatient), closed);
+        }
+    }
+}
+
+/// How the command ended that had the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Well.
+    Done,
+    /// Not well.
+    Failed,
+    /// Somebody wanted it to.
+    Canceled,
+}
+
+impl Ending {
+    /// The end that a result tells of.
+    pub(crate) fn of(result: &anyhow::Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::Done,
+            Err(error) if error.is::<Canceled>() => Self::Canceled,
+            Err(_) => Self::Failed,
         }
     }
 }

@@ -47,7 +47,7 @@ use kiln_daemon::LogLevel;
 
 use args::{Command, Global, LogFormat, normalize};
 use commands::Context;
-use embedded::OwnDaemon;
+use embedded::{Ending, OwnDaemon};
 use endpoint::Endpoint;
 use environment::Environment;
 use output::complain;
@@ -94,7 +94,7 @@ fn run(global: &Global, environment: Environment, command: Command) -> anyhow::R
     let context = Context { endpoint, environment, own_daemon: OwnDaemon::default() };
     let result = runtime.block_on(async {
         let result = commands::run(&context, command).await;
-        context.own_daemon.stop(result.is_ok()).await;
+        context.own_daemon.stop(Ending::of(&result)).await;
         result
     });
     // The daemon closes its files. A read of standard input that never ends must not keep the

@@ -1,6 +1,6 @@
 //! Work that ends early when the user or the system says so.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Why work has ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,34 @@ impl Interrupted {
     }
 }
 
+/// What is sent to this process from now on.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens from now on; such signals no longer end the process by themselves.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let it.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next one that asks the process to end.
+    pub(crate) async fn next(&mut self) -> Interrupted {
+        tokio::select! {
+            _ = self.interrupt.recv() => Interrupted::Interrupt,
+            _ = self.terminate.recv() => Interrupted::Terminate,
+        }
+    }
+}
+
 /// Does `work` until it is done or the process is asked to end.
 ///
 /// # Errors
@@ -42,11 +70,9 @@ impl Interrupted {
 ///
 /// Drops the work.
 pub(crate) async fn or_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = Signals::new()?;
     tokio::select! {
         done = work => Ok(done),
-        _ = interrupt.recv() => Err(Interrupted::Interrupt),
-        _ = terminate.recv() => Err(Interrupted::Terminate),
+        signal = signals.next() => Err(signal),
     }
 }
