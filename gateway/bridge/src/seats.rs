@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kiln_document::did_you_mean;
 use kiln_executor::Spawner;
 use kiln_frontend::{Bridge as _, BuildResult, Frontend, Ref};
 use kiln_oci::Reference;
@@ -35,14 +36,17 @@ pub struct Seats(SeatsParts);
 pub enum SeatError {
     /// Nobody has that name.
     #[error(
-        "frontend `{name}` not found: it is not built in ({built_in}), and there is no `{PREFIX}{name}` in the plugin \
-         directories of this daemon; for an image, use gateway.v0 with the option source=IMAGE"
+        "frontend `{name}` not found{}: it is not built in ({built_in}), and there is no `{PREFIX}{name}` in the plugin \
+         directories of this daemon; for an image, use gateway.v0 with the option source=IMAGE",
+        meant.as_ref().map_or_else(String::new, |meant| format!(", did you mean `{meant}`?"))
     )]
     Unknown {
         /// The name.
         name: String,
         /// Names that exist.
         built_in: String,
+        /// The one of them that may have been meant.
+        meant: Option<String>,
     },
     /// A plugin that is not started.
     #[error(transparent)]
@@ -107,8 +111,11 @@ impl Seats {
             }
             Some(path) => seat::call_plugin(&path, bridge).await,
             None => {
-                let built_in = self.0.linked.keys().cloned().collect::<Vec<_>>().join(", ");
-                Err(refused(&SeatError::Unknown { name: name.to_owned(), built_in }))
+                let names = self.0.linked.keys();
+                let known = names.clone().map(String::as_str).chain(["gateway.v0"]);
+                let meant = did_you_mean(name, known).map(str::to_owned);
+                let built_in = names.cloned().collect::<Vec<_>>().join(", ");
+                Err(refused(&SeatError::Unknown { name: name.to_owned(), built_in, meant }))
             }
         }
     }

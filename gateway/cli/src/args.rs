@@ -4,13 +4,16 @@
 //! `build_command` and `endpoint` turn the text into types. Flags are those of `buildctl`, and more.
 
 mod build;
+mod completion;
 mod debug;
 mod doctor;
+mod exit_codes;
 mod frontend;
 mod global;
 mod history;
 mod in_root;
 mod llb;
+mod pages;
 mod spelling;
 #[cfg(test)]
 mod tests;
@@ -18,8 +21,10 @@ mod usage;
 mod why;
 
 pub(crate) use build::BuildArgs;
+pub(crate) use completion::{CompletionArgs, ManualArgs, ProgramName, Shell};
 pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, LlbArgs, WorkersArgs};
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use exit_codes::EXIT_CODES;
 pub(crate) use frontend::{
     AskArgs, ConformArgs, DevArgs, FrontendCommand, GraphArgs, NewArgs, PackArgs, ProjectArgs,
     PushArgs, ReplayArgs, SnapshotArgs, TestArgs,
@@ -28,6 +33,7 @@ pub(crate) use global::{ExecutorChoice, Global, LogFormat};
 pub(crate) use history::{HistoryCommand, HistoryOpenArgs};
 pub(crate) use in_root::InRootArgs;
 pub(crate) use llb::{Drawing, LlbFormat};
+pub(crate) use pages::{command, parse};
 pub(crate) use spelling::{Program, normalize};
 pub(crate) use usage::{DuArgs, Format, PruneArgs};
 pub(crate) use why::WhyArgs;
@@ -39,7 +45,8 @@ use crate::seat::looks_like_image;
 
 /// Builds whatever a frontend can describe.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, arg_required_else_help = false, max_term_width = 100)]
+#[command(name = "kiln", version, arg_required_else_help = false, max_term_width = 100,
+          after_help = exit_codes::text())]
 pub(crate) struct Cli {
     /// The flags before any command.
     #[command(flatten)]
@@ -72,6 +79,11 @@ pub(crate) enum Command {
     /// Make frontends
     #[command(subcommand)]
     Frontend(FrontendCommand),
+    /// Print what completes the words of a command in a shell
+    Completion(CompletionArgs),
+    /// Write the pages of the manual
+    #[command(hide = true)]
+    Manual(ManualArgs),
     /// Connect standard input and output to the daemon
     #[command(hide = true)]
     DialStdio,
@@ -103,7 +115,11 @@ impl Command {
             }
             // An image comes from the daemon.
             Self::Frontend(FrontendCommand::Conform(args)) => looks_like_image(&args.frontend),
-            Self::Frontend(_) | Self::InRoot(_) | Self::Doctor(_) => false,
+            Self::Frontend(_)
+            | Self::InRoot(_)
+            | Self::Doctor(_)
+            | Self::Completion(_)
+            | Self::Manual(_) => false,
         }
     }
 }

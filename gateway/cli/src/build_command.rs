@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::args::BuildArgs;
+use crate::args::{BuildArgs, Program};
 use crate::environment::Environment;
 use crate::options::{
-    CacheOption, Direction, Export, OptionError, RegistryTls, Secret, Ssh, frontend_options,
-    named_paths,
+    CacheOption, Direction, Export, ImageOutputs, OptionError, RegistryTls, Secret, Ssh,
+    UnknownOption, exports, frontend_options, named_contexts, named_paths, unknown_options,
 };
 use crate::progress::{Mode, ModeError};
 use crate::step_pattern::StepPattern;
@@ -33,6 +33,8 @@ pub(crate) struct BuildCommand {
     pub input: Input,
     /// The context, an archive or a build file, is on standard input.
     pub context_on_stdin: bool,
+    /// The build file is on standard input, and gets this name.
+    pub file_on_stdin: Option<String>,
     /// Directories the build may read.
     pub locals: BTreeMap<String, PathBuf>,
     /// OCI layouts the build may take images from.
@@ -59,6 +61,10 @@ pub(crate) struct BuildCommand {
     pub proxy_network: bool,
     /// How progress is shown.
     pub progress: Mode,
+    /// The digest of the image is printed.
+    pub prints_digest: bool,
+    /// What the user should know of what was asked, in sentences.
+    pub notes: Vec<String>,
     /// What is written beside the result.
     pub files: SideFiles,
 }
@@ -120,6 +126,19 @@ pub(crate) enum BuildUsageError {
         /// The names.
         looked_for: String,
     },
+    /// One stream cannot be two files.
+    #[error("the context and the build file cannot both be standard input")]
+    TwoFromStdin,
+    /// The frontend reads no such option, and there is one that is nearly called like that.
+    #[error("--opt {key}: {frontend} has no option of this name, did you mean {meant}?")]
+    UnknownOption {
+        /// The option.
+        key: String,
+        /// The frontend.
+        frontend: String,
+        /// What it was meant to be.
+        meant: String,
+    },
     /// A file was named, but no frontend reads files of such names.
     #[error("no frontend is known for {file}: choose one with --frontend")]
     UnknownBuildFile {
@@ -139,11 +158,12 @@ impl BuildCommand {
         environment: &Environment,
         exists: &dyn Fn(&Path) -> bool,
     ) -> Result<Self, BuildUsageError> {
-        let mut options = frontend_options(&args.opt, environment)?;
+        let mut options = frontend_options(&args, environment)?;
         let mut locals = named_paths("--local", &args.local)?;
-        let place = Place::of(&args);
+        named_contexts(&args.build_context, &mut options, &mut locals)?;
+        let place = Place::of(&args)?;
         place.describe(&mut options, &mut locals);
-        let frontend = match (args.frontend.filter(|name| !name.is_empty()), &place) {
+        let frontend = match (args.frontend.clone().filter(|name| !name.is_empty()), &place) {
             (Some(name), _) => Some(name),
             (None, Place::Nowhere) => None,
             (None, place) => Some(place.frontend(exists, &mut options)?),
@@ -151,24 +171,50 @@ impl BuildCommand {
         if frontend.is_none() && environment.stdin_terminal {
             return Err(BuildUsageError::NoInput);
         }
+        let mut notes = Vec::new();
+        // Scripts of BuildKit's may give what only some other frontend reads.
+        if let (Some(frontend), Program::Kiln) = (&frontend, environment.program) {
+            notes = check_options(frontend, &options)?;
+        }
+        let file_on_stdin = match (&place, &frontend) {
+            (Place::Somewhere { file: BuildFile::Stdin, .. }, Some(frontend)) => {
+                Some(file_name(frontend, &mut options))
+            }
+            _ => None,
+        };
         if args.no_cache && frontend.is_some() {
             options.insert("no-cache".to_owned(), String::new());
         }
+        let quiet = args.quiet.then_some("quiet");
         let progress = args.progress.as_deref().or(environment.get("BUILDKIT_PROGRESS"));
+        let progress = quiet.or(progress);
         let progress = progress.unwrap_or("").parse()?;
         let caches = |direction, texts: &[String]| {
             parse_each(texts, |text| CacheOption::parse(direction, text, environment))
         };
+        let outputs = ImageOutputs {
+            outputs: &args.output,
+            tags: &args.tag,
+            push: args.push,
+            load: args.load,
+        };
+        let exports = exports(outputs, environment.stdout_terminal)?;
+        if let Some(tag) = args.tag.first()
+            && !exports.iter().any(|export| export.kind.is_image())
+        {
+            notes.push(format!("--tag {tag} is not used: no output is an image"));
+        }
         Ok(Self {
             input: match frontend {
                 Some(name) => Input::Frontend { name, options },
                 None => Input::Definition,
             },
-            context_on_stdin: matches!(place, Place::Stdin { .. }),
+            context_on_stdin: place.is_stdin(),
+            file_on_stdin,
             locals,
             oci_layouts: named_paths("--oci-layout", &args.oci_layout)?,
             no_cache: args.no_cache,
-            exports: Export::parse_all(&args.output, environment.stdout_terminal)?,
+            exports,
             cache_exports: caches(Direction::Export, &args.export_cache)?,
             cache_imports: caches(Direction::Import, &args.import_cache)?,
             expect_cached: args.expect_cached.iter().map(|text| StepPattern::new(text)).collect(),
@@ -178,6 +224,8 @@ impl BuildCommand {
             registry_tls: parse_each(&args.registry_auth_tlscontext, RegistryTls::parse)?,
             proxy_network: args.proxy_network,
             progress,
+            prints_digest: args.quiet,
+            notes,
             files: SideFiles {
                 trace: args.trace,
                 report: args.report,
@@ -190,31 +238,93 @@ impl BuildCommand {
     }
 }
 
-/// Where the context of a build is.
+/// Refuses options that are nearly those of the frontend; of others says that they are passed on.
+fn check_options(
+    frontend: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<Vec<String>, BuildUsageError> {
+    let mut notes = Vec::new();
+    for UnknownOption { key, meant } in unknown_options(frontend, options) {
+        match meant {
+            Some(meant) => {
+                let frontend = frontend.to_owned();
+                return Err(BuildUsageError::UnknownOption { key, frontend, meant });
+            }
+            None => notes.push(format!(
+                "--opt {key}: {frontend} has no option of this name; only a frontend that \
+                 # syntax= names in the build file may read it"
+            )),
+        }
+    }
+    Ok(notes)
+}
+
+/// The name of a build file that has none, as the frontend looks for it.
+fn file_name(frontend: &str, options: &mut BTreeMap<String, String>) -> String {
+    if let Some(name) = options.get("filename") {
+        return name.clone();
+    }
+    let known = BUILD_FILES.iter().find(|(_, of)| *of == frontend);
+    let name = known.map_or("Dockerfile", |(name, _)| *name).to_owned();
+    if name != "Dockerfile" {
+        options.insert("filename".to_owned(), name.clone());
+    }
+    name
+}
+
+/// Where a build is.
 enum Place {
     /// The user did not say.
     Nowhere,
-    /// In a local directory, perhaps with a certain build file.
-    Directory { context: PathBuf, file: Option<PathBuf> },
+    /// There, with this build file.
+    Somewhere { context: Where, file: BuildFile },
+}
+
+/// Where the context of a build is.
+enum Where {
+    /// In a local directory.
+    Directory(PathBuf),
     /// On standard input: an archive, perhaps with a certain build file in it, or a build file alone.
-    Stdin { file: Option<PathBuf> },
+    Stdin,
     /// Somewhere the daemon fetches it from.
-    Url { url: String, file: Option<PathBuf> },
+    Url(String),
+}
+
+/// Which build file.
+enum BuildFile {
+    /// The one that lies in the context.
+    Usual,
+    /// This one.
+    Named(PathBuf),
+    /// What comes from standard input.
+    Stdin,
 }
 
 impl Place {
-    fn of(args: &BuildArgs) -> Self {
-        let file = args.file.clone();
-        match (&args.context, &file) {
-            (Some(context), _) if context == "-" => Self::Stdin { file },
-            (Some(url), _) if URL_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
-                Self::Url { url: url.clone(), file }
+    fn of(args: &BuildArgs) -> Result<Self, BuildUsageError> {
+        let file = match &args.file {
+            None => BuildFile::Usual,
+            Some(path) if path == Path::new("-") => BuildFile::Stdin,
+            Some(path) => BuildFile::Named(path.clone()),
+        };
+        let is_url = |text: &str| URL_SCHEMES.iter().any(|scheme| text.starts_with(scheme));
+        let (context, file) = match (args.context.as_deref(), file) {
+            (Some("-"), BuildFile::Stdin) => return Err(BuildUsageError::TwoFromStdin),
+            (Some("-"), file) => (Where::Stdin, file),
+            (Some(url), file) if is_url(url) => (Where::Url(url.to_owned()), file),
+            (Some(path), file) => (Where::Directory(path.into()), file),
+            // Without a context, a build file alone is built where it lies.
+            (None, BuildFile::Named(path)) => {
+                (Where::Directory(directory_of(&path)), BuildFile::Named(path))
             }
-            (Some(context), _) => Self::Directory { context: context.into(), file },
-            // Without a frontend, a build file alone is built where it lies.
-            (None, Some(path)) => Self::Directory { context: directory_of(path), file },
-            (None, None) => Self::Nowhere,
-        }
+            (None, BuildFile::Stdin) => (Where::Stdin, BuildFile::Usual),
+            (None, BuildFile::Usual) => return Ok(Self::Nowhere),
+        };
+        Ok(Self::Somewhere { context, file })
+    }
+
+    fn is_stdin(&self) -> bool {
+        matches!(self, Self::Somewhere { context: Where::Stdin, .. })
     }
 
     /// Tells the frontend where it is; what the user said with `--opt` and `--local` holds.
@@ -223,34 +333,33 @@ impl Place {
         options: &mut BTreeMap<String, String>,
         locals: &mut BTreeMap<String, PathBuf>,
     ) {
-        let (file, context) = match self {
-            Self::Nowhere => return,
-            Self::Stdin { file } => (file, None),
-            Self::Url { url, file } => {
-                options.entry("context".to_owned()).or_insert_with(|| url.clone());
-                (file, None)
-            }
-            Self::Directory { context, file } => (file, Some(context)),
+        let Self::Somewhere { context, file } = self else { return };
+        let mut option = |key: &str, value: String| {
+            options.entry(key.to_owned()).or_insert(value);
         };
-        if let Some(context) = context {
-            locals.entry("context".to_owned()).or_insert_with(|| context.clone());
+        let mut local = |name: &str, path: PathBuf| {
+            locals.entry(name.to_owned()).or_insert(path);
+        };
+        match context {
+            Where::Stdin => {}
+            Where::Url(url) => option("context", url.clone()),
+            Where::Directory(path) => local("context", path.clone()),
         }
         match (file, context) {
-            (Some(file), Some(_)) => {
-                locals.entry("dockerfile".to_owned()).or_insert_with(|| directory_of(file));
+            (BuildFile::Usual, Where::Directory(path)) => local("dockerfile", path.clone()),
+            (BuildFile::Usual, Where::Url(_) | Where::Stdin) => {}
+            (BuildFile::Named(file), Where::Directory(_)) => {
+                local("dockerfile", directory_of(file));
                 if let Some(name) = file.file_name() {
-                    let name = name.to_string_lossy().into_owned();
-                    options.entry("filename".to_owned()).or_insert(name);
+                    option("filename", name.to_string_lossy().into_owned());
                 }
             }
-            (Some(file), None) => {
-                let name = file.to_string_lossy().into_owned();
-                options.entry("filename".to_owned()).or_insert(name);
+            (BuildFile::Named(file), Where::Url(_) | Where::Stdin) => {
+                option("filename", file.to_string_lossy().into_owned());
             }
-            (None, Some(context)) => {
-                locals.entry("dockerfile".to_owned()).or_insert_with(|| context.clone());
-            }
-            (None, None) => {}
+            // It is given as a directory of its own, once it was read.
+            (BuildFile::Stdin, Where::Url(_)) => option("dockerfilekey", "dockerfile".to_owned()),
+            (BuildFile::Stdin, Where::Directory(_) | Where::Stdin) => {}
         }
     }
 
@@ -266,7 +375,10 @@ impl Place {
                 Some(frontend) => Ok(frontend.to_owned()),
                 None => Err(BuildUsageError::UnknownBuildFile { file }),
             },
-            (None, Self::Directory { context, .. }) => {
+            (
+                None,
+                Self::Somewhere { context: Where::Directory(context), file: BuildFile::Usual },
+            ) => {
                 let found = BUILD_FILES.iter().find(|(name, _)| exists(&context.join(name)));
                 let Some((name, frontend)) = found else {
                     let names: Vec<&str> = BUILD_FILES.iter().map(|(name, _)| *name).collect();
@@ -392,6 +504,57 @@ mod tests {
     }
 
     #[test]
+    fn the_build_file_may_come_from_standard_input() {
+        let check = |line: &str, expected: &str| {
+            let text = match decide(line, &["./Mockerfile.yaml"]) {
+                Ok(BuildCommand { input, locals, context_on_stdin, file_on_stdin, .. }) => {
+                    format!("{input:?} {locals:?} {context_on_stdin} {file_on_stdin:?}")
+                }
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(text, expected, "{line}");
+        };
+        check(
+            "kiln build -f - .",
+            r#"Frontend { name: "dockerfile.v0", options: {} } {"context": "."} false Some("Dockerfile")"#,
+        );
+        check(
+            "kiln build -f - . --frontend mockerfile.v0",
+            r#"Frontend { name: "mockerfile.v0", options: {"filename": "Mockerfile.yaml"} } {"context": "."} false Some("Mockerfile.yaml")"#,
+        );
+        check("kiln build -f -", r#"Frontend { name: "dockerfile.v0", options: {} } {} true None"#);
+        check(
+            "kiln build -f - https://host/repo.git",
+            r#"Frontend { name: "dockerfile.v0", options: {"context": "https://host/repo.git", "dockerfilekey": "dockerfile"} } {} false Some("Dockerfile")"#,
+        );
+        check("kiln build -f - -", "the context and the build file cannot both be standard input");
+    }
+
+    #[test]
+    fn options_that_nobody_reads_are_refused_or_noted() {
+        check(
+            "kiln build . --opt tagret=x",
+            &["./Dockerfile"],
+            expect!["--opt tagret: dockerfile.v0 has no option of this name, did you mean target?"],
+        );
+        let notes = |line: &str| decide(line, &["./Dockerfile"]).unwrap().notes;
+        assert!(notes("kiln build . --opt moon=full")[0].starts_with("--opt moon: dockerfile.v0"));
+        assert_eq!(notes("kiln build . -t x"), [""; 0]);
+        assert_eq!(
+            notes("kiln build . -t x -o out"),
+            ["--tag x is not used: no output is an image"]
+        );
+        assert_eq!(notes("kiln build . --frontend other --opt tagret=x"), [""; 0]);
+        let args = BuildArgs {
+            frontend: Some("dockerfile.v0".into()),
+            opt: vec!["tagret=x".into()],
+            ..BuildArgs::default()
+        };
+        let buildctl = Environment { program: Program::Buildctl, ..Environment::default() };
+        assert_eq!(BuildCommand::decide(args, &buildctl, &|_| false).unwrap().notes, [""; 0]);
+    }
+
+    #[test]
     fn a_frontend_that_was_named_is_not_second_guessed() {
         check(
             "kiln build --frontend gateway.v0 --opt source=x/y --opt build-arg:HTTP_PROXY --no-cache",
@@ -442,6 +605,7 @@ mod tests {
                     options: {},
                 },
                 context_on_stdin: false,
+                file_on_stdin: None,
                 locals: {},
                 oci_layouts: {
                     "l": "p",
@@ -508,6 +672,8 @@ mod tests {
                 ],
                 proxy_network: true,
                 progress: Plain,
+                prints_digest: false,
+                notes: [],
                 files: SideFiles {
                     trace: Some(
                         "t",

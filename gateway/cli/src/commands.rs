@@ -3,7 +3,8 @@
 //! One file per command; each is given a [`Context`] and its typed arguments, and returns when the
 //! command is done. Only here, in `progress::watch` and in `main` does the program touch the world.
 
-mod build;
+pub(crate) mod build;
+mod completion;
 mod context;
 mod debug;
 mod dial_stdio;
@@ -12,6 +13,7 @@ mod du;
 mod frontend;
 mod history;
 mod in_root;
+mod load;
 mod prune;
 mod report;
 pub(crate) mod signals;
@@ -40,6 +42,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Debug(command) => Box::pin(debug::run(context, command)).await,
         Command::Frontend(command) => Box::pin(frontend::run(context, command)).await,
         Command::InRoot(args) => in_root::run(&args),
+        Command::Completion(args) => completion::completion(args),
+        Command::Manual(args) => completion::manual(&args),
         Command::DialStdio => Box::pin(dial_stdio::run(context)).await,
     }
 }

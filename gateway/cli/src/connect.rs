@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::embedded::{self, OwnDaemon};
+use crate::embedded::{self, OwnDaemon, Purpose};
 use crate::endpoint::{Address, Endpoint, Tls};
 
 /// How long between two attempts of `--wait`.
@@ -59,9 +59,13 @@ pub(crate) enum TlsError {
 /// # Errors
 ///
 /// If it cannot be reached within the time, or cannot be started in this process.
-pub(crate) async fn connect(endpoint: &Endpoint, own: &OwnDaemon) -> anyhow::Result<Client> {
+pub(crate) async fn connect(
+    endpoint: &Endpoint,
+    own: &OwnDaemon,
+    purpose: Purpose,
+) -> anyhow::Result<Client> {
     match endpoint {
-        Endpoint::Embedded(settings) => embedded::start(settings, own).await,
+        Endpoint::Embedded(settings) => embedded::start(settings, own, purpose).await,
         Endpoint::Address(address) => loop {
             let attempt = tokio::time::timeout(address.timeout, attempt(address)).await;
             let error = match attempt {
@@ -165,7 +169,9 @@ mod tests {
             timeout: Duration::from_secs(5),
             wait: false,
         };
-        let error = connect(&Endpoint::Address(address), &OwnDaemon::default()).await.unwrap_err();
+        let error = connect(&Endpoint::Address(address), &OwnDaemon::default(), Purpose::Build)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("unix:///nonexistent/kiln.sock"), "{error}");
     }
 
@@ -174,7 +180,9 @@ mod tests {
         let url = "unix:///run/kiln.sock".to_owned();
         let tls = Some(Tls::default());
         let address = Address { url, tls, timeout: Duration::from_secs(5), wait: false };
-        let error = connect(&Endpoint::Address(address), &OwnDaemon::default()).await.unwrap_err();
+        let error = connect(&Endpoint::Address(address), &OwnDaemon::default(), Purpose::Build)
+            .await
+            .unwrap_err();
         assert!(format!("{error:#}").contains("TLS needs an address"), "{error:#}");
     }
 }

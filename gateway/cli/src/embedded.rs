@@ -4,7 +4,7 @@
 //! goes out. Nothing of the daemon's inside is known here.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,8 +15,11 @@ use kiln_daemon::{Daemon, Entitlements, Grant, Plugins, Settings};
 use kiln_oci::Reference;
 
 use crate::args::ExecutorChoice;
-use crate::commands::signals::or_interrupted;
+use crate::commands::build::Canceled;
+use crate::commands::signals::Signals;
 use crate::endpoint::{Embedded, Endpoint};
+use crate::output::complain;
+use crate::own_socket::{self, OwnSocket};
 use crate::pack::{Blob, FrontendImage, ImageSink};
 
 /// How long between two looks at a state directory that is in use.
@@ -51,46 +54,104 @@ enum Holder {
 /// How long a step may take to end once the build was given up.
 const STEP_GRACE: Duration = Duration::from_secs(3);
 
+/// What a daemon is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To build, or to write its store: for as long as this process wants.
+    Build,
+    /// To answer a question: whoever holds the state directory can do that.
+    Ask,
+}
+
 /// The daemon in this process, if it was needed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OwnDaemon(Arc<OnceLock<Daemon>>);
+pub(crate) struct OwnDaemon(Arc<OnceLock<Own>>);
+
+#[derive(Debug)]
+struct Own {
+    daemon: Daemon,
+    /// For others who use its state directory; taken at its end.
+    socket: Mutex<Option<OwnSocket>>,
+}
 
 impl OwnDaemon {
     /// Ends it in order: what still runs was given up, and is asked to end. A signal cuts that short.
-    pub(crate) async fn stop(&self) {
-        let Some(daemon) = self.0.get() else { return };
+    /// Where nothing was given up, others who ask something get their answer first.
+    pub(crate) async fn stop(&self, ending: Ending) {
+        let Some(Own { daemon, socket }) = self.0.get() else { return };
+        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut signals = Signals::new().ok();
+        if ending == Ending::Canceled {
+            complain("canceling: running steps are asked to end; another Ctrl-C kills them\n");
+        }
         let impatient = async {
-            // Who cannot hear signals waits for the end of the time.
-            if or_interrupted(std::future::pending::<()>())
-                .await
-                .is_err_and(|error| error.is_deaf())
-            {
-                std::future::pending::<()>().await;
+            match &mut signals {
+                Some(signals) => drop(signals.next().await),
+                // Who cannot hear signals waits for the end of the time.
+                None => std::future::pending().await,
             }
         };
-        daemon.stop(Duration::ZERO, impatient).await;
+        let closed = async {
+            if let Some(socket) = socket {
+                socket.close().await;
+            }
+        };
+        if ending == Ending::Done {
+            closed.await;
+            daemon.stop(Duration::ZERO, impatient).await;
+        } else {
+            tokio::join!(daemon.stop(Duration::ZERO, impatient), closed);
+        }
     }
 }
 
-/// Starts the daemon and connects to it. If a `kilnd` holds the state directory, that one is used;
-/// if another `kiln` does, this one waits for its end.
+/// How the command ended that had the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Well.
+    Done,
+    /// Not well.
+    Failed,
+    /// Somebody wanted it to.
+    Canceled,
+}
+
+impl Ending {
+    /// The end that a result tells of.
+    pub(crate) fn of(result: &anyhow::Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::Done,
+            Err(error) if error.is::<Canceled>() => Self::Canceled,
+            Err(_) => Self::Failed,
+        }
+    }
+}
+
+/// Starts the daemon and connects to it. If a `kilnd` holds the state directory, that one is used; if
+/// another `kiln` does, that one is asked what can be asked, and what is built waits for its end.
 ///
 /// # Errors
 ///
 /// If it cannot be started.
-pub(crate) async fn start(settings: &Embedded, own: &OwnDaemon) -> anyhow::Result<Client> {
-    let daemon = match hold(settings).await? {
+pub(crate) async fn start(
+    settings: &Embedded,
+    own: &OwnDaemon,
+    purpose: Purpose,
+) -> anyhow::Result<Client> {
+    let daemon = match hold(settings, purpose).await? {
         Holder::Own(daemon) => daemon,
         Holder::Other(client) => return Ok(client),
     };
-    own.0.set(daemon.clone()).ok();
+    let socket = Mutex::new(OwnSocket::open(&daemon, &settings.root).await);
+    own.0.set(Own { daemon: daemon.clone(), socket }).ok();
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     tokio::spawn(async move { daemon.serve(far).await });
     Ok(Client::from_io(near).await?)
 }
 
-async fn hold(settings: &Embedded) -> anyhow::Result<Holder> {
-    let socket = settings.root.join("kilnd.sock");
+async fn hold(settings: &Embedded, purpose: Purpose) -> anyhow::Result<Holder> {
+    let daemons = settings.root.join("kilnd.sock");
+    let commands = (purpose == Purpose::Ask).then(|| own_socket::place(&settings.root));
     let mut told = false;
     loop {
         let error = match Daemon::start(daemon_settings(settings)) {
@@ -100,8 +161,10 @@ async fn hold(settings: &Embedded) -> anyhow::Result<Holder> {
         if !error.is_in_use() {
             return Err(error.into());
         }
-        if let Ok(client) = Client::connect(&format!("unix://{}", socket.display())).await {
-            return Ok(Holder::Other(client));
+        for socket in [Some(&daemons), commands.as_ref()].into_iter().flatten() {
+            if let Ok(client) = Client::connect(&format!("unix://{}", socket.display())).await {
+                return Ok(Holder::Other(client));
+            }
         }
         if !std::mem::replace(&mut told, true) {
             tracing::warn!("{error}; waiting for it to end");
@@ -149,7 +212,7 @@ fn daemon_settings(settings: &Embedded) -> Settings {
 /// If it cannot be opened, or the daemon is another.
 pub(crate) async fn image_sink(endpoint: &Endpoint) -> anyhow::Result<Box<dyn ImageSink>> {
     match endpoint {
-        Endpoint::Embedded(settings) => match hold(settings).await? {
+        Endpoint::Embedded(settings) => match hold(settings, Purpose::Build).await? {
             Holder::Own(daemon) => Ok(Box::new(StoreSink(daemon))),
             Holder::Other(_) => Err(EmbeddedError::InUse(settings.root.clone()).into()),
         },

@@ -79,13 +79,12 @@ impl Endpoint {
     ///
     /// If a certificate has no key, or the other way round.
     pub(crate) fn decide(
-        program: Program,
         global: &Global,
         environment: &Environment,
     ) -> Result<Self, EndpointError> {
         let address = global.addr.as_deref().filter(|address| !address.is_empty());
         let address = address.or_else(|| environment.get_nonempty("BUILDKIT_HOST"));
-        let url = match (address, program) {
+        let url = match (address, environment.program) {
             (Some(address), _) => address.to_owned(),
             // Scripts of BuildKit's expect its daemon, and none of ours to come up behind it.
             (None, Program::Buildctl) => environment.default_buildkit_address(),
@@ -134,7 +133,8 @@ mod tests {
     use super::*;
 
     fn decide(program: Program, global: &Global, variables: &[(&str, &str)]) -> Endpoint {
-        Endpoint::decide(program, global, &Environment::with(variables)).unwrap()
+        let environment = Environment { program, ..Environment::with(variables) };
+        Endpoint::decide(global, &environment).unwrap()
     }
 
     fn url(endpoint: Endpoint) -> String {
@@ -163,7 +163,7 @@ mod tests {
             tlscert: Some("c".into()),
             ..Global::default()
         };
-        let decided = Endpoint::decide(Program::Kiln, &half, &Environment::default());
+        let decided = Endpoint::decide(&half, &Environment::default());
         assert_eq!(decided, Err(EndpointError::HalfKeypair));
     }
 }

@@ -1,4 +1,4 @@
-//! What the process was given besides its arguments: variables, identity, terminals.
+//! What the process was given besides its arguments: its name, variables, identity, terminals.
 //!
 //! Read once, at the start, into a value; everything that decides takes the value.
 
@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use crate::args::Program;
+
 /// The surroundings of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Environment {
+    /// The name this program was started under.
+    pub program: Program,
     /// The variables that are UTF-8.
     pub variables: BTreeMap<String, String>,
     /// The effective user is root.
@@ -28,6 +32,7 @@ impl Environment {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         Self {
+            program: std::env::args_os().next().map_or(Program::Kiln, |name| Program::of(&name)),
             variables: std::env::vars_os().filter_map(utf8).collect(),
             root: rustix::process::geteuid().is_root(),
             stdin_terminal: std::io::stdin().is_terminal(),
@@ -55,6 +60,11 @@ impl Environment {
         let home =
             || self.get_nonempty("HOME").map(|home| PathBuf::from(home).join(".local/share"));
         data.or_else(home).unwrap_or_else(|| PathBuf::from("/var/tmp")).join("kiln")
+    }
+
+    /// Whether logs may have colours: standard error is a terminal, and nobody minds.
+    pub(crate) fn log_colours(&self) -> bool {
+        self.stderr_terminal && self.get_nonempty("NO_COLOR").is_none()
     }
 
     /// Directories with frontend plugins, and the one this program is in.
@@ -101,6 +111,16 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_have_colours_on_a_terminal_alone() {
+        let terminal = Environment { stderr_terminal: true, ..Environment::default() };
+        assert!(terminal.log_colours());
+        assert!(!Environment::default().log_colours());
+        let plain =
+            Environment { stderr_terminal: true, ..Environment::with(&[("NO_COLOR", "1")]) };
+        assert!(!plain.log_colours());
+    }
 
     #[test]
     fn state_is_kept_where_the_user_may_write() {

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use kiln_client::SolveError;
 use kiln_wire::status::{Detail, RichStatus, Source};
 
+use crate::commands::build::Canceled;
+use crate::commands::signals::Interrupted;
 use crate::expected_cache::NotCached;
 
 /// The exit code of commands that tell a bad answer from a bad question.
@@ -39,9 +41,13 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<Unusable>() {
         return ExitCode::from(UNUSABLE);
     }
-    match error.is::<NotCached>() {
-        true => ExitCode::from(NOT_CACHED),
-        false => ExitCode::FAILURE,
+    if error.is::<NotCached>() {
+        return ExitCode::from(NOT_CACHED);
+    }
+    let canceled = error.downcast_ref::<Canceled>().map(|Canceled(signal)| signal);
+    match canceled.or_else(|| error.downcast_ref::<Interrupted>()) {
+        Some(signal) => ExitCode::from(signal.exit_code()),
+        None => ExitCode::FAILURE,
     }
 }
 
@@ -58,14 +64,32 @@ pub(crate) fn report(error: &anyhow::Error) -> String {
     let mut text = String::new();
     let status = error.chain().find_map(rich_status);
     for source in status.iter().flat_map(RichStatus::sources) {
-        text += &excerpt(source);
+        let shown = status.as_ref().is_some_and(|status| shows_its_place(&status.message, source));
+        if !shown {
+            text += &excerpt(source);
+        }
     }
     for more in status.iter().flat_map(|status| &status.details).filter_map(also) {
         text += &more;
     }
+    let story = match (error.downcast_ref::<Canceled>(), status) {
+        // Who did it knows what is beneath.
+        (Some(canceled), _) => canceled.to_string(),
+        // What a frontend says about a file stands for itself, with the lines that are meant.
+        (None, Some(status)) if status.message.starts_with("error: ") => {
+            status.message.trim_start_matches("error: ").to_owned()
+        }
+        (None, _) => story(error),
+    };
     // Writing to a string cannot fail.
-    writeln!(text, "error: {}", story(error)).ok();
+    writeln!(text, "error: {story}").ok();
     text
+}
+
+/// Whether a message shows the lines of a file by itself, as diagnostics do.
+fn shows_its_place(message: &str, source: &Source) -> bool {
+    let place = format!("--> {}:", source.info.filename);
+    message.lines().any(|line| line.trim_start().starts_with(&place))
 }
 
 /// What a frontend adds for people beside its message, such as further mistakes of the same file.
@@ -302,6 +326,24 @@ mod tests {
             report(&anyhow::Error::new(status)),
             "2 more mistakes\n\u{fffd}[2J\nerror: no such flag\n"
         );
+    }
+
+    #[test]
+    fn a_message_that_shows_the_lines_is_not_shown_twice() {
+        let message = "error: unknown key `form`\n --> Dockerfile:1:1\n  |\n1 | form: x\n  | ^^^^";
+        let status = RichStatus::new(Code::Unknown, message)
+            .with(Detail::Source(source("form: x\n", &[((1, 0), (1, 4))])));
+        let error = anyhow::Error::new(SolveError::Daemon(status)).context("failed to solve");
+        assert_eq!(report(&error), format!("{message}\n"));
+    }
+
+    #[test]
+    fn a_build_that_was_given_up_ends_as_signals_end_programs() {
+        for (signal, code) in [(Interrupted::Interrupt, 130), (Interrupted::Terminate, 143)] {
+            let error = anyhow::Error::new(Canceled(signal));
+            assert_eq!(report(&error), "error: the build was canceled\n");
+            assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(code)));
+        }
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! kiln: the command line, and the daemon it embeds.
 //!
-//! Arguments and the environment come in, an exit code goes out: 0 if the command was done, 1 if not
-//! (2 if it could not even begin, where that makes a difference; 3 if a build was done, but not from the
-//! cache as it was to be).
+//! Arguments and the environment come in, an exit code goes out: [`args::EXIT_CODES`] lists them.
 //! `main` is a list of steps in the order the system wants them; the rooms below are pure but for
 //! `commands`, `connect`, `doctor::look`, `embedded` and `progress::watch`.
 
@@ -10,6 +8,7 @@ mod args;
 mod build_command;
 mod cache_metrics;
 mod commands;
+mod completion;
 mod connect;
 mod doctor;
 mod embedded;
@@ -18,9 +17,11 @@ mod environment;
 mod expected_cache;
 mod failure;
 mod hooks;
+mod manual;
 mod metadata;
 mod options;
 mod output;
+mod own_socket;
 mod pack;
 mod page;
 mod progress;
@@ -42,12 +43,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser as _};
 use kiln_daemon::LogLevel;
 
-use args::{Cli, Command, Global, LogFormat, Program, normalize};
+use args::{Command, Global, LogFormat, normalize};
 use commands::Context;
-use embedded::OwnDaemon;
+use embedded::{Ending, OwnDaemon};
 use endpoint::Endpoint;
 use environment::Environment;
 use output::complain;
@@ -60,19 +60,18 @@ fn main() -> ExitCode {
     // Read before the user namespace makes everybody root.
     let environment = Environment::of_process();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let program = arguments.first().map_or(Program::Kiln, Program::of);
-    let cli = match Cli::try_parse_from(normalize(program, arguments)) {
+    let cli = match args::parse(normalize(environment.program, arguments)) {
         Ok(cli) => cli,
         Err(error) => return usage_error(&error),
     };
     let Some(command) = cli.command else {
-        return match Cli::command().print_long_help() {
+        return match args::command().print_long_help() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
     };
     let started = start_logs(&cli.global, &environment);
-    match started.and_then(|()| run(program, &cli.global, environment, command)) {
+    match started.and_then(|()| run(&cli.global, environment, command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&failure::report(&error));
@@ -82,15 +81,10 @@ fn main() -> ExitCode {
 }
 
 /// Prepares the process, then does the command.
-fn run(
-    program: Program,
-    global: &Global,
-    environment: Environment,
-    command: Command,
-) -> anyhow::Result<()> {
+fn run(global: &Global, environment: Environment, command: Command) -> anyhow::Result<()> {
     let mut endpoint = match command.is_about_this_machine() {
         true => Endpoint::here(global, &environment),
-        false => Endpoint::decide(program, global, &environment)?,
+        false => Endpoint::decide(global, &environment)?,
     };
     hooks::prepare_process(&mut endpoint, &command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -100,7 +94,7 @@ fn run(
     let context = Context { endpoint, environment, own_daemon: OwnDaemon::default() };
     let result = runtime.block_on(async {
         let result = commands::run(&context, command).await;
-        context.own_daemon.stop().await;
+        context.own_daemon.stop(Ending::of(&result)).await;
         result
     });
     // The daemon closes its files. A read of standard input that never ends must not keep the
@@ -119,7 +113,10 @@ fn usage_error(error: &clap::Error) -> ExitCode {
 fn start_logs(global: &Global, environment: &Environment) -> anyhow::Result<()> {
     let level = global.debug.unwrap_or(LogLevel::Warn);
     let filter = level.filter(environment.get_nonempty("KILND_LOG")).context("KILND_LOG")?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(environment.log_colours())
+        .with_writer(std::io::stderr);
     match global.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_daemon::{Channel, LINKED, linked};
+use kiln_document::did_you_mean;
 use kiln_frontend::Frontend;
 
 use crate::environment::Environment;
@@ -28,9 +29,11 @@ pub(crate) enum Seat {
 /// There is no frontend of this name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "frontend `{name}` not found: it is not built in ({built_in}), there is no \
+    "frontend `{name}` not found{meant}: it is not built in ({built_in}), there is no \
      `{EXECUTABLE_PREFIX}{stem}` on the path, and no such file or directory",
-    built_in = LINKED.join(", ")
+    built_in = LINKED.join(", "),
+    meant = did_you_mean(name, LINKED.iter().copied())
+        .map_or_else(String::new, |meant| format!(", did you mean `{meant}`?"))
 )]
 pub(crate) struct UnknownFrontend {
     name: String,

@@ -14,8 +14,9 @@ use kiln_client::{
 use kiln_llb::Definition;
 use kiln_oci::Digest;
 use kiln_wire::pb;
+use tokio::process::ChildStdin;
 
-use crate::build_command::BuildCommand;
+use crate::build_command::{BuildCommand, directory_of};
 use crate::environment::Environment;
 use crate::options::{self, CacheOption, Dest, ExportKind, Ssh};
 
@@ -80,9 +81,20 @@ pub(crate) enum RequestError {
         /// The path.
         path: PathBuf,
     },
+    /// An archive's file, whose directory is not there.
+    #[error("--output dest={file}: there is no directory {directory}", file = .file.display(), directory = .directory.display())]
+    NoDirectory {
+        /// The file.
+        file: PathBuf,
+        /// Where it would be.
+        directory: PathBuf,
+    },
+    /// A directory that is something else.
+    #[error("--output dest={path}: not a directory", path = .0.display())]
+    NotADirectory(PathBuf),
 }
 
-/// The request for a build, without its source policy.
+/// The request for a build, without its source policy; `load` takes what is to be loaded.
 ///
 /// # Errors
 ///
@@ -90,6 +102,7 @@ pub(crate) enum RequestError {
 pub(crate) fn solve_options(
     command: &BuildCommand,
     input: BuildInput,
+    mut load: Option<ChildStdin>,
 ) -> Result<SolveOptions, RequestError> {
     let (what, frontend_attrs) = match input {
         BuildInput::Frontend { name, options } => {
@@ -112,7 +125,11 @@ pub(crate) fn solve_options(
     Ok(SolveOptions {
         what,
         frontend_attrs,
-        exports: command.exports.iter().map(export).collect::<Result<_, _>>()?,
+        exports: command
+            .exports
+            .iter()
+            .map(|one| export(one, &mut load))
+            .collect::<Result<_, _>>()?,
         cache_imports: caches(&command.cache_imports),
         cache_exports: caches(&command.cache_exports),
         entitlements: command.entitlements.clone(),
@@ -131,7 +148,8 @@ fn ignore_cache(definition: &mut Definition) {
     }
 }
 
-fn export(export: &options::Export) -> Result<Export, RequestError> {
+fn export(export: &options::Export, load: &mut Option<ChildStdin>) -> Result<Export, RequestError> {
+    check_place(&export.dest)?;
     let archive = matches!(export.kind, ExportKind::Oci | ExportKind::Docker);
     let target = match &export.dest {
         Dest::Nothing => None,
@@ -142,12 +160,30 @@ fn export(export: &options::Export) -> Result<Export, RequestError> {
             delete: export.attrs.get("mode").is_some_and(|mode| mode == "delete"),
             ..DirTarget::default()
         })),
-        Dest::File(path) if path.is_dir() => {
-            return Err(RequestError::ArchiveIsDirectory { path: path.clone() });
-        }
         Dest::File(path) => Some(ExportTarget::file(path)),
+        Dest::Load => load.take().map(ExportTarget::writer),
     };
     Ok(Export { kind: export.kind.as_str().to_owned(), attrs: export.attrs.clone(), target })
+}
+
+/// Finds out before the build what cannot be written after it.
+fn check_place(dest: &Dest) -> Result<(), RequestError> {
+    match dest {
+        Dest::File(path) if path.is_dir() => {
+            Err(RequestError::ArchiveIsDirectory { path: path.clone() })
+        }
+        Dest::File(path) => {
+            let directory = directory_of(path);
+            match directory.is_dir() {
+                true => Ok(()),
+                false => Err(RequestError::NoDirectory { file: path.clone(), directory }),
+            }
+        }
+        Dest::Directory(path) if path.exists() && !path.is_dir() => {
+            Err(RequestError::NotADirectory(path.clone()))
+        }
+        Dest::Directory(_) | Dest::Nothing | Dest::Stdout | Dest::Load => Ok(()),
+    }
 }
 
 /// What the daemon may ask this side for.
@@ -253,7 +289,8 @@ mod tests {
         let target = |output: String| {
             let command = command(|args| args.output = vec![output]);
             let input = BuildInput::Frontend { name: "f".into(), options: BTreeMap::new() };
-            solve_options(&command, input).map(|options| format!("{:?}", options.exports[0].target))
+            let options = solve_options(&command, input, None);
+            options.map(|options| format!("{:?}", options.exports[0].target))
         };
         assert_eq!(target("type=image".into()).unwrap(), "None");
         assert!(target("type=oci,dest=x.tar".into()).unwrap().contains("Archive"));
@@ -261,6 +298,13 @@ mod tests {
         assert!(target("type=local,dest=x,mode=delete".into()).unwrap().contains("delete: true"));
         let error = target(format!("type=tar,dest={here}")).unwrap_err();
         assert!(error.to_string().contains("is a directory"), "{error}");
+        let error = target("type=oci,dest=/no/such/place/x.tar".into()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--output dest=/no/such/place/x.tar: there is no directory /no/such/place"
+        );
+        let error = target("type=local,dest=/etc/passwd".into()).unwrap_err();
+        assert_eq!(error.to_string(), "--output dest=/etc/passwd: not a directory");
     }
 
     #[test]

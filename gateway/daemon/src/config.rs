@@ -26,7 +26,7 @@ pub use checked::{
     PluginsConfig, Sockets, StoppingConfig, TlsFiles, WorkerConfig,
 };
 pub use file::{ConfigFile, Entitlement, InterruptedCaches, LogFormat, NetworkModeName};
-pub use flags::{CommandLine, FLAGS, Flag, Sets, VARIABLES, variables};
+pub use flags::{CommandLine, FLAGS, Flag, Sets, VARIABLES, command, variables};
 pub use keys::{KEYS, Key, Treatment};
 pub use layers::{ConfigError, Layer};
 pub use policies::{Bounds, Policy};

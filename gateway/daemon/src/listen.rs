@@ -18,6 +18,7 @@ pub use unix::{OwnerError, group_id};
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -145,6 +146,18 @@ fn bindable(host: &str) -> String {
 }
 
 impl Listener {
+    /// Listens on a Unix socket for this process' user and no one else.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be had.
+    pub fn private(path: &Path) -> Result<Self, ListenError> {
+        let address = || Address::Unix(path.to_owned()).to_string();
+        let socket = unix::listen_privately(path)
+            .map_err(|source| ListenError::Address { address: address(), source })?;
+        Ok(Self { socket: Socket::Unix(socket), tls: None })
+    }
+
     /// Opens a socket without TLS for what is not the API.
     ///
     /// # Errors

@@ -223,7 +223,10 @@ async fn a_target_that_cannot_be_written_says_so() {
     let target = ExportTarget::file("/nowhere/archive.tar");
     let options = SolveOptions { exports: vec![export("tar", Some(target))], ..frontend() };
     let error = client.solve(options, Session::default(), Sender::default()).await.unwrap_err();
-    assert!(error.to_string().contains("cannot write the export: No such file"), "{error}");
+    assert!(
+        error.to_string().contains("cannot write the export: /nowhere/archive.tar: No such file"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -13,6 +13,6 @@ mod words;
 pub use digest::{Digest, DigestError, Hasher};
 pub use image::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs, chain_ids};
 pub use manifest::{Descriptor, Index, Manifest, MediaKind, media_type};
-pub use platform::{Platform, PlatformError};
+pub use platform::{ARCHITECTURES, OPERATING_SYSTEMS, Platform, PlatformError};
 pub use reference::{Reference, ReferenceError, VerbatimReference};
 pub use words::{excerpt, quoted};

@@ -87,7 +87,8 @@ pub enum PlatformError {
     TooManyParts(String),
 }
 
-const SYSTEMS: &[&str] = &[
+/// Operating systems there are, as platforms name them.
+pub const OPERATING_SYSTEMS: &[&str] = &[
     "aix",
     "android",
     "darwin",
@@ -106,7 +107,9 @@ const SYSTEMS: &[&str] = &[
     "windows",
     "zos",
 ];
-const ARCHITECTURES: &[&str] = &[
+
+/// Processors there are, as platforms name them.
+pub const ARCHITECTURES: &[&str] = &[
     "386",
     "amd64",
     "amd64p32",
@@ -223,7 +226,7 @@ impl Platform {
             platform
         };
         match *parts {
-            [_] if SYSTEMS.contains(&self.os.as_str()) => {
+            [_] if OPERATING_SYSTEMS.contains(&self.os.as_str()) => {
                 let host = Self::host();
                 Some(unsaid(with(&host.architecture, &host.variant)))
             }

@@ -7,9 +7,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// The name the program was started under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Program {
     /// Its own.
+    #[default]
     Kiln,
     /// BuildKit's client.
     Buildctl,
@@ -19,6 +20,7 @@ const BOOLEAN_FLAGS: &[&str] = &[
     "--all",
     "--debug",
     "--dot",
+    "--load",
     "--network",
     "--network-none",
     "--no-cache",
@@ -26,6 +28,9 @@ const BOOLEAN_FLAGS: &[&str] = &[
     "--offline",
     "--print",
     "--proxy-network",
+    "--pull",
+    "--push",
+    "--quiet",
     "--svg",
     "--unconfined-plugins",
     "--verbose",

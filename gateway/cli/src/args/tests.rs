@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 use expect_test::expect_file;
 
-use super::Cli;
+use super::{Cli, command, parse};
 
 /// The help of a command and of those below it.
 fn page(command: &mut clap::Command, path: &str) -> String {
@@ -19,9 +19,41 @@ fn page(command: &mut clap::Command, path: &str) -> String {
 
 #[test]
 fn the_help_is_a_page_people_can_read() {
-    let mut command = Cli::command().term_width(100);
-    command.build();
+    let mut command = command().term_width(100);
     expect_file!["help.txt"].assert_eq(&page(&mut command, ""));
+}
+
+/// The screens of one command, by the words before `--help`.
+fn screen(words: &[&str]) -> String {
+    let mut command = command();
+    for word in words {
+        command = command.find_subcommand(word).unwrap().clone();
+    }
+    command.render_help().to_string()
+}
+
+#[test]
+fn a_screen_has_the_global_options_that_matter_to_it() {
+    assert!(screen(&[]).contains("--tlscacert"));
+    assert!(screen(&["build"]).contains("--executor"));
+    assert!(!screen(&["build"]).contains("--tlscacert"));
+    assert!(screen(&["du"]).contains("--addr"));
+    assert!(!screen(&["du"]).contains("--executor"));
+    assert!(!screen(&["frontend", "new"]).contains("Global options"));
+    // What is not shown is taken nevertheless.
+    let cli = parse(["kiln", "du", "--tlscacert", "x", "--debug"].map(Into::into).into()).unwrap();
+    assert_eq!(cli.global.tlscacert.as_deref(), Some(std::path::Path::new("x")));
+}
+
+#[test]
+fn what_is_mistyped_is_suggested() {
+    let error = |words: &[&str]| {
+        let words = ["kiln"].iter().chain(words).map(Into::into).collect();
+        parse(words).unwrap_err().to_string()
+    };
+    assert!(error(&["biuld"]).contains("'build'"));
+    assert!(error(&["build", "--taget", "x"]).contains("'--target'"));
+    assert!(error(&["history", "lgos"]).contains("'logs'"));
 }
 
 #[test]

@@ -1,41 +1,64 @@
 //! `build`: opens what the build needs, runs it, shows its progress, writes what comes of it.
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Component, Path};
 use std::time::{Instant, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kiln_client::{Client, Session, SolveOptions, SolveResult};
 use kiln_progress::Progress;
+use tempfile::TempDir;
 
 use super::Context;
 use super::debug::read_definition;
+use super::load::Loader;
 use super::signals::{Interrupted, or_interrupted};
 use super::why;
-use crate::args::BuildArgs;
+use crate::args::{BuildArgs, Program};
 use crate::build_command::{BuildCommand, Input};
 use crate::cache_metrics::CacheMetrics;
 use crate::expected_cache::{ExpectedCache, NotCached};
 use crate::metadata;
-use crate::output::complain;
+use crate::options::Dest;
+use crate::output::{complain, print};
 use crate::page;
-use crate::progress::{Display, DisplayOptions, Palette, to_json_line, watch};
+use crate::progress::{Display, DisplayOptions, Mode, Palette, to_json_line, watch};
 use crate::solve_request::{BuildInput, session, solve_options};
 use crate::source_policy;
 
 /// How many lines of output a running step shows, unless the environment says otherwise.
 const TTY_LOG_LINES: usize = 6;
 
+/// The longest build file that is read from standard input, in bytes.
+const MAX_BUILD_FILE: u64 = 16 << 20;
+
+/// What a build says that was asked for nothing.
+const NOTHING_WRITTEN: &str = "nothing was written, the result is only in the cache: --tag NAME keeps an image in the \
+     store, --output DIRECTORY writes files,\n--output type=oci,dest=FILE an archive, --push and --load pass an image on\n";
+
 /// Decides, prepares, builds.
 pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()> {
-    let command = BuildCommand::decide(args, &context.environment, &|path| path.is_file())?;
+    let mut command = BuildCommand::decide(args, &context.environment, &|path| path.is_file())?;
+    for note in &command.notes {
+        complain(&format!("note: {note}\n"));
+    }
     if !command.registry_tls.is_empty() {
         tracing::warn!(
             "the daemon fetches tokens itself; its configuration holds the TLS of registries"
         );
     }
-    let mut options = prepare(&command).await?;
+    // Gone when the build is.
+    let build_file = match &command.file_on_stdin {
+        Some(name) => Some(read_build_file(name).await?),
+        None => None,
+    };
+    if let Some(directory) = &build_file {
+        command.locals.insert("dockerfile".to_owned(), directory.path().to_owned());
+    }
+    let loads = command.exports.iter().any(|export| export.dest == Dest::Load);
+    let mut loader = loads.then(|| Loader::start(&context.environment)).transpose()?;
+    let mut options = prepare(&command, loader.as_mut()).await?;
     let session = session(&command, &context.environment)?;
     if command.context_on_stdin {
         let address = session.uploads.add(tokio::io::stdin());
@@ -48,7 +71,9 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
     let (id, asked) = (options.id.clone(), client.clone());
     let mut expected = ExpectedCache::new(&command.expect_cached);
     let result = solve(context, &command, client, options, session, &mut expected).await;
-    if let Some(path) = &command.files.report {
+    if let Some(path) = &command.files.report
+        && !result.as_ref().is_err_and(|error| error.is::<Canceled>())
+    {
         let written = report(&asked, &id, path).await;
         // Why the build failed matters more than why nothing can be read about it.
         if result.is_ok() {
@@ -58,13 +83,56 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
         }
     }
     let result = result?;
+    if let Some(loader) = loader {
+        loader.finish().await?;
+    }
     if let Some(path) = &command.files.metadata {
         write_file(path, metadata::to_json(&result.exporter_response).as_bytes())?;
     }
     if !expected.is_empty() {
         check_cached(context, &asked, &id, &expected).await?;
     }
+    if command.prints_digest
+        && let Some(digest) = result.exporter_response.get("containerimage.digest")
+    {
+        print(&format!("{digest}\n"))?;
+    }
+    let talks = matches!(command.progress, Mode::Auto | Mode::Plain | Mode::Tty);
+    if command.exports.is_empty() && talks && context.environment.program == Program::Kiln {
+        complain(NOTHING_WRITTEN);
+    }
     Ok(())
+}
+
+/// The build was given up, because somebody wants that.
+#[derive(Debug, thiserror::Error)]
+#[error("the build was canceled")]
+pub(crate) struct Canceled(#[source] pub(crate) Interrupted);
+
+/// A directory with the build file that is on standard input.
+async fn read_build_file(name: &str) -> anyhow::Result<TempDir> {
+    let directory = tempfile::tempdir().context("failed to make a directory for the build file")?;
+    let path = directory.path().join(name);
+    // The name may come from the user.
+    if Path::new(name).components().any(|part| !matches!(part, Component::Normal(_))) {
+        bail!("a build file on standard input cannot be called {name:?}: give it a plain name");
+    }
+    let read = move || {
+        let mut bytes = Vec::new();
+        io::stdin().lock().take(MAX_BUILD_FILE + 1).read_to_end(&mut bytes)?;
+        Ok::<_, io::Error>(bytes)
+    };
+    let bytes = tokio::task::spawn_blocking(read).await?;
+    let bytes = bytes.context("failed to read the build file from standard input")?;
+    if bytes.len() as u64 > MAX_BUILD_FILE {
+        bail!("the build file on standard input is longer than {MAX_BUILD_FILE} bytes");
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("failed to make {}", parent.display()))?;
+    }
+    write_file(&path, &bytes)?;
+    Ok(directory)
 }
 
 /// Fails if a step ran that was expected in the cache, and says why it did.
@@ -95,7 +163,10 @@ async fn report(client: &Client, build: &str, path: &Path) -> anyhow::Result<()>
 }
 
 /// Reads what the request is made of.
-async fn prepare(command: &BuildCommand) -> anyhow::Result<SolveOptions> {
+async fn prepare(
+    command: &BuildCommand,
+    loader: Option<&mut Loader>,
+) -> anyhow::Result<SolveOptions> {
     let policy = match &command.files.source_policy {
         None => None,
         Some(path) => {
@@ -115,7 +186,8 @@ async fn prepare(command: &BuildCommand) -> anyhow::Result<SolveOptions> {
             BuildInput::Definition(tokio::task::spawn_blocking(read).await??)
         }
     };
-    Ok(SolveOptions { source_policy: policy, ..solve_options(command, input)? })
+    let into_loader = loader.and_then(Loader::input);
+    Ok(SolveOptions { source_policy: policy, ..solve_options(command, input, into_loader)? })
 }
 
 /// Builds and shows progress until both are done, or the user has had enough.
@@ -143,8 +215,8 @@ async fn solve(
     let build = async {
         match or_interrupted(client.solve(options, session, sender)).await {
             Ok(result) => result.context("failed to solve"),
-            Err(Interrupted::Signal) => Err(anyhow::anyhow!("the build was canceled")),
-            Err(error) => Err(error.into()),
+            Err(error) if error.is_deaf() => Err(error.into()),
+            Err(signal) => Err(Canceled(signal).into()),
         }
     };
     // When the build is over or dropped, its sender is gone, and the display ends.

@@ -3,7 +3,7 @@
 use kiln_client::Client;
 
 use crate::connect::connect;
-use crate::embedded::OwnDaemon;
+use crate::embedded::{OwnDaemon, Purpose};
 use crate::endpoint::Endpoint;
 use crate::environment::Environment;
 
@@ -19,12 +19,22 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Connects to the daemon.
+    /// Connects to the daemon, to build.
     ///
     /// # Errors
     ///
     /// If it cannot be reached.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
-        connect(&self.endpoint, &self.own_daemon).await
+        connect(&self.endpoint, &self.own_daemon, Purpose::Build).await
+    }
+
+    /// Connects to a daemon that can answer a question: also to that of another command, which builds
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If none can be reached.
+    pub(crate) async fn connect_to_ask(&self) -> anyhow::Result<Client> {
+        connect(&self.endpoint, &self.own_daemon, Purpose::Ask).await
     }
 }

@@ -26,7 +26,7 @@ pub(crate) async fn run(context: &Context, command: DebugCommand) -> anyhow::Res
 }
 
 async fn list_workers(context: &Context, args: WorkersArgs) -> anyhow::Result<()> {
-    let client = context.connect().await?;
+    let client = context.connect_to_ask().await?;
     let records = client.list_workers(args.filter).await.context("failed to list workers")?;
     let text = match (args.format, args.verbose) {
         (Format::Json, _) => workers::as_json(&records),
@@ -37,7 +37,7 @@ async fn list_workers(context: &Context, args: WorkersArgs) -> anyhow::Result<()
 }
 
 async fn info(context: &Context, args: InfoArgs) -> anyhow::Result<()> {
-    let version = context.connect().await?.info().await.context("failed to call info")?;
+    let version = context.connect_to_ask().await?.info().await.context("failed to call info")?;
     let text = match args.format {
         Format::Json => format!(
             "{}\n",

@@ -12,7 +12,7 @@ use crate::usage::{as_json, as_list, as_table, summary};
 
 /// Asks and prints.
 pub(crate) async fn run(context: &Context, args: DuArgs) -> anyhow::Result<()> {
-    let client = context.connect().await?;
+    let client = context.connect_to_ask().await?;
     let request = DiskUsageRequest { filter: args.filter, ..DiskUsageRequest::default() };
     let records = client.disk_usage(request).await.context("failed to read disk usage")?;
     let text = match (args.format, args.verbose) {

@@ -27,7 +27,7 @@ use crate::records;
 
 /// Does one command of `history`.
 pub(crate) async fn run(context: &Context, command: HistoryCommand) -> anyhow::Result<()> {
-    let client = context.connect().await?;
+    let client = context.connect_to_ask().await?;
     match command {
         HistoryCommand::Ls(args) => {
             let request = BuildHistoryRequest {

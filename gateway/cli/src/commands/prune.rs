@@ -15,7 +15,7 @@ use crate::usage::{as_json, as_list, as_table, total};
 /// Asks, and prints what was removed.
 pub(crate) async fn run(context: &Context, args: PruneArgs) -> anyhow::Result<()> {
     let request = request(&args)?;
-    let client = context.connect().await?;
+    let client = context.connect_to_ask().await?;
     let mut removed = client.prune(request).await.context("failed to prune")?;
     let mut records: Vec<UsageRecord> = Vec::new();
     while let Some(record) = removed.try_next().await.context("failed to prune")? {

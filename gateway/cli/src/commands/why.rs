@@ -40,7 +40,7 @@ pub(crate) enum WhyError {
 
 /// Asks and prints.
 pub(crate) async fn run(context: &Context, args: WhyArgs) -> anyhow::Result<()> {
-    let client = context.connect().await?;
+    let client = context.connect_to_ask().await?;
     let (build, step) = (args.build.as_deref().unwrap_or_default(), args.step.as_deref());
     let (mut explanation, step) = match (explain(&client, build).await, step) {
         (Ok(explanation), step) => (explanation, step),

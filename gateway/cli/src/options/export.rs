@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use kiln_document::did_you_mean;
+
 use super::fields::parse_bool;
 use super::{Fields, OptionError};
 
 const FLAG: &str = "--output";
+
+/// What may stand behind `type=`; a daemon may know more.
+const KINDS: &[&str] = &["image", "registry", "oci", "docker", "local", "tar"];
 
 /// One output of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub(crate) enum Dest {
     File(PathBuf),
     /// To standard output, as one stream.
     Stdout,
+    /// Into Docker or Podman, as one stream.
+    Load,
 }
 
 impl ExportKind {
@@ -62,15 +69,30 @@ impl ExportKind {
         }
     }
 
-    fn of(name: String) -> Self {
-        match name.as_str() {
+    /// The kind of a name. `registry` is an image that is pushed, as it is for `docker build`.
+    fn of(name: String, attrs: &mut BTreeMap<String, String>) -> Result<Self, String> {
+        Ok(match name.as_str() {
             "image" => Self::Image,
+            "registry" => {
+                attrs.entry("push".to_owned()).or_insert_with(|| "true".to_owned());
+                Self::Image
+            }
             "oci" => Self::Oci,
             "docker" => Self::Docker,
             "local" => Self::Local,
             "tar" => Self::Tar,
-            _ => Self::Other(name),
-        }
+            _ => match did_you_mean(&name, KINDS.iter().copied()) {
+                Some(meant) => {
+                    return Err(format!("there is no output type {name:?}, did you mean {meant}?"));
+                }
+                None => Self::Other(name),
+            },
+        })
+    }
+
+    /// Whether it has a name that the user chooses.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self, Self::Image | Self::Oci | Self::Docker)
     }
 }
 
@@ -90,18 +112,20 @@ impl Export {
             return Ok(Self { kind: ExportKind::Local, attrs: BTreeMap::new(), dest });
         }
         let mut fields = Fields::parse(FLAG, text)?;
-        let kind = ExportKind::of(fields.take("type").filter(|kind| !kind.is_empty()).ok_or_else(
-            || fields.error("--output requires type=<type>: image, oci, docker, local or tar"),
-        )?);
+        let Some(kind) = fields.take("type").filter(|kind| !kind.is_empty()) else {
+            let reason = "--output requires type=<type>: image, oci, docker, local or tar";
+            return Err(fields.error(reason.to_owned() + &fields.misspelt("type")));
+        };
         let dest = fields.take("dest").unwrap_or_default();
-        let attrs = fields.clone().rest();
+        let mut attrs = fields.clone().rest();
+        let kind = ExportKind::of(kind, &mut attrs).map_err(|reason| fields.error(reason))?;
         if let Some(output) = attrs.get("output") {
             let reason =
                 format!("output={output} not supported for --output, you meant dest={output}?");
             return Err(fields.error(reason));
         }
         let dest = resolve(&kind, &dest, &attrs, stdout_terminal)
-            .map_err(|reason| fields.error(reason))?;
+            .map_err(|reason| fields.error(reason + &fields.misspelt("dest")))?;
         Ok(Self { kind, attrs, dest })
     }
 
@@ -190,6 +214,16 @@ mod tests {
             ("dest=x", "--output requires type=<type>: image, oci, docker, local or tar"),
             ("type=tar,output=x", "output=x not supported for --output, you meant dest=x?"),
             ("type=custom,a=b", r#"custom {"a": "b"} Nothing"#),
+            ("type=registry,name=x", r#"image {"name": "x", "push": "true"} Nothing"#),
+            ("type=lcoal,dest=x", r#"there is no output type "lcoal", did you mean local?"#),
+            (
+                "type=local,dset=x",
+                r#"output directory is required for local exporter: add dest=PATH, did you mean dest by "dset"?"#,
+            ),
+            (
+                "tpye=oci",
+                r#"--output requires type=<type>: image, oci, docker, local or tar, did you mean type by "tpye"?"#,
+            ),
         ] {
             assert_eq!(parsed(text), expected, "{text}");
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kiln_document::did_you_mean;
+
 use super::OptionError;
 
 /// The fields of an option; keys are in lower case.
@@ -10,6 +12,8 @@ pub(crate) struct Fields {
     flag: &'static str,
     text: String,
     values: BTreeMap<String, String>,
+    /// What was asked for so far, for suggestions.
+    known: Vec<&'static str>,
 }
 
 impl Fields {
@@ -27,11 +31,12 @@ impl Fields {
             };
             values.insert(key.trim().to_lowercase(), value.to_owned());
         }
-        Ok(Self { flag, text: text.to_owned(), values })
+        Ok(Self { flag, text: text.to_owned(), values, known: Vec::new() })
     }
 
     /// Takes a field out.
-    pub(crate) fn take(&mut self, key: &str) -> Option<String> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<String> {
+        self.known.push(key);
         self.values.remove(key)
     }
 
@@ -40,10 +45,20 @@ impl Fields {
     /// # Errors
     ///
     /// If it is not.
-    pub(crate) fn require(&mut self, key: &str) -> Result<String, OptionError> {
-        self.take(key)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| self.error(format!("needs {key}=…")))
+    pub(crate) fn require(&mut self, key: &'static str) -> Result<String, OptionError> {
+        match self.take(key).filter(|value| !value.is_empty()) {
+            Some(value) => Ok(value),
+            None => Err(self.error(format!("needs {key}=…{}", self.misspelt(key)))),
+        }
+    }
+
+    /// Where another key may have been meant to be `key`: the question whether it was.
+    pub(crate) fn misspelt(&self, key: &'static str) -> String {
+        let near = |other: &&String| did_you_mean(other, [key]).is_some();
+        match self.values.keys().find(near) {
+            Some(other) => format!(", did you mean {key} by {other:?}?"),
+            None => String::new(),
+        }
     }
 
     /// Takes out a field that is true or false; nothing after `=` is true.
@@ -51,7 +66,7 @@ impl Fields {
     /// # Errors
     ///
     /// If it is neither.
-    pub(crate) fn take_bool(&mut self, key: &str) -> Result<Option<bool>, OptionError> {
+    pub(crate) fn take_bool(&mut self, key: &'static str) -> Result<Option<bool>, OptionError> {
         let Some(value) = self.take(key) else { return Ok(None) };
         match parse_bool(&value) {
             Some(value) => Ok(Some(value)),
@@ -72,7 +87,11 @@ impl Fields {
     pub(crate) fn done(&self) -> Result<(), OptionError> {
         match self.values.keys().next() {
             None => Ok(()),
-            Some(key) => Err(self.error(format!("unexpected key {key:?}"))),
+            Some(key) => {
+                let meant = did_you_mean(key, self.known.iter().copied());
+                let meant = meant.map_or(String::new(), |meant| format!(", did you mean {meant}?"));
+                Err(self.error(format!("unexpected key {key:?}{meant}")))
+            }
         }
     }
 
@@ -161,6 +180,13 @@ mod tests {
         let error = |text| Fields::parse("--output", text).unwrap_err().to_string();
         assert_eq!(error("type=a,b"), r#"--output "type=a,b": "b" should be key=value"#);
         assert_eq!(error(""), r#"--output "": is empty"#);
+        let mut fields = Fields::parse("--secret", "id=a,scr=f").unwrap();
+        assert_eq!(fields.take("src"), None);
+        assert_eq!(fields.require("id").unwrap(), "a");
+        assert_eq!(fields.done().unwrap_err().reason, r#"unexpected key "scr", did you mean src?"#);
+        let mut fields = Fields::parse("--secret", "idd=a").unwrap();
+        let error = fields.require("id").unwrap_err();
+        assert_eq!(error.reason, r#"needs id=…, did you mean id by "idd"?"#);
     }
 
     #[test]

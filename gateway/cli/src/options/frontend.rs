@@ -1,57 +1,126 @@
-//! `--opt`: options of the frontend.
+//! Options of the frontend: `--opt`, and the flags of `docker build` that are short for one.
 
 use std::collections::BTreeMap;
 
-use super::OptionError;
+use super::{OptionError, check_platforms};
+use crate::args::BuildArgs;
 use crate::environment::Environment;
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 const BUILD_ARG: &str = "build-arg:";
+const PLATFORM: &str = "platform";
 
-/// Reads all options of a frontend; `build-arg:NAME` alone takes its value from the environment, or
-/// is left out if there is none. `SOURCE_DATE_EPOCH` comes along by itself.
+/// Reads all options of a frontend; an argument alone takes its value from the environment, or is
+/// left out if there is none. `SOURCE_DATE_EPOCH` comes along by itself. Where `--opt` and a flag of
+/// its own say the same, the flag holds.
 ///
 /// # Errors
 ///
-/// If an option is not `key=value`.
+/// If an option is not `key=value`, or a platform was misspelt.
 pub(crate) fn frontend_options(
-    texts: &[String],
+    args: &BuildArgs,
     environment: &Environment,
 ) -> Result<BTreeMap<String, String>, OptionError> {
     let mut options = BTreeMap::new();
     if let Some(epoch) = environment.get_nonempty(EPOCH) {
         options.insert(format!("{BUILD_ARG}{EPOCH}"), epoch.to_owned());
     }
-    for text in texts {
+    for text in &args.opt {
         match (text.split_once('='), text.strip_prefix(BUILD_ARG)) {
             (Some((key, value)), _) if !key.is_empty() => {
+                if key == PLATFORM {
+                    check_platforms("--opt", value)?;
+                }
                 options.insert(key.to_owned(), value.to_owned());
             }
             (None, Some(name)) if !name.is_empty() => {
-                if let Some(value) = environment.get(name) {
-                    options.insert(text.clone(), value.to_owned());
-                }
+                build_arg(name, environment, &mut options);
             }
             _ => return Err(OptionError::new("--opt", text, "should be key=value")),
         }
     }
+    for text in &args.build_arg {
+        match text.split_once('=') {
+            Some(("", _)) => {
+                return Err(OptionError::new("--build-arg", text, "should be name=value"));
+            }
+            Some((name, value)) => {
+                options.insert(format!("{BUILD_ARG}{name}"), value.to_owned());
+            }
+            None => build_arg(text, environment, &mut options),
+        }
+    }
+    for text in &args.label {
+        // As with `docker build`, a label may have no value.
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        if key.is_empty() {
+            return Err(OptionError::new("--label", text, "should be key=value"));
+        }
+        options.insert(format!("label:{key}"), value.to_owned());
+    }
+    if !args.platform.is_empty() {
+        let list = args.platform.join(",");
+        check_platforms("--platform", &list)?;
+        options.insert(PLATFORM.to_owned(), list);
+    }
+    if let Some(target) = &args.target {
+        options.insert("target".to_owned(), target.clone());
+    }
+    if args.pull {
+        options.insert("image-resolve-mode".to_owned(), "pull".to_owned());
+    }
     Ok(options)
+}
+
+/// An argument whose value the environment has.
+fn build_arg(name: &str, environment: &Environment, options: &mut BTreeMap<String, String>) {
+    if let Some(value) = environment.get(name) {
+        options.insert(format!("{BUILD_ARG}{name}"), value.to_owned());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn options(change: impl FnOnce(&mut BuildArgs)) -> Result<String, String> {
+        let environment = Environment::with(&[("A", "1"), ("SOURCE_DATE_EPOCH", "5")]);
+        let mut args = BuildArgs::default();
+        change(&mut args);
+        let options = frontend_options(&args, &environment).map_err(|error| error.to_string())?;
+        let mut pairs = options.iter().map(|(key, value)| format!("{key}={value}"));
+        Ok(pairs.by_ref().filter(|pair| !pair.contains("EPOCH")).collect::<Vec<_>>().join(" "))
+    }
+
     #[test]
     fn build_arguments_come_from_the_environment() {
-        let environment = Environment::with(&[("A", "1"), ("SOURCE_DATE_EPOCH", "5")]);
-        let texts = ["build-arg:A", "build-arg:B", "x=y=z"].map(str::to_owned);
-        let options = frontend_options(&texts, &environment).unwrap();
-        let options: Vec<_> = options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let found = options(|args| args.opt = texts(&["build-arg:A", "build-arg:B", "x=y=z"]));
+        assert_eq!(found.unwrap(), "build-arg:A=1 x=y=z");
+        let found = options(|args| args.build_arg = texts(&["A", "B", "C=", "D=a=b"]));
+        assert_eq!(found.unwrap(), "build-arg:A=1 build-arg:C= build-arg:D=a=b");
+        let epoch = Environment::with(&[("SOURCE_DATE_EPOCH", "5")]);
+        let found = frontend_options(&BuildArgs::default(), &epoch).unwrap();
+        assert_eq!(found["build-arg:SOURCE_DATE_EPOCH"], "5");
+        assert!(options(|args| args.opt = texts(&["target"])).is_err());
+    }
+
+    #[test]
+    fn flags_of_docker_are_options() {
+        let found = options(|args| {
+            args.opt = vec!["target=x".into()];
+            args.target = Some("y".into());
+            args.label = vec!["a=b=c".into(), "d".into()];
+            args.platform = vec!["linux/amd64".into(), "linux/arm64".into()];
+            args.pull = true;
+        });
         assert_eq!(
-            options,
-            [("build-arg:A", "1"), ("build-arg:SOURCE_DATE_EPOCH", "5"), ("x", "y=z")]
+            found.unwrap(),
+            "image-resolve-mode=pull label:a=b=c label:d= platform=linux/amd64,linux/arm64 target=y"
         );
-        assert!(frontend_options(&["target".to_owned()], &environment).is_err());
+        let wrong = options(|args| args.opt = vec!["platform=linux/arm46".into()]);
+        assert!(wrong.unwrap_err().contains("did you mean arm64?"));
+        assert!(options(|args| args.build_arg = vec!["=x".into()]).is_err());
+        assert!(options(|args| args.label = vec!["=x".into()]).is_err());
     }
 }

@@ -207,7 +207,8 @@ pub fn variables<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> Layer {
     lines.into_layer("environment")
 }
 
-fn command(program: Program) -> Command {
+/// Every flag, as clap sees them: for parsing, and for pages and completions made of them.
+pub fn command(program: Program) -> Command {
     let flags = FLAGS.iter().map(|flag| {
         let arg = Arg::new(flag.name).long(flag.name).help(flag.help).action(ArgAction::Append);
         match flag.sets {

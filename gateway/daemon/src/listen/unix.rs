@@ -19,6 +19,8 @@ use crate::config::Group;
 const BACKLOG: i32 = 1024;
 /// Owner and group.
 const SOCKET_MODE: u32 = 0o660;
+/// The owner alone.
+const PRIVATE_MODE: u32 = 0o600;
 /// A directory for a socket: everyone may pass, only the owner may look or write. The sticky bit
 /// keeps who tidies up below `/run/user` away from it.
 const DIRECTORY_MODE: u32 = 0o1711;
@@ -52,6 +54,15 @@ pub(super) struct Owner {
 
 /// Listens on a path; what a daemon that was killed left there is removed.
 pub(super) fn listen(path: &Path, owner: &Owner) -> io::Result<UnixListener> {
+    listen_for(path, owner, SOCKET_MODE)
+}
+
+/// As [`listen()`], for this process' user alone.
+pub(super) fn listen_privately(path: &Path) -> io::Result<UnixListener> {
+    listen_for(path, &Owner::default(), PRIVATE_MODE)
+}
+
+fn listen_for(path: &Path, owner: &Owner, mode: u32) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
     }
@@ -61,11 +72,11 @@ pub(super) fn listen(path: &Path, owner: &Owner) -> io::Result<UnixListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // The file gets the mode of the socket: at first the owner's only, until it has its group.
-    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(PRIVATE_MODE))?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     let (uid, gid) = (owner.uid.map(Uid::from_raw), owner.gid.map(Gid::from_raw));
     rustix::fs::chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-    rustix::fs::chmod(path, Mode::from_raw_mode(SOCKET_MODE))?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(socket.into())
 }

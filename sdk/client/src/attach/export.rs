@@ -75,7 +75,9 @@ impl ExportTarget {
     pub fn file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self::Archive(Arc::new(move |_| {
-            let file = std::fs::File::create(&path)?;
+            let file = std::fs::File::create(&path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
             Ok(Box::new(tokio::fs::File::from_std(file)))
         }))
     }
@@ -183,10 +185,11 @@ fn receive_dir(target: DirTarget, call: Request<Streaming<Packet>>) -> BoxStream
     let (packets, outgoing) = mpsc::channel(QUEUE);
     let incoming = call.into_inner();
     let receive = async move {
+        let place = target.path.display().to_string();
         kiln_filesync::receive(target.path, options, incoming, packets)
             .await
             .map(drop)
-            .map_err(|error| Status::aborted(with_cause(&error)))
+            .map_err(|error| Status::aborted(format!("{place}: {}", with_cause(&error))))
     };
     with_work(ReceiverStream::new(outgoing), receive)
 }

@@ -10,7 +10,7 @@ use kiln_testing::Executable;
 use super::snapshot::remark;
 use super::{Context, QUICK_PROFILE, cargo};
 use crate::args::DevArgs;
-use crate::commands::signals::{Interrupted, or_interrupted};
+use crate::commands::signals::or_interrupted;
 use crate::failure;
 use crate::output::{complain, print};
 use crate::project::{Build, Cargo, Project};
@@ -28,9 +28,9 @@ pub(super) async fn run(context: &Context, args: DevArgs) -> anyhow::Result<()> 
         return Ok(print(&answer.text()?)?);
     }
     match or_interrupted(watch(context, &args, &workshop)).await {
+        Err(error) if error.is_deaf() => Err(error.into()),
         // Being ended is how it ends.
-        Err(Interrupted::Signal) => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(_) => Ok(()),
         Ok(result) => result,
     }
 }
