@@ -25,9 +25,9 @@ impl Ignored {
         let covers_root =
             patterns.iter().any(|pattern| matches!(pattern.as_str(), "*" | "**" | "**/*"));
         let patterns = Patterns::parse(patterns).map_err(|error| match error {
-            PatternError::EmptyNegation => Mistake::new(error.to_string()),
             // The reference does not say which.
             PatternError::Syntax(_) => Mistake::new("syntax error in pattern"),
+            other => Mistake::new(other.to_string()),
         })?;
         Ok(Self { patterns, covers_root })
     }

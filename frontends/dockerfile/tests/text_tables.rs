@@ -230,6 +230,7 @@ fn shell_words_split_as_in_the_reference() {
             let error = match error {
                 WordsError::OpenQuote(_) => "EOF found when expecting closing quote",
                 WordsError::OpenEscape => "EOF found after escape character",
+                other => panic!("the reference has no words for {other}"),
             };
             // The words before the mistake are the reference's own business.
             fields(json!({"error": error, "words": case["words"]}))

@@ -43,7 +43,7 @@ pub enum ChecksumError<E> {
 fn reason(error: &PatternError) -> String {
     match error {
         PatternError::Syntax(_) => "syntax error in pattern".to_owned(),
-        PatternError::EmptyNegation => error.to_string(),
+        other => other.to_string(),
     }
 }
 
