@@ -460,7 +460,8 @@ impl BuildBridge {
     /// What sources may use on behalf of this build.
     pub(crate) fn context(&self, progress: Sender, vertex: Digest) -> Context {
         let session = Clients::new(self.shared.worker.sessions(), [self.info.session_id.clone()]);
-        Context { session: Arc::new(session), progress, vertex }
+        // Nothing is checked out for who only asks.
+        Context { session: Arc::new(session), progress, vertex, compatibility: Some(0) }
     }
 
     /// What is claimed about an image, with statements of these predicate types.

@@ -73,6 +73,7 @@ impl Containers for BuildBridge {
                 vertex: Digest::sha256(format!("container {}", request.container_id)),
                 progress: self.progress().clone(),
                 sessions: Sessions::of(&self.info().session_id),
+                compatibility: Some(0),
             },
         };
         let container = self.worker().container(parts).await.map_err(|error| op_status(&error))?;

@@ -166,7 +166,10 @@ impl Build {
         };
         BuildBridge::new(BuildParts {
             worker: daemon.0.worker.clone(),
-            job: daemon.0.engine.open(JobOptions::new(&self.0.session, progress.clone())),
+            job: daemon.0.engine.open(JobOptions {
+                compatibility: self.0.compatibility,
+                ..JobOptions::new(&self.0.session, progress.clone())
+            }),
             load,
             seats: Arc::clone(&daemon.0.seats),
             progress: progress.clone(),

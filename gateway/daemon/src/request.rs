@@ -13,7 +13,7 @@ use kiln_graph::Entitlements;
 use kiln_remotecache::{CacheExport, Clouds, ImportFrom, cache_name};
 use kiln_wire::pb::Definition;
 use kiln_wire::proto::control::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
-use kiln_wire::status::RichStatus;
+use kiln_wire::status::{Detail, RichStatus};
 use tonic::Code;
 
 use crate::attestations::Attestations;
@@ -22,6 +22,8 @@ use crate::attestations::Attestations;
 const COMPATIBILITY: i64 = 30;
 /// That of BuildKit 0.15.
 const COMPATIBILITY_015: i64 = 20;
+/// That of BuildKit 0.13.
+const COMPATIBILITY_013: i64 = 10;
 const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
 
 /// A request, decoded.
@@ -95,7 +97,7 @@ impl BuildRequest {
         let attestations = Attestations::of(&frontend_attrs);
         let attestations = attestations.map_err(|error| invalid(error.to_string()))?;
         let is_attested = attestations.provenance.is_some() || attestations.scanner.is_some();
-        let exporters = as_then(exporters, compatibility, is_attested);
+        let exporters = as_then(exporters, compatibility, is_attested)?;
         notices.extend(attestations.notices());
         let caches = caches(cache.unwrap_or_default(), clouds)?;
         notices.extend(caches.notices);
@@ -150,12 +152,12 @@ fn unsupported(what: &str, instead: &str) -> RichStatus {
 fn compatibility(version: i64) -> Result<i64, RichStatus> {
     match version {
         0 => Ok(COMPATIBILITY),
-        COMPATIBILITY_015 | COMPATIBILITY => Ok(version),
+        COMPATIBILITY_013 | COMPATIBILITY_015 | COMPATIBILITY => Ok(version),
         other => {
             let what = format!("unsupported compatibility-version {other}: CompatibilityVersion");
             let instead = format!(
-                "builds are made as version {COMPATIBILITY_015} or {COMPATIBILITY} says, the latter \
-                 unless it is given"
+                "builds are made as version {COMPATIBILITY_013}, {COMPATIBILITY_015} or \
+                 {COMPATIBILITY} says, the last of them unless one is given"
             );
             Err(unsupported(&what, &instead))
         }
@@ -163,22 +165,46 @@ fn compatibility(version: i64) -> Result<i64, RichStatus> {
 }
 
 /// Exporters as an older version understands them: images are Docker's unless something is said about
-/// them, and what is said is no OCI artifact.
-fn as_then(exporters: Vec<Exporter>, compatibility: i64, is_attested: bool) -> Vec<Exporter> {
+/// them, and what is said is no OCI artifact. What it did not write the same way each time is refused.
+fn as_then(
+    exporters: Vec<Exporter>,
+    compatibility: i64,
+    is_attested: bool,
+) -> Result<Vec<Exporter>, RichStatus> {
     if compatibility >= COMPATIBILITY {
-        return exporters;
+        return Ok(exporters);
+    }
+    let zstd = |exporter: &&Exporter| {
+        let compression = exporter.attrs.get("compression");
+        IMAGES.contains(&exporter.r#type.as_str()) && compression.is_some_and(|it| it == "zstd")
+    };
+    if compatibility == COMPATIBILITY_013
+        && let Some(exporter) = exporters.iter().find(zstd)
+    {
+        let feature = format!("{} exporter compression=zstd", exporter.r#type);
+        return Err(not_then(compatibility, &feature));
     }
     let older = |mut exporter: Exporter| {
         let kind = exporter.r#type.as_str();
         if ["image", "docker"].contains(&kind) && !is_attested {
             exporter.attrs.entry("oci-mediatypes".into()).or_insert_with(|| "false".into());
         }
-        if ["image", "docker", "oci"].contains(&exporter.r#type.as_str()) {
+        if IMAGES.contains(&exporter.r#type.as_str()) {
             exporter.attrs.entry("oci-artifact".into()).or_insert_with(|| "false".into());
         }
         exporter
     };
-    exporters.into_iter().map(older).collect()
+    Ok(exporters.into_iter().map(older).collect())
+}
+
+/// The exporters of images.
+const IMAGES: &[&str] = &["image", "docker", "oci"];
+
+/// That an older version did not have something.
+fn not_then(version: i64, feature: &str) -> RichStatus {
+    let message = format!("unsupported compatibility-version {version} feature {feature}");
+    let detail = Detail::CompatibilityFeature { version, feature: feature.to_owned() };
+    RichStatus::new(Code::InvalidArgument, message).with(detail)
 }
 
 fn exports(
@@ -464,6 +490,24 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_version_has_no_zstd() {
+        let request = |compatibility_version, kind: &str| SolveRequest {
+            compatibility_version,
+            exporters: vec![Exporter {
+                r#type: kind.into(),
+                attrs: map(&[("compression", "zstd")]),
+            }],
+            ..SolveRequest::default()
+        };
+        let words = "unsupported compatibility-version 10 feature oci exporter compression=zstd";
+        refused(request(10, "oci"), Code::InvalidArgument, words);
+        let error = decode(request(10, "image")).unwrap_err();
+        let feature = "image exporter compression=zstd".to_owned();
+        assert_eq!(error.details, [Detail::CompatibilityFeature { version: 10, feature }]);
+        assert_eq!(decode(request(20, "oci")).unwrap().exports.len(), 1);
+    }
+
+    #[test]
     fn versions_of_compatibility_that_are_not_known_are_refused() {
         let version = |compatibility_version| SolveRequest {
             compatibility_version,
@@ -471,7 +515,8 @@ mod tests {
         };
         assert_eq!(decode(version(0)).unwrap().compatibility, 30);
         assert_eq!(decode(version(30)).unwrap().compatibility, 30);
-        for other in [-1, 10, 31] {
+        assert_eq!(decode(version(10)).unwrap().compatibility, 10);
+        for other in [-1, 15, 31] {
             let words = format!("unsupported compatibility-version {other}");
             refused(version(other), Code::Unimplemented, &words);
         }

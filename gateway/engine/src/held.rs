@@ -25,6 +25,8 @@ pub(crate) struct Held<R> {
     sessions: Sessions,
     /// The jobs that have it.
     jobs: Vec<JobId>,
+    /// Which version of BuildKit's behaviour each of them wants.
+    compatibility: BTreeMap<JobId, i64>,
     /// The digests of its inputs, as those who watch know them.
     inputs: Vec<Digest>,
     started: Option<SystemTime>,
@@ -42,6 +44,7 @@ impl<R> Held<R> {
             fan: FanOut::default(),
             sessions: Sessions::default(),
             jobs: Vec::new(),
+            compatibility: BTreeMap::new(),
             inputs,
             started: None,
         };
@@ -52,6 +55,7 @@ impl<R> Held<R> {
     /// Lets a job watch, and its session be used.
     pub(crate) fn join(&mut self, job: JobId, options: &JobOptions) {
         self.jobs.push(job);
+        self.compatibility.insert(job, options.compatibility);
         self.sessions.add(job, &options.session);
         self.fan.add(job.0, options.progress.clone());
     }
@@ -59,6 +63,7 @@ impl<R> Held<R> {
     /// Takes that back.
     pub(crate) fn leave(&mut self, job: JobId) {
         self.jobs.retain(|other| *other != job);
+        self.compatibility.remove(&job);
         self.sessions.remove(job);
         self.fan.remove(job.0);
     }
@@ -74,7 +79,15 @@ impl<R> Held<R> {
             vertex: self.vertex.digest.clone(),
             progress: self.fan.sender(),
             sessions: self.sessions.clone(),
+            compatibility: self.compatibility(),
         }
+    }
+
+    /// The version that all jobs want. Without any job it does not matter.
+    fn compatibility(&self) -> Option<i64> {
+        let mut versions = self.compatibility.values();
+        let first = versions.next().copied().unwrap_or_default();
+        versions.all(|version| *version == first).then_some(first)
     }
 
     /// Shows that it runs.

@@ -60,6 +60,9 @@ pub struct JobContext {
     pub progress: Sender,
     /// Who can be asked for files, secrets and credentials.
     pub sessions: Sessions,
+    /// The version of BuildKit's behaviour that those want who wait for the vertex; `None` if they do
+    /// not want the same. See [`JobOptions::compatibility`].
+    pub compatibility: Option<i64>,
 }
 
 /// What a job is opened with.
@@ -71,12 +74,15 @@ pub struct JobOptions {
     pub progress: Sender,
     /// Caches that are asked for the vertices of this job, besides the engine's own.
     pub caches: Vec<Arc<dyn CacheSource>>,
+    /// The version of BuildKit's behaviour that its results are to have, by BuildKit's own numbers;
+    /// 0 stands for the newest.
+    pub compatibility: i64,
 }
 
 impl JobOptions {
     /// A job of a session, without caches of its own.
     pub fn new(session: &str, progress: Sender) -> Self {
-        Self { session: session.to_owned(), progress, caches: Vec::new() }
+        Self { session: session.to_owned(), progress, ..Self::default() }
     }
 }
 

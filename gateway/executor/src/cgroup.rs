@@ -4,6 +4,7 @@
 //! is a directory and a migration), so there a group is made only if limits or a parent are asked
 //! for. Without any usable hierarchy a process without limits simply runs.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use crate::container::{Usable, device_rules, usable_devices};
-use crate::process::{Process, Resources};
+use crate::process::{Process, Resources, Security};
 
 /// Between the parent group and a process' own, as the peer names it.
 const OWN: &str = "buildkit";
@@ -111,7 +112,9 @@ impl Group {
         let limited = !process.resources.is_empty();
         let needed = limited && !process.resources.best_effort;
         let special = process.cgroup_parent.is_some() || !given.is_empty();
-        let (asked, needed) = (limited || special, needed || special);
+        // An insecure process sees its groups and may make others below them.
+        let shown = process.security == Security::Insecure;
+        let (asked, needed) = (limited || special || shown, needed || special);
         let path = group_path(process)?;
         let group = match hierarchy {
             Hierarchy::Version2(mount) => Self::version2(mount, &path, &process.resources),
@@ -202,7 +205,7 @@ impl Group {
         process: &Process,
         given: Vec<Usable>,
     ) -> io::Result<Self> {
-        let everywhere = process.cgroup_parent.is_some();
+        let everywhere = process.cgroup_parent.is_some() || process.security == Security::Insecure;
         let limited = !process.resources.is_empty();
         // Other devices than these are guarded by the spawner's own group.
         let mut group = Self::devices_in(trees, process, given)?
@@ -253,11 +256,11 @@ impl Group {
         })
     }
 
-    /// Removes the group; its processes have ended.
+    /// Removes the group, with those that its processes made below it; they have ended.
     pub(crate) fn remove(self) {
-        for directory in &self.directories {
+        for directory in self.directories.iter().flat_map(|directory| children_first(directory)) {
             for _ in 0..5 {
-                match fs::remove_dir(directory) {
+                match fs::remove_dir(&directory) {
                     // The kernel may still be letting go of the last process.
                     Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                         sleep(Duration::from_millis(1));
@@ -267,6 +270,34 @@ impl Group {
             }
         }
     }
+}
+
+/// Where the groups of `process` are on version 1: what each tree is called, and the directory in it.
+pub(crate) fn version1_groups(process: &Process) -> io::Result<Vec<(OsString, PathBuf)>> {
+    let Hierarchy::Version1(trees) = Hierarchy::detect() else { return Ok(Vec::new()) };
+    let path = group_path(process)?;
+    let groups = trees.into_iter().filter_map(|(_, mount)| {
+        let group = mount.join(&path);
+        Some((mount.file_name()?.to_owned(), group)).filter(|(_, group)| group.is_dir())
+    });
+    Ok(groups.collect())
+}
+
+/// How many groups below that of a process are removed with it.
+const MOST_CHILDREN: usize = 10_000;
+
+/// A group and those below it, in the order in which they can be removed.
+fn children_first(group: &Path) -> Vec<PathBuf> {
+    let mut all = vec![group.to_owned()];
+    let mut at = 0;
+    while at < all.len() && all.len() < MOST_CHILDREN {
+        let entries = fs::read_dir(&all[at]).into_iter().flatten().flatten();
+        let is_group = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        all.extend(entries.filter(is_group).map(|entry| entry.path()));
+        at += 1;
+    }
+    all.reverse();
+    all
 }
 
 /// `<parent>/buildkit/<id>`, relative to a tree.
@@ -382,6 +413,16 @@ mod tests {
         assert_eq!(path("a", Some("/x/y")), Some("x/y/buildkit/a".into()));
         assert_eq!(path("a", Some("../y")), None);
         assert_eq!(path("../a", None), None);
+    }
+
+    #[test]
+    fn groups_below_a_group_are_removed_before_it() {
+        let root = tempfile::tempdir().unwrap();
+        let group = root.path().join("group");
+        fs::create_dir_all(group.join("a/b")).unwrap();
+        fs::create_dir(group.join("c")).unwrap();
+        Group { directories: vec![group.clone()], descriptor: None }.remove();
+        assert!(!group.exists());
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub fn executor_suite() -> &'static [Case] {
         device_nodes_of_a_sandbox_are_dead,
         common_devices_can_be_made,
         an_unconfined_process_may_mount,
+        an_unconfined_process_has_groups_of_its_own,
         many_layers_make_one_root,
         a_large_environment_arrives,
         many_processes_run_at_once,
@@ -577,6 +578,22 @@ async fn an_unconfined_process_may_mount(lab: &Lab<'_>) {
     let script = "mount -t tmpfs x /tmp && touch /tmp/y && grep Seccomp: /proc/self/status";
     let process = Process { security: Security::Insecure, ..lab.shell(script) };
     assert_eq!(lab.print(process).await, "Seccomp:\t0\n");
+}
+
+/// Nothing of what it makes there is left behind.
+async fn an_unconfined_process_has_groups_of_its_own(lab: &Lab<'_>) {
+    // Where the second version is, or no group can be made, other rules hold.
+    let process = Process { security: Security::Insecure, ..lab.shell("ls /sys/fs/cgroup") };
+    if !lab.print(process).await.lines().any(|name| name == "cpuset") {
+        return;
+    }
+    let script = "mkdir /sys/fs/cgroup/cpuset/below && ls -d /sys/fs/cgroup/cpuset/below";
+    let process = Process { security: Security::Insecure, ..lab.shell(script) };
+    let group = Path::new("/sys/fs/cgroup/cpuset/buildkit").join(&process.id);
+    assert_eq!(lab.print(process).await, "/sys/fs/cgroup/cpuset/below\n");
+    assert!(!group.exists(), "{}", group.display());
+    let refused = lab.run(lab.shell("mkdir /sys/fs/cgroup/cpuset/below")).await.expect("starts");
+    assert_ne!(refused.status.code, 0, "{refused:?}");
 }
 
 async fn many_layers_make_one_root(lab: &Lab<'_>) {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use kiln_frontend::keys;
 use kiln_oci::{Descriptor, Digest, Index, Manifest, Platform, media_type};
-use kiln_store::{Blob, FillError, LayerBlob, Ref, Requester};
+use kiln_store::{Blob, FillError, Layer, LayerBlob, Ref, Requester};
 use time::OffsetDateTime;
 
 use crate::annotation::Place;
@@ -313,7 +313,7 @@ impl Assembly<'_> {
             platform: &target.platform,
             diff_ids: &diff_ids,
             epoch: epoch(self.options, self.metadata, &target.id)?,
-            now: made(target).unwrap_or_else(|| (self.context.clock)()).into(),
+            made: &self.made(target),
         })?;
         let (manifest_type, config_type) = match self.options.oci_types {
             true => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
@@ -341,6 +341,14 @@ impl Assembly<'_> {
             layers,
             files: target.files.cloned(),
         })
+    }
+
+    /// When each layer was made, so that exporting a result again gives the same image.
+    fn made(&self, target: &Target<'_, Ref>) -> Vec<OffsetDateTime> {
+        let layers = target.files.map(Ref::layers).unwrap_or_default();
+        let now = || (self.context.clock)();
+        let time = |layer: &Layer| layer_made(layer).unwrap_or_else(now).into();
+        layers.iter().map(|layer| time(layer)).collect()
     }
 
     /// The attestations of every platform that has some.
@@ -430,18 +438,22 @@ fn origins(descriptor: &Descriptor) -> Vec<String> {
     repositories.flatten().collect()
 }
 
-/// When the newest layer was made, so that exporting a result again gives the same image.
+/// When the newest layer was made, if that can be told.
 pub(crate) fn made(target: &Target<'_, Ref>) -> Option<SystemTime> {
-    let newest = target.files?.layers().last()?;
+    layer_made(target.files?.layers().last()?)
+}
+
+/// When a layer was made, if that can be told.
+fn layer_made(layer: &Layer) -> Option<SystemTime> {
     // A layer that was imported is as old as it was there.
-    let noted = newest.blobs().into_iter().find_map(|blob| {
+    let noted = layer.blobs().into_iter().find_map(|blob| {
         let text = blob.annotations.get("buildkit/createdat")?;
         OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
     });
     if let Some(noted) = noted {
         return Some(noted.into());
     }
-    let time = newest.made()?;
+    let time = layer.made()?;
     (time > SystemTime::UNIX_EPOCH).then_some(time)
 }
 

@@ -38,8 +38,8 @@ pub(crate) struct ConfigParts<'a> {
     pub(crate) diff_ids: &'a [Digest],
     /// Nothing is later than this.
     pub(crate) epoch: Option<OffsetDateTime>,
-    /// When layers were made that nobody knows better about.
-    pub(crate) now: OffsetDateTime,
+    /// When each layer was made, for those of which nobody says it.
+    pub(crate) made: &'a [OffsetDateTime],
 }
 
 /// Why a config cannot be exported.
@@ -163,16 +163,12 @@ fn normalize(history: &mut Vec<History>, parts: &ConfigParts<'_>) {
         entry.empty_layer = told >= layers;
         told += usize::from(told < layers);
     }
-    let now = text(parts.now);
     for _ in told..layers {
-        history.push(History {
-            created: Some(now.clone()),
-            comment: COMMENT.into(),
-            ..History::default()
-        });
+        history.push(History { comment: COMMENT.into(), ..History::default() });
     }
-    for entry in history.iter_mut().filter(|entry| !entry.empty_layer) {
-        entry.created.get_or_insert_with(|| now.clone());
+    let of_layers = history.iter_mut().filter(|entry| !entry.empty_layer);
+    for (entry, made) in of_layers.zip(parts.made) {
+        entry.created.get_or_insert_with(|| text(*made));
     }
     fill_times(history);
     clamp_history(history, parts);
@@ -244,9 +240,15 @@ mod tests {
             platform: &"linux/amd64".parse().unwrap(),
             diff_ids: &diff_ids,
             epoch: epoch.map(time),
-            now: time("2024-05-06T07:08:09.5Z"),
+            made: &made(layers),
         })
         .unwrap()
+    }
+
+    /// One layer a day.
+    fn made(layers: usize) -> Vec<OffsetDateTime> {
+        let first = time("2024-05-06T07:08:09.5Z");
+        (0..layers).map(|day| first + time::Duration::days(i64::try_from(day).unwrap())).collect()
     }
 
     fn history(config: &str) -> Vec<String> {
@@ -288,11 +290,24 @@ mod tests {
             history(&text),
             [
                 "2020-01-01T00:00:00Z layer ",
-                "2024-05-06T07:08:09.5Z empty ",
-                "2024-05-06T07:08:09.5Z layer buildkit.exporter.image.v0",
+                "2024-05-07T07:08:09.5Z empty ",
+                "2024-05-07T07:08:09.5Z layer buildkit.exporter.image.v0",
             ]
         );
-        assert!(text.contains(r#""created":"2024-05-06T07:08:09.5Z","history""#));
+        assert!(text.contains(r#""created":"2024-05-07T07:08:09.5Z","history""#));
+    }
+
+    #[test]
+    fn each_layer_is_as_old_as_it_is() {
+        let text = finished(None, 2, None);
+        assert_eq!(
+            history(&text),
+            [
+                "2024-05-06T07:08:09.5Z layer buildkit.exporter.image.v0",
+                "2024-05-07T07:08:09.5Z layer buildkit.exporter.image.v0",
+            ]
+        );
+        assert!(text.contains(r#""created":"2024-05-07T07:08:09.5Z","history""#));
     }
 
     #[test]
@@ -320,7 +335,7 @@ mod tests {
             platform: &Platform::default(),
             diff_ids: &diff_ids,
             epoch: Some(time("2000-01-01T00:00:00Z")),
-            now: time("2024-01-01T00:00:00Z"),
+            made: &made(2),
         })
         .unwrap();
         assert_eq!(history(&text), ["2020-01-01T00:00:00Z layer ", "2000-01-01T00:00:00Z layer "]);
@@ -338,7 +353,7 @@ mod tests {
                 platform: &Platform::default(),
                 diff_ids: &[],
                 epoch: None,
-                now: OffsetDateTime::UNIX_EPOCH,
+                made: &[],
             })
             .unwrap_err()
             .to_string()

@@ -101,7 +101,7 @@ impl Archive {
             }
         }
         let row = Row { record, blobs, attachments: attached };
-        let put = self.records.put(&row);
+        let put = self.blobs.settle().and_then(|()| Ok(self.records.put(&row)?));
         // What an unwritten record would have needed, and the one that it replaces needed.
         let unneeded = match &put {
             Ok(()) => index.insert(&row.record.r#ref, entry(&row)),
@@ -166,6 +166,7 @@ impl Archive {
         row.record.trace = Some(trace);
         row.record.generation = row.record.generation.saturating_add(1);
         row.blobs = blobs;
+        self.blobs.settle()?;
         self.records.put(&row)?;
         index.insert(build, entry(&row)).iter().for_each(|blob| self.blobs.remove(blob));
         Ok(Some(row.record))

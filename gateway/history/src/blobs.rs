@@ -47,7 +47,8 @@ impl Blobs {
         Ok(Self { directory, next: AtomicU64::new(0) })
     }
 
-    /// Writes a blob from its pieces; it is there under its name only when it is whole and on disk.
+    /// Writes a blob from its pieces; it is there under its name only when it is whole and on disk. That
+    /// it has its name outlives a crash only after [`Blobs::settle`].
     pub(crate) fn put(
         &self,
         pieces: impl Iterator<Item = impl AsRef<[u8]>>,
@@ -60,10 +61,14 @@ impl Blobs {
         }
         let (digest, size) = written.map_err(HistoryError::file("write", &unfinished))?;
         let path = self.path(&digest);
-        fs::rename(&unfinished, &path)
-            .and_then(|()| File::open(&self.directory)?.sync_all())
-            .map_err(HistoryError::file("write", &path))?;
+        fs::rename(&unfinished, &path).map_err(HistoryError::file("write", &path))?;
         Ok(BlobFile { digest, size, written: SystemTime::now(), path })
+    }
+
+    /// Has the names of all blobs so far on disk, which is waited for once and not for each.
+    pub(crate) fn settle(&self) -> Result<(), HistoryError> {
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(HistoryError::file("write", &self.directory))
     }
 
     fn write(

@@ -53,6 +53,24 @@ pub(crate) fn set_times(tree: &Path, seconds: i64) -> io::Result<()> {
     Ok(utimensat(CWD, tree, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
+/// Lets everybody write to the regular files of a tree that are no programs.
+pub(crate) fn let_all_write(tree: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for entry in fs::read_dir(tree)? {
+        let (path, metadata) = {
+            let entry = entry?;
+            (entry.path(), entry.metadata()?)
+        };
+        let mode = metadata.permissions().mode();
+        if metadata.is_dir() {
+            let_all_write(&path)?;
+        } else if metadata.is_file() && mode & 0o111 == 0 {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o222))?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +83,21 @@ mod tests {
         assert_eq!(directory_below(tree.path(), "a/./b"), Some(tree.path().join("a/b")));
         assert_eq!(directory_below(tree.path(), "link"), None);
         assert_eq!(directory_below(tree.path(), "a/.."), None);
+    }
+
+    #[test]
+    fn programs_and_links_keep_their_modes_where_all_may_write() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let tree = tempfile::tempdir().unwrap();
+        let (file, program) = (tree.path().join("a/file"), tree.path().join("a/program"));
+        fs::create_dir(tree.path().join("a")).unwrap();
+        for (path, mode) in [(&file, 0o644), (&program, 0o755)] {
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        std::os::unix::fs::symlink(&program, tree.path().join("link")).unwrap();
+        let_all_write(tree.path()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&file), mode(&program)), (0o666, 0o755));
     }
 }

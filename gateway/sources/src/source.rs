@@ -28,6 +28,9 @@ pub struct Context {
     pub progress: Sender,
     /// The vertex it happens to.
     pub vertex: Digest,
+    /// The version of BuildKit's behaviour that the content is to have, by BuildKit's own numbers (0
+    /// stands for the newest); `None` if several builds wait for it that do not want the same.
+    pub compatibility: Option<i64>,
 }
 
 impl Context {

@@ -65,8 +65,12 @@ impl Room {
         let sources = Sources::open(&store, &registry, &sessions, commands, shelf.clone()).unwrap();
         let (sender, progress) = kiln_progress::channel();
         let session = Arc::new(client);
-        let context =
-            Context { session: session.clone(), progress: sender, vertex: Digest::sha256("v") };
+        let context = Context {
+            session: session.clone(),
+            progress: sender,
+            vertex: Digest::sha256("v"),
+            compatibility: Some(0),
+        };
         Self { directory, store, shelf, sources, session, context, progress }
     }
 

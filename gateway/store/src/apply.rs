@@ -86,8 +86,14 @@ impl Store {
     /// Dropping the future stops the extraction soon and removes what it wrote.
     pub async fn apply(&self, parent: Option<&Ref>, layer: &LayerBlob) -> Result<Ref, ApplyError> {
         let below = parent.map(Ref::layers).unwrap_or_default().to_vec();
-        let top = self.lazy_layer(&below, layer).await?;
-        let applied = Ref::new(&self.inner, below.into_iter().chain([top]).collect());
+        let top = self.lazy_layer(&below, layer, None).await?;
+        let mut stacked = parent.map(|parent| parent.inner.stacked.clone()).unwrap_or_default();
+        stacked = stacked.with(top.number());
+        if top.is_secondary(&layer.descriptor.digest) {
+            stacked.choose(top.number(), layer.descriptor.digest.clone());
+        }
+        let layers = below.into_iter().chain([top]).collect();
+        let applied = Ref::stacked(&self.inner, layers, stacked);
         match applied.files(&Requester::nobody()).await {
             Ok(_) => Ok(applied),
             Err(FillError::Unpack { source, .. }) => Err(source),
@@ -126,6 +132,11 @@ impl Inner {
 }
 
 impl Layer {
+    /// Whether a blob is not the first of those that are known to hold this layer.
+    pub(crate) fn is_secondary(&self, blob: &Digest) -> bool {
+        self.row().blobs.first().is_some_and(|first| first.digest != *blob)
+    }
+
     /// Notes that a blob holds this layer, and keeps it if it is here.
     pub(crate) fn add_blob(&self, descriptor: &Descriptor, blob: Option<Blob>) {
         let known = self.blobs().into_iter().find(|known| known.digest == descriptor.digest);

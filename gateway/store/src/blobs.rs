@@ -97,7 +97,7 @@ impl Store {
         progress: &(dyn Fn(LayerProgress) + Send + Sync),
     ) -> Result<Vec<LayerBlob>, PackError> {
         let pack = Pack { compression, clamp: None };
-        self.pack_layers(r.layers(), pack, requester, progress).await
+        self.pack_layers(r, 0, pack, requester, progress).await
     }
 
     /// The same for the layers from number `from` on, with all times later than `epoch_seconds` set to
@@ -119,12 +119,12 @@ impl Store {
             r.files(requester).await?;
         }
         let pack = Pack { compression, clamp: Some(epoch_seconds) };
-        self.pack_layers(layers, pack, requester, progress).await
+        self.pack_layers(r, from, pack, requester, progress).await
     }
 
     /// The layer blobs of a ref, if all of them exist as [`Store::layer_blobs`] would give them.
     pub fn known_layer_blobs(&self, r: &Ref, compression: Compression) -> Option<Vec<LayerBlob>> {
-        r.layers().iter().map(|layer| self.existing(layer, compression)).collect()
+        r.layers().iter().map(|layer| self.existing(layer, chosen(r, layer), compression)).collect()
     }
 
     /// The digest of the tar that a layer blob holds, for layers of which no one says it. Reads all of
@@ -153,18 +153,20 @@ impl Store {
 
     async fn pack_layers(
         &self,
-        all: &[Arc<Layer>],
+        r: &Ref,
+        from: usize,
         pack: Pack,
         requester: &Requester,
         progress: &(dyn Fn(LayerProgress) + Send + Sync),
     ) -> Result<Vec<LayerBlob>, PackError> {
         let Pack { compression, clamp } = pack;
+        let all = r.layers().get(from..).unwrap_or_default();
         let layers = all.len();
         let mut blobs: Vec<Option<LayerBlob>> = vec![None; layers];
         // Most calls are look-ups, which need no task.
         if clamp.is_none() {
             for (at, layer) in all.iter().enumerate() {
-                if let Some(blob) = self.existing(layer, compression) {
+                if let Some(blob) = self.existing(layer, chosen(r, layer), compression) {
                     progress(LayerProgress { layer: at, layers, bytes: 0, done: true });
                     blobs[at] = Some(blob);
                 }
@@ -175,7 +177,7 @@ impl Store {
         let mut tasks = JoinSet::new();
         for (at, layer) in all.iter().enumerate().filter(|(at, _)| blobs[*at].is_none()) {
             let (store, layer, turns) = (self.clone(), layer.clone(), turns.clone());
-            let requester = requester.clone();
+            let (requester, wanted) = (requester.clone(), chosen(r, &layer).cloned());
             let report = Report { sender: sender.clone(), layer: at, layers, bytes: 0, told: 0 };
             tasks.spawn(async move {
                 let _permit = turns.acquire_owned().await.map_err(|_| StoreError::Closed)?;
@@ -185,7 +187,7 @@ impl Store {
                 if !layer.is_filled() {
                     store.blob_of(&layer, &requester).await?;
                 }
-                let work = move || store.pack_layer(&layer, compression, clamp, report);
+                let work = move || store.pack_layer(&layer, wanted.as_ref(), pack, report);
                 blocking(work).await.map(|blob| (at, blob))
             });
         }
@@ -200,41 +202,58 @@ impl Store {
         Ok(blobs.into_iter().flatten().collect())
     }
 
-    /// The blob that serves a layer as it is. Of a layer whose files are not here, one that somebody has
-    /// will do.
-    fn existing(&self, layer: &Layer, compression: Compression) -> Option<LayerBlob> {
+    /// The blob that serves a layer as it is, `wanted` before others of its kind. Of a layer whose files
+    /// are not here, one that somebody has will do.
+    fn existing(
+        &self,
+        layer: &Layer,
+        wanted: Option<&Digest>,
+        compression: Compression,
+    ) -> Option<LayerBlob> {
         let diff_id = layer.diff_id()?;
         let blobs = layer.blobs();
         let kind = |blob: &Descriptor| CompressionKind::of_media_type(&blob.media_type);
-        let exact = blobs.iter().filter(|blob| kind(blob) == Some(compression.kind));
-        let others = blobs.iter().filter(|_| !compression.force);
-        let fitting: Vec<&Descriptor> = exact.chain(others).collect();
-        let stored = fitting.iter().find_map(|blob| Some((*blob, self.blob(&blob.digest)?)));
-        if let Some((descriptor, blob)) = stored {
-            layer.pin(blob);
-            return Some(LayerBlob { descriptor: descriptor.clone(), diff_id });
-        }
+        let is_exact = |blob: &Descriptor| kind(blob) == Some(compression.kind);
+        let is_wanted = |blob: &Descriptor| wanted == Some(&blob.digest);
+        let mut fitting: Vec<&Descriptor> =
+            blobs.iter().filter(|blob| is_exact(blob) || !compression.force).collect();
+        fitting.sort_by_key(|blob| (!is_exact(blob), !is_wanted(blob)));
         let providers = layer.providers();
         let is_elsewhere =
-            |blob: &&&Descriptor| providers.iter().any(|(known, _)| known.digest == blob.digest);
-        let descriptor = fitting.iter().find(is_elsewhere)?;
-        Some(LayerBlob { descriptor: (*descriptor).clone(), diff_id })
+            |blob: &Descriptor| providers.iter().any(|(known, _)| known.digest == blob.digest);
+        let first = fitting.first().filter(|blob| is_wanted(blob) && is_elsewhere(blob));
+        let stored = fitting.iter().find_map(|blob| Some((*blob, self.blob(&blob.digest)?)));
+        match (first, stored) {
+            // Another one that is here says the same, but it is not the one that was promised.
+            (Some(first), Some((stored, _))) if first.digest != stored.digest => {
+                Some(LayerBlob { descriptor: (*first).clone(), diff_id })
+            }
+            (_, Some((descriptor, blob))) => {
+                layer.pin(blob);
+                Some(LayerBlob { descriptor: descriptor.clone(), diff_id })
+            }
+            (_, None) => {
+                let descriptor = fitting.into_iter().find(|blob| is_elsewhere(blob))?;
+                Some(LayerBlob { descriptor: descriptor.clone(), diff_id })
+            }
+        }
     }
 
     fn pack_layer(
         &self,
         layer: &Arc<Layer>,
-        compression: Compression,
-        clamp: Option<i64>,
+        wanted: Option<&Digest>,
+        pack: Pack,
         mut report: Report,
     ) -> Result<LayerBlob, PackError> {
+        let Pack { compression, clamp } = pack;
         let snapshot = layer.snapshot();
         let clamp = match (clamp, &snapshot) {
             (Some(latest), Some(snapshot)) if is_later(&snapshot.path(), latest)? => Some(latest),
             _ => None,
         };
         if clamp.is_none()
-            && let Some(blob) = self.existing(layer, compression)
+            && let Some(blob) = self.existing(layer, wanted, compression)
         {
             report.finish();
             return Ok(blob);
@@ -299,6 +318,11 @@ impl Store {
             .map_err(|error| StoreError::io("compress into", self.root(), error))?;
         Ok(Tee { store: self, compressor, hasher: Hasher::default(), report })
     }
+}
+
+/// The blob of a layer that a ref was made of, if it has several.
+fn chosen<'a>(r: &'a Ref, layer: &Layer) -> Option<&'a Digest> {
+    r.inner.stacked.blob(layer.number())
 }
 
 /// Hashes a tar while it is compressed.

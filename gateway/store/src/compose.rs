@@ -12,6 +12,7 @@ use crate::layer::{Layer, Snapshot};
 use crate::provider::Requester;
 use crate::rebase;
 use crate::refs::{Files, Ref};
+use crate::stacked::Stacked;
 
 /// Why a difference could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +28,9 @@ impl Store {
     ///
     /// A layer that occurs several times is kept where it occurs last, which shows the same files;
     /// so a base that all have in common is applied again over what the earlier ones changed in
-    /// it, as BuildKit does. Merge differences ([`Store::diff`]) to avoid that. No refs at all
-    /// give an empty one.
+    /// it, as BuildKit does. Merge differences ([`Store::diff`]) to avoid that. That it was there
+    /// before is remembered, for differences to what stood below it. No refs at all give an empty
+    /// one.
     ///
     /// A directory that a layer has only because something was put below it
     /// ([`MutableRef::set_implied`](crate::MutableRef::set_implied)) does not change one of its name
@@ -51,9 +53,11 @@ impl Store {
             .cloned()
             .collect();
         layers.reverse();
+        let stacks = refs.iter().map(|r| (&r.inner.stacked, r.layers()));
+        let mut stacked = Stacked::merged(stacks, &layers);
         let moved = moved(refs, &layers);
         if moved.is_empty() {
-            return Ok(Ref::new(&self.inner, layers));
+            return Ok(Ref::stacked(&self.inner, layers, stacked));
         }
         let mut files = Vec::with_capacity(refs.len());
         for r in refs {
@@ -71,35 +75,50 @@ impl Store {
             for (at, own) in moved {
                 let (below, rest) = snapshots.split_at_mut(at);
                 if let Some(replaced) = rebase::onto(&store, below, &rest[0], &own)? {
+                    stacked.replace(rest[0].number(), replaced.number());
                     rest[0] = replaced;
                 }
             }
-            Ok(Ref::new(&store, snapshots.iter().map(Snapshot::layer).collect()))
+            let layers: Vec<_> = snapshots.iter().map(Snapshot::layer).collect();
+            let stacked = stacked.tidy(&layers);
+            Ok(Ref::stacked(&store, layers, stacked))
         })
         .await
     }
 
     /// What has to be put on top of `lower` to get `upper`; `None` if that is nothing.
     ///
-    /// If `upper` stands on `lower`, these are its further layers, as long as they hold no more than
-    /// what differs; that takes a look at each of their entries. Otherwise both are compared file by
-    /// file and the differences become a new layer, which shares the data of the files with `upper`.
+    /// If `upper` was put on top of `lower`, these are the layers that were put there, as long as those
+    /// that are new hold no more than what differs; that takes a look at each of their entries. What
+    /// they delete they delete wherever they come to lie, even what `lower` did not have. Otherwise
+    /// both are compared file by file and the differences become a new layer, which shares the data
+    /// of the files with `upper`.
     pub async fn diff(
         &self,
         lower: Option<&Files>,
         upper: Option<&Files>,
     ) -> Result<Option<Ref>, DiffError> {
-        let lower = lower.map(Files::layers).unwrap_or_default();
-        let upper = upper.map(Files::layers).unwrap_or_default();
-        let same = |(a, b): (&Snapshot, &Snapshot)| a.number() == b.number();
-        if lower.len() <= upper.len() && lower.iter().zip(upper).all(same) {
-            let (inner, all, at) = (self.inner.clone(), upper.to_vec(), lower.len());
-            let exact = blocking(move || are_exact(&all, at, inner.user_namespace)).await?;
-            if exact {
-                let rest: Vec<_> = upper[lower.len()..].iter().map(Snapshot::layer).collect();
-                return Ok((!rest.is_empty()).then(|| Ref::new(&self.inner, rest)));
+        if let Some((rest, stacked)) = above(lower, upper) {
+            let all = upper.map(Files::layers).unwrap_or_default().to_vec();
+            let old = lower.map(Files::layers).unwrap_or_default();
+            // What was there before is put there again as it is.
+            let again: BTreeSet<u64> = old.iter().map(|layer| layer.number()).collect();
+            let new: Vec<bool> = all
+                .iter()
+                .map(|layer| rest.contains(&layer.number()) && !again.contains(&layer.number()))
+                .collect();
+            let layers: Vec<_> = all.iter().map(Snapshot::layer).collect();
+            let user_namespace = self.inner.user_namespace;
+            if blocking(move || are_exact(&all, &new, user_namespace)).await? {
+                let rest: Vec<_> =
+                    layers.into_iter().filter(|layer| rest.contains(&layer.number())).collect();
+                let stacked = stacked.tidy(&rest);
+                let made = || Ref::stacked(&self.inner, rest.clone(), stacked);
+                return Ok((!rest.is_empty()).then(made));
             }
         }
+        let lower = lower.map(Files::layers).unwrap_or_default();
+        let upper = upper.map(Files::layers).unwrap_or_default();
         let (store, lower, upper) = (self.inner.clone(), lower.to_vec(), upper.to_vec());
         blocking(move || {
             store.check_reserve()?;
@@ -125,9 +144,25 @@ impl Store {
     }
 }
 
-/// Whether layers from a place on say what differs, and nothing else.
-fn are_exact(layers: &[Snapshot], from: usize, user_namespace: bool) -> Result<bool, StoreError> {
-    for (at, layer) in layers.iter().enumerate().skip(from) {
+/// The numbers of the layers that were put on top of others, if they were, and what is remembered of
+/// them.
+fn above(lower: Option<&Files>, upper: Option<&Files>) -> Option<(BTreeSet<u64>, Stacked)> {
+    let below = lower.map(|files| files.of().inner.stacked.order(files.of().layers()));
+    let below = below.unwrap_or_default();
+    let Some(upper) = upper.map(Files::of) else {
+        return below.is_empty().then(Default::default);
+    };
+    let (rest, stacked) = upper.inner.stacked.above(upper.layers(), &below)?;
+    Some((rest.into_iter().collect(), stacked))
+}
+
+/// Whether the layers that are new say what differs, and nothing else.
+fn are_exact(
+    layers: &[Snapshot],
+    is_new: &[bool],
+    user_namespace: bool,
+) -> Result<bool, StoreError> {
+    for (at, layer) in layers.iter().enumerate().filter(|(at, _)| is_new[*at]) {
         if !layer.is_view() && !difference::is_exact(&layers[..at], layer, user_namespace)? {
             return Ok(false);
         }

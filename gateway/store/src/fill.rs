@@ -23,6 +23,7 @@ use crate::index::{Change, LayerRow};
 use crate::layer::{Layer, Snapshot};
 use crate::provider::{BlobProvider, Cause, Requester};
 use crate::refs::{Files, Ref};
+use crate::stacked::Stacked;
 use crate::store::Inner;
 
 /// Why the files of a ref, or the bytes of a layer, could not be had.
@@ -72,12 +73,16 @@ impl Store {
         provider: &Arc<dyn BlobProvider>,
     ) -> Result<Ref, StoreError> {
         let mut all: Vec<Arc<Layer>> = Vec::with_capacity(layers.len());
+        let mut stacked = Stacked::default();
         for layer in layers {
-            let top = self.lazy_layer(&all, layer).await?;
-            top.add_provider(&layer.descriptor, provider);
+            let top = self.lazy_layer(&all, layer, Some(provider)).await?;
+            let blob = &layer.descriptor.digest;
+            if top.is_secondary(blob) {
+                stacked.choose(top.number(), blob.clone());
+            }
             all.push(top);
         }
-        Ok(Ref::new(&self.inner, all))
+        Ok(Ref::stacked(&self.inner, all, stacked))
     }
 
     /// The layer that a blob is on top of others, with its files or without.
@@ -85,7 +90,9 @@ impl Store {
         &self,
         below: &[Arc<Layer>],
         layer: &LayerBlob,
+        provider: Option<&Arc<dyn BlobProvider>>,
     ) -> Result<Arc<Layer>, StoreError> {
+        let provider = provider.cloned();
         let chain = chain(below, &layer.diff_id);
         let turn = self.inner.turn("lazy layers");
         let _turn = turn.lock().await;
@@ -111,9 +118,15 @@ impl Store {
                     Layer::register_lazy(&store.inner, number, row)
                 }
             };
-            // The blobs of a layer that is here are named if they are here, too.
-            if blob.is_some() || !top.is_filled() {
+            // The blobs of a layer that is here are named if they are here, too, or if it is another
+            // one, which only somebody else has.
+            let is_stored = blob.is_some();
+            let is_wanted = !top.is_filled() || top.is_secondary(&layer.descriptor.digest);
+            if is_stored || is_wanted {
                 top.add_blob(&layer.descriptor, blob);
+            }
+            if let Some(provider) = provider.filter(|_| is_wanted) {
+                top.add_provider(&layer.descriptor, &provider);
             }
             Ok(top)
         })

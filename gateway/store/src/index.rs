@@ -22,6 +22,7 @@ use crate::error::StoreError;
 use crate::privacy;
 use crate::record::Kind;
 use crate::reserve::Reserve;
+use crate::stacked::Stacked;
 
 /// Written into a new index; an index of another version is set aside.
 pub(crate) const SCHEMA: u64 = 1;
@@ -50,6 +51,9 @@ pub(crate) struct RecordRow {
     pub(crate) created: u64,
     pub(crate) last_used: u64,
     pub(crate) usage_count: u64,
+    /// How the layers were put together, if that is not plain.
+    #[serde(default, skip_serializing_if = "Stacked::is_plain")]
+    pub(crate) stacked: Stacked,
 }
 
 /// A layer that some kept ref stands on.

@@ -205,14 +205,14 @@ impl Layer {
         (row.lazy, row.whiteouts) = (false, whiteouts);
         drop(row);
         self.filled.store(true, Ordering::Release);
-        self.list_providers().clear();
+        // Another blob of it may still be asked for, by who was promised that one.
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_here = |blob: &Digest| pins.iter().any(|pin| pin.digest() == blob);
+        self.list_providers().retain(|(blob, _)| !is_here(&blob.digest));
     }
 
     /// Remembers who has a blob of it.
     pub(crate) fn add_provider(&self, blob: &Descriptor, provider: &Arc<dyn BlobProvider>) {
-        if self.is_filled() {
-            return;
-        }
         let mut providers = self.list_providers();
         providers.retain(|(known, other)| {
             known.digest != blob.digest || other.name() != provider.name()

@@ -37,6 +37,7 @@ mod copied;
 mod difference;
 mod directory;
 mod rebase;
+mod stacked;
 
 mod collect;
 mod filter;

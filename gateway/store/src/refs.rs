@@ -23,6 +23,7 @@ use crate::layer::{Layer, Snapshot};
 use crate::mount::{MountError, Mounted, Overlay, mask};
 use crate::provider::Providers;
 use crate::record::{RecordInfo, now};
+use crate::stacked::Stacked;
 use crate::store::Inner;
 use crate::untouched;
 
@@ -37,6 +38,7 @@ pub struct Ref {
 pub(crate) struct RefInner {
     pub(crate) id: String,
     pub(crate) layers: Vec<Arc<Layer>>,
+    pub(crate) stacked: Stacked,
     pub(crate) store: Arc<Inner>,
 }
 
@@ -193,7 +195,7 @@ impl Store {
         if !layers.iter().all(|layer| layer.is_there()) {
             return Err(missing());
         }
-        Ok(Ref::with_id(&self.inner, id.to_owned(), layers))
+        Ok(Ref::with_id(&self.inner, id.to_owned(), layers, record.stacked))
     }
 }
 
@@ -247,6 +249,7 @@ impl Ref {
             created: old.as_ref().map_or_else(now, |old| old.created),
             last_used: now(),
             usage_count: old.map_or(1, |old| old.usage_count + 1),
+            stacked: self.inner.stacked.clone(),
         };
         let layers = rows(self.layers().iter().map(|layer| &**layer));
         let was_lazy = layers.iter().any(|(_, row)| row.lazy);
@@ -270,11 +273,16 @@ impl Ref {
 
     /// A temporary ref on layers that exist.
     pub(crate) fn new(store: &Arc<Inner>, layers: Vec<Arc<Layer>>) -> Self {
-        Self::with_id(store, new_id(), layers)
+        Self::stacked(store, layers, Stacked::default())
     }
 
-    fn with_id(store: &Arc<Inner>, id: String, layers: Vec<Arc<Layer>>) -> Self {
-        let inner = Arc::new(RefInner { id: id.clone(), layers, store: store.clone() });
+    /// The same with what is remembered of how they were put together.
+    pub(crate) fn stacked(store: &Arc<Inner>, layers: Vec<Arc<Layer>>, stacked: Stacked) -> Self {
+        Self::with_id(store, new_id(), layers, stacked)
+    }
+
+    fn with_id(store: &Arc<Inner>, id: String, layers: Vec<Arc<Layer>>, stacked: Stacked) -> Self {
+        let inner = Arc::new(RefInner { id: id.clone(), layers, stacked, store: store.clone() });
         let mut live = store.live();
         // Two loads at once may race; both get the handle that came first.
         let first = live.refs.get(&id).and_then(Weak::upgrade);
@@ -393,7 +401,9 @@ impl MutableRef {
             self.committed = true;
             let mut layers: Vec<_> = self.layers().iter().map(Snapshot::layer).collect();
             layers.push(layer.layer());
-            Ok(Ref::new(&self.store, layers))
+            let below = self.parent().map(|parent| parent.inner.stacked.clone());
+            let stacked = below.unwrap_or_default().with(self.number);
+            Ok(Ref::stacked(&self.store, layers, stacked))
         })
         .await
     }

@@ -228,6 +228,7 @@ impl Inner {
             session: Arc::new(self.clients(job)),
             progress: job.progress.clone(),
             vertex: job.vertex.clone(),
+            compatibility: job.compatibility,
         }
     }
 }

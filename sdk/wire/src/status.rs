@@ -16,6 +16,7 @@ use crate::proto::{DESCRIPTORS, errdefs, pb, rpc};
 const PREFIX: &str = "github.com/moby/buildkit/";
 const SOLVE: &str = "errdefs.Solve";
 const SOURCE: &str = "errdefs.Source";
+const COMPATIBILITY: &str = "errdefs.CompatibilityFeature";
 
 /// One typed detail of an error.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,13 @@ pub enum Detail {
     Subrequest(String),
     /// A frontend capability that is missing.
     FrontendCap(String),
+    /// Something that a version of compatibility does not have.
+    CompatibilityFeature {
+        /// The version.
+        version: i64,
+        /// What it does not have.
+        feature: String,
+    },
     /// Anything else, as it came.
     Other(Any),
 }
@@ -144,6 +152,11 @@ impl Detail {
             "errdefs.FrontendCap+json" => {
                 from_json::<json::Named>(json).map(|n| Self::FrontendCap(n.name))
             }
+            "errdefs.CompatibilityFeature+json" => {
+                read(COMPATIBILITY, json).map(|it: errdefs::CompatibilityFeature| {
+                    Self::CompatibilityFeature { version: it.version, feature: it.feature }
+                })
+            }
             "gatewayapi.ExitMessage+json" => {
                 from_json::<json::Exit>(json).map(|e| Self::Exit(e.code))
             }
@@ -168,6 +181,11 @@ impl Detail {
             }
             Self::FrontendCap(name) => {
                 ("errdefs.FrontendCap+json", to_json(&json::Named { name: name.clone() }))
+            }
+            Self::CompatibilityFeature { version, feature } => {
+                let (version, feature) = (*version, feature.clone());
+                let missing = errdefs::CompatibilityFeature { version, feature };
+                ("errdefs.CompatibilityFeature+json", plain_json(COMPATIBILITY, &missing))
             }
             Self::Exit(code) => {
                 ("gatewayapi.ExitMessage+json", to_json(&json::Exit { code: *code }))
@@ -247,6 +265,17 @@ mod json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_version_does_not_have_is_written_with_numbers_as_numbers() {
+        let feature = "image exporter compression=zstd".to_owned();
+        let detail = Detail::CompatibilityFeature { version: 10, feature };
+        let any = detail.to_any();
+        assert_eq!(any.type_url, "github.com/moby/buildkit/errdefs.CompatibilityFeature+json");
+        let json = r#"{"version":10,"feature":"image exporter compression=zstd"}"#;
+        assert_eq!(String::from_utf8_lossy(&any.value), json);
+        assert_eq!(Detail::from_any(any), detail);
+    }
 
     #[test]
     fn a_failed_operation_is_written_as_protobuf_writes_json() {

@@ -4,13 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::overlay::{attach, bind, directory, filesystem};
 use super::stubs::{Kind, Stubs, open_inside};
 use super::{Context, devices};
+use crate::cgroup::version1_groups;
 use crate::process::{Process, Security};
 use crate::spawner::{Failure, Step};
 use crate::sys;
@@ -70,15 +71,36 @@ fn sysfs(process: &Process, context: &Context<'_>) -> io::Result<OwnedFd> {
     }
 }
 
-/// Shows the process its own control group as the top, where version 2 is mounted.
+/// Shows the process its own control group as the top, where version 2 is mounted. Where version 1 is,
+/// only an insecure process has groups of its own to see.
 fn mount_cgroup(stubs: &Stubs<'_>, process: &Process) -> io::Result<()> {
     if !has_version2() {
-        return Ok(());
+        return match process.security {
+            Security::Insecure => mount_version1(stubs, process),
+            Security::Sandbox | Security::Restricted => Ok(()),
+        };
     }
     sys::unshare(libc::CLONE_NEWCGROUP)?;
     let attributes = closed() | readonly_unless_insecure(process);
     let Ok(tree) = filesystem("cgroup2", &[], attributes) else { return Ok(()) };
     attach(tree, open_inside(stubs.root(), Path::new(CGROUPS), OFlags::PATH)?)
+}
+
+/// Shows the process its own group in each tree of version 1.
+fn mount_version1(stubs: &Stubs<'_>, process: &Process) -> io::Result<()> {
+    let groups = version1_groups(process)?;
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let names = filesystem("tmpfs", &[("mode", "755")], closed())?;
+    attach(&names, open_inside(stubs.root(), Path::new(CGROUPS), OFlags::PATH)?)?;
+    for (name, group) in groups {
+        rustix::fs::mkdirat(&names, &name, Mode::from_raw_mode(0o755))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = rustix::fs::openat(&names, &name, flags, Mode::empty())?;
+        attach(bind(directory(&group)?.as_fd())?, place)?;
+    }
+    Ok(())
 }
 
 /// Whether the machine has control groups of version 2 only; each container then has a namespace.

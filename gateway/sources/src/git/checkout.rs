@@ -15,6 +15,9 @@ use crate::git::{GitError, Wanted, bundle, submodules};
 /// What is begun in the shared repository's directory has this in front of its name.
 pub(crate) const SCRATCH: &str = "kiln-checkout-";
 
+/// The version of BuildKit's behaviour, by its number, that did not care for the umask of git.
+const BEFORE_UMASK: i64 = 10;
+
 /// Writes the files of a commit into an empty directory.
 pub(crate) async fn checkout(
     wanted: &Wanted<'_>,
@@ -48,7 +51,23 @@ pub(crate) async fn checkout(
         true => Some(commit_time(wanted, mirror, commit).await?),
         false => None,
     };
-    finish(wanted, commit, Tree { tree, scratch, destination: destination.to_owned() }, epoch).await
+    let older_modes = has_older_modes(wanted)?;
+    let tree = Tree { tree, scratch, destination: destination.to_owned(), older_modes };
+    finish(wanted, commit, tree, epoch).await
+}
+
+/// Whether files get the modes that they had before umasks were set: then everybody could write.
+fn has_older_modes(wanted: &Wanted<'_>) -> Result<bool, GitError> {
+    match wanted.context.compatibility {
+        Some(version) => Ok(version == BEFORE_UMASK),
+        None => Err(GitError::Invalid {
+            remote: wanted.shown.clone(),
+            reason:
+                "builds that do not ask for the same compatibility-version check it out at the \
+                     same time; repeat the one that failed"
+                    .to_owned(),
+        }),
+    }
 }
 
 async fn has_submodules(wanted: &Wanted<'_>, mirror: &Path, commit: &str) -> bool {
@@ -121,6 +140,7 @@ struct Tree {
     tree: PathBuf,
     scratch: PathBuf,
     destination: PathBuf,
+    older_modes: bool,
 }
 
 /// Takes away what is not wanted, and puts the rest where it belongs.
@@ -145,6 +165,9 @@ async fn finish(
                 let entry = entry?;
                 fs::rename(entry.path(), tree.destination.join(entry.file_name()))?;
             }
+        }
+        if tree.older_modes {
+            files::let_all_write(&tree.destination)?;
         }
         if let Some(seconds) = epoch {
             files::set_times(&tree.destination, seconds)?;

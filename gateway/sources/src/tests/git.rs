@@ -569,3 +569,21 @@ async fn a_commit_is_fetched_whatever_its_name_means_now() {
     let content = tree(&room.fetch(&source, &pin).await.unwrap()).await;
     assert_eq!(content["docs/a.txt"], "644 a1");
 }
+
+#[tokio::test]
+async fn older_checkouts_can_be_written_by_everybody() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(server) = Server::start() else { return };
+    let mut room = Room::new();
+    room.context.compatibility = Some(10);
+    let content = room.get(&server.source("", &[])).await.unwrap();
+    let mounted = content.ready().unwrap().mount().await.unwrap();
+    let mode =
+        |name: &str| fs::metadata(mounted.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("docs/a.txt"), mode("run.sh")), (0o666, 0o755));
+    // A content that several builds share can have the modes of one of them only.
+    let mut room = Room::new();
+    room.context.compatibility = None;
+    let error = room.get(&server.source("", &[])).await.unwrap_err();
+    assert!(error.to_string().contains("compatibility-version"), "{error}");
+}

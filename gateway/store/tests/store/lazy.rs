@@ -282,3 +282,39 @@ async fn files_that_came_as_the_machine_went_down_are_not_believed() {
     r.files(&nobody()).await.unwrap();
     assert_eq!(std::fs::read_to_string(files.join("c")).unwrap(), "3");
 }
+
+#[tokio::test]
+async fn two_images_may_have_a_layer_in_two_blobs() {
+    let (_root, store) = store();
+    let shelf = Shelf::default();
+    let one = shelf.put(&[file("a", "1")]);
+    // The same tar, compressed in another way.
+    let mut packed = shelf.blobs.lock().unwrap()[&one.descriptor.digest].clone();
+    packed.extend(gzip(b""));
+    let digest = Digest::sha256(&packed);
+    let size = packed.len() as u64;
+    let descriptor = Descriptor::new(media_type::OCI_LAYER_GZIP, digest.clone(), size);
+    shelf.blobs.lock().unwrap().insert(digest, packed);
+    let other = LayerBlob { descriptor, diff_id: one.diff_id.clone() };
+    let shelf = Arc::new(shelf);
+    let first = lazy(&store, std::slice::from_ref(&one), &shelf).await;
+    first.files(&nobody()).await.unwrap();
+    let second = lazy(&store, std::slice::from_ref(&other), &shelf).await;
+    assert_eq!(first.layers()[0].number(), second.layers()[0].number(), "the files are shared");
+    // What is put on top of it does not change that, nor does keeping it.
+    let second = apply(&store, Some(&second), &[file("b", "2")]).await;
+    second.keep(RecordInfo::default()).await.unwrap();
+    let id = second.id().to_owned();
+    drop(second);
+    let second = store.load(&id).unwrap();
+    let gzip = Compression { kind: CompressionKind::Gzip, level: None, force: false };
+    let blob = async |r: &Ref| {
+        let blobs = store.layer_blobs(r, gzip, &nobody(), &|_| {}).await.unwrap();
+        blobs[0].descriptor.digest.clone()
+    };
+    assert_eq!(blob(&first).await, one.descriptor.digest);
+    assert_eq!(blob(&second).await, other.descriptor.digest);
+    let fetched = second.blob(&other.descriptor.digest, &nobody()).await.unwrap();
+    assert_eq!(*fetched.digest(), other.descriptor.digest);
+    assert_eq!(shelf.opened(), 2, "each once");
+}

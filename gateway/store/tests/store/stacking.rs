@@ -301,3 +301,37 @@ async fn a_store_of_other_rights_is_refused_unless_it_is_empty() {
     drop(store);
     open(true).unwrap();
 }
+
+/// What one layer deletes stays deleted, also where it is put on something that its own base did not
+/// have: the base that a merge left out because it comes again is remembered.
+#[tokio::test]
+async fn a_difference_of_nested_merges_keeps_deletions() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let a = apply(&store, None, &[file("A", "a")]).await;
+    let ab = apply(&store, Some(&a), &[file("B", "b")]).await;
+    let abc = apply(&store, Some(&ab), &[file("C", "c")]).await;
+    let abcd = apply(&store, Some(&abc), &[file("D", "d")]).await;
+    let e = apply(&store, None, &[file("E", "e")]).await;
+    let ae = store.merge(&[a.clone(), e], &nobody()).await.unwrap();
+    let ae = apply(&store, Some(&ae), &[item(b'0', ".wh.A")]).await;
+    let nested = store.merge(&[abcd, ae], &nobody()).await.unwrap();
+    let nested = apply(&store, Some(&nested), &[item(b'0', ".wh.D")]).await;
+    // It is remembered beyond this handle.
+    nested.keep(RecordInfo::default()).await.unwrap();
+    let id = nested.id().to_owned();
+    drop(nested);
+    let nested = store.load(&id).unwrap();
+    let diff = store.diff(Some(&abc.here()), Some(&nested.here())).await.unwrap().unwrap();
+    let abd = apply(&store, Some(&ab), &[file("D", "other")]).await;
+    let merged = store.merge(&[abd, diff], &nobody()).await.unwrap();
+    assert_eq!(names(merged.mount().await.unwrap().path()), ["B", "E"]);
+    // A difference to a merge is what was put on it, too.
+    let twice = store.merge(&[ab.clone(), a.clone()], &nobody()).await.unwrap();
+    let more = apply(&store, Some(&twice), &[file("more", "")]).await;
+    let diff = store.diff(Some(&twice.here()), Some(&more.here())).await.unwrap().unwrap();
+    assert_eq!(diff.layers().len(), 1);
+    assert_eq!(diff.layers()[0].number(), more.layers().last().unwrap().number());
+}

@@ -161,7 +161,13 @@ impl Contexts<'_> {
 }
 
 /// The graph of an input as a state.
+///
+/// On the wire a definition that is not there and one of nothing are the same: an entry that has
+/// neither ops nor metadata. Both are refused here, as by BuildKit, which cannot tell them apart either.
 pub(super) fn input_state(definition: &kiln_wire::pb::Definition) -> Result<State, FrontendError> {
+    if definition.def.is_empty() && definition.metadata.is_empty() {
+        return Err(FrontendError::unknown("invalid nil input definition to definition op"));
+    }
     State::from_definition(&definition.clone().into())
         .map_err(|error| FrontendError::unknown(error.to_string()))
 }
