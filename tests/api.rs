@@ -528,6 +528,7 @@ fn loaded(op: &DynamicMessage, base: &[u8]) -> String {
         LoadContext {
             default_platform: Platform::new("linux", "arm64"),
             session: "session".into(),
+            lenders: Default::default(),
             entitlements: Entitlements {
                 network_host: true,
                 security_insecure: true,

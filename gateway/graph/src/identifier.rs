@@ -883,6 +883,9 @@ mod tests {
                     | "git.skipsubmodules"
                     | "git.checkoutbundle"
                     | "git.fetchbycommit"
+                    | "git.sig.ignoresignedtag"
+                    | "git.sig.rejectexpired"
+                    | "git.sig.requiresignedtag"
                     | "local.metadatatransfer" => "true",
                     "http.checksum" | "image.checksum" => SUM.split_once('@').unwrap().1,
                     "http.perm" | "http.uid" | "http.gid" => "7",

@@ -17,19 +17,11 @@ mod armor;
 mod cursor;
 mod error;
 mod hash;
+mod policy;
 mod primitives;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::SignatureError;
-
-/// What a signature has to be besides right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// What time it is, in seconds since 1970.
-    pub now: u64,
-    /// The key must not have expired until now. Otherwise it must not have when it signed: what was
-    /// signed long ago stays signed.
-    pub reject_expired_keys: bool,
-}
+pub use policy::Policy;

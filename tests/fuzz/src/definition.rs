@@ -13,6 +13,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let context = LoadContext {
         default_platform: Platform::new("linux", "amd64"),
         session: "session".into(),
+        lenders: Default::default(),
         entitlements: kiln_graph::Entitlements::default(),
         devices: None,
         proxy_network: None,
