@@ -111,7 +111,7 @@ fn the_package_brings_all_that_belongs_to_a_program_and_takes_it_away_again() {
     // `man kiln-build` finds its page, in which man sees no mistake.
     let build = package.page("1", "kiln-build");
     assert_eq!(build.stderr, "", "{build}");
-    assert!(build.text().contains("Where the result goes"), "{build}");
+    assert!(build.text().to_uppercase().contains("WHERE THE RESULT GOES"), "{build}");
     assert!(package.page("8", "kilnd").text().contains("--stop-timeout"));
 
     let mut kiln = Command::new(package.path("usr/bin/kiln"));

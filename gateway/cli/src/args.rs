@@ -24,7 +24,6 @@ pub(crate) use build::BuildArgs;
 pub(crate) use completion::{CompletionArgs, ManualArgs, ProgramName, Shell};
 pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, LlbArgs, WorkersArgs};
 pub(crate) use doctor::DoctorArgs;
-pub(crate) use exit_codes::EXIT_CODES;
 pub(crate) use frontend::{
     AskArgs, ConformArgs, DevArgs, FrontendCommand, GraphArgs, NewArgs, PackArgs, ProjectArgs,
     PushArgs, ReplayArgs, SnapshotArgs, TestArgs,

@@ -10,7 +10,7 @@ use crate::args::{BuildArgs, Program};
 use crate::environment::Environment;
 use crate::options::{
     CacheOption, Direction, Export, ImageOutputs, OptionError, RegistryTls, Secret, Ssh,
-    UnknownOption, exports, frontend_options, named_contexts, named_paths, unknown_options,
+    UnknownOption, build_options, exports, named_contexts, named_paths, unknown_options,
 };
 use crate::progress::{Mode, ModeError};
 use crate::step_pattern::StepPattern;
@@ -158,7 +158,7 @@ impl BuildCommand {
         environment: &Environment,
         exists: &dyn Fn(&Path) -> bool,
     ) -> Result<Self, BuildUsageError> {
-        let mut options = frontend_options(&args, environment)?;
+        let mut options = build_options(&args, environment)?;
         let mut locals = named_paths("--local", &args.local)?;
         named_contexts(&args.build_context, &mut options, &mut locals)?;
         let place = Place::of(&args)?;

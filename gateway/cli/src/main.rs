@@ -1,6 +1,6 @@
 //! kiln: the command line, and the daemon it embeds.
 //!
-//! Arguments and the environment come in, an exit code goes out: [`args::EXIT_CODES`] lists them.
+//! Arguments and the environment come in, an exit code goes out; `args::exit_codes` lists them.
 //! `main` is a list of steps in the order the system wants them; the rooms below are pure but for
 //! `commands`, `connect`, `doctor::look`, `embedded` and `progress::watch`.
 

@@ -23,7 +23,7 @@ pub(crate) use cache::{CacheOption, Direction};
 pub(crate) use error::OptionError;
 pub(crate) use export::{Dest, Export, ExportKind};
 pub(crate) use fields::Fields;
-pub(crate) use frontend::frontend_options;
+pub(crate) use frontend::{build_options, frontend_options};
 pub(crate) use image_outputs::{ImageOutputs, exports};
 pub(crate) use known::{UnknownOption, unknown_options};
 pub(crate) use local::named_paths;

@@ -1,7 +1,7 @@
 //! What the program ends with.
 
 /// Every exit code, and what it says.
-pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
+const EXIT_CODES: &[(u8, &str)] = &[
     (0, "the command was done"),
     (1, "it was not, or could not be understood"),
     (2, "there was nothing to judge (doctor, frontend conform, frontend replay)"),

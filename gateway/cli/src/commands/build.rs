@@ -225,7 +225,7 @@ async fn solve(
     if let Some(path) = &command.files.cache_metrics {
         let figures = serde_json::to_string(&metrics.figures(started.elapsed()))? + "\n";
         match path == Path::new("-") {
-            true => crate::output::print(&figures)?,
+            true => print(&figures)?,
             false => write_file(path, figures.as_bytes())?,
         }
     }

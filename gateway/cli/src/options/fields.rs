@@ -12,7 +12,7 @@ pub(crate) struct Fields {
     flag: &'static str,
     text: String,
     values: BTreeMap<String, String>,
-    /// What was asked for so far, for suggestions.
+    /// What was asked for and not there, for suggestions.
     known: Vec<&'static str>,
 }
 
@@ -36,8 +36,11 @@ impl Fields {
 
     /// Takes a field out.
     pub(crate) fn take(&mut self, key: &'static str) -> Option<String> {
-        self.known.push(key);
-        self.values.remove(key)
+        let value = self.values.remove(key);
+        if value.is_none() {
+            self.known.push(key);
+        }
+        value
     }
 
     /// Takes a field out that must be there and not be empty.

@@ -10,22 +10,21 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 const BUILD_ARG: &str = "build-arg:";
 const PLATFORM: &str = "platform";
 
-/// Reads all options of a frontend; an argument alone takes its value from the environment, or is
-/// left out if there is none. `SOURCE_DATE_EPOCH` comes along by itself. Where `--opt` and a flag of
-/// its own say the same, the flag holds.
+/// Reads each `--opt`; `build-arg:NAME` alone takes its value from the environment, or is left out if
+/// there is none. `SOURCE_DATE_EPOCH` comes along by itself.
 ///
 /// # Errors
 ///
 /// If an option is not `key=value`, or a platform was misspelt.
 pub(crate) fn frontend_options(
-    args: &BuildArgs,
+    texts: &[String],
     environment: &Environment,
 ) -> Result<BTreeMap<String, String>, OptionError> {
     let mut options = BTreeMap::new();
     if let Some(epoch) = environment.get_nonempty(EPOCH) {
         options.insert(format!("{BUILD_ARG}{EPOCH}"), epoch.to_owned());
     }
-    for text in &args.opt {
+    for text in texts {
         match (text.split_once('='), text.strip_prefix(BUILD_ARG)) {
             (Some((key, value)), _) if !key.is_empty() => {
                 if key == PLATFORM {
@@ -39,6 +38,20 @@ pub(crate) fn frontend_options(
             _ => return Err(OptionError::new("--opt", text, "should be key=value")),
         }
     }
+    Ok(options)
+}
+
+/// Reads all options of a build: each `--opt`, and the flags that are short for one. Where both say
+/// the same, the flag holds.
+///
+/// # Errors
+///
+/// As [`frontend_options`], and if an argument or a label has no name.
+pub(crate) fn build_options(
+    args: &BuildArgs,
+    environment: &Environment,
+) -> Result<BTreeMap<String, String>, OptionError> {
+    let mut options = frontend_options(&args.opt, environment)?;
     for text in &args.build_arg {
         match text.split_once('=') {
             Some(("", _)) => {
@@ -87,7 +100,7 @@ mod tests {
         let environment = Environment::with(&[("A", "1"), ("SOURCE_DATE_EPOCH", "5")]);
         let mut args = BuildArgs::default();
         change(&mut args);
-        let options = frontend_options(&args, &environment).map_err(|error| error.to_string())?;
+        let options = build_options(&args, &environment).map_err(|error| error.to_string())?;
         let mut pairs = options.iter().map(|(key, value)| format!("{key}={value}"));
         Ok(pairs.by_ref().filter(|pair| !pair.contains("EPOCH")).collect::<Vec<_>>().join(" "))
     }
@@ -100,7 +113,7 @@ mod tests {
         let found = options(|args| args.build_arg = texts(&["A", "B", "C=", "D=a=b"]));
         assert_eq!(found.unwrap(), "build-arg:A=1 build-arg:C= build-arg:D=a=b");
         let epoch = Environment::with(&[("SOURCE_DATE_EPOCH", "5")]);
-        let found = frontend_options(&BuildArgs::default(), &epoch).unwrap();
+        let found = build_options(&BuildArgs::default(), &epoch).unwrap();
         assert_eq!(found["build-arg:SOURCE_DATE_EPOCH"], "5");
         assert!(options(|args| args.opt = texts(&["target"])).is_err());
     }
