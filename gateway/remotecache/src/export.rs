@@ -113,7 +113,12 @@ impl Run<'_> {
         let status = self.reporter.status("preparing build cache for export");
         let collected =
             self.cache.collect(self.trails, self.export.mode, self.export.compression).await;
-        let chains = collected.map_err(|source| CacheExportError::Pack { name: name(), source })?;
+        let mut chains =
+            collected.map_err(|source| CacheExportError::Pack { name: name(), source })?;
+        let mounts = (&self.export.mounts, self.export.compression);
+        for problem in self.cache.add_mounts(mounts.0, mounts.1, &mut chains).await {
+            self.reporter.warn(problem, "everything else is exported".into());
+        }
         let (mut config, layers) = chains.config();
         status.done();
         if config.layers.is_empty() {

@@ -1,6 +1,7 @@
 //! Layer blobs of a ref: those that exist are reused, the others are made.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use kiln_oci::{Descriptor, Digest, Hasher};
@@ -14,6 +15,7 @@ use crate::blob::{Blob, BlobError, BlobSink};
 use crate::compression::{self, Compression, CompressionKind};
 use crate::compressor::{Compressor, threads};
 use crate::error::{StoreError, blocking};
+use crate::estargz::{self, Unfit, Written};
 use crate::fill::FillError;
 use crate::layer::Layer;
 use crate::pack::{Packer, PackerError, is_later};
@@ -53,12 +55,48 @@ pub enum PackError {
         /// The file.
         path: String,
     },
+    /// A layer that the wanted compression cannot hold.
+    #[error("{problem}")]
+    Unfit {
+        /// What is wrong with it, and what to do instead.
+        problem: String,
+    },
     /// A layer is not here and could not be had.
     #[error(transparent)]
     Fill(#[from] FillError),
     /// The machine beneath failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A blob that was made.
+struct Packed {
+    blob: Blob,
+    /// What it is beside the tar of the layer.
+    written: Option<Written>,
+}
+
+/// A blob that was made of a tar with this digest, and what it is.
+fn named(packed: Packed, compression: Compression, tar: Digest) -> (Blob, LayerBlob) {
+    let Packed { blob, written } = packed;
+    let media_type = compression.kind.media_type();
+    let mut descriptor = Descriptor::new(media_type, blob.digest().clone(), blob.size());
+    let Some(written) = written else { return (blob, LayerBlob { descriptor, diff_id: tar }) };
+    written.annotate(&mut descriptor);
+    (blob, LayerBlob { descriptor, diff_id: written.diff_id().clone() })
+}
+
+/// Names why a layer cannot be compressed as it should be, which came through a writer.
+fn name_unfit(error: PackError) -> PackError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(at) = cause {
+        let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(unfit) = inner.and_then(|inner| inner.downcast_ref::<Unfit>()) {
+            return PackError::Unfit { problem: unfit.to_string() };
+        }
+        cause = at.source();
+    }
+    error
 }
 
 /// How layers are packed.
@@ -205,20 +243,23 @@ impl Store {
     fn existing(&self, layer: &Layer, compression: Compression) -> Option<LayerBlob> {
         let diff_id = layer.diff_id()?;
         let blobs = layer.blobs();
-        let kind = |blob: &Descriptor| CompressionKind::of_media_type(&blob.media_type);
-        let exact = blobs.iter().filter(|blob| kind(blob) == Some(compression.kind));
+        let exact = blobs.iter().filter(|blob| CompressionKind::of(blob) == Some(compression.kind));
         let others = blobs.iter().filter(|_| !compression.force);
         let fitting: Vec<&Descriptor> = exact.chain(others).collect();
         let stored = fitting.iter().find_map(|blob| Some((*blob, self.blob(&blob.digest)?)));
+        let named = |descriptor: &Descriptor| LayerBlob {
+            descriptor: descriptor.clone(),
+            diff_id: estargz::own_diff_id(descriptor, Some(&diff_id))
+                .unwrap_or_else(|| diff_id.clone()),
+        };
         if let Some((descriptor, blob)) = stored {
             layer.pin(blob);
-            return Some(LayerBlob { descriptor: descriptor.clone(), diff_id });
+            return Some(named(descriptor));
         }
         let providers = layer.providers();
         let is_elsewhere =
             |blob: &&&Descriptor| providers.iter().any(|(known, _)| known.digest == blob.digest);
-        let descriptor = fitting.iter().find(is_elsewhere)?;
-        Some(LayerBlob { descriptor: (*descriptor).clone(), diff_id })
+        fitting.iter().find(is_elsewhere).map(|descriptor| named(descriptor))
     }
 
     fn pack_layer(
@@ -239,22 +280,27 @@ impl Store {
             report.finish();
             return Ok(blob);
         }
-        let old = layer.blobs().into_iter().find_map(|known| self.blob(&known.digest));
-        let (blob, diff_id) = match (old.filter(|_| clamp.is_none()), layer.diff_id()) {
+        let own = layer.diff_id();
+        let old = layer.blobs().into_iter().find_map(|known| {
+            // What was added here to the tar of the layer does not belong to it.
+            let is_own = estargz::own_diff_id(&known, own.as_ref()).is_none();
+            Some((self.blob(&known.digest)?, is_own))
+        });
+        let (packed, diff_id) = match (old.filter(|_| clamp.is_none()), layer.diff_id()) {
             // Compressed anew rather than packed anew, so that the diff id stays.
-            (Some(old), Some(diff_id)) => {
-                (self.recompress(&old, compression, &mut report)?, diff_id)
+            (Some((old, is_own)), Some(diff_id)) => {
+                let whole = is_own && compression.kind != CompressionKind::Estargz;
+                (self.recompress(&old, whole, compression, &mut report)?, diff_id)
             }
             _ => {
                 let nowhere = || FillError::Nowhere { layer: Digest::sha256("") };
                 let root = snapshot.ok_or_else(nowhere)?.path();
                 let tee = self.tee(compression, &mut report)?;
                 let packer = Packer::new(&root, self.inner.user_namespace, clamp, tee);
-                packer.pack()?.finish()?
+                packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()?
             }
         };
-        let media_type = compression.kind.media_type();
-        let descriptor = Descriptor::new(media_type, blob.digest().clone(), blob.size());
+        let (blob, named) = named(packed, compression, diff_id.clone());
         layer.pin(blob);
         if clamp.is_none() && !layer.is_view() {
             layer.note(|row| {
@@ -263,21 +309,41 @@ impl Store {
                     row.blobs.clear();
                     row.diff_id = Some(diff_id.clone());
                 }
-                row.blobs.push(descriptor.clone());
+                row.blobs.push(named.descriptor.clone());
             });
         }
         report.finish();
-        Ok(LayerBlob { descriptor, diff_id })
+        Ok(named)
+    }
+
+    /// Packs files that are no layer.
+    pub(crate) fn pack_files(
+        &self,
+        root: &Path,
+        compression: Compression,
+    ) -> Result<(Blob, LayerBlob), PackError> {
+        let (sender, _) = mpsc::unbounded_channel();
+        let mut report = Report { sender, layer: 0, layers: 1, bytes: 0, told: 0 };
+        let tee = self.tee(compression, &mut report)?;
+        let packer = Packer::new(root, self.inner.user_namespace, None, tee);
+        let (packed, diff_id) =
+            packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()?;
+        Ok(named(packed, compression, diff_id))
     }
 
     fn recompress(
         &self,
         old: &Blob,
+        whole: bool,
         compression: Compression,
         report: &mut Report,
-    ) -> Result<Blob, PackError> {
+    ) -> Result<Packed, PackError> {
         let bad = |source| PackError::Decompress { blob: old.digest().clone(), source };
-        let mut reader = compression::reader(old.open()?).map_err(bad)?;
+        let reader = match whole {
+            true => compression::reader(old.open()?),
+            false => compression::reader_without_table(old.open()?),
+        };
+        let mut reader = reader.map_err(bad)?;
         let mut tee = self.tee(compression, report)?;
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -286,7 +352,8 @@ impl Store {
                 return Ok(tee.finish()?.0);
             }
             let written = tee.write_all(&buffer[..read]);
-            written.map_err(|error| StoreError::io("writing blob", self.root(), error))?;
+            let failed = |error| StoreError::io("writing blob", self.root(), error);
+            written.map_err(|error| name_unfit(failed(error).into()))?;
         }
     }
 
@@ -323,15 +390,16 @@ impl Write for Tee<'_> {
 }
 
 impl Tee<'_> {
-    fn finish(self) -> Result<(Blob, Digest), StoreError> {
+    fn finish(self) -> Result<(Packed, Digest), PackError> {
         let root = self.store.root();
-        let sink = self.compressor.finish();
-        let sink = sink.map_err(|error| StoreError::io("writing blob", root, error))?;
+        let finished = self.compressor.finish();
+        let failed = |error| StoreError::io("writing blob", root, error);
+        let (sink, written) = finished.map_err(|error| name_unfit(failed(error).into()))?;
         let blob = sink.commit(None, None).map_err(|error| match error {
             BlobError::Store(error) => error,
             other => StoreError::io("writing blob", root, io::Error::other(other)),
         })?;
-        Ok((blob, self.hasher.finish()))
+        Ok((Packed { blob, written }, self.hasher.finish()))
     }
 }
 

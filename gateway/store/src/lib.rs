@@ -30,8 +30,10 @@ mod view;
 
 mod blobs;
 mod compressor;
+pub mod estargz;
 mod pack;
 
+mod carry;
 mod compose;
 mod copied;
 mod difference;
@@ -59,6 +61,7 @@ pub use archive::Entry as ArchiveEntry;
 pub use attributes::copy_xattrs;
 pub use blob::{Blob, BlobError, BlobSink, BlobWriter};
 pub use blobs::{LayerProgress, PackError};
+pub use carry::{Carried, CarryError, Unused};
 pub use collect::{PruneError, PruneOptions};
 pub use compose::DiffError;
 pub use compression::{Bounded, Compression, CompressionKind};
