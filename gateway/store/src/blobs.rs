@@ -46,6 +46,16 @@ pub enum PackError {
         /// What the decompressor said.
         source: io::Error,
     },
+    /// A blob that was to be compressed otherwise holds another tar than it should.
+    #[error("layer blob {blob} holds a tar with digest {actual}, expected {expected}")]
+    DiffId {
+        /// The blob.
+        blob: Digest,
+        /// The digest of the tar that it should hold.
+        expected: Digest,
+        /// The digest of the one that it holds.
+        actual: Digest,
+    },
     /// A file that would delete another one where the layer is unpacked.
     #[error(
         "`{path}` cannot be stored in an image: in layers a name that begins with `.wh.` deletes \
@@ -290,7 +300,14 @@ impl Store {
             // Compressed anew rather than packed anew, so that the diff id stays.
             (Some((old, is_own)), Some(diff_id)) => {
                 let whole = is_own && compression.kind != CompressionKind::Estargz;
-                (self.recompress(&old, whole, compression, &mut report)?, diff_id)
+                let (packed, tar) = self.recompress(&old, whole, compression, &mut report)?;
+                // What has a table is another tar without it.
+                if tar != diff_id && (whole || !is_own) {
+                    let (blob, actual) = (old.digest().clone(), tar);
+                    old.discard();
+                    return Err(PackError::DiffId { blob, expected: diff_id, actual });
+                }
+                (packed, diff_id)
             }
             _ => {
                 let nowhere = || FillError::Nowhere { layer: Digest::sha256("") };
@@ -337,7 +354,7 @@ impl Store {
         whole: bool,
         compression: Compression,
         report: &mut Report,
-    ) -> Result<Packed, PackError> {
+    ) -> Result<(Packed, Digest), PackError> {
         let bad = |source| PackError::Decompress { blob: old.digest().clone(), source };
         let reader = match whole {
             true => compression::reader(old.open()?),
@@ -349,7 +366,7 @@ impl Store {
         loop {
             let read = reader.read(&mut buffer).map_err(bad)?;
             if read == 0 {
-                return Ok(tee.finish()?.0);
+                return tee.finish();
             }
             let written = tee.write_all(&buffer[..read]);
             let failed = |error| StoreError::io("writing blob", self.root(), error);

@@ -14,6 +14,7 @@
 mod store;
 
 mod blob;
+mod checked;
 mod layer;
 mod refs;
 
@@ -62,6 +63,7 @@ pub use attributes::copy_xattrs;
 pub use blob::{Blob, BlobError, BlobSink, BlobWriter};
 pub use blobs::{LayerProgress, PackError};
 pub use carry::{Carried, CarryError, Unused};
+pub use checked::Checked;
 pub use collect::{PruneError, PruneOptions};
 pub use compose::DiffError;
 pub use compression::{Bounded, Compression, CompressionKind};

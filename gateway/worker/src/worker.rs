@@ -15,6 +15,7 @@ use kiln_session::{CallError, SessionManager};
 use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
 use kiln_store::{BlobProvider, Files, Kind, Providers, RecordInfo, Ref, Requester, Store};
 
+use crate::caches::CacheMounts;
 use crate::compose_op::ComposeOperator;
 use crate::emulators::{EmulatorOptions, Emulators};
 use crate::exec_op::ExecOperator;
