@@ -1,7 +1,5 @@
 //! Stories about records that are put together.
 
-mod faults;
-
 use std::collections::BTreeSet;
 
 use kiln_cache::{CacheKey, Sum};
