@@ -50,7 +50,9 @@ fn worked(outcome: &Outcome) -> usize {
 #[test]
 fn a_cache_in_a_registry_is_found_by_another_machine() {
     let Some(scene) = Scene::begin() else { return };
-    for (mode, more) in [("min", ""), ("max", ",image-manifest=false,compression=zstd")] {
+    for (mode, more) in
+        [("min", ",compression=estargz"), ("max", ",image-manifest=false,compression=zstd")]
+    {
         let cache = scene.registry.reference(&format!("cache-{mode}:1"));
         let to = format!("--export-cache=type=registry,ref={cache},mode={mode}{more}");
         let from = format!("--import-cache=type=registry,ref={cache}");
@@ -132,6 +134,55 @@ fn a_cache_that_is_missing_or_lies_is_a_warning_and_a_miss() {
     let (outcome, _) = scene.build(&Kiln::new(), &[&from]);
     assert!(worked(&outcome) >= 3, "{outcome}");
     outcome.says(&["cannot be used"]);
+}
+
+#[test]
+fn a_cache_mount_goes_along_and_one_that_is_broken_begins_empty() {
+    let Some(scene) = Scene::begin() else { return };
+    let base = scene.registry.reference("base:1");
+    // Says what it finds, and leaves something to be found.
+    let dockerfile = format!(
+        "FROM {base}
+ARG WHEN
+RUN --mount=type=cache,id=notes,target=/notes --mount=type=cache,id=large,target=/large \\
+    cp /notes/seen /first 2>/dev/null || echo nothing > /first; \\
+    echo $WHEN >> /notes/seen; head -c 2000 /dev/zero > /large/zeros
+FROM scratch
+COPY --from=0 /first /
+"
+    );
+    let scene =
+        Scene { project: Project::new(&[("Dockerfile", &dockerfile)]), registry: scene.registry };
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path();
+    let mounts = r#""mounts=notes,large,none",mounts-max-size=1k"#;
+    let to = format!("--export-cache=type=local,dest={},{mounts}", cache.display());
+    let (outcome, found) = scene.build(&Kiln::new(), &[&to, "--opt=build-arg:WHEN=first"]);
+    assert_eq!(found, "nothing\n");
+    outcome.says(&[
+        "cache mount large is not exported: it has more than 1024 bytes",
+        "cache mount none is not exported: there is none of this id",
+    ]);
+
+    let from = format!("--import-cache=type=local,src={}", cache.display());
+    let second = Kiln::new();
+    let (outcome, found) = scene.build(&second, &[&from, "--opt=build-arg:WHEN=second"]);
+    assert_eq!(found, "first\n", "{outcome}");
+    // What is here is not replaced, and what is to begin empty does.
+    let (_, found) = scene.build(&second, &[&from, "--opt=build-arg:WHEN=third"]);
+    assert_eq!(found, "first\nsecond\n");
+    let (_, found) = scene.build(&second, &[&from, "--no-cache"]);
+    assert_eq!(found, "nothing\n");
+
+    for blob in fs::read_dir(cache.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap().path();
+        if !fs::read(&blob).unwrap().starts_with(b"{") {
+            fs::write(&blob, "broken").unwrap();
+        }
+    }
+    let (outcome, found) = scene.build(&Kiln::new(), &[&from, "--opt=build-arg:WHEN=fourth"]);
+    assert_eq!(found, "nothing\n");
+    outcome.says(&["cache mount notes of cache", "cannot be used", "it begins empty"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use kiln_frontend::{BuildResult, Ref, Refs};
 use kiln_graph::Vertex;
 use kiln_oci::Digest;
 use kiln_remotecache::{BuildCache, CacheExport, ExportTo, Imports};
-use kiln_store::Requester;
+use kiln_store::{Blob, Requester};
 use kiln_wire::status::RichStatus;
 use kiln_worker::Worker;
 
@@ -111,7 +111,18 @@ impl CacheOfBuild {
             layers: self.bridge.worker().layers(),
             imports: self.daemon.0.imports.clone(),
             session: self.session.clone(),
+            mount_key: kiln_worker::cache_mount_key,
         }
+    }
+}
+
+/// What imported caches know of cache mounts.
+pub(crate) struct ImportedMounts(pub(crate) Imports);
+
+#[async_trait]
+impl kiln_worker::CacheMounts for ImportedMounts {
+    async fn find(&self, id: &str, requester: &Requester) -> Option<(Blob, Digest)> {
+        self.0.mount(id, requester).await
     }
 }
 

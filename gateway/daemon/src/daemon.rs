@@ -30,7 +30,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::builds::Builds;
-use crate::caches::WithImports;
+use crate::caches::{ImportedMounts, WithImports};
 use crate::content::Content;
 use crate::control::Control;
 use crate::explain::Explain;
@@ -182,7 +182,14 @@ impl Daemon {
             rules: settings.frontends.clone(),
         });
         let images = Arc::new(StoreImages(store.clone()));
+        let reach = Reach {
+            registry: registry.clone(),
+            clouds: Clouds::new(settings.cloud_environment.clone()),
+            sessions: sessions.clone(),
+        };
+        let imports = Imports::new(reach, &store);
         let worker = Worker::new(WorkerParts {
+            cache_mounts: Some(Arc::new(ImportedMounts(imports.clone()))),
             store,
             images,
             executor,
@@ -196,12 +203,6 @@ impl Daemon {
             step_grace: settings.step_grace,
             emulators: emulators(&settings),
         })?;
-        let reach = Reach {
-            registry: registry.clone(),
-            clouds: Clouds::new(settings.cloud_environment.clone()),
-            sessions: sessions.clone(),
-        };
-        let imports = Imports::new(reach, worker.store());
         let operators = WithImports { worker: worker.clone(), imports: imports.clone() };
         let options = EngineOptions { max_parallelism: settings.max_parallelism };
         let engine = Engine::start(Arc::new(operators), Arc::clone(&cache), &options);

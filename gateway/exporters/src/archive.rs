@@ -96,7 +96,7 @@ impl Archive {
                 }
                 Content::Bytes(bytes) => tar.file(&file(bytes.len() as u64), &bytes[..])?,
                 Content::Blob(blob) => {
-                    let content = blob.open().map_err(io::Error::other)?;
+                    let content = blob.open_checked().map_err(io::Error::other)?;
                     tar.file(&file(blob.size()), content)?;
                 }
             }

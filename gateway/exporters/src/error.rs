@@ -70,6 +70,9 @@ pub enum ExportError {
     /// The client did not take it.
     #[error("failed to send to the client")]
     Client(#[source] ClientError),
+    /// What was sent is not what it was when it was made.
+    #[error(transparent)]
+    Damaged(BlobError),
     /// The registry did not take it.
     #[error("failed to push {reference}")]
     Push {

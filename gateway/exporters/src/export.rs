@@ -253,7 +253,7 @@ impl Run<'_> {
         let exported = Some((&image).into());
         if !self.export.options.tar {
             let requester = context.requester(self.reporter);
-            layout::store(client, &image, &requester, self.reporter).await?;
+            layout::store(context, client, &image, &requester, self.reporter).await?;
             return Ok(Outcome { response, image: exported });
         }
         let blobs = self.blobs(&image).await?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use kiln_oci::{Descriptor, Reference};
 use kiln_registry::{BodySource, HostConfig, Hosts, Registry, RegistryError};
-use kiln_store::{Blob, Requester};
+use kiln_store::{Blob, BlobError, Requester};
 use tokio_util::io::ReaderStream;
 
 use crate::ExportContext;
@@ -121,7 +121,13 @@ impl<'a> Push<'a> {
         let mut pushes = Vec::new();
         for layer in layers.into_iter().filter(|layer| !layer.is_nondistributable()) {
             let source = Arc::new(LayerBody::new(layer, &requester));
-            pushes.push(self.blob(&layer.descriptor, source, &layer.origins));
+            pushes.push(async move {
+                let pushed = self.blob(&layer.descriptor, source, &layer.origins).await;
+                match pushed {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(damage(self.context, layer).await.unwrap_or(error)),
+                }
+            });
         }
         stream::iter(pushes).buffer_unordered(OFFERED).try_collect::<()>().await?;
         let mut sent = BTreeSet::new();
@@ -189,6 +195,14 @@ impl<'a> Push<'a> {
 
     fn failed(&self, source: RegistryError) -> ExportError {
         ExportError::Push { reference: self.target.to_string(), source }
+    }
+}
+
+/// Whether a layer was not taken because it is not what it was when it was made.
+pub(crate) async fn damage(context: &ExportContext, layer: &ImageLayer) -> Option<ExportError> {
+    match context.store.verify(&layer.descriptor.digest).await {
+        Err(error @ BlobError::Damaged { .. }) => Some(ExportError::Damaged(error)),
+        _ => None,
     }
 }
 

@@ -10,11 +10,13 @@ use kiln_store::Requester;
 use crate::assemble::Image;
 use crate::client::Client;
 use crate::error::ExportError;
-use crate::image::LayerBody;
+use crate::export::ExportContext;
+use crate::image::{LayerBody, damage};
 use crate::vertex::Reporter;
 
 /// Writes every blob and document of an image.
 pub(crate) async fn store(
+    context: &ExportContext,
     client: &dyn Client,
     image: &Image,
     requester: &Requester,
@@ -22,7 +24,10 @@ pub(crate) async fn store(
 ) -> Result<(), ExportError> {
     let status = reporter.status("sending blobs");
     for layer in image.layers() {
-        put(client, &layer.descriptor, &LayerBody::new(layer, requester)).await?;
+        let sent = put(client, &layer.descriptor, &LayerBody::new(layer, requester)).await;
+        if let Err(error) = sent {
+            return Err(damage(context, layer).await.unwrap_or(error));
+        }
     }
     for document in image.documents() {
         put(client, &document.descriptor, &document.bytes).await?;

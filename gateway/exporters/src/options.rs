@@ -116,7 +116,7 @@ pub enum OptionError {
         value: String,
     },
     /// A compression nobody knows, or nobody here writes.
-    #[error("unsupported layer compression type {0}, expected gzip, zstd or uncompressed")]
+    #[error("unsupported layer compression type {0}, expected gzip, zstd, estargz or uncompressed")]
     Compression(String),
     /// A level that the compression does not have.
     #[error("invalid compression-level `{value}`, expected a number from {low} to {high}")]
@@ -342,6 +342,10 @@ impl ExportOptions {
         if artifact == Some(true) && !oci_types {
             return Err(OptionError::Conflict("oci-artifact=true", "oci-mediatypes=false"));
         }
+        let compression = attributes.compression()?;
+        if compression.kind == CompressionKind::Estargz && !oci_types {
+            return Err(OptionError::Conflict("compression=estargz", "oci-mediatypes=false"));
+        }
         let inline = attributes.optional_flag("attestation-inline")?;
         let options = Self {
             names,
@@ -356,7 +360,7 @@ impl ExportOptions {
             dangling_only_if_unnamed: attributes.flag("danging-name-empty-only", false, true)?,
             name_canonical: attributes.flag("name-canonical", false, true)?,
             oci_types,
-            compression: attributes.compression()?,
+            compression,
             epoch: attributes.epoch()?,
             rewrite_timestamp: attributes.strict_flag("rewrite-timestamp")?,
             tar: attributes.flag("tar", true, true)?,
@@ -458,15 +462,12 @@ impl Attributes {
 
     fn compression(&mut self) -> Result<Compression, OptionError> {
         let kind = match self.text("compression").as_deref() {
-            None | Some("gzip") => CompressionKind::Gzip,
-            Some("zstd") => CompressionKind::Zstd,
-            Some("uncompressed") => CompressionKind::Uncompressed,
-            Some(other) => return Err(OptionError::Compression(shown(other))),
+            None => CompressionKind::default(),
+            Some(text) => {
+                CompressionKind::parse(text).ok_or_else(|| OptionError::Compression(shown(text)))?
+            }
         };
-        let (low, high) = match kind {
-            CompressionKind::Zstd => (1, 22),
-            CompressionKind::Gzip | CompressionKind::Uncompressed => (0, 12),
-        };
+        let (low, high) = kind.levels();
         let level = match self.text("compression-level") {
             None => None,
             Some(value) => match value.parse::<i32>() {
@@ -627,6 +628,10 @@ mod tests {
         );
         assert!(message("oci", &[("compression", "lz4")]).contains("lz4"));
         assert!(message("oci", &[("compression-level", "99")]).contains("from 0 to 12"));
+        assert_eq!(
+            message("image", &[("compression", "estargz"), ("oci-mediatypes", "false")]),
+            "exporter option \"compression=estargz\" conflicts with \"oci-mediatypes=false\""
+        );
         assert!(message("image", &[("name", "A")]).contains("image name `A`"));
         assert!(
             message("image", &[("name", "a/b:1"), ("push-by-digest", "true")])

@@ -5,6 +5,7 @@
 mod archives;
 mod attestations;
 mod directories;
+mod faults;
 mod registries;
 mod sessions;
 

@@ -1,5 +1,7 @@
 //! Stories about registries: real ones, and scripted ones that misbehave.
 
+mod pushes;
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use kiln_oci::{Digest, Reference};
 use kiln_store::{Compression, CompressionKind};
 
 use crate::cloud::{CloudCache, Clouds, without_login};
+use crate::mounts::{self, MountExport};
 
 /// The types of caches that are written and read here.
 const SUPPORTED: &[&str] = &["azblob", "gha", "inline", "local", "registry", "s3"];
@@ -29,6 +30,8 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "name",
             "secret_access_key",
             "mode",
+            "mounts",
+            "mounts-max-size",
             "ignore-error",
             "compression",
             "compression-level",
@@ -47,6 +50,8 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "ghtoken",
             "timeout",
             "mode",
+            "mounts",
+            "mounts-max-size",
             "ignore-error",
             "compression",
             "compression-level",
@@ -61,6 +66,8 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "tag",
             "reset",
             "mode",
+            "mounts",
+            "mounts-max-size",
             "ignore-error",
             "image-manifest",
             "oci-mediatypes",
@@ -75,6 +82,8 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "ref",
             "registry.insecure",
             "mode",
+            "mounts",
+            "mounts-max-size",
             "ignore-error",
             "image-manifest",
             "oci-mediatypes",
@@ -103,6 +112,8 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "retry_mode",
             "retry_max_attempts",
             "mode",
+            "mounts",
+            "mounts-max-size",
             "ignore-error",
             "compression",
             "compression-level",
@@ -200,6 +211,8 @@ pub struct CacheExport {
     pub image_manifest: bool,
     /// The media types are OCI's; otherwise Docker's.
     pub oci_types: bool,
+    /// The cache mounts that go along.
+    pub mounts: MountExport,
     /// What it is called in the progress.
     pub name: String,
 }
@@ -384,6 +397,7 @@ impl CacheExport {
             compression: attributes.compression()?,
             image_manifest,
             oci_types,
+            mounts: attributes.mounts()?,
             name: cache_name(cache),
         };
         Ok((export, without_effect(EXPORT_ATTRIBUTES, cache)))
@@ -425,6 +439,21 @@ impl ImportFrom {
     }
 }
 
+/// A number of bytes, with a unit or without one. Units are powers of 1024, as in the configuration.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let power = match text[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(1024_u64.pow(power))
+}
+
 fn value(name: &'static str, value: &str, expected: &'static str) -> AttributeError {
     AttributeError::Value { name, value: value.chars().take(200).collect(), expected }
 }
@@ -458,18 +487,28 @@ impl Attributes<'_> {
         Ok(RegistryCache { reference, insecure: self.flag("registry.insecure")?.unwrap_or(false) })
     }
 
+    fn mounts(&self) -> Result<MountExport, AttributeError> {
+        let ids = self.text("mounts").unwrap_or_default().split(',').map(str::trim);
+        let ids = ids.filter(|id| !id.is_empty()).map(str::to_owned).collect();
+        let limit = match self.text("mounts-max-size") {
+            None => mounts::LIMIT,
+            Some(text) => bytes(text).ok_or_else(|| {
+                value("mounts-max-size", text, "bytes, or a size such as 500MB or 2GB")
+            })?,
+        };
+        Ok(MountExport { ids, limit })
+    }
+
     fn compression(&self) -> Result<Compression, AttributeError> {
         let kind = match self.text("compression") {
-            None | Some("gzip") => CompressionKind::Gzip,
-            Some("zstd") => CompressionKind::Zstd,
-            Some("uncompressed") => CompressionKind::Uncompressed,
-            Some(other) => return Err(value("compression", other, "gzip, zstd or uncompressed")),
+            None => CompressionKind::default(),
+            Some(text) => CompressionKind::parse(text)
+                .ok_or_else(|| value("compression", text, "gzip, zstd, estargz or uncompressed"))?,
         };
-        let (low, high, expected) = match kind {
-            CompressionKind::Zstd => (1, 22, "a number from 1 to 22"),
-            CompressionKind::Gzip | CompressionKind::Uncompressed => {
-                (0, 12, "a number from 0 to 12")
-            }
+        let (low, high) = kind.levels();
+        let expected = match kind {
+            CompressionKind::Zstd => "a number from 1 to 22",
+            _ => "a number from 0 to 12",
         };
         let level = match self.text("compression-level") {
             None => None,
@@ -527,6 +566,26 @@ mod tests {
     }
 
     #[test]
+    fn cache_mounts_are_named_by_id_and_limited_in_size() {
+        let mounts = |attrs: &[(&str, &str)]| {
+            let attrs = [&[("dest", "/c")], attrs].concat();
+            exported("local", &attrs).map(|export| export.mounts)
+        };
+        assert_eq!(mounts(&[]), Ok(MountExport { ids: Vec::new(), limit: 1 << 30 }));
+        let chosen = mounts(&[("mounts", "go, /root/.cache,"), ("mounts-max-size", "5MB")]);
+        let ids = vec!["go".into(), "/root/.cache".into()];
+        assert_eq!(chosen, Ok(MountExport { ids, limit: 5 << 20 }));
+        let limit = |text| mounts(&[("mounts-max-size", text)]).map(|mounts| mounts.limit);
+        assert_eq!((limit("77"), limit("1GiB"), limit("2k")), (Ok(77), Ok(1 << 30), Ok(2048)));
+        for bad in ["MB", "-1", "10 apples", "99999999999TB", "1.5GB"] {
+            assert!(limit(bad).unwrap_err().contains("mounts-max-size"), "{bad}");
+        }
+        let inline = cache("inline", &[("mounts", "go")]);
+        let (_, unused) = CacheExport::parse(&inline, &Clouds::default()).unwrap();
+        assert_eq!(unused, ["mounts"], "it has no blobs of its own");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         for (kind, attrs, words) in [
             ("local", &[][..], "local cache exporter requires dest"),
@@ -534,7 +593,7 @@ mod tests {
             ("registry", &[("ref", "A b")], "invalid ref of a cache: `A b`"),
             ("inline", &[("mode", "mx")], "invalid mode of a cache: `mx`, expected min or max"),
             ("inline", &[("ignore-error", "maybe")], "invalid ignore-error of a cache: `maybe`"),
-            ("local", &[("dest", "c"), ("compression", "estargz")], "expected gzip, zstd"),
+            ("local", &[("dest", "c"), ("compression", "lz4")], "expected gzip, zstd, estargz"),
             ("local", &[("dest", "c"), ("compression-level", "99")], "a number from 0 to 12"),
             (
                 "local",

@@ -59,6 +59,8 @@ pub struct BuildCache {
     pub imports: Imports,
     /// In whose name layers of imported caches are read.
     pub session: String,
+    /// How the store calls the directory of a cache mount.
+    pub mount_key: fn(&str) -> String,
 }
 
 impl std::fmt::Debug for BuildCache {
@@ -304,6 +306,11 @@ fn export_layer(
     descriptor.urls.clear();
     descriptor.platform = None;
     ExportLayer { key: descriptor.digest.clone(), descriptor, body, origins }
+}
+
+/// A layer whose blob is in the store, and stays there while this lives.
+pub(crate) fn stored_layer(layer: LayerBlob, blob: Blob) -> ExportLayer {
+    export_layer(layer.descriptor, Some(&layer.diff_id), Arc::new(StoredBody(blob)))
 }
 
 /// A layer of a result. It is fetched only if somebody wants its bytes.

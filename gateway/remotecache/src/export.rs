@@ -13,7 +13,7 @@ use kiln_oci::{Descriptor, Digest, Index, Manifest, media_type};
 use kiln_progress::Sender;
 use kiln_registry::BodySource;
 use kiln_solver::Step;
-use kiln_store::PackError;
+use kiln_store::{BlobError, PackError};
 
 use crate::attributes::{CacheExport, ExportTo};
 use crate::cloud::{CloudCache, annotate};
@@ -113,7 +113,12 @@ impl Run<'_> {
         let status = self.reporter.status("preparing build cache for export");
         let collected =
             self.cache.collect(self.trails, self.export.mode, self.export.compression).await;
-        let chains = collected.map_err(|source| CacheExportError::Pack { name: name(), source })?;
+        let mut chains =
+            collected.map_err(|source| CacheExportError::Pack { name: name(), source })?;
+        let mounts = (&self.export.mounts, self.export.compression);
+        for problem in self.cache.add_mounts(mounts.0, mounts.1, &mut chains).await {
+            self.reporter.warn(problem, "everything else is exported".into());
+        }
         let (mut config, layers) = chains.config();
         status.done();
         if config.layers.is_empty() {
@@ -167,8 +172,15 @@ impl Run<'_> {
             .map(|layer| async move {
                 let what = format!("layer {}", layer.descriptor.digest);
                 let status = self.reporter.status(format!("writing {what}"));
-                let put = target.put_layer(layer).await;
-                put.map_err(|source| self.failed(&what, source))?;
+                if let Err(source) = target.put_layer(layer).await {
+                    // It may be refused because it is not what it was when it was made.
+                    let damage = self.cache.store.verify(&layer.descriptor.digest).await;
+                    let source = match damage {
+                        Err(error @ BlobError::Damaged { .. }) => error.into(),
+                        _ => source,
+                    };
+                    return Err(self.failed(&what, source));
+                }
                 status.done();
                 Ok(())
             })

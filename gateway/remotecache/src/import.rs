@@ -17,6 +17,7 @@ use kiln_cache::{
 use kiln_oci::{Descriptor, Digest, Index, Manifest, MediaKind};
 use kiln_progress::Sender;
 use kiln_registry::{DOCUMENT_LIMIT, media_type_of};
+use kiln_store::estargz;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
@@ -39,6 +40,9 @@ pub(crate) const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 
 /// The annotation of a layer with when it was made.
 pub(crate) const CREATED: &str = "buildkit/createdat";
+
+/// The annotations of a layer that are believed.
+const KEPT: &[&str] = &[CREATED, estargz::TABLE_DIGEST, estargz::UNCOMPRESSED_SIZE];
 
 /// Begins the names of imported results.
 const PREFIX: &str = "imported:";
@@ -70,6 +74,8 @@ struct Known {
     links: LinkStore<MemoryKeyValue>,
     /// The layers of its results, bottom first.
     results: Vec<Vec<ImportedLayer>>,
+    /// The first result of each record without inputs, and when it was made.
+    roots: BTreeMap<Digest, (usize, u64)>,
 }
 
 impl std::fmt::Debug for ImportedCache {
@@ -110,6 +116,17 @@ impl ImportedCache {
     /// The layers of one of its results.
     pub(crate) fn result(&self, number: usize) -> Option<&[ImportedLayer]> {
         self.known.get()?.as_ref()?.results.get(number).map(Vec::as_slice)
+    }
+
+    /// Whether a build with one of these sessions imports it. Nobody's session is no one's.
+    pub(crate) fn is_of(&self, sessions: &[String]) -> bool {
+        let own = self.sessions.iter().filter(|session| !session.is_empty());
+        own.into_iter().any(|session| sessions.contains(session))
+    }
+
+    /// The result of a record without inputs, and when it was made, in nanoseconds since 1970.
+    pub(crate) async fn mount(&self, record: &Digest) -> Option<(usize, u64)> {
+        self.known().await?.roots.get(record).copied()
     }
 
     /// Everything in it that leads to these records; nothing if it was not read yet.
@@ -248,7 +265,7 @@ impl ImportedCache {
         let diff_id = diff_id.or_else(annotated);
         descriptor.urls.clear();
         descriptor.platform = None;
-        descriptor.annotations.retain(|key, _| key == CREATED);
+        descriptor.annotations.retain(|key, _| KEPT.contains(&key.as_str()));
         if let Some(diff_id) = &diff_id {
             descriptor.annotations.insert(UNCOMPRESSED.into(), diff_id.to_string());
         }
@@ -375,11 +392,12 @@ struct Collected<'a> {
     cache: &'a str,
     saving: Saving,
     results: Vec<Vec<ImportedLayer>>,
+    roots: BTreeMap<Digest, (usize, u64)>,
 }
 
 impl<'a> Collected<'a> {
     fn new(cache: &'a str) -> Self {
-        Self { cache, saving: Saving::default(), results: Vec::new() }
+        Self { cache, saving: Saving::default(), results: Vec::new(), roots: BTreeMap::new() }
     }
 
     /// Adds the records of a config. Results with layers that are not there are left out.
@@ -450,6 +468,10 @@ impl<'a> Collected<'a> {
             }
             let id = name_of(self.cache, self.results.len());
             let created = parse_time(created_at);
+            if record.inputs.is_empty() {
+                let first = (self.results.len(), created);
+                self.roots.entry(record.digest.clone()).or_insert(first);
+            }
             self.saving.results.push((key, SavedResult { created, id }));
             self.results.push(blobs);
         }
@@ -459,7 +481,7 @@ impl<'a> Collected<'a> {
     fn known(self) -> Known {
         let links = LinkStore::new(MemoryKeyValue::default());
         links.save(&self.saving);
-        Known { links, results: self.results }
+        Known { links, results: self.results, roots: self.roots }
     }
 }
 

@@ -15,6 +15,7 @@ mod inline;
 
 mod import;
 mod load;
+mod mounts;
 
 mod cloud;
 mod origin;
@@ -41,4 +42,5 @@ pub use export::{CacheExportError, export};
 pub use import::{ImportedCache, ImportedLayer};
 pub use inline::inline;
 pub use load::Imports;
+pub use mounts::MountExport;
 pub use origin::{ByteStream, CacheOrigin, Cause, Reach, Root};

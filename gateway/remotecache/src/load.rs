@@ -65,6 +65,18 @@ impl Imports {
         Some((open.get(cache)?.upgrade()?, number))
     }
 
+    /// The caches that the builds of these sessions import.
+    pub(crate) fn of_sessions(&self, sessions: &[String]) -> Vec<Arc<ImportedCache>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open: Vec<_> = open.values().filter_map(Weak::upgrade).collect();
+        open.into_iter().filter(|cache| cache.is_of(sessions)).collect()
+    }
+
+    /// Where what is read of them goes.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Whether a name is that of an imported result.
     pub fn is_imported(saved: &str) -> bool {
         parse_name(saved).is_some()
@@ -129,7 +141,7 @@ impl Imports {
     }
 
     /// What is in a layer. Of a blob for which the cache does not say it, that takes the blob.
-    async fn known(
+    pub(crate) async fn known(
         &self,
         layer: &ImportedLayer,
         provider: &dyn BlobProvider,
@@ -147,7 +159,7 @@ impl Imports {
 }
 
 /// The layers in an imported cache.
-struct CacheLayers(Arc<ImportedCache>);
+pub(crate) struct CacheLayers(pub(crate) Arc<ImportedCache>);
 
 impl BlobProvider for CacheLayers {
     fn name(&self) -> String {

@@ -15,6 +15,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::blob::Blob;
 use crate::compression;
 use crate::error::StoreError;
+use crate::estargz;
 use crate::extract::{ExtractError, Extraction};
 use crate::fill::FillError;
 use crate::layer::{Layer, Snapshot};
@@ -139,13 +140,12 @@ impl Layer {
 
     /// Notes that a blob holds this layer, and keeps it if it is here.
     pub(crate) fn add_blob(&self, descriptor: &Descriptor, blob: Option<Blob>) {
+        let mut descriptor = Descriptor { platform: None, ..descriptor.clone() };
+        estargz::foreign(&mut descriptor);
         let known = self.blobs().into_iter().find(|known| known.digest == descriptor.digest);
         match known {
-            None => {
-                let descriptor = Descriptor { platform: None, ..descriptor.clone() };
-                self.note(|row| row.blobs.push(descriptor));
-            }
-            Some(known) => self.annotate(&known, descriptor),
+            None => self.note(|row| row.blobs.push(descriptor)),
+            Some(known) => self.annotate(&known, &descriptor),
         }
         if let Some(blob) = blob {
             self.pin(blob);
@@ -203,7 +203,7 @@ impl Unpack {
     }
 
     /// Decompresses and hashes on a thread beside this one, which writes files.
-    fn extract(&self, number: u64) -> Result<bool, ApplyError> {
+    pub(crate) fn extract(&self, number: u64) -> Result<bool, ApplyError> {
         let root = self.store.layer_files(number);
         let file = self.blob.open()?;
         let bad = |source| ApplyError::Decompress { blob: self.blob.digest().clone(), source };

@@ -113,6 +113,16 @@ impl<R: Read> Archive<R> {
         }
     }
 
+    /// The stream, of which nothing is read ahead.
+    pub(crate) fn reader(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
+    /// The stream, behind what was read.
+    pub(crate) fn into_reader(self) -> R {
+        self.reader
+    }
+
     /// Reads to the end of the stream, beyond the end of the archive.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         io::copy(&mut self.reader, &mut io::sink()).map(drop)

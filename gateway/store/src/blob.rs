@@ -47,6 +47,17 @@ pub enum BlobError {
         /// What came.
         actual: Digest,
     },
+    /// It was stored whole, and is another now.
+    #[error(
+        "blob {blob} was damaged on disk: its content has digest {actual} now. It is removed, and \
+         made or fetched anew the next time"
+    )]
+    Damaged {
+        /// The blob.
+        blob: Digest,
+        /// The digest of what is there.
+        actual: Digest,
+    },
     /// There are more or fewer bytes than announced.
     #[error("content has {actual} bytes, expected {expected}")]
     Size {
@@ -80,6 +91,11 @@ impl Blob {
     /// Their address.
     pub fn digest(&self) -> &Digest {
         &self.pin.digest
+    }
+
+    /// Removes it, because it is not what it should be.
+    pub(crate) fn discard(&self) {
+        self.pin.store.trash.discard(&self.path);
     }
 
     /// Opens it for reading from the start.
@@ -142,14 +158,13 @@ impl Store {
     /// is fetched anew.
     pub async fn verify(&self, digest: &Digest) -> Result<(), BlobError> {
         let blob = self.blob(digest).ok_or_else(|| BlobError::NotFound(digest.clone()))?;
-        let store = self.inner.clone();
         blocking(move || {
             let actual = hash(&blob)?;
             if actual == *blob.digest() {
                 return Ok(());
             }
-            store.trash.discard(&blob.path);
-            Err(BlobError::Digest { expected: blob.digest().clone(), actual })
+            blob.discard();
+            Err(BlobError::Damaged { blob: blob.digest().clone(), actual })
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! Layer blobs of a ref: those that exist are reused, the others are made.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use kiln_oci::{Descriptor, Digest, Hasher};
@@ -14,6 +15,7 @@ use crate::blob::{Blob, BlobError, BlobSink};
 use crate::compression::{self, Compression, CompressionKind};
 use crate::compressor::{Compressor, threads};
 use crate::error::{StoreError, blocking};
+use crate::estargz::{self, Unfit, Written};
 use crate::fill::FillError;
 use crate::layer::Layer;
 use crate::pack::{Packer, PackerError, is_later};
@@ -44,6 +46,16 @@ pub enum PackError {
         /// What the decompressor said.
         source: io::Error,
     },
+    /// A blob that was to be compressed otherwise holds another tar than it should.
+    #[error("layer blob {blob} holds a tar with digest {actual}, expected {expected}")]
+    DiffId {
+        /// The blob.
+        blob: Digest,
+        /// The digest of the tar that it should hold.
+        expected: Digest,
+        /// The digest of the one that it holds.
+        actual: Digest,
+    },
     /// A file that would delete another one where the layer is unpacked.
     #[error(
         "`{path}` cannot be stored in an image: in layers a name that begins with `.wh.` deletes \
@@ -53,12 +65,48 @@ pub enum PackError {
         /// The file.
         path: String,
     },
+    /// A layer that the wanted compression cannot hold.
+    #[error("{problem}")]
+    Unfit {
+        /// What is wrong with it, and what to do instead.
+        problem: String,
+    },
     /// A layer is not here and could not be had.
     #[error(transparent)]
     Fill(#[from] FillError),
     /// The machine beneath failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A blob that was made.
+struct Packed {
+    blob: Blob,
+    /// What it is beside the tar of the layer.
+    written: Option<Written>,
+}
+
+/// A blob that was made of a tar with this digest, and what it is.
+fn named(packed: Packed, compression: Compression, tar: Digest) -> (Blob, LayerBlob) {
+    let Packed { blob, written } = packed;
+    let media_type = compression.kind.media_type();
+    let mut descriptor = Descriptor::new(media_type, blob.digest().clone(), blob.size());
+    let Some(written) = written else { return (blob, LayerBlob { descriptor, diff_id: tar }) };
+    written.annotate(&mut descriptor);
+    (blob, LayerBlob { descriptor, diff_id: written.diff_id().clone() })
+}
+
+/// Names why a layer cannot be compressed as it should be, which came through a writer.
+fn name_unfit(error: PackError) -> PackError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(at) = cause {
+        let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(unfit) = inner.and_then(|inner| inner.downcast_ref::<Unfit>()) {
+            return PackError::Unfit { problem: unfit.to_string() };
+        }
+        cause = at.source();
+    }
+    error
 }
 
 /// How layers are packed.
@@ -212,12 +260,16 @@ impl Store {
     ) -> Option<LayerBlob> {
         let diff_id = layer.diff_id()?;
         let blobs = layer.blobs();
-        let kind = |blob: &Descriptor| CompressionKind::of_media_type(&blob.media_type);
-        let is_exact = |blob: &Descriptor| kind(blob) == Some(compression.kind);
+        let is_exact = |blob: &Descriptor| CompressionKind::of(blob) == Some(compression.kind);
         let is_wanted = |blob: &Descriptor| wanted == Some(&blob.digest);
         let mut fitting: Vec<&Descriptor> =
             blobs.iter().filter(|blob| is_exact(blob) || !compression.force).collect();
         fitting.sort_by_key(|blob| (!is_exact(blob), !is_wanted(blob)));
+        let named = |descriptor: &Descriptor| LayerBlob {
+            descriptor: descriptor.clone(),
+            diff_id: estargz::own_diff_id(descriptor, Some(&diff_id))
+                .unwrap_or_else(|| diff_id.clone()),
+        };
         let providers = layer.providers();
         let is_elsewhere =
             |blob: &Descriptor| providers.iter().any(|(known, _)| known.digest == blob.digest);
@@ -226,16 +278,13 @@ impl Store {
         match (first, stored) {
             // Another one that is here says the same, but it is not the one that was promised.
             (Some(first), Some((stored, _))) if first.digest != stored.digest => {
-                Some(LayerBlob { descriptor: (*first).clone(), diff_id })
+                Some(named(first))
             }
             (_, Some((descriptor, blob))) => {
                 layer.pin(blob);
-                Some(LayerBlob { descriptor: descriptor.clone(), diff_id })
+                Some(named(descriptor))
             }
-            (_, None) => {
-                let descriptor = fitting.into_iter().find(|blob| is_elsewhere(blob))?;
-                Some(LayerBlob { descriptor: descriptor.clone(), diff_id })
-            }
+            (_, None) => fitting.into_iter().find(|blob| is_elsewhere(blob)).map(named),
         }
     }
 
@@ -258,22 +307,34 @@ impl Store {
             report.finish();
             return Ok(blob);
         }
-        let old = layer.blobs().into_iter().find_map(|known| self.blob(&known.digest));
-        let (blob, diff_id) = match (old.filter(|_| clamp.is_none()), layer.diff_id()) {
+        let own = layer.diff_id();
+        let old = layer.blobs().into_iter().find_map(|known| {
+            // What was added here to the tar of the layer does not belong to it.
+            let is_own = estargz::own_diff_id(&known, own.as_ref()).is_none();
+            Some((self.blob(&known.digest)?, is_own))
+        });
+        let (packed, diff_id) = match (old.filter(|_| clamp.is_none()), layer.diff_id()) {
             // Compressed anew rather than packed anew, so that the diff id stays.
-            (Some(old), Some(diff_id)) => {
-                (self.recompress(&old, compression, &mut report)?, diff_id)
+            (Some((old, is_own)), Some(diff_id)) => {
+                let whole = is_own && compression.kind != CompressionKind::Estargz;
+                let (packed, tar) = self.recompress(&old, whole, compression, &mut report)?;
+                // What has a table is another tar without it.
+                if tar != diff_id && (whole || !is_own) {
+                    let (blob, actual) = (old.digest().clone(), tar);
+                    old.discard();
+                    return Err(PackError::DiffId { blob, expected: diff_id, actual });
+                }
+                (packed, diff_id)
             }
             _ => {
                 let nowhere = || FillError::Nowhere { layer: Digest::sha256("") };
                 let root = snapshot.ok_or_else(nowhere)?.path();
                 let tee = self.tee(compression, &mut report)?;
                 let packer = Packer::new(&root, self.inner.user_namespace, clamp, tee);
-                packer.pack()?.finish()?
+                packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()?
             }
         };
-        let media_type = compression.kind.media_type();
-        let descriptor = Descriptor::new(media_type, blob.digest().clone(), blob.size());
+        let (blob, named) = named(packed, compression, diff_id.clone());
         layer.pin(blob);
         if clamp.is_none() && !layer.is_view() {
             layer.note(|row| {
@@ -282,30 +343,51 @@ impl Store {
                     row.blobs.clear();
                     row.diff_id = Some(diff_id.clone());
                 }
-                row.blobs.push(descriptor.clone());
+                row.blobs.push(named.descriptor.clone());
             });
         }
         report.finish();
-        Ok(LayerBlob { descriptor, diff_id })
+        Ok(named)
+    }
+
+    /// Packs files that are no layer.
+    pub(crate) fn pack_files(
+        &self,
+        root: &Path,
+        compression: Compression,
+    ) -> Result<(Blob, LayerBlob), PackError> {
+        let (sender, _) = mpsc::unbounded_channel();
+        let mut report = Report { sender, layer: 0, layers: 1, bytes: 0, told: 0 };
+        let tee = self.tee(compression, &mut report)?;
+        let packer = Packer::new(root, self.inner.user_namespace, None, tee);
+        let (packed, diff_id) =
+            packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()?;
+        Ok(named(packed, compression, diff_id))
     }
 
     fn recompress(
         &self,
         old: &Blob,
+        whole: bool,
         compression: Compression,
         report: &mut Report,
-    ) -> Result<Blob, PackError> {
+    ) -> Result<(Packed, Digest), PackError> {
         let bad = |source| PackError::Decompress { blob: old.digest().clone(), source };
-        let mut reader = compression::reader(old.open()?).map_err(bad)?;
+        let reader = match whole {
+            true => compression::reader(old.open()?),
+            false => compression::reader_without_table(old.open()?),
+        };
+        let mut reader = reader.map_err(bad)?;
         let mut tee = self.tee(compression, report)?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             let read = reader.read(&mut buffer).map_err(bad)?;
             if read == 0 {
-                return Ok(tee.finish()?.0);
+                return tee.finish();
             }
             let written = tee.write_all(&buffer[..read]);
-            written.map_err(|error| StoreError::io("writing blob", self.root(), error))?;
+            let failed = |error| StoreError::io("writing blob", self.root(), error);
+            written.map_err(|error| name_unfit(failed(error).into()))?;
         }
     }
 
@@ -347,15 +429,16 @@ impl Write for Tee<'_> {
 }
 
 impl Tee<'_> {
-    fn finish(self) -> Result<(Blob, Digest), StoreError> {
+    fn finish(self) -> Result<(Packed, Digest), PackError> {
         let root = self.store.root();
-        let sink = self.compressor.finish();
-        let sink = sink.map_err(|error| StoreError::io("writing blob", root, error))?;
+        let finished = self.compressor.finish();
+        let failed = |error| StoreError::io("writing blob", root, error);
+        let (sink, written) = finished.map_err(|error| name_unfit(failed(error).into()))?;
         let blob = sink.commit(None, None).map_err(|error| match error {
             BlobError::Store(error) => error,
             other => StoreError::io("writing blob", root, io::Error::other(other)),
         })?;
-        Ok((blob, self.hasher.finish()))
+        Ok((Packed { blob, written }, self.hasher.finish()))
     }
 }
 

@@ -6,7 +6,9 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
-use kiln_oci::media_type;
+use kiln_oci::{Descriptor, media_type};
+
+use crate::estargz;
 
 /// How a layer blob is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub enum CompressionKind {
     Gzip,
     /// zstd.
     Zstd,
+    /// gzip with a table of contents, from which single files can be read; see [`crate::estargz`].
+    Estargz,
     /// Not at all.
     Uncompressed,
 }
@@ -25,7 +29,7 @@ pub enum CompressionKind {
 pub struct Compression {
     /// How blobs that have to be made are compressed.
     pub kind: CompressionKind,
-    /// How hard; the usual level of the kind when `None` (gzip 6 of 0–12, zstd 3 of 1–22).
+    /// How hard; the usual level of the kind when `None` (gzip and estargz 6 of 0–12, zstd 3 of 1–22).
     pub level: Option<i32>,
     /// Whether blobs that exist in another compression are made anew.
     pub force: bool,
@@ -35,13 +39,40 @@ impl CompressionKind {
     /// The OCI media type of a layer compressed so.
     pub fn media_type(self) -> &'static str {
         match self {
-            Self::Gzip => media_type::OCI_LAYER_GZIP,
+            Self::Gzip | Self::Estargz => media_type::OCI_LAYER_GZIP,
             Self::Zstd => media_type::OCI_LAYER_ZSTD,
             Self::Uncompressed => media_type::OCI_LAYER,
         }
     }
 
-    /// The kind a media type names, OCI's or Docker's.
+    /// The kind that the text of an attribute names.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "gzip" => Self::Gzip,
+            "zstd" => Self::Zstd,
+            "estargz" => Self::Estargz,
+            "uncompressed" => Self::Uncompressed,
+            _ => return None,
+        })
+    }
+
+    /// The lowest and the highest level.
+    pub fn levels(self) -> (i32, i32) {
+        match self {
+            Self::Zstd => (1, 22),
+            Self::Gzip | Self::Estargz | Self::Uncompressed => (0, 12),
+        }
+    }
+
+    /// The kind of a blob.
+    pub(crate) fn of(blob: &Descriptor) -> Option<Self> {
+        match Self::of_media_type(&blob.media_type)? {
+            Self::Gzip if estargz::is_estargz(blob) => Some(Self::Estargz),
+            kind => Some(kind),
+        }
+    }
+
+    /// The kind a media type names, OCI's or Docker's; it does not tell estargz from gzip.
     pub fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type.split(';').next().unwrap_or_default().trim() {
             media_type::OCI_LAYER_GZIP | media_type::DOCKER_LAYER_GZIP => Some(Self::Gzip),
@@ -85,6 +116,18 @@ impl<R: Read> Read for Bounded<R> {
 
 /// Reads a layer blob, decompressing what is compressed.
 pub(crate) fn reader(file: File) -> io::Result<Box<dyn Read + Send>> {
+    decompress(file)
+}
+
+/// Reads the tar that a layer blob was made of: of estargz without the table.
+pub(crate) fn reader_without_table(mut file: File) -> io::Result<Box<dyn Read + Send>> {
+    match estargz::without_table(&mut file)? {
+        Some(table) => decompress(file.take(table)),
+        None => decompress(file),
+    }
+}
+
+fn decompress(file: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(256 << 10, file);
     Ok(match *file.fill_buf()? {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),

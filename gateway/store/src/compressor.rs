@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use libdeflater::{CompressionLvl, Compressor as Deflate};
 
 use crate::compression::{Compression, CompressionKind};
+use crate::estargz::{Estargz, Written};
 use crate::sparse::is_zero;
 
 const BLOCK: usize = 1 << 20;
@@ -21,10 +22,11 @@ const BLOCK: usize = 1 << 20;
 pub(crate) enum Compressor<W: Write> {
     Gzip(Gzip<W>),
     Zstd(Box<zstd::Encoder<'static, W>>),
+    Estargz(Estargz<W>),
     Uncompressed(W),
 }
 
-impl<W: Write> Compressor<W> {
+impl<W: Write + Send + 'static> Compressor<W> {
     pub(crate) fn new(compression: Compression, out: W) -> io::Result<Self> {
         Ok(match compression.kind {
             CompressionKind::Gzip => Self::Gzip(Gzip::new(compression.level.unwrap_or(6), out)),
@@ -34,17 +36,25 @@ impl<W: Write> Compressor<W> {
                 encoder.multithread(u32::try_from(threads()).unwrap_or(1))?;
                 Self::Zstd(Box::new(encoder))
             }
+            CompressionKind::Estargz => {
+                Self::Estargz(Estargz::new(compression.level.unwrap_or(6), out)?)
+            }
             CompressionKind::Uncompressed => Self::Uncompressed(out),
         })
     }
 
-    /// Writes what is left, and gives the stream back.
-    pub(crate) fn finish(self) -> io::Result<W> {
-        match self {
-            Self::Gzip(gzip) => gzip.finish(),
-            Self::Zstd(encoder) => encoder.finish(),
-            Self::Uncompressed(out) => Ok(out),
-        }
+    /// Writes what is left, and gives the stream back; also what became of a tar that is not the only
+    /// thing in it.
+    pub(crate) fn finish(self) -> io::Result<(W, Option<Written>)> {
+        Ok(match self {
+            Self::Gzip(gzip) => (gzip.finish()?, None),
+            Self::Zstd(encoder) => (encoder.finish()?, None),
+            Self::Estargz(estargz) => {
+                let (out, written) = estargz.finish()?;
+                (out, Some(written))
+            }
+            Self::Uncompressed(out) => (out, None),
+        })
     }
 }
 
@@ -53,6 +63,7 @@ impl<W: Write> Write for Compressor<W> {
         match self {
             Self::Gzip(gzip) => gzip.write(bytes),
             Self::Zstd(encoder) => encoder.write(bytes),
+            Self::Estargz(estargz) => estargz.write(bytes),
             Self::Uncompressed(out) => out.write(bytes),
         }
     }
@@ -69,18 +80,23 @@ pub(crate) fn threads() -> usize {
 
 type Job = (Vec<u8>, SyncSender<io::Result<Vec<u8>>>);
 
-/// gzip in members of 1 MiB.
+/// gzip in members of at most so many bytes.
 pub(crate) struct Gzip<W: Write> {
     out: W,
     level: i32,
+    /// The most bytes that become one member.
+    most: usize,
     block: Vec<u8>,
     members: usize,
+    /// Where the members begin that were passed on, and where the next one will.
+    starts: Vec<u64>,
+    end: u64,
     /// Members being made, in their order.
     pending: VecDeque<Receiver<io::Result<Vec<u8>>>>,
     /// Started when there is a second block.
     workers: Option<Workers>,
-    /// The member that a whole block of zeros makes, once there was one.
-    zeros: Option<Vec<u8>>,
+    /// The member that so many zeros make, once there were some.
+    zeros: Option<(usize, Vec<u8>)>,
 }
 
 struct Workers {
@@ -88,20 +104,59 @@ struct Workers {
     threads: Vec<JoinHandle<()>>,
 }
 
-impl<W: Write> Gzip<W> {
-    fn new(level: i32, out: W) -> Self {
-        let (pending, workers, zeros) = (VecDeque::new(), None, None);
-        let level = level.clamp(0, 12);
-        Self { out, level, block: Vec::new(), members: 0, pending, workers, zeros }
-    }
-
+impl<W: Write> Write for Gzip<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.block.len() == BLOCK {
+        if self.block.len() >= self.most {
             self.submit()?;
         }
-        let take = bytes.len().min(BLOCK - self.block.len());
+        let take = bytes.len().min(self.most - self.block.len());
         self.block.extend_from_slice(&bytes[..take]);
         Ok(take)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Gzip<W> {
+    fn new(level: i32, out: W) -> Self {
+        Self::with_members(level, BLOCK, out)
+    }
+
+    /// One whose members have at most so many bytes.
+    pub(crate) fn with_members(level: i32, most: usize, out: W) -> Self {
+        let (pending, workers, zeros) = (VecDeque::new(), None, None);
+        let (level, block, starts) = (level.clamp(0, 12), Vec::new(), Vec::new());
+        Self { out, level, most, block, members: 0, starts, end: 0, pending, workers, zeros }
+    }
+
+    /// Changes how many bytes a member has at most, from the next one on.
+    pub(crate) fn set_most(&mut self, most: usize) {
+        self.most = most.max(1);
+    }
+
+    /// Ends the member that is being filled, if anything is in it.
+    pub(crate) fn cut(&mut self) -> io::Result<()> {
+        if self.block.is_empty() { Ok(()) } else { self.submit() }
+    }
+
+    /// How many members were begun and ended.
+    pub(crate) fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Waits for the members that are being made.
+    pub(crate) fn drain(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            self.pass_on()?;
+        }
+        Ok(())
+    }
+
+    /// Where the members begin that were passed on, in bytes.
+    pub(crate) fn starts(&self) -> &[u64] {
+        &self.starts
     }
 
     fn submit(&mut self) -> io::Result<()> {
@@ -110,18 +165,19 @@ impl<W: Write> Gzip<W> {
         let (done, member) = sync_channel(1);
         if is_zero(&self.block) {
             // Files with holes are made of them.
-            let known = match self.zeros.take() {
-                Some(known) => known,
+            let known = match self.zeros.take().filter(|(len, _)| *len == self.block.len()) {
+                Some((_, known)) => known,
                 None => {
                     deflate(level).and_then(|mut deflate| compress(&mut deflate, &self.block))?
                 }
             };
             done.send(Ok(known.clone())).ok();
-            self.zeros = Some(known);
+            self.zeros = Some((self.block.len(), known));
             self.block.clear();
         } else {
-            let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
-            workers.send((block, done))?;
+            // The next one is probably as long.
+            let next = Vec::with_capacity(self.block.len());
+            workers.send((std::mem::replace(&mut self.block, next), done))?;
         }
         self.pending.push_back(member);
         self.members += 1;
@@ -134,14 +190,15 @@ impl<W: Write> Gzip<W> {
     fn pass_on(&mut self) -> io::Result<()> {
         let Some(member) = self.pending.pop_front() else { return Ok(()) };
         let member = member.recv().map_err(|_| io::Error::other("a compressing thread died"))??;
+        self.starts.push(self.end);
+        self.end += member.len() as u64;
         self.out.write_all(&member)
     }
 
-    fn finish(mut self) -> io::Result<W> {
+    /// Writes what is left, and gives the stream back.
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         let last = std::mem::take(&mut self.block);
-        while !self.pending.is_empty() {
-            self.pass_on()?;
-        }
+        self.drain()?;
         // An empty stream is one empty member.
         if !last.is_empty() || self.members == 0 {
             let member = compress(&mut deflate(self.level)?, &last)?;

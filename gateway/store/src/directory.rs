@@ -299,6 +299,11 @@ impl Directory {
         self.overlay().upper
     }
 
+    /// Where it is kept.
+    pub(crate) fn store(&self) -> &Arc<Inner> {
+        &self.held.store
+    }
+
     /// Notes that something begins to write to it, until [`Writer::ended`].
     ///
     /// # Errors

@@ -193,7 +193,7 @@ impl Store {
         layer: &Layer,
         requester: &Requester,
     ) -> Result<(Blob, String), FillError> {
-        let (known, providers) = (layer.blobs(), layer.providers());
+        let (known, providers) = (layer.sources(), layer.providers());
         if let Some(blob) = known.iter().find_map(|blob| self.blob(&blob.digest)) {
             layer.pin(blob.clone());
             let from = providers.iter().find(|(other, _)| other.digest == *blob.digest());

@@ -14,6 +14,7 @@ use kiln_oci::{Descriptor, Digest};
 
 use crate::blob::Blob;
 use crate::directory::Directory;
+use crate::estargz;
 use crate::index::{Change, LayerRow};
 use crate::provider::BlobProvider;
 use crate::store::Inner;
@@ -87,6 +88,13 @@ impl Layer {
     /// The blobs that are known to hold it, one per compression.
     pub fn blobs(&self) -> Vec<Descriptor> {
         self.row().blobs.clone()
+    }
+
+    /// Those of its blobs that hold its tar and nothing else, so that its files can be had of them.
+    pub(crate) fn sources(&self) -> Vec<Descriptor> {
+        let (own, mut blobs) = (self.diff_id(), self.blobs());
+        blobs.retain(|blob| estargz::own_diff_id(blob, own.as_ref()).is_none());
+        blobs
     }
 
     /// When it was made here, or became known if its files are elsewhere; the same ever after.

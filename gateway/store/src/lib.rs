@@ -14,6 +14,7 @@
 mod store;
 
 mod blob;
+mod checked;
 mod layer;
 mod refs;
 
@@ -30,8 +31,10 @@ mod view;
 
 mod blobs;
 mod compressor;
+pub mod estargz;
 mod pack;
 
+mod carry;
 mod compose;
 mod copied;
 mod difference;
@@ -60,6 +63,8 @@ pub use archive::Entry as ArchiveEntry;
 pub use attributes::copy_xattrs;
 pub use blob::{Blob, BlobError, BlobSink, BlobWriter};
 pub use blobs::{LayerProgress, PackError};
+pub use carry::{Carried, CarryError, Unused};
+pub use checked::Checked;
 pub use collect::{PruneError, PruneOptions};
 pub use compose::DiffError;
 pub use compression::{Bounded, Compression, CompressionKind};

@@ -337,6 +337,19 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 }
 
+/// A tar of one file, which belongs to nobody and is from no time.
+pub(crate) fn single(name: &Path, content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packer = Packer::new(Path::new(""), false, None, Vec::new());
+    let fields = Fields { kind: b'0', size: content.len() as u64, ..Fields::default() };
+    let written = packer
+        .header(name.as_os_str().as_bytes(), b"", &fields, &[])
+        .and_then(|()| packer.write(content))
+        .and_then(|()| packer.pad(fields.size))
+        .and_then(|()| packer.write(&[0; 1024]));
+    written.map_err(io::Error::other)?;
+    Ok(packer.out)
+}
+
 /// Labels belong to the machine, and ACLs name its users; neither travels.
 fn is_portable(name: &[u8], is_link: bool) -> bool {
     name == b"security.capability" || (name.starts_with(b"user.") && !is_link)

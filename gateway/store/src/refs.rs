@@ -151,7 +151,8 @@ impl Store {
     pub fn load(&self, id: &str) -> Result<Ref, LoadError> {
         let found = self.find(id)?;
         let is_here = |layer: &Arc<Layer>| {
-            layer.is_filled() || layer.blobs().iter().any(|blob| self.blob(&blob.digest).is_some())
+            layer.is_filled()
+                || layer.sources().iter().any(|blob| self.blob(&blob.digest).is_some())
         };
         match found.layers().iter().all(is_here) {
             true => Ok(found),
@@ -168,7 +169,7 @@ impl Store {
     pub async fn load_lazy(&self, id: &str, providers: &dyn Providers) -> Result<Ref, LoadError> {
         let found = self.find(id)?;
         for layer in found.layers().iter().filter(|layer| !layer.is_filled()) {
-            let blobs = layer.blobs();
+            let blobs = layer.sources();
             for blob in &blobs {
                 let found = providers.find(blob).await;
                 found.iter().for_each(|provider| layer.add_provider(blob, provider));

@@ -1,15 +1,28 @@
-//! Cache mounts by id, and which of them a build wants to begin empty.
+//! Cache mounts by id, which of them a build wants to begin empty, and what they may begin with.
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
+use kiln_engine::{JobContext, OpError};
 use kiln_graph::{Graph, MountKind, Op};
-use kiln_store::StoreError;
+use kiln_oci::Digest;
+use kiln_progress::{Progress, Warning};
+use kiln_store::{Blob, Directory, DirectoryError, Kind, Requester, Sharing, StoreError};
 
 use crate::Worker;
+use crate::worker::{Inner, failed, requester};
 
 /// The name of a cache mount among the directories of the store.
-pub(crate) fn key(id: &str) -> String {
+pub fn cache_mount_key(id: &str) -> String {
     format!("cache-mount:{id}")
+}
+
+/// Who knows what cache mounts had in them on other machines.
+#[async_trait]
+pub trait CacheMounts: Send + Sync {
+    /// What a cache mount had in it: a layer blob, and the digest of its tar. Of what is known but cannot
+    /// be had the requester is told.
+    async fn find(&self, id: &str, requester: &Requester) -> Option<(Blob, Digest)>;
 }
 
 /// The ids of the cache mounts of processes that are not to be taken from the cache: what such a
@@ -34,7 +47,57 @@ impl Worker {
     /// # Errors
     ///
     /// If the store cannot write that down.
-    pub async fn forget_cache(&self, id: &str) -> Result<(), StoreError> {
-        self.store().forget_directory(&key(id)).await
+    pub async fn forget_cache(&self, id: &str) -> Result<(), DirectoryError> {
+        let key = cache_mount_key(id);
+        self.store().forget_directory(&key).await?;
+        // One that exists is not filled with what it had elsewhere.
+        self.store().directory(&key, Kind::ExecCacheMount, Sharing::Shared, None).await?;
+        Ok(())
     }
+}
+
+/// The directory of a cache mount that stands on nothing. One that is not here yet begins with what it
+/// had elsewhere, if somebody knows; what cannot be used of that is shown and is a miss.
+pub(crate) async fn begin(
+    worker: &Inner,
+    job: &JobContext,
+    id: &str,
+    sharing: Sharing,
+) -> Result<Directory, OpError> {
+    let key = cache_mount_key(id);
+    let reserve = || async {
+        let directory = worker.store.directory(&key, Kind::ExecCacheMount, sharing, None).await;
+        directory.map_err(|error| failed(&error))
+    };
+    let Some(elsewhere) = &worker.cache_mounts else { return reserve().await };
+    let unused = worker.store.unused_directory(&key).await;
+    let Some(_unused) = unused.map_err(|error| failed(&error))? else { return reserve().await };
+    let requester = requester(job);
+    let Some((blob, diff_id)) = elsewhere.find(id, &requester).await else {
+        return reserve().await;
+    };
+    let directory = reserve().await?;
+    if !directory.is_new() {
+        return Ok(directory);
+    }
+    let Err(error) = directory.restore(&blob, &diff_id).await else { return Ok(directory) };
+    drop(directory);
+    let forgotten: Result<(), StoreError> = worker.store.forget_directory(&key).await;
+    forgotten.map_err(|error| failed(&error))?;
+    warn(&requester, id, &OpError::from_error(kiln_engine::ErrorKind::Failed, &error).to_string());
+    reserve().await
+}
+
+/// Shows that a cache mount begins empty.
+fn warn(requester: &Requester, id: &str, problem: &str) {
+    tracing::info!(id, problem, "an imported cache mount could not be used");
+    requester.progress.send(Progress::Warning(Warning {
+        vertex: requester.vertex.clone(),
+        level: 1,
+        short: format!("cache mount {id} cannot be imported: {problem}"),
+        detail: vec!["it begins empty".into()],
+        url: String::new(),
+        info: None,
+        ranges: Vec::new(),
+    }));
 }

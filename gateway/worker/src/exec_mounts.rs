@@ -181,7 +181,7 @@ impl Prepared {
         Ok(Some(match &mount.kind {
             MountKind::Bind => self.bind(worker, mount, dest.to_owned(), input).await?,
             MountKind::Cache { id, sharing } => {
-                self.cache(worker, mount, id, *sharing, input).await?
+                self.cache(worker, job, mount, id, *sharing, input).await?
             }
             MountKind::Tmpfs { size } => {
                 MountSource::Tmpfs { size: (*size > 0).then_some(*size), mode: 0o1777 }
@@ -259,6 +259,7 @@ impl Prepared {
     async fn cache(
         &mut self,
         worker: &Inner,
+        job: &JobContext,
         mount: &ExecMount,
         id: &str,
         sharing: CacheSharing,
@@ -269,13 +270,19 @@ impl Prepared {
             CacheSharing::Private => Sharing::Private,
             CacheSharing::Locked => Sharing::Locked,
         };
-        let key = caches::key(id);
+        let key = caches::cache_mount_key(id);
         // A process that mounts a cache twice must not wait for itself.
         let own = format!("{key} {:?}", input.as_ref().map(Files::lowers));
         if !self.directories.contains_key(&own) {
-            let directory =
-                worker.store.directory(&key, Kind::ExecCacheMount, sharing, input.as_ref()).await;
-            self.directories.insert(own.clone(), directory.map_err(|error| failed(&error))?);
+            let directory = match &input {
+                None => caches::begin(worker, job, id, sharing).await?,
+                Some(_) => worker
+                    .store
+                    .directory(&key, Kind::ExecCacheMount, sharing, input.as_ref())
+                    .await
+                    .map_err(|error| failed(&error))?,
+            };
+            self.directories.insert(own.clone(), directory);
         }
         if !mount.readonly {
             self.written.insert(own.clone());

@@ -31,7 +31,7 @@ mod sys;
 mod vertex_map;
 mod worker;
 
-pub use caches::fresh_caches;
+pub use caches::{CacheMounts, cache_mount_key, fresh_caches};
 pub use containers::{Container, ContainerParts, Ended, Order, Started};
 pub use emulators::EmulatorOptions;
 pub use kiln_network::{Captured, Gap, Judge, Reason};

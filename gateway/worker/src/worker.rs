@@ -15,6 +15,7 @@ use kiln_session::{CallError, SessionManager};
 use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
 use kiln_store::{BlobProvider, Files, Kind, Providers, RecordInfo, Ref, Requester, Store};
 
+use crate::caches::CacheMounts;
 use crate::compose_op::ComposeOperator;
 use crate::emulators::{EmulatorOptions, Emulators};
 use crate::exec_op::ExecOperator;
@@ -52,6 +53,8 @@ pub struct WorkerParts {
     pub step_grace: Duration,
     /// Where emulators are looked for.
     pub emulators: EmulatorOptions,
+    /// Who knows what cache mounts had in them elsewhere; `None` if they all begin empty.
+    pub cache_mounts: Option<Arc<dyn CacheMounts>>,
 }
 
 /// What a worker says about itself.
@@ -88,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) info: WorkerInfo,
     pub(crate) devices: Option<kiln_cdi::Registry>,
     pub(crate) proxies: Proxies,
+    pub(crate) cache_mounts: Option<Arc<dyn CacheMounts>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -109,6 +113,7 @@ impl Worker {
             Sources::open(&parts.store, &parts.registry, &parts.sessions, commands, parts.images)?;
         let secrets = SecretFiles::new(parts.store.root().join("run"));
         Ok(Self(Arc::new(Inner {
+            cache_mounts: parts.cache_mounts,
             store: parts.store,
             executor: parts.executor,
             sources,

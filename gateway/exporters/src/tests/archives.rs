@@ -99,6 +99,55 @@ async fn umoci_unpacks_what_was_built() {
 }
 
 #[tokio::test]
+async fn a_layer_with_a_table_is_an_ordinary_layer_for_other_tools() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let result = BuildResult::single(Some(fixture.two_layers().await));
+    let attributes = [EPOCH, ("name", "app:1"), ("compression", "estargz")];
+    fixture.export(&result, "oci", &attributes).await.unwrap();
+    let bytes = fixture.stream();
+    fixture.export(&result, "oci", &attributes).await.unwrap();
+    assert!(fixture.stream() == bytes, "the second is the same");
+    let (_, files) = untar(&bytes);
+    let manifest: Manifest =
+        serde_json::from_slice(blob(&files, &index(&files).manifests[0])).unwrap();
+    let config: ImageConfig = serde_json::from_slice(blob(&files, &manifest.config)).unwrap();
+    for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
+        assert_eq!(layer.media_type, media_type::OCI_LAYER_GZIP);
+        let keys: Vec<&str> = layer.annotations.keys().map(String::as_str).collect();
+        let told =
+            ["containerd.io/snapshot/stargz/toc.digest", "io.containers.estargz.uncompressed-size"];
+        assert_eq!(keys, told);
+        let mut tar = Vec::new();
+        std::io::Read::read_to_end(
+            &mut flate2::read::MultiGzDecoder::new(blob(&files, layer)),
+            &mut tar,
+        )
+        .unwrap();
+        assert_eq!(kiln_oci::Digest::sha256(&tar), *diff_id);
+        assert_eq!(layer.annotations[told[1]], tar.len().to_string());
+    }
+
+    let archive = fixture.file("image.tar", &bytes);
+    let layout = fixture.directory.path().join("layout");
+    let text = |path: &Path| path.display().to_string();
+    let to = format!("oci:{}:2", text(&layout));
+    let from = format!("oci-archive:{}:1", text(&archive));
+    if run("skopeo", &["--insecure-policy", "copy", &from, &to]).is_none() {
+        return;
+    }
+    let bundle = fixture.directory.path().join("bundle");
+    let image = format!("{}:2", text(&layout));
+    if run("umoci", &["unpack", "--image", &image, &text(&bundle)]).is_some() {
+        let root = bundle.join("rootfs");
+        assert_eq!(fs::read_to_string(root.join("etc/os-release")).unwrap(), "ID=kiln\n");
+        assert!(!root.join("stargz.index.json").exists());
+    }
+}
+
+#[tokio::test]
 async fn a_docker_archive_has_the_file_that_docker_load_reads() {
     if !is_root() {
         return;

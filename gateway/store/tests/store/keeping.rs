@@ -145,7 +145,7 @@ async fn blobs_are_whole_or_not_there() {
     store.verify(&digest).await.unwrap();
     fs::write(blob.path(), "spoiled").unwrap();
     let error = store.verify(&digest).await.unwrap_err();
-    assert!(matches!(error, BlobError::Digest { .. }), "{error}");
+    assert!(matches!(error, BlobError::Damaged { .. }), "{error}");
     assert!(store.blob(&digest).is_none(), "a spoiled blob is removed");
 }
 

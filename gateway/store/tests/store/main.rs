@@ -5,7 +5,9 @@
 mod support;
 
 mod apply;
+mod carrying;
 mod directories;
+mod estargz;
 mod exact;
 mod full;
 mod hostile;
