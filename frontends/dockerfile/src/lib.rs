@@ -28,6 +28,8 @@ pub mod remote;
 pub mod lint;
 pub mod proofread;
 
+mod editing;
+
 mod requests;
 
 mod frontend;
@@ -38,4 +40,5 @@ pub mod quoting;
 pub mod suggest;
 pub mod values;
 
+pub use editing::Editing;
 pub use frontend::Dockerfile;

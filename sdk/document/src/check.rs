@@ -8,7 +8,7 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value as Json;
 
 use crate::suggest::did_you_mean;
-use crate::{Diagnostic, Key, Node, Source, Span, Value};
+use crate::{Diagnostic, Fix, Key, Node, Source, Span, Value};
 
 /// All mistakes of `tree`; not in the order of the file.
 pub(crate) fn check(tree: &Node, schema: &Json, source: &Source) -> Vec<Diagnostic> {
@@ -113,7 +113,8 @@ impl Checker<'_> {
             self.found.push(match did_you_mean(name, free) {
                 Some(guess) => {
                     self.guesses.push((error.instance_path().to_string(), guess.to_owned()));
-                    mistake.label(format!("did you mean `{guess}`?"))
+                    let fix = Fix::word(self.source, span, name, guess);
+                    mistake.label(format!("did you mean `{guess}`?")).fixed_by(fix)
                 }
                 None => mistake.note(known_list(&known)),
             });
@@ -253,7 +254,9 @@ fn not_an_option(node: &Node, options: &[&Json], source: &Source) -> Diagnostic 
     };
     let mistake = Diagnostic::error(format!("{wanted}, found `{found}`")).at(node.span);
     match did_you_mean(found, words) {
-        Some(guess) => mistake.label(format!("did you mean `{guess}`?")),
+        Some(guess) => mistake
+            .label(format!("did you mean `{guess}`?"))
+            .fixed_by(Fix::word(source, node.span, found, guess)),
         None => mistake,
     }
 }
@@ -293,7 +296,9 @@ fn quote_hint(mistake: Diagnostic, node: &Node, source: &Source) -> Diagnostic {
         && !written.is_empty()
         && written.len() < 80
     {
-        return mistake.hint(format!("write \"{written}\", with quotes, to make it text"));
+        let quoted = format!("\"{written}\"");
+        let fix = Fix::new("put it in quotes", node.span, &quoted);
+        return mistake.hint(format!("write {quoted}, with quotes, to make it text")).fixed_by(fix);
     }
     mistake
 }

@@ -33,6 +33,81 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The same, done; none where somebody has to decide.
+    pub fix: Option<Fix>,
+    /// The rule that was not kept, if it is one with a name.
+    pub rule: Option<String>,
+}
+
+/// Edits that put something right.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fix {
+    /// What they do, in a few words.
+    pub title: String,
+    /// What is replaced; no two overlap.
+    pub edits: Vec<Edit>,
+}
+
+/// A text in the place of another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; if empty, nothing is, and the text is put there.
+    pub span: Span,
+    /// What stands there then.
+    pub text: String,
+}
+
+impl Fix {
+    /// One edit.
+    pub fn new(title: impl Into<String>, span: Span, text: impl Into<String>) -> Self {
+        Self { title: title.into(), edits: vec![Edit { span, text: text.into() }] }
+    }
+
+    /// A word in the place of one that was misspelt, in the quotes that stand around it; none if
+    /// something else stands there.
+    #[must_use]
+    pub fn word(source: &Source, span: Span, old: &str, new: &str) -> Option<Self> {
+        let written = source.slice(span);
+        let quote = written.chars().next().filter(|first| matches!(first, '"' | '\''));
+        let text = match quote {
+            Some(quote) if written == format!("{quote}{old}{quote}") => {
+                format!("{quote}{new}{quote}")
+            }
+            _ if written == old => new.to_owned(),
+            _ => return None,
+        };
+        Some(Self::new(format!("change to `{new}`"), span, text))
+    }
+
+    /// Applies fixes to a text, in order; one that touches what an earlier one changed is left out.
+    /// Gives the new text, and which were applied, by index.
+    #[must_use]
+    pub fn apply_all(source: &Source, fixes: &[&Self]) -> (String, Vec<usize>) {
+        let mut taken: Vec<&Edit> = Vec::new();
+        let mut applied = Vec::new();
+        for (index, fix) in fixes.iter().enumerate() {
+            let meets = |edit: &&Edit| {
+                let of = |other: &&Edit| {
+                    edit.span == other.span
+                        || (edit.span.start < other.span.end && other.span.start < edit.span.end)
+                };
+                taken.iter().any(of)
+            };
+            if !fix.edits.iter().any(|edit| meets(&edit)) {
+                taken.extend(&fix.edits);
+                applied.push(index);
+            }
+        }
+        taken.sort_by_key(|edit| (edit.span.start, edit.span.end));
+        let (mut text, mut at) = (String::new(), 0);
+        for edit in taken {
+            text += source.slice(Span::new(at, edit.span.start));
+            text += &edit.text;
+            at = edit.span.end.max(at);
+        }
+        text += source.slice(Span::new(at, source.text().len()));
+        (text, applied)
+    }
 }
 
 impl Diagnostic {
@@ -55,7 +130,23 @@ impl Diagnostic {
             related: Vec::new(),
             notes: Vec::new(),
             hint: None,
+            fix: None,
+            rule: None,
         }
+    }
+
+    /// Says how it is put right, if that is known.
+    #[must_use]
+    pub fn fixed_by(mut self, fix: impl Into<Option<Fix>>) -> Self {
+        self.fix = fix.into();
+        self
+    }
+
+    /// Names the rule.
+    #[must_use]
+    pub fn rule(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
     }
 
     /// Says where.

@@ -42,10 +42,10 @@ mod suggest;
 mod toml_text;
 mod yaml;
 
-pub use diagnostic::{Diagnostic, Severity, render_all};
+pub use diagnostic::{Diagnostic, Edit, Fix, Severity, render_all};
 pub use limits::Limits;
 pub use node::{Entry, Key, Node, Value};
-pub use parse::{check_tree, parse, parse_tree, read_tree, schema};
+pub use parse::{check_schema, check_tree, parse, parse_tree, read_tree, schema};
 pub use source::{Language, Position, Source, Span};
 pub use spanned::Spanned;
 pub use suggest::did_you_mean;

@@ -37,8 +37,21 @@ pub fn check_tree<T: JsonSchema>(
     source: &Source,
     limits: &Limits,
 ) -> Result<(), Vec<Diagnostic>> {
-    let schema = schemars::schema_for!(T).to_value();
-    let mistakes = check::check(tree, &schema, source);
+    check_schema(tree, &schemars::schema_for!(T).to_value(), source, limits)
+}
+
+/// As [`check_tree`], against a JSON Schema of which there is no type here.
+///
+/// # Errors
+///
+/// All mistakes in the order of the file, at most [`Limits::diagnostics`]; never empty.
+pub fn check_schema(
+    tree: &Node,
+    schema: &serde_json::Value,
+    source: &Source,
+    limits: &Limits,
+) -> Result<(), Vec<Diagnostic>> {
+    let mistakes = check::check(tree, schema, source);
     if mistakes.is_empty() { Ok(()) } else { Err(bounded(mistakes, limits)) }
 }
 

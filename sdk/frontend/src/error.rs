@@ -39,6 +39,12 @@ impl FrontendError {
         Self(status.with(Detail::FrontendCap(name.to_owned())))
     }
 
+    /// The daemon lacks an LLB feature, by its name, that the user's file needs for `what`.
+    pub fn unsupported_feature(what: &str, cap: &str) -> Self {
+        let message = format!("the daemon does not support {what} (it lacks {cap})");
+        Self(RichStatus::new(Code::Unimplemented, message))
+    }
+
     /// The frontend itself is wrong.
     pub fn internal(message: impl Into<String>) -> Self {
         Self(RichStatus::new(Code::Internal, message))

@@ -6,9 +6,9 @@
 //! things implements [`Frontend`](crate::Frontend) itself, out of the same parts.
 
 use async_trait::async_trait;
-use kiln_document::{Diagnostic, Source, Span};
-use kiln_llb::{Constraints, Exec, State};
-use kiln_oci::Platform;
+use kiln_document::{Diagnostic, Source, Span, did_you_mean};
+use kiln_llb::{Constraints, Exec, State, caps};
+use kiln_oci::{ImageConfig, Platform, quoted};
 use kiln_wire::pb;
 
 use crate::base::{Base, base};
@@ -18,7 +18,7 @@ use crate::requests::{
 };
 use crate::{
     Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, Made, Ref, Settings,
-    TargetPlatform, build_platforms, forward,
+    Solve, TargetPlatform, build_platforms, forward,
 };
 
 /// What callers may require of every language (`frontend.caps`).
@@ -200,6 +200,77 @@ impl<Plan> Project<'_, Plan> {
     /// If it cannot be found.
     pub async fn context(&self, paths: Vec<String>) -> Result<State, FrontendError> {
         Ok(self.contexts.main_context().await?.state(paths))
+    }
+
+    /// Goes on only if the daemon has an LLB feature, one of [`kiln_llb::caps`], which the file needs
+    /// for `what`, such as "secrets in the environment".
+    ///
+    /// # Errors
+    ///
+    /// If the daemon says what it can do, and that is not among it.
+    pub fn needs(&self, cap: &str, what: &str) -> Result<(), FrontendError> {
+        let offered = &self.bridge.info().llb_caps;
+        match offered.is_empty() || offered.contains(cap) {
+            true => Ok(()),
+            false => Err(FrontendError::unsupported_feature(what, cap)),
+        }
+    }
+
+    /// The state, but only once `others` have been made, such as checks whose files nobody wants.
+    /// `marker` names what waits for them. A daemon that has no such op makes them before this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be made; with a daemon that has the op, the build fails later.
+    pub async fn after(
+        &self,
+        state: &State,
+        marker: &str,
+        others: &[State],
+    ) -> Result<State, FrontendError> {
+        let info = self.bridge.info();
+        if info.llb_caps.contains(caps::PASSTHROUGH_OP) {
+            return Ok(state.requires(marker, others));
+        }
+        let platform = info.default_platform();
+        for other in others {
+            let made = Made::new(other.clone(), &ImageConfig::new(&platform));
+            let definition = Some(made.definition(info, &platform)?.into());
+            let request = Solve { definition, evaluate: true, ..Solve::default() };
+            self.bridge.solve(request).await?;
+        }
+        Ok(state.clone())
+    }
+
+    /// Another file that the user's names, by its path from there; see
+    /// [`Contexts::included_file`]. An error points at `span`.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub async fn included(&self, name: &str, span: Span) -> Result<DefinitionFile, FrontendError> {
+        let file = self.contexts.included_file(self.file, name).await;
+        file.map_err(|error| match error.has_source() {
+            true => error,
+            false => self.mistake(error.to_string(), span),
+        })
+    }
+
+    /// Which of these targets the user chose; the first if none.
+    ///
+    /// # Errors
+    ///
+    /// If it is none of them.
+    pub fn target<'n>(&self, names: &[&'n str]) -> Result<&'n str, FrontendError> {
+        let wanted = self.settings.target.as_str();
+        let default = names.first().filter(|_| wanted.is_empty());
+        if let Some(name) = default.or_else(|| names.iter().find(|name| **name == wanted)) {
+            return Ok(name);
+        }
+        let guess = did_you_mean(wanted, names.iter().copied());
+        let guess = guess.map(|guess| format!("; did you mean `{guess}`?")).unwrap_or_default();
+        Err(FrontendError::invalid(format!("target {} does not exist{guess}", quoted(wanted))))
     }
 
     /// A place in the file, for answers to sub-requests.

@@ -46,7 +46,7 @@ impl ImageConfig {
     /// An empty config for a platform, with the default PATH and `/` as working directory.
     pub fn new(platform: &Platform) -> Self {
         let config = ContainerConfig {
-            env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
+            env: vec![format!("PATH={DEFAULT_PATH}")],
             working_dir: "/".into(),
             ..ContainerConfig::default()
         };
@@ -122,6 +122,9 @@ pub struct ContainerConfig {
     pub other: Map<String, Value>,
 }
 
+/// Where programs are looked for if an image does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 impl ContainerConfig {
     /// The value of an environment variable.
     pub fn env_value(&self, name: &str) -> Option<&str> {
@@ -136,6 +139,15 @@ impl ContainerConfig {
             Some(index) => self.env[index] = entry,
             None => self.env.push(entry),
         }
+    }
+
+    /// Has programs be looked for in a directory first.
+    pub fn prepend_path(&mut self, directory: &str) {
+        let path = match self.env_value("PATH") {
+            Some(path) => format!("{directory}:{path}"),
+            None => format!("{directory}:{DEFAULT_PATH}"),
+        };
+        self.set_env("PATH", &path);
     }
 }
 

@@ -99,7 +99,7 @@ impl Sources {
 }
 
 impl Copy {
-    const FLAGS: &[(&str, Takes)] = &[
+    pub(crate) const FLAGS: &[(&str, Takes)] = &[
         ("chown", Takes::Text),
         ("from", Takes::Text),
         ("chmod", Takes::Text),
@@ -125,7 +125,7 @@ impl Copy {
 }
 
 impl Add {
-    const FLAGS: &[(&str, Takes)] = &[
+    pub(crate) const FLAGS: &[(&str, Takes)] = &[
         ("chown", Takes::Text),
         ("chmod", Takes::Text),
         ("link", Takes::Bool),

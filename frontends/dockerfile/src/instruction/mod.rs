@@ -12,6 +12,7 @@ mod words;
 
 pub use files::{Add, Copy, InlineFile, Sources};
 pub use mount::{Mount, MountFlag, MountKind, Sharing};
+pub(crate) use run::FLAGS as RUN_FLAGS;
 pub use run::{CommandLine, Device, Heredoc, Network, Run, Security};
 pub use words::{ArgDefinition, From, Healthcheck, Pair};
 

@@ -79,7 +79,7 @@ pub struct Device {
 }
 
 /// What `RUN` takes. Devices are read in every channel of the language; the lowering refuses them.
-const FLAGS: &[(&str, Takes)] = &[
+pub(crate) const FLAGS: &[(&str, Takes)] = &[
     ("device", Takes::Texts),
     ("mount", Takes::Texts),
     ("network", Takes::Text),

@@ -144,7 +144,7 @@ impl ArgDefinition {
 }
 
 impl Healthcheck {
-    const FLAGS: &[(&str, Takes)] = &[
+    pub(crate) const FLAGS: &[(&str, Takes)] = &[
         ("interval", Takes::Text),
         ("timeout", Takes::Text),
         ("start-period", Takes::Text),

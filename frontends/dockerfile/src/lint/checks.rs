@@ -45,8 +45,8 @@ pub fn stage_names(file: &Stages, linter: &mut Linter) {
     }
 }
 
-/// Instructions should be written in the case of most; of equally many, in upper case.
-pub fn instruction_casing(file: &Stages, linter: &mut Linter) {
+/// Whether most instructions are written in upper case, or as many as in lower case.
+pub fn upper_case_is_usual(file: &Stages) -> bool {
     let (mut lower, mut upper) = (0_usize, 0_usize);
     for (name, _) in keywords(file) {
         if is_lower(name) {
@@ -55,9 +55,15 @@ pub fn instruction_casing(file: &Stages, linter: &mut Linter) {
             upper += 1;
         }
     }
-    let majority = if lower > upper { "lowercase" } else { "uppercase" };
+    upper >= lower
+}
+
+/// Instructions should be written in the case of most; of equally many, in upper case.
+pub fn instruction_casing(file: &Stages, linter: &mut Linter) {
+    let upper = upper_case_is_usual(file);
+    let majority = if upper { "uppercase" } else { "lowercase" };
     for (name, lines) in keywords(file) {
-        let fits = if lower > upper { is_lower(name) } else { is_upper(name) };
+        let fits = if upper { is_upper(name) } else { is_lower(name) };
         if !fits {
             let breach =
                 Breach::ConsistentInstructionCasing { instruction: name.to_owned(), majority };

@@ -13,6 +13,7 @@ mod main_context;
 mod named;
 
 use kiln_llb::{CapSet, Definition, Marshal, State};
+use kiln_oci::quoted;
 use tokio::sync::OnceCell;
 
 use crate::{Bridge, BuildInfo, FrontendError, Ref, Settings, Solve};
@@ -132,6 +133,42 @@ impl<'a> Contexts<'a> {
             self.ignored.set(ignored).unwrap_or_default();
         }
         DefinitionFile::new(shown, language, data, definition)
+    }
+
+    /// Loads another file that the user's file names, such as one it includes. `name` is relative to
+    /// the directory that the file `of` is in.
+    ///
+    /// # Errors
+    ///
+    /// If the name leads out of the directory, or there is no such file.
+    pub async fn included_file(
+        &self,
+        of: &DefinitionFile,
+        name: &str,
+    ) -> Result<DefinitionFile, FrontendError> {
+        let found = self.found().await?;
+        let path = beside(&of.name, name);
+        if name.starts_with('/') || path == ".." || path.starts_with("../") {
+            let message = format!("{} is not below the directory of {}", quoted(name), of.name);
+            return Err(FrontendError::invalid(message));
+        }
+        let state = found.definition.clone().unwrap_or_else(|| {
+            let local = &found.definition_local;
+            let told = Told {
+                // A key of its own, so that the transfer does not take the place of the first file's.
+                shared_key_hint: format!("{local}-{path}"),
+                vertex_name: format!("[internal] load {path}, which {} includes", of.name),
+            };
+            LocalContext::files(local, &self.session_of(local), vec![path.clone()], told)
+        });
+        let definition = marshal(self.bridge.info(), &state)?;
+        let loaded = self.load(&definition, false).await?;
+        let missing = || FrontendError::unknown(format!("{path} does not exist"));
+        let data = self.bridge.read_file(&loaded.ok_or_else(missing)?, &path, None).await;
+        let data = data.map_err(|status| {
+            FrontendError::from(status).context(format!("failed to read {path}"))
+        })?;
+        DefinitionFile::new(path, &of.language, data, definition)
     }
 
     /// The ignore file of the main context. Ask for the user's file first: one beside it counts

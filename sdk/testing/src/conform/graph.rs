@@ -11,6 +11,8 @@ use kiln_wire::pb::op::Op as Kind;
 pub(crate) struct Graph {
     pub(crate) ops: Vec<Vertex>,
     head: Option<usize>,
+    /// Which of its outputs is the result.
+    head_output: i64,
 }
 
 /// One op.
@@ -29,7 +31,7 @@ impl Graph {
         let mut ops: Vec<Vertex> = Vec::new();
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
         let mut decoded = definition.ops().zip(&definition.def).peekable();
-        let mut head = None;
+        let (mut head, mut head_output) = (None, 0);
         while let Some((op, bytes)) = decoded.next() {
             let (digest, op) = op.map_err(|error| error.to_string())?;
             let digest = digest.to_string();
@@ -44,6 +46,7 @@ impl Graph {
                     return Err("the last op does not just name the result".to_owned());
                 }
                 head = inputs.first().copied();
+                head_output = op.inputs.first().map_or(0, |input| input.index);
                 break;
             }
             if op.op.is_none() {
@@ -61,7 +64,7 @@ impl Graph {
                 inputs,
             });
         }
-        Ok(Self { ops, head })
+        Ok(Self { ops, head, head_output })
     }
 
     /// The op whose output is the result.
@@ -81,14 +84,15 @@ impl Graph {
 
     /// The image that the result started as, if it did, as it is named in the graph.
     pub(crate) fn base_image(&self) -> Option<&str> {
-        let mut at = self.head()?;
+        let (mut at, mut output) = (self.head()?, self.head_output);
         // Every step goes to an earlier op, so this ends.
         loop {
-            at = match at.op.op.as_ref()? {
+            (at, output) = match at.op.op.as_ref()? {
                 Kind::Source(source) => return source.identifier.strip_prefix("docker-image://"),
+                // What a command leaves in a mount was begun with what is mounted there.
                 Kind::Exec(exec) => {
-                    let root = exec.mounts.iter().find(|mount| mount.dest == "/")?;
-                    self.input(at, root.input)?
+                    let mount = exec.mounts.iter().find(|mount| mount.output == output)?;
+                    self.input(at, mount.input)?
                 }
                 Kind::File(file) => self.file_base(at, file)?,
                 Kind::Merge(_) | Kind::Passthrough(_) => self.input(at, 0)?,
@@ -97,12 +101,15 @@ impl Graph {
         }
     }
 
-    fn input(&self, of: &Vertex, index: i64) -> Option<&Vertex> {
-        self.ops.get(*of.inputs.get(usize::try_from(index).ok()?)?)
+    /// An input of an op, and which output it is.
+    fn input(&self, of: &Vertex, index: i64) -> Option<(&Vertex, i64)> {
+        let index = usize::try_from(index).ok()?;
+        let vertex = self.ops.get(*of.inputs.get(index)?)?;
+        Some((vertex, of.op.inputs.get(index)?.index))
     }
 
     /// What the first output of file actions is made on top of.
-    fn file_base(&self, of: &Vertex, file: &pb::FileOp) -> Option<&Vertex> {
+    fn file_base(&self, of: &Vertex, file: &pb::FileOp) -> Option<(&Vertex, i64)> {
         let mut action = file.actions.iter().rev().find(|action| action.output == 0)?;
         for _ in 0..file.actions.len() {
             let index = usize::try_from(action.input).ok()?;

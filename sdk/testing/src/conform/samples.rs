@@ -193,6 +193,11 @@ impl Sample {
         files.and_then(|files| files.get(&self.file)).cloned().unwrap_or_default()
     }
 
+    /// Whether it has this file beside the one to build.
+    pub(crate) fn has_file(&self, name: &str, data: &Bytes) -> bool {
+        self.locals.get("dockerfile").and_then(|files| files.get(name)) == Some(data)
+    }
+
     /// The same sample with another file to build.
     pub(crate) fn with_text(&self, text: Bytes) -> Self {
         let mut sample = self.clone();

@@ -1,5 +1,8 @@
 //! What the example frontends make of small files. No daemon, root or network is needed.
 
+mod hardened;
+mod plan;
+
 use kiln_examples::compose::Compose;
 use kiln_examples::dialect::Dialect;
 use kiln_examples::tiny::Tiny;
@@ -71,4 +74,14 @@ fn a_part_without_a_frontend_is_a_mistake() {
     let file = "parts:\n- file: Dockerfile\n";
     let error = Fixture::new().file("dockerfile", "parts.yaml", file).build(&Compose).unwrap_err();
     insta::assert_snapshot!(error);
+}
+
+/// A schema that is committed for editors is that of the types the file is read into.
+fn fresh(path: &str, schema: &str) {
+    let path = format!("{}/schemas/{path}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, schema).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(committed, schema, "run with UPDATE_SCHEMA=1 and commit {path}");
 }
