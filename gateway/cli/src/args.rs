@@ -10,6 +10,7 @@ mod frontend;
 mod global;
 mod history;
 mod in_root;
+mod lint;
 mod llb;
 mod spelling;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use frontend::{
 pub(crate) use global::{ExecutorChoice, Global, LogFormat};
 pub(crate) use history::{HistoryCommand, HistoryOpenArgs};
 pub(crate) use in_root::InRootArgs;
+pub(crate) use lint::{LintArgs, LintFormat, LspArgs};
 pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use spelling::{Program, normalize};
 pub(crate) use usage::{DuArgs, Format, PruneArgs};
@@ -66,6 +68,10 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Say why the steps of a build ran that were not in the cache
     Why(WhyArgs),
+    /// Say what is wrong or doubtful in build files, and put it right
+    Lint(LintArgs),
+    /// Speak the Language Server Protocol with an editor, on standard input and output
+    Lsp(LspArgs),
     /// Look inside
     #[command(subcommand)]
     Debug(DebugCommand),
@@ -103,7 +109,11 @@ impl Command {
             }
             // An image comes from the daemon.
             Self::Frontend(FrontendCommand::Conform(args)) => looks_like_image(&args.frontend),
-            Self::Frontend(_) | Self::InRoot(_) | Self::Doctor(_) => false,
+            Self::Frontend(_)
+            | Self::InRoot(_)
+            | Self::Doctor(_)
+            | Self::Lint(_)
+            | Self::Lsp(_) => false,
         }
     }
 }

@@ -18,6 +18,7 @@ mod environment;
 mod expected_cache;
 mod failure;
 mod hooks;
+mod lint;
 mod metadata;
 mod options;
 mod output;
