@@ -7,6 +7,7 @@ use kiln_tests::{Dockerd, Kiln, Project, archive};
 use serde_json::Value;
 
 use super::frontends::{pack, pack_program};
+use super::languages;
 use super::story::Story;
 
 /// What a config says of how the image is run, without what is empty.
@@ -24,7 +25,11 @@ pub(super) fn run_config(config: &Value) -> BTreeMap<String, Value> {
 fn same_on_both(kiln: &Kiln, docker: &Dockerd, project: &Project, name: &str, image: &str) {
     let file = project.path().join(name).display().to_string();
     let text = std::fs::read_to_string(&file).unwrap();
-    project.write(name, format!("# syntax={image}\n{text}"));
+    let named = match name.ends_with(".json") {
+        true => text.replacen('{', &format!("{{\"syntax\": \"{image}\", "), 1),
+        false => format!("# syntax={image}\n{text}"),
+    };
+    project.write(name, named);
 
     let theirs = kiln.path("theirs.tar");
     let output = format!("type=tar,dest={}", theirs.display());
@@ -54,7 +59,7 @@ fn a_mockerfile_becomes_the_same_on_dockers_buildkit() {
 }
 
 #[test]
-fn a_file_of_the_example_language_becomes_the_same_on_dockers_buildkit() {
+fn files_of_the_example_languages_become_the_same_on_dockers_buildkit() {
     let Some(story) = Story::begin() else { return };
     let Some(docker) = Dockerd::start() else { return };
     let kiln = Kiln::new();
@@ -62,4 +67,9 @@ fn a_file_of_the_example_language_becomes_the_same_on_dockers_buildkit() {
     let text = "copy: {/srv/notes: notes}\nrun:\n- cat notes/one > /tmp/one || true\n- id -u\nentrypoint: [/bin/sh]\n";
     story.project.write("tiny.yaml", format!("from: {}\n{text}", story.base));
     same_on_both(&kiln, &docker, &story.project, "tiny.yaml", &image);
+    let project = languages::project(&story.registry);
+    for example in &languages::EXAMPLES {
+        let image = pack_program(&kiln, &story.registry, example.program);
+        same_on_both(&kiln, &docker, &project, example.file, &image);
+    }
 }

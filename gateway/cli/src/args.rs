@@ -12,6 +12,7 @@ mod frontend;
 mod global;
 mod history;
 mod in_root;
+mod lint;
 mod llb;
 mod pages;
 mod spelling;
@@ -31,6 +32,7 @@ pub(crate) use frontend::{
 pub(crate) use global::{ExecutorChoice, Global, LogFormat};
 pub(crate) use history::{HistoryCommand, HistoryOpenArgs};
 pub(crate) use in_root::InRootArgs;
+pub(crate) use lint::{LintArgs, LintFormat, LspArgs};
 pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use pages::{command, parse};
 pub(crate) use spelling::{Program, normalize};
@@ -72,6 +74,10 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Say why the steps of a build ran that were not in the cache
     Why(WhyArgs),
+    /// Say what is wrong or doubtful in build files, and put it right
+    Lint(LintArgs),
+    /// Speak the Language Server Protocol with an editor, on standard input and output
+    Lsp(LspArgs),
     /// Look inside
     #[command(subcommand)]
     Debug(DebugCommand),
@@ -118,7 +124,9 @@ impl Command {
             | Self::InRoot(_)
             | Self::Doctor(_)
             | Self::Completion(_)
-            | Self::Manual(_) => false,
+            | Self::Manual(_)
+            | Self::Lint(_)
+            | Self::Lsp(_) => false,
         }
     }
 }

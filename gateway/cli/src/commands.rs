@@ -13,7 +13,9 @@ mod du;
 mod frontend;
 mod history;
 mod in_root;
+mod lint;
 mod load;
+mod lsp;
 mod prune;
 mod report;
 pub(crate) mod signals;
@@ -39,6 +41,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::History(command) => Box::pin(history::run(context, command)).await,
         Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
         Command::Why(args) => Box::pin(why::run(context, args)).await,
+        Command::Lint(args) => Box::pin(lint::run(context, args)).await,
+        Command::Lsp(args) => lsp::run(&args),
         Command::Debug(command) => Box::pin(debug::run(context, command)).await,
         Command::Frontend(command) => Box::pin(frontend::run(context, command)).await,
         Command::InRoot(args) => in_root::run(&args),

@@ -17,6 +17,7 @@ mod environment;
 mod expected_cache;
 mod failure;
 mod hooks;
+mod lint;
 mod manual;
 mod metadata;
 mod options;

@@ -114,6 +114,21 @@ impl Question {
         self.fixture.build_async(frontend).await.map(Answer::from)
     }
 
+    /// Asks instead what is wrong or doubtful; gives the answer as JSON.
+    ///
+    /// # Errors
+    ///
+    /// What the frontend says.
+    pub(crate) async fn lint(
+        &self,
+        frontend: &dyn Frontend,
+    ) -> Result<serde_json::Value, FrontendError> {
+        let bridge = self.fixture.clone().option("requestid", "frontend.lint").bridge();
+        let result = kiln_frontend::run(frontend, &bridge).await?;
+        let json = result.metadata.get("result.json").cloned().unwrap_or_default();
+        serde_json::from_slice(&json).map_err(|error| FrontendError::unknown(error.to_string()))
+    }
+
     /// Puts the question, and gives the answer in the form of a recorded case's, be it an error.
     pub(crate) async fn ask_for_json(&self, frontend: &dyn Frontend) -> serde_json::Value {
         kiln_testing::replay_fixture(frontend, &self.fixture, &[], false).await

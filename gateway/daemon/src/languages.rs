@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kiln_frontend::Frontend;
+use kiln_frontend::{BuildLanguage, Frontend};
 use kiln_oci::Reference;
 
 /// Which of the language's features there are.
@@ -29,6 +29,29 @@ pub fn linked(name: &str, channel: Channel) -> Option<Arc<dyn Frontend>> {
         ("mockerfile", _) => Some(Arc::new(kiln_mockerfile::Mockerfile)),
         _ => None,
     }
+}
+
+/// The language that is linked in, as editors see it, by its name with or without `.v0`.
+pub fn editing(name: &str) -> Option<Box<dyn kiln_editor::Language>> {
+    match name.strip_suffix(".v0").unwrap_or(name) {
+        "dockerfile" => Some(Box::new(kiln_dockerfile::Editing)),
+        "mockerfile" => {
+            let schema = kiln_mockerfile::schema();
+            Some(Box::new(described(kiln_mockerfile::Mockerfile, &schema)))
+        }
+        _ => None,
+    }
+}
+
+/// A language on the SDK, as editors see it.
+fn described<L: BuildLanguage + 'static>(language: L, schema: &str) -> kiln_editor::Described {
+    // What is no schema says nothing of any key.
+    let schema = serde_json::from_str(schema).unwrap_or_default();
+    let described = kiln_editor::Described::new(L::NAME, L::FILES, schema);
+    described.read_by(move |source| match language.read(source) {
+        Ok((_, warnings)) => warnings,
+        Err(mistakes) => mistakes,
+    })
 }
 
 /// The version of the Dockerfile frontend.
@@ -75,6 +98,7 @@ mod tests {
         assert_eq!(all().len(), LINKED.len());
         for name in LINKED {
             assert!(linked(name.trim_end_matches(".v0"), Channel::Labs).is_some(), "{name}");
+            assert!(editing(name).is_some(), "{name}");
         }
         assert!(linked("mockerfile.v1", Channel::Mainline).is_none());
     }

@@ -40,7 +40,7 @@ pub use kiln_cdi::Grant;
 pub use kiln_executor::Privileges;
 pub use kiln_graph::Entitlements;
 pub use kiln_remotecache::CloudEnvironment;
-pub use languages::{Channel, LINKED, linked};
+pub use languages::{Channel, LINKED, editing, linked};
 pub use local::private_process;
 pub use logs::LogLevel;
 pub use provenance_env::ProvenanceEnvError;

@@ -57,7 +57,7 @@ async fn project(context: &Context, args: &ProjectArgs) -> anyhow::Result<(Cargo
 }
 
 /// The frontend of a name or path, ready to be called; a project is built first.
-async fn seated(context: &Context, name: &str) -> anyhow::Result<Arc<dyn Frontend>> {
+pub(super) async fn seated(context: &Context, name: &str) -> anyhow::Result<Arc<dyn Frontend>> {
     seated_in(context, name, Channel::Mainline).await
 }
 
