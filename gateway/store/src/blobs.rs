@@ -277,9 +277,7 @@ impl Store {
         let stored = fitting.iter().find_map(|blob| Some((*blob, self.blob(&blob.digest)?)));
         match (first, stored) {
             // Another one that is here says the same, but it is not the one that was promised.
-            (Some(first), Some((stored, _))) if first.digest != stored.digest => {
-                Some(named(first))
-            }
+            (Some(first), Some((stored, _))) if first.digest != stored.digest => Some(named(first)),
             (_, Some((descriptor, blob))) => {
                 layer.pin(blob);
                 Some(named(descriptor))
