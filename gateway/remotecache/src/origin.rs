@@ -4,13 +4,14 @@
 //! asked is said with every call, so that a cache outlives the build that named it first.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kiln_oci::{Descriptor, Digest, Reference};
-use kiln_registry::{DOCUMENT_LIMIT, Registry, media_type_of, verify};
+use kiln_registry::{DOCUMENT_LIMIT, Registry, Resolved, media_type_of, verify};
 use kiln_session::{ContentStore, SessionManager};
 use kiln_sources::Clients;
 
@@ -19,6 +20,9 @@ use crate::cloud::{Clouds, InObjects};
 use crate::registries::registry_of;
 
 pub use kiln_store::{ByteStream, Cause};
+
+/// How long it may take to find out whether a registry is reached without the means of an import.
+const REACHED: Duration = Duration::from_secs(3);
 
 /// How long a session may take to appear.
 const APPEARS: Duration = Duration::from_secs(5);
@@ -70,8 +74,10 @@ impl Reach {
         match from {
             ImportFrom::Registry(RegistryCache { reference, insecure }) => {
                 let registry = registry_of(&self.registry, &reference, insecure);
-                let sessions = self.sessions.clone();
-                Arc::new(InRegistry { registry, reference, insecure, sessions })
+                let (sessions, own) =
+                    (self.sessions.clone(), insecure.then(|| self.registry.clone()));
+                let is_reached = AtomicBool::new(!insecure);
+                Arc::new(InRegistry { registry, reference, sessions, own, is_reached })
             }
             ImportFrom::Local { store, digest } => {
                 Arc::new(AtClient { sessions: self.sessions.clone(), store, digest })
@@ -98,8 +104,11 @@ pub(crate) async fn read(stream: ByteStream, digest: &Digest, limit: u64) -> Res
 struct InRegistry {
     registry: Registry,
     reference: Reference,
-    insecure: bool,
     sessions: SessionManager,
+    /// How other builds reach it, if this one does it in another way.
+    own: Option<Registry>,
+    /// Whether they do.
+    is_reached: AtomicBool,
 }
 
 impl InRegistry {
@@ -114,6 +123,12 @@ impl CacheOrigin for InRegistry {
         let logins = self.clients(sessions).logins();
         let resolved = self.registry.resolve(&self.reference, &logins).await?;
         let root = &resolved.descriptor;
+        if let Some(own) = &self.own {
+            let found = tokio::time::timeout(REACHED, own.resolve(&self.reference, &logins)).await;
+            let is_same = |found: Resolved| found.descriptor.digest == root.digest;
+            let is_reached = found.is_ok_and(|found| found.is_ok_and(is_same));
+            self.is_reached.store(is_reached, Ordering::Relaxed);
+        }
         Ok(Root::Manifest(match resolved.bytes {
             Some(bytes) => bytes,
             None => self.registry.document(&self.reference, root, &logins).await?,
@@ -144,7 +159,7 @@ impl CacheOrigin for InRegistry {
 
     fn is_lasting(&self) -> bool {
         // How else to reach it is said by this import alone.
-        !self.insecure
+        self.is_reached.load(Ordering::Relaxed)
     }
 
     fn mark(&self, layer: &mut Descriptor) {
@@ -217,4 +232,37 @@ async fn holder(
 /// The content store of a client that a local cache is.
 pub(crate) fn store_id(path: &str) -> String {
     format!("local:{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_oci::media_type;
+    use kiln_registry::testing::{ScriptedAnswer, ScriptedServer};
+    use kiln_registry::{HostConfig, Hosts, Options};
+
+    #[tokio::test]
+    async fn an_insecure_cache_lasts_where_others_reach_it_as_well() {
+        let server = ScriptedServer::start(|_| {
+            ScriptedAnswer::new(200, "{}").with("Content-Type", media_type::OCI_MANIFEST)
+        });
+        let server = server.unwrap();
+        let lasts = async |hosts: Hosts, insecure: bool| {
+            let options = Options { retry_delays: Vec::new(), ..Options::default() };
+            let registry = Registry::new(hosts, options);
+            let (clouds, sessions) = (Clouds::default(), SessionManager::default());
+            let reference = format!("{}/x:1", server.host()).parse().unwrap();
+            let from = ImportFrom::Registry(RegistryCache { reference, insecure });
+            let origin = Reach { registry, clouds, sessions }.origin(from);
+            let before = origin.is_lasting();
+            origin.root(&[]).await.unwrap();
+            (before, origin.is_lasting())
+        };
+        assert_eq!(lasts(Hosts::default(), false).await, (true, true));
+        // On this machine, plain HTTP needs no word.
+        assert_eq!(lasts(Hosts::default(), true).await, (false, true));
+        let config = HostConfig { http: Some(false), ..HostConfig::default() };
+        let encrypted = Hosts::new([(server.host(), config)].into());
+        assert_eq!(lasts(encrypted, true).await, (false, false));
+    }
 }

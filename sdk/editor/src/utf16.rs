@@ -67,7 +67,8 @@ mod tests {
             for (at, _) in text.char_indices() {
                 prop_assert_eq!(offset(&source, position(&source, at)), at);
             }
-            prop_assert!(text.is_char_boundary(offset(&source, Utf16Position { line, character })));
+            let place = offset(&source, Utf16Position { line, character });
+            prop_assert!(text.is_char_boundary(place));
         }
     }
 }
