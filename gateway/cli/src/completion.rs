@@ -143,7 +143,10 @@ mod tests {
             line.len(),
             if line.ends_with(' ') { "''" } else { "" },
         );
-        let output = Command::new("bash").args(["--norc", "-c", &program]).output().unwrap();
+        // It is longer than a command line may be.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), program).unwrap();
+        let output = Command::new("bash").arg("--norc").arg(file.path()).output().unwrap();
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
