@@ -98,6 +98,22 @@ fn every_command_of_the_readmes_does_what_it_says() {
     for line in ["etc/motd", "srv/site/index.html", "Fired in a kiln, from nothing."] {
         assert!(stdout.contains(line), "nothing shows {line:?} in\n{stdout}");
     }
+    // The pictures show what was seen on the way.
+    let picture = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (graph, drawn) = ("examples/first-build/graph.svg", "target/walk/graph.svg");
+    assert_eq!(picture(graph), picture(drawn), "{graph} is no longer what kiln draws");
+    let said = shown(&output.stderr);
+    let said: Vec<&str> = said.lines().map(str::trim_end).collect();
+    for line in lines_of(&picture("examples/first-build/mistake.svg")).iter().skip(1) {
+        assert!(said.contains(&line.as_str()), "nothing said {line:?} in\n{}", said.join("\n"));
+    }
+}
+
+/// The lines of text in a picture of a terminal; the first is what was typed.
+fn lines_of(svg: &str) -> Vec<String> {
+    let lines = svg.lines().filter_map(|line| line.strip_prefix("<text ")?.strip_suffix("</text>"));
+    let texts = lines.filter_map(|line| Some(line.split_once('>')?.1));
+    texts.map(|text| text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")).collect()
 }
 
 #[test]

@@ -11,7 +11,5 @@ pub mod hardened;
 pub mod plan;
 pub mod tiny;
 
-/// The front page, whose language has to compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct FrontPage;
+mod front_page;

@@ -160,7 +160,7 @@ COPY --from=0 /first /
     let (outcome, found) = scene.build(&Kiln::new(), &[&to, "--opt=build-arg:WHEN=first"]);
     assert_eq!(found, "nothing\n");
     outcome.says(&[
-        "cache mount large is not exported: it has more than 1024 bytes",
+        "cache mount /large is not exported: it has more than 1024 bytes",
         "cache mount none is not exported: there is none of this id",
     ]);
 
@@ -182,7 +182,7 @@ COPY --from=0 /first /
     }
     let (outcome, found) = scene.build(&Kiln::new(), &[&from, "--opt=build-arg:WHEN=fourth"]);
     assert_eq!(found, "nothing\n");
-    outcome.says(&["cache mount notes of cache", "cannot be used", "it begins empty"]);
+    outcome.says(&["cache mount /notes of cache", "cannot be used", "it begins empty"]);
 }
 
 #[test]

@@ -106,6 +106,7 @@ impl Frontend for Looking {
 #[test]
 fn a_build_without_directories_uses_those_of_the_build_that_its_definition_is_from() {
     let daemon = Kilnd::start();
+    daemon.client().run(&["debug", "workers"]).succeeds();
     let unique = Constraints { local_unique_id: Some("one".into()), ..Constraints::default() };
     let marshal = Marshal { defaults: unique, ..Marshal::default() };
     let definition = State::local("context", Local::default()).marshal(&marshal).unwrap();

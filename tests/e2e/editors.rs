@@ -184,7 +184,7 @@ fn a_schema_is_enough_for_an_editor_to_know_a_language() {
 
 #[test]
 fn lint_says_what_is_doubtful_and_puts_right_what_it_can() {
-    let text = "FROM debian:13 as base\nmaintainer me\nENV A b\nRUN echo $NOWHERE\n";
+    let text = "FROM debian:13 as base\nmaintainer me\nENV A b\nWORKDIR /a$NOWHERE\n";
     let project =
         Project::new(&[("Dockerfile", text), ("good/Dockerfile", "FROM debian:13\nRUN make\n")]);
     let file = project.path().join("Dockerfile").display().to_string();
@@ -207,7 +207,7 @@ fn lint_says_what_is_doubtful_and_puts_right_what_it_can() {
     let fixed = std::fs::read_to_string(&file).unwrap();
     assert_eq!(
         fixed,
-        "FROM debian:13 AS base\nLABEL org.opencontainers.image.authors=\"me\"\nENV A=b\nRUN echo $NOWHERE\n"
+        "FROM debian:13 AS base\nLABEL org.opencontainers.image.authors=\"me\"\nENV A=b\nWORKDIR /a$NOWHERE\n"
     );
 }
 

@@ -68,6 +68,10 @@ fn files_of_the_example_languages_become_the_same_on_dockers_buildkit() {
     story.project.write("tiny.yaml", format!("from: {}\n{text}", story.base));
     same_on_both(&kiln, &docker, &story.project, "tiny.yaml", &image);
     let project = languages::project(&story.registry);
+    // Which Docker's BuildKit cannot make, and is not asked to.
+    let text = std::fs::read_to_string(project.path().join("image.yaml")).unwrap();
+    let lines = text.lines().filter(|line| !line.contains("type: symlink"));
+    project.write("image.yaml", lines.collect::<Vec<_>>().join("\n"));
     for example in &languages::EXAMPLES {
         let image = pack_program(&kiln, &story.registry, example.program);
         same_on_both(&kiln, &docker, &project, example.file, &image);

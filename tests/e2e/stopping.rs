@@ -120,7 +120,7 @@ fn found_after_an_interruption(registry: &Registry, flags: &[&str]) -> Outcome {
     let mut build = dockerfile(&client, &project).start();
     build.wait_for(" started\n", SOON);
     build.signal(Signal::INT);
-    build.wait(SOON).fails();
+    build.wait(SOON).was_interrupted();
     let marked =
         || client.usage().iter().any(|record| record.to_string().contains("was interrupted"));
     until(marked, "the cache mount is not marked");
@@ -161,7 +161,7 @@ fn a_build_that_its_user_interrupts_leaves_nothing() {
     let mut build = dockerfile(&kiln, &project).start();
     build.wait_for(" started\n", SOON);
     build.signal(Signal::INT);
-    build.wait(SOON).fails().says(&["the build was canceled"]);
+    build.wait(SOON).was_interrupted().says(&["the build was canceled"]);
     assert!(!runs(&rest), "a process of the step is left");
     let line = "echo \"found $(cat /cache/saved)\"";
     dockerfile(&kiln, &script(&registry, line)).run().succeeds().says(&["found saved"]);

@@ -50,6 +50,17 @@ impl Outcome {
         self
     }
 
+    /// Itself, if the program says that its user ended it: exit code 130.
+    ///
+    /// # Panics
+    ///
+    /// If not, with all it said.
+    #[track_caller]
+    pub fn was_interrupted(self) -> Self {
+        assert_eq!(self.status.code(), Some(130), "{self}");
+        self
+    }
+
     /// Itself, if each of `texts` stands in its standard error.
     ///
     /// # Panics

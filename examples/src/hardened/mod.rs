@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, Source, did_you_mean, parse};
 use kiln_sdk::frontend::requests::Target;
 use kiln_sdk::frontend::{BuildLanguage, DefinitionFile, Made, Project, TargetPlatform};
-use kiln_sdk::llb::FileActions;
+use kiln_sdk::llb::{FileActions, caps};
 use kiln_sdk::prelude::*;
 
 use self::file::{Definition, Entry, EntryKind, Group, Manager, User, check};
@@ -160,6 +160,9 @@ impl Image<'_> {
         for layer in &self.layers {
             for entry in &layer.definition.paths {
                 let constraints = self.step(layer, &format!("path {}", entry.path), entry.span);
+                if entry.kind == EntryKind::Symlink {
+                    project.needs(caps::FILE_SYMLINK_CREATE, "symbolic links")?;
+                }
                 let actions = vec![action(entry, &context, created)];
                 state = state.file(FileActions { actions, constraints });
             }

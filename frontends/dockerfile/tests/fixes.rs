@@ -167,6 +167,7 @@ fn an_editor_is_told_of_mistakes_and_of_breaches_with_their_fixes() {
         [
             ("RUNN", Some("RUN")),
             ("maintainer me", Some("label org.opencontainers.image.authors=\"me\"")),
+            ("maintainer me", Some("MAINTAINER")),
         ]
     );
 }

@@ -38,6 +38,12 @@ pub(crate) fn record_of(id: &str) -> Digest {
     Digest::sha256(format!("kiln.cache-mount.v1 {id}"))
 }
 
+/// How an id may be spelled in a graph: Dockerfile's frontend puts the namespace of a build, which is
+/// empty as a rule, and a slash before what the user wrote.
+fn spellings(id: &str) -> [String; 2] {
+    [id.to_owned(), format!("/{id}")]
+}
+
 impl BuildCache {
     /// Adds cache mounts to what is exported; gives why some are not.
     pub(crate) async fn add_mounts(
@@ -48,21 +54,25 @@ impl BuildCache {
     ) -> Vec<String> {
         let mut problems = Vec::new();
         for id in &mounts.ids {
-            let key = (self.mount_key)(id);
-            match self.store.carry(&key, mounts.limit, compression).await {
-                Ok(Some(carried)) => {
-                    let item = chains.add(CacheKey::of_digest(&record_of(id)), Vec::new());
-                    let layers = vec![stored_layer(carried.layer, carried.blob)];
-                    chains.add_result(item, ChainResult { created: carried.changed, layers });
+            let mut is_known = false;
+            for id in spellings(id) {
+                match self.store.carry(&(self.mount_key)(&id), mounts.limit, compression).await {
+                    Ok(Some(carried)) => {
+                        let item = chains.add(CacheKey::of_digest(&record_of(&id)), Vec::new());
+                        let layers = vec![stored_layer(carried.layer, carried.blob)];
+                        chains.add_result(item, ChainResult { created: carried.changed, layers });
+                    }
+                    Ok(None) => continue,
+                    Err(error) => {
+                        let problem = chain(&error);
+                        problems.push(format!("cache mount {id} is not exported: {problem}"));
+                    }
                 }
-                Ok(None) => {
-                    let problem =
-                        "there is none of this id that has anything in it and stands alone";
-                    problems.push(format!("cache mount {id} is not exported: {problem}"));
-                }
-                Err(error) => {
-                    problems.push(format!("cache mount {id} is not exported: {}", chain(&error)));
-                }
+                is_known = true;
+            }
+            if !is_known {
+                let problem = "there is none of this id that has anything in it and stands alone";
+                problems.push(format!("cache mount {id} is not exported: {problem}"));
             }
         }
         problems

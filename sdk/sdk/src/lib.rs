@@ -14,7 +14,7 @@
 //! use kiln_sdk::document::{Language, Limits, Source, parse};
 //! use kiln_sdk::prelude::*;
 //!
-//! #[derive(serde::Deserialize)]
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
 //! struct Recipe {
 //!     from: Spanned<String>,
