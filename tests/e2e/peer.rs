@@ -72,8 +72,8 @@ fn files_of_the_example_languages_become_the_same_on_dockers_buildkit() {
     let text = std::fs::read_to_string(project.path().join("image.yaml")).unwrap();
     let lines = text.lines().filter(|line| !line.contains("type: symlink"));
     project.write("image.yaml", lines.collect::<Vec<_>>().join("\n"));
-    for example in &languages::EXAMPLES {
-        let image = pack_program(&kiln, &story.registry, example.program);
-        same_on_both(&kiln, &docker, &project, example.file, &image);
-    }
+    // Which looks for a frontend's name in comments alone; a plan is JSON and has none.
+    let [hardened, _] = &languages::EXAMPLES;
+    let image = pack_program(&kiln, &story.registry, hardened.program);
+    same_on_both(&kiln, &docker, &project, hardened.file, &image);
 }
