@@ -42,7 +42,7 @@ pub struct Definition {
     /// Programs of the image that have to succeed before there is one.
     pub tests: Vec<Spanned<Test>>,
     /// Other images of the same file, each a target: what differs.
-    pub variants: BTreeMap<String, Definition>,
+    pub variants: BTreeMap<String, Self>,
 }
 
 /// What is in an image.

@@ -191,7 +191,7 @@ impl Image<'_> {
                 wanted.insert(name, !package.starts_with('!'));
             }
             if let (Some(first), Some(last)) = (packages.first(), packages.last()) {
-                locations.push(layer.file.location(&layer.source, first.span.to(last.span)));
+                locations.push(layer.file.location(layer.source, first.span.to(last.span)));
             }
         }
         let Some(builder) = self.last(|layer| layer.builder.as_ref()) else {
@@ -279,7 +279,7 @@ impl Image<'_> {
         let layer = self.layers.iter().rfind(|layer| layer.definition.accounts.run_as.is_some());
         let message = format!("there is no user `{name}`{}", guess.unwrap_or_default());
         let mistake = [Diagnostic::error(message).at(name.span)];
-        Err(FrontendError::diagnostics(layer.map_or(self.project.source, |l| &l.source), &mistake))
+        Err(FrontendError::diagnostics(layer.map_or(self.project.source, |l| l.source), &mistake))
     }
 
     /// What the last layer that says anything says.
@@ -293,7 +293,7 @@ impl Image<'_> {
     }
 
     fn step(&self, layer: &Layer<'_>, title: &str, span: Span) -> Constraints {
-        let locations = vec![layer.file.location(&layer.source, span)];
+        let locations = vec![layer.file.location(layer.source, span)];
         Constraints { locations, ..self.named(title) }
     }
 }

@@ -62,7 +62,7 @@ fn a_variant_is_laid_over_the_file() {
 fn debian_packages_are_taken_apart_rather_than_installed() {
     let image = "name: web\nbuilder: debian:13\ncontents: {manager: apt, packages: [nginx, \"!perl-base\"]}\n";
     let built = fixture(image).any_image().build(&Hardened).unwrap();
-    let text = kiln_testing::text(built.definition()).unwrap().to_string();
+    let text = kiln_testing::text(built.definition()).unwrap();
     assert!(text.contains("sh nginx perl-base-"), "{text}");
 }
 
@@ -70,7 +70,7 @@ fn debian_packages_are_taken_apart_rather_than_installed() {
 #[test]
 fn without_an_op_that_waits_tests_are_run_at_once() {
     let built = fixture(IMAGE).without_llb_cap("passthroughop").build(&Hardened).unwrap();
-    let text = kiln_testing::text(built.definition()).unwrap().to_string();
+    let text = kiln_testing::text(built.definition()).unwrap();
     assert!(!text.contains("nginx -t"), "{text}");
     assert!(built.asked.solves.iter().any(|solve| solve.evaluate), "{:?}", built.asked.solves);
 }

@@ -49,7 +49,7 @@ fn a_plan_that_takes_a_few_files_transfers_no_others() {
     let plan = PLAN
         .replace(r#""local": true, "exclude""#, r#""local": true, "include": ["src"], "exclude""#);
     let built = fixture(&plan).build(&Plans).unwrap();
-    let text = kiln_testing::text(built.definition()).unwrap().to_string();
+    let text = kiln_testing::text(built.definition()).unwrap();
     let followed =
         ["src", "package.json", "package-lock.json"].map(|path| format!("    follow {path}\n"));
     assert!(text.contains(&followed.concat()), "{text}");
@@ -58,7 +58,7 @@ fn a_plan_that_takes_a_few_files_transfers_no_others() {
 #[test]
 fn a_key_keeps_the_caches_of_two_users_apart() {
     let built = fixture(PLAN).option("build-arg:cache-key", "alice").build(&Plans).unwrap();
-    let text = kiln_testing::text(built.definition()).unwrap().to_string();
+    let text = kiln_testing::text(built.definition()).unwrap();
     assert!(text.contains("alice-npm"), "{text}");
 }
 

@@ -161,9 +161,8 @@ impl SshSignature {
         let mut key = Cursor(&self.key);
         let mut signature = Cursor(&self.signature);
         let name = key.text().ok_or_else(cut)?;
-        let (public, application) = match public_key(name, &mut key) {
-            Some(found) => found,
-            None => return unsupported(name),
+        let Some((public, application)) = public_key(name, &mut key) else {
+            return unsupported(name);
         };
         if let Some(weakness) = public.weakness() {
             return Err(SignatureError::Unsupported(weakness));

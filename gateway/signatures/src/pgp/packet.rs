@@ -72,7 +72,7 @@ fn packet<'a>(cursor: &mut Cursor<'a>) -> Option<Packet<'a>> {
 fn length(first: u8, cursor: &mut Cursor<'_>) -> Option<u32> {
     match first {
         255 => cursor.u32(),
-        first => Some((u32::from(first) - 192 << 8) + u32::from(cursor.u8()?) + 192),
+        first => Some(((u32::from(first) - 192) << 8) + u32::from(cursor.u8()?) + 192),
     }
 }
 

@@ -135,7 +135,7 @@ impl Signature {
     /// What people know its key by.
     pub(crate) fn by(&self) -> String {
         let longest = self.issuers.iter().max_by_key(|id| id.len());
-        longest.map_or_else(|| "an unnamed key".to_owned(), |id| hex::encode_upper(id))
+        longest.map_or_else(|| "an unnamed key".to_owned(), hex::encode_upper)
     }
 
     /// Whether it may be of a key.
