@@ -36,7 +36,7 @@ impl Language for Editing {
             warnings.iter().map(|warning| (warning.rule.name, line(warning))).collect();
         let fixes = lint::fixes(source, &breaches);
         found.extend(warnings.iter().zip(fixes).map(|(warning, fix)| {
-            let span = line_span(source, line(warning));
+            let span = source.trimmed(source.line(line(warning)));
             Diagnostic::warning(&warning.text).at(span).rule(warning.rule.name).fixed_by(fix)
         }));
         found
@@ -68,32 +68,23 @@ fn guessed(mistake: Diagnostic, source: &Source) -> Diagnostic {
     mistake.fixed_by(fix)
 }
 
-/// A line without spaces around it.
-fn line_span(source: &Source, line: usize) -> Span {
-    let start = source.offset(Position { line, character: 1 });
-    let text = source.text()[start..].split('\n').next().unwrap_or_default();
-    let start = start + (text.len() - text.trim_start().len());
-    Span::new(start, start + text.trim().len())
-}
-
 /// The line of a byte up to it, with where the line begins.
 fn before(source: &Source, offset: usize) -> (usize, &str) {
     let Position { line, .. } = source.position(offset);
-    let start = source.offset(Position { line, character: 1 });
+    let start = source.line(line).start;
     (start, source.slice(Span::new(start, offset)))
 }
 
 /// The instruction whose name is at a byte.
 fn keyword_at(source: &Source, offset: usize) -> Option<(Keyword, Span)> {
-    let (start, _) = before(source, offset);
-    let text = source.text()[start..].split('\n').next().unwrap_or_default();
-    let name = text.split_whitespace().next()?;
-    let start = start + (text.len() - text.trim_start().len());
+    let Position { line, .. } = source.position(offset);
+    let Span { start, end } = source.trimmed(source.line(line));
+    let name = source.slice(Span::new(start, end)).split_whitespace().next()?;
     let span = Span::new(start, start + name.len());
     let is_here = (span.start..=span.end).contains(&offset);
     // What continues another line is none of its own.
     let ast = is_here.then(|| ast::parse(source.text()))?;
-    let line = u32::try_from(source.position(start).line).ok()?;
+    let line = u32::try_from(line).ok()?;
     let one = ast.instructions.iter().find(|one| one.lines.first == line)?;
     Some((one.keyword?, span))
 }

@@ -23,9 +23,13 @@ impl BuildBridge {
         let load = self.load_context();
         let graph =
             Graph::load(definition, load).map_err(|error| load_status(&error, definition))?;
-        let lenders = self.lenders(&graph).await;
-        let directories = directories(&graph).map(|directory| directory.unique.clone());
-        for unique in directories.collect::<Vec<_>>() {
+        let uniques: Vec<String> =
+            directories(&graph).map(|directory| directory.unique.clone()).collect();
+        if uniques.is_empty() {
+            return Ok(graph);
+        }
+        let lenders = self.lenders(&uniques).await;
+        for unique in uniques {
             let owner = lenders.get(&unique).unwrap_or(&load.session);
             self.resolved().lend(&unique, owner);
         }
@@ -36,11 +40,12 @@ impl BuildBridge {
         Graph::load(definition, &load).map_err(|error| load_status(&error, definition))
     }
 
-    /// The owners of directories that other builds have, if the client of this one has none.
-    async fn lenders(&self, graph: &Graph) -> BTreeMap<String, String> {
+    /// The owners of those directories that other builds have, if the client of this one has none.
+    async fn lenders(&self, uniques: &[String]) -> BTreeMap<String, String> {
         let all = self.resolved().lenders();
-        let lent = directories(graph)
-            .filter_map(|directory| Some((&directory.unique, all.get(&directory.unique)?)))
+        let lent = uniques
+            .iter()
+            .filter_map(|unique| Some((unique, all.get(unique)?)))
             .filter(|(_, owner)| owner.as_str() != self.session_id());
         let lent: BTreeMap<_, _> =
             lent.map(|(unique, owner)| (unique.clone(), owner.clone())).collect();

@@ -25,14 +25,7 @@ impl Notice {
             completed: now,
             ..Vertex::new(vertex.clone(), self.step.clone())
         });
-        progress.send(Progress::Warning(Warning {
-            vertex,
-            level: 1,
-            short: self.short.clone(),
-            detail: vec![self.detail.clone()],
-            url: String::new(),
-            info: None,
-            ranges: Vec::new(),
-        }));
+        let warning = Warning::new(vertex, self.short.clone(), self.detail.clone());
+        progress.send(Progress::Warning(warning));
     }
 }

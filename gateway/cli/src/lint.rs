@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_document::{Diagnostic, Fix, Position, Severity, Source, Span};
+use kiln_document::{Diagnostic, Fix, Severity, Source};
 use serde_json::{Value, json};
 
 /// The rule of what cannot be built.
@@ -115,7 +115,7 @@ pub(crate) fn as_text(all: &[Checked]) -> String {
                 false => Diagnostic::warning(format!("{}: {}", finding.rule, finding.message)),
             };
             if (1..=source.line_count()).contains(&finding.first_line) {
-                diagnostic = diagnostic.at(line_span(source, finding.first_line));
+                diagnostic = diagnostic.at(source.trimmed(source.line(finding.first_line)));
             }
             if let Some(fix) = &finding.fix {
                 diagnostic = diagnostic.hint(format!("{} (--fix does)", fix.title));
@@ -132,14 +132,6 @@ pub(crate) fn as_text(all: &[Checked]) -> String {
         }
     }
     text
-}
-
-/// A line without the spaces around it.
-fn line_span(source: &Source, line: usize) -> Span {
-    let start = source.offset(Position { line, character: 1 });
-    let text = source.text()[start..].split('\n').next().unwrap_or_default();
-    let start = start + (text.len() - text.trim_start().len());
-    Span::new(start, start + text.trim().len())
 }
 
 /// A list of findings with their files.
@@ -247,6 +239,7 @@ fn uri(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use kiln_document::Span;
 
     use super::*;
 

@@ -121,6 +121,10 @@ pub(crate) struct ImportedMounts(pub(crate) Imports);
 
 #[async_trait]
 impl kiln_worker::CacheMounts for ImportedMounts {
+    fn are_known(&self, requester: &Requester) -> bool {
+        self.0.are_imported(&requester.sessions)
+    }
+
     async fn find(&self, id: &str, requester: &Requester) -> Option<(Blob, Digest)> {
         self.0.mount(id, requester).await
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use kiln_oci::{Descriptor, Reference};
 use kiln_registry::{BodySource, HostConfig, Hosts, Registry, RegistryError};
-use kiln_store::{Blob, BlobError, Requester};
+use kiln_store::{Blob, Requester};
 use tokio_util::io::ReaderStream;
 
 use crate::ExportContext;
@@ -200,10 +200,8 @@ impl<'a> Push<'a> {
 
 /// Whether a layer was not taken because it is not what it was when it was made.
 pub(crate) async fn damage(context: &ExportContext, layer: &ImageLayer) -> Option<ExportError> {
-    match context.store.verify(&layer.descriptor.digest).await {
-        Err(error @ BlobError::Damaged { .. }) => Some(ExportError::Damaged(error)),
-        _ => None,
-    }
+    let damage = context.store.damage(&layer.descriptor.digest).await;
+    damage.map(ExportError::Damaged)
 }
 
 /// A registry that takes whatever certificate the host has, or none.

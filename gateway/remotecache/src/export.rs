@@ -13,7 +13,7 @@ use kiln_oci::{Descriptor, Digest, Index, Manifest, media_type};
 use kiln_progress::Sender;
 use kiln_registry::BodySource;
 use kiln_solver::Step;
-use kiln_store::{BlobError, PackError};
+use kiln_store::PackError;
 
 use crate::attributes::{CacheExport, ExportTo};
 use crate::cloud::{CloudCache, annotate};
@@ -174,11 +174,8 @@ impl Run<'_> {
                 let status = self.reporter.status(format!("writing {what}"));
                 if let Err(source) = target.put_layer(layer).await {
                     // It may be refused because it is not what it was when it was made.
-                    let damage = self.cache.store.verify(&layer.descriptor.digest).await;
-                    let source = match damage {
-                        Err(error @ BlobError::Damaged { .. }) => error.into(),
-                        _ => source,
-                    };
+                    let damage = self.cache.store.damage(&layer.descriptor.digest).await;
+                    let source = damage.map_or(source, Into::into);
                     return Err(self.failed(&what, source));
                 }
                 status.done();

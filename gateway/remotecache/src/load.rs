@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures::future::try_join_all;
 use kiln_frontend::CacheImport;
 use kiln_oci::Descriptor;
-use kiln_progress::{Progress, Sender, Warning};
+use kiln_progress::Sender;
 use kiln_store::{BlobProvider, ByteStream, LayerBlob, Ref, Requester, Store};
 
 use crate::attributes::{AttributeError, ImportFrom, cache_name};
@@ -65,6 +65,11 @@ impl Imports {
         Some((open.get(cache)?.upgrade()?, number))
     }
 
+    /// Whether the builds of these sessions import any cache.
+    pub fn are_imported(&self, sessions: &[String]) -> bool {
+        !self.of_sessions(sessions).is_empty()
+    }
+
     /// The caches that the builds of these sessions import.
     pub(crate) fn of_sessions(&self, sessions: &[String]) -> Vec<Arc<ImportedCache>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,15 +99,7 @@ impl Imports {
                 let error = chain(&*error);
                 tracing::info!(cache = cache.name(), error, "an imported result could not be used");
                 let short = format!("a result of cache {} cannot be used: {error}", cache.name());
-                requester.progress.send(Progress::Warning(Warning {
-                    vertex: requester.vertex.clone(),
-                    level: 1,
-                    short,
-                    detail: vec!["the step runs instead".into()],
-                    url: String::new(),
-                    info: None,
-                    ranges: Vec::new(),
-                }));
+                requester.warn(short, "the step runs instead");
                 None
             }
         }

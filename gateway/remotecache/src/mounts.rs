@@ -5,7 +5,6 @@
 
 use kiln_cache::CacheKey;
 use kiln_oci::Digest;
-use kiln_progress::{Progress, Warning};
 use kiln_store::{Blob, BlobProvider, Requester};
 
 use crate::chains::{ChainResult, Chains};
@@ -118,13 +117,6 @@ impl Imports {
 
 fn warn(requester: &Requester, id: &str, cache: &ImportedCache, problem: &str) {
     tracing::info!(id, cache = cache.name(), problem, "an imported cache mount could not be had");
-    requester.progress.send(Progress::Warning(Warning {
-        vertex: requester.vertex.clone(),
-        level: 1,
-        short: format!("cache mount {id} of cache {} cannot be used: {problem}", cache.name()),
-        detail: vec!["it begins empty, unless another cache has it".into()],
-        url: String::new(),
-        info: None,
-        ranges: Vec::new(),
-    }));
+    let short = format!("cache mount {id} of cache {} cannot be used: {problem}", cache.name());
+    requester.warn(short, "it begins empty, unless another cache has it");
 }

@@ -45,15 +45,8 @@ impl Reporter {
 
     /// Shows what is done without.
     pub(crate) fn warn(&self, short: String, detail: String) {
-        self.sender.send(Progress::Warning(Warning {
-            vertex: self.vertex.digest.clone(),
-            level: 1,
-            short,
-            detail: vec![detail],
-            url: String::new(),
-            info: None,
-            ranges: Vec::new(),
-        }));
+        let warning = Warning::new(self.vertex.digest.clone(), short, detail);
+        self.sender.send(Progress::Warning(warning));
     }
 
     fn complete(&mut self, error: String) {

@@ -168,6 +168,12 @@ impl Store {
         })
         .await
     }
+
+    /// Why a blob is not what it was when it was made, if it is not; removes it then.
+    pub async fn damage(&self, digest: &Digest) -> Option<BlobError> {
+        let verified = self.verify(digest).await;
+        verified.err().filter(|error| matches!(error, BlobError::Damaged { .. }))
+    }
 }
 
 fn hash(blob: &Blob) -> Result<Digest, StoreError> {

@@ -327,9 +327,7 @@ impl Store {
             _ => {
                 let nowhere = || FillError::Nowhere { layer: Digest::sha256("") };
                 let root = snapshot.ok_or_else(nowhere)?.path();
-                let tee = self.tee(compression, &mut report)?;
-                let packer = Packer::new(&root, self.inner.user_namespace, clamp, tee);
-                packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()?
+                self.pack_tree(&root, Pack { compression, clamp }, &mut report)?
             }
         };
         let (blob, named) = named(packed, compression, diff_id.clone());
@@ -356,11 +354,21 @@ impl Store {
     ) -> Result<(Blob, LayerBlob), PackError> {
         let (sender, _) = mpsc::unbounded_channel();
         let mut report = Report { sender, layer: 0, layers: 1, bytes: 0, told: 0 };
-        let tee = self.tee(compression, &mut report)?;
-        let packer = Packer::new(root, self.inner.user_namespace, None, tee);
         let (packed, diff_id) =
-            packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()?;
+            self.pack_tree(root, Pack { compression, clamp: None }, &mut report)?;
         Ok(named(packed, compression, diff_id))
+    }
+
+    /// A blob of a tree, and the digest of its tar.
+    fn pack_tree(
+        &self,
+        root: &Path,
+        pack: Pack,
+        report: &mut Report,
+    ) -> Result<(Packed, Digest), PackError> {
+        let tee = self.tee(pack.compression, report)?;
+        let packer = Packer::new(root, self.inner.user_namespace, pack.clamp, tee);
+        packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()
     }
 
     fn recompress(

@@ -74,8 +74,18 @@ impl Store {
     ///
     /// If the index cannot be read.
     pub async fn unused_directory(&self, key: &str) -> Result<Option<Unused>, StoreError> {
-        let turn = self.inner.turn(&format!("begin {key}")).lock_owned().await;
+        let turn = self.turn_to_begin(key).await;
         Ok((!self.has_directory(key)?).then_some(Unused { _turn: turn }))
+    }
+
+    /// Waits until nobody else begins the directory of this key, for who has nothing to bring: the index
+    /// is not read.
+    pub async fn begun_directory(&self, key: &str) {
+        drop(self.turn_to_begin(key).await);
+    }
+
+    async fn turn_to_begin(&self, key: &str) -> OwnedMutexGuard<()> {
+        self.inner.turn(&format!("begin {key}")).lock_owned().await
     }
 
     /// Whether there is a directory of this key that stands on nothing.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use kiln_oci::{Descriptor, Digest};
-use kiln_progress::{Part, Sender};
+use kiln_progress::{Part, Progress, Sender, Warning};
 
 /// What went wrong far away.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -65,5 +65,11 @@ impl Requester {
     /// nothing to count.
     pub(crate) fn begin(&self, id: impl Into<String>, total: u64) -> Part {
         Part::begin(&self.progress, &self.vertex, id, total)
+    }
+
+    /// Shows what is done without, and what happens instead.
+    pub fn warn(&self, short: impl Into<String>, instead: impl Into<String>) {
+        let warning = Warning::new(self.vertex.clone(), short, instead);
+        self.progress.send(Progress::Warning(warning));
     }
 }

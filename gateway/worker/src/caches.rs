@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use kiln_engine::{JobContext, OpError};
 use kiln_graph::{Graph, MountKind, Op};
 use kiln_oci::Digest;
-use kiln_progress::{Progress, Warning};
 use kiln_store::{Blob, Directory, DirectoryError, Kind, Requester, Sharing, StoreError};
 
 use crate::Worker;
@@ -20,6 +19,10 @@ pub fn cache_mount_key(id: &str) -> String {
 /// Who knows what cache mounts had in them on other machines.
 #[async_trait]
 pub trait CacheMounts: Send + Sync {
+    /// Whether anything may be known to the builds of a requester. Asked for each cache mount of each
+    /// step, so it looks nothing up.
+    fn are_known(&self, requester: &Requester) -> bool;
+
     /// What a cache mount had in it: a layer blob, and the digest of its tar. Of what is known but cannot
     /// be had the requester is told.
     async fn find(&self, id: &str, requester: &Requester) -> Option<(Blob, Digest)>;
@@ -70,9 +73,13 @@ pub(crate) async fn begin(
         directory.map_err(|error| failed(&error))
     };
     let Some(elsewhere) = &worker.cache_mounts else { return reserve().await };
+    let requester = requester(job);
+    if !elsewhere.are_known(&requester) {
+        worker.store.begun_directory(&key).await;
+        return reserve().await;
+    }
     let unused = worker.store.unused_directory(&key).await;
     let Some(_unused) = unused.map_err(|error| failed(&error))? else { return reserve().await };
-    let requester = requester(job);
     let Some((blob, diff_id)) = elsewhere.find(id, &requester).await else {
         return reserve().await;
     };
@@ -91,13 +98,5 @@ pub(crate) async fn begin(
 /// Shows that a cache mount begins empty.
 fn warn(requester: &Requester, id: &str, problem: &str) {
     tracing::info!(id, problem, "an imported cache mount could not be used");
-    requester.progress.send(Progress::Warning(Warning {
-        vertex: requester.vertex.clone(),
-        level: 1,
-        short: format!("cache mount {id} cannot be imported: {problem}"),
-        detail: vec!["it begins empty".into()],
-        url: String::new(),
-        info: None,
-        ranges: Vec::new(),
-    }));
+    requester.warn(format!("cache mount {id} cannot be imported: {problem}"), "it begins empty");
 }

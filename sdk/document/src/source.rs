@@ -105,6 +105,23 @@ impl Source {
         &self.text[span.start..span.end]
     }
 
+    /// A line, counted from one, without the break at its end; nothing behind the end of the text if
+    /// there is none of this number.
+    #[must_use]
+    pub fn line(&self, line: usize) -> Span {
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len());
+        let text = self.text[start..].split('\n').next().unwrap_or_default();
+        Span::new(start, start + text.len())
+    }
+
+    /// A span without the spaces at its ends.
+    #[must_use]
+    pub fn trimmed(&self, span: Span) -> Span {
+        let text = self.slice(span);
+        let start = span.start + (text.len() - text.trim_start().len());
+        Span::new(start, start + text.trim().len())
+    }
+
     /// Where the byte `offset` stands. An offset past the end means the end.
     #[must_use]
     pub fn position(&self, offset: usize) -> Position {
@@ -119,8 +136,11 @@ impl Source {
     #[must_use]
     pub fn offset(&self, position: Position) -> usize {
         let line = position.line.saturating_sub(1);
-        let Some(&start) = self.lines.get(line) else { return self.text.len() };
-        let text = self.text[start..].split('\n').next().unwrap_or_default();
+        if line >= self.lines.len() {
+            return self.text.len();
+        }
+        let Span { start, end } = self.line(line + 1);
+        let text = &self.text[start..end];
         let skip = position.character.saturating_sub(1);
         start + text.char_indices().nth(skip).map_or(text.len(), |(at, _)| at)
     }

@@ -28,14 +28,11 @@ pub(crate) struct Place {
 /// Where a byte of a YAML document is.
 pub(crate) fn yaml(source: &Source, offset: usize) -> Place {
     let Position { line: current, .. } = source.position(offset);
-    let start_of = |line| source.offset(Position { line, character: 1 });
     let mut stack: Vec<(usize, Step)> = Vec::new();
     for line in 1..current {
-        let text = source.text()[start_of(line)..].split('\n').next().unwrap_or_default();
-        enter(text, &mut stack);
+        enter(source.slice(source.line(line)), &mut stack);
     }
-    let start = start_of(current);
-    let before = source.slice(Span::new(start, offset));
+    let before = source.slice(Span::new(source.line(current).start, offset));
     let word = word(source, offset);
     let (indent, rest) = dashes(before, &mut stack);
     match key_of(rest) {

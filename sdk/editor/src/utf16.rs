@@ -27,8 +27,8 @@ pub fn offset(source: &Source, position: Utf16Position) -> usize {
     if line > source.line_count() {
         return source.text().len();
     }
-    let start = source.offset(Position { line, character: 1 });
-    let text = source.text()[start..].split('\n').next().unwrap_or_default();
+    let span = source.line(line);
+    let (start, text) = (span.start, source.slice(span));
     let text = text.strip_suffix('\r').unwrap_or(text);
     let mut units = 0;
     for (at, c) in text.char_indices() {

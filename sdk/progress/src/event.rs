@@ -118,3 +118,18 @@ pub struct Warning {
     /// Places in it.
     pub ranges: Vec<pb::Range>,
 }
+
+impl Warning {
+    /// One of the most important, about no place in a file.
+    pub fn new(vertex: Digest, short: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            vertex,
+            level: 1,
+            short: short.into(),
+            detail: vec![detail.into()],
+            url: String::new(),
+            info: None,
+            ranges: Vec::new(),
+        }
+    }
+}

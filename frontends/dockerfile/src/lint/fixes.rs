@@ -76,10 +76,7 @@ impl Fixer<'_> {
 
     /// A line without spaces around it.
     fn line(&self, line: usize) -> Span {
-        let start = self.source.offset(Position { line, character: 1 });
-        let text = self.source.text()[start..].split('\n').next().unwrap_or_default();
-        let start = start + (text.len() - text.trim_start().len());
-        Span::new(start, start + text.trim().len())
+        self.source.trimmed(self.source.line(line))
     }
 
     /// The text of an instruction that stands on one line, and of which nothing else is there.

@@ -2,8 +2,9 @@
 //!
 //! All of them may be given everywhere; those that a screen leaves out are on `kiln --help`.
 
-use clap::{CommandFactory as _, FromArgMatches as _};
 use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 
 use super::Cli;
 
@@ -46,6 +47,10 @@ pub(crate) fn command() -> clap::Command {
 ///
 /// What is wrong with it, or the text that was asked for.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    // Screens are made only for who is shown one.
+    if let Ok(cli) = Cli::try_parse_from(&arguments) {
+        return Ok(cli);
+    }
     let matches = command().try_get_matches_from(arguments)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
