@@ -1,15 +1,15 @@
-//! The floor plan of the workspace, as a test.
+//! The layers of the workspace, as a test.
 //!
-//! [`FLOORS`] lists the crates bottom up. A crate imports crates of lower floors only, and the
-//! rules below name the doors that stay closed whatever the floor. Manifests and source files are
+//! [`LAYERS`] lists the crates bottom up. A crate imports crates of lower layers only, and the
+//! rules below name the imports that are closed whatever the layer. Manifests and source files are
 //! read as they are on disk; nothing is compiled. Dependencies of tests are not imports.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Bottom floor first; crates of one floor do not know each other.
-const FLOORS: &[&[&str]] = &[
+/// Bottom layer first; crates of one layer do not know each other.
+const LAYERS: &[&[&str]] = &[
     &["oci", "pb", "paths", "executor"],
     &[
         "wire",
@@ -89,13 +89,13 @@ const PLATFORM: &str = match cfg!(target_arch = "aarch64") {
     false => "x86_64-unknown-linux-gnu",
 };
 
-/// The rooms, and the crates that are rooms of their own.
-const ROOMS: &[&str] = &["sdk", "gateway", "frontends", "examples", "tests"];
+/// The folders of crates, and the crates that are folders of their own.
+const FOLDERS: &[&str] = &["sdk", "gateway", "frontends", "examples", "tests"];
 
 /// One crate of the workspace.
 pub(crate) struct Package {
-    /// The room it is in: the first folder of its path.
-    room: String,
+    /// The top-level folder it is in: the first folder of its path.
+    group: String,
     pub(crate) directory: PathBuf,
     /// What it depends on when it is used, by name; neither tests nor build scripts.
     dependencies: Vec<String>,
@@ -136,15 +136,15 @@ fn package(json: &serde_json::Value) -> (String, Package) {
         .filter(|dependency| dependency["kind"].is_null())
         .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
         .collect();
-    let room = place.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
-    (folder, Package { room, directory, dependencies })
+    let group = place.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
+    (folder, Package { group, directory, dependencies })
 }
 
-fn floor(name: &str) -> usize {
-    FLOORS
+fn layer(name: &str) -> usize {
+    LAYERS
         .iter()
-        .position(|floor| floor.contains(&name))
-        .unwrap_or_else(|| panic!("`{name}` stands on no floor"))
+        .position(|layer| layer.contains(&name))
+        .unwrap_or_else(|| panic!("`{name}` is in no layer"))
 }
 
 /// The Rust files of a directory, in order.
@@ -177,15 +177,15 @@ pub(crate) fn nobody(culprits: Vec<String>) {
     assert!(culprits.is_empty(), "\n  {}", culprits.join("\n  "));
 }
 
-/// The import that a floor plan forbids, if `name` makes it.
+/// The import that a layer plan forbids, if `name` makes it.
 fn sideways(name: &str, import: &str) -> Option<String> {
-    let (own, below) = (floor(name), floor(import));
-    (below >= own).then(|| format!("`{name}` (floor {own}) imports `{import}` (floor {below})"))
+    let (own, below) = (layer(name), layer(import));
+    (below >= own).then(|| format!("`{name}` (layer {own}) imports `{import}` (layer {below})"))
 }
 
 #[test]
 fn every_crate_stands_on_one_floor() {
-    let mut planned: Vec<_> = FLOORS.iter().flat_map(|floor| floor.iter().copied()).collect();
+    let mut planned: Vec<_> = LAYERS.iter().flat_map(|layer| layer.iter().copied()).collect();
     planned.sort_unstable();
     let built: Vec<_> = workspace().into_keys().collect();
     assert_eq!(planned, built);
@@ -203,8 +203,8 @@ fn imports_point_down() {
 #[test]
 fn an_import_that_does_not_point_down_is_named() {
     let culprit = |name, import| sideways(name, import).unwrap_or_default();
-    assert_eq!(culprit("store", "session"), "`store` (floor 2) imports `session` (floor 2)");
-    assert_eq!(culprit("frontend", "bridge"), "`frontend` (floor 3) imports `bridge` (floor 6)");
+    assert_eq!(culprit("store", "session"), "`store` (layer 2) imports `session` (layer 2)");
+    assert_eq!(culprit("frontend", "bridge"), "`frontend` (layer 3) imports `bridge` (layer 6)");
     assert_eq!(culprit("bridge", "frontend"), "");
 }
 
@@ -213,15 +213,15 @@ fn the_sdk_and_the_frontends_never_see_the_gateway() {
     let workspace = workspace();
     let mut wrong = Vec::new();
     for (name, package) in &workspace {
-        let closed: &[&str] = match package.room.as_str() {
+        let closed: &[&str] = match package.group.as_str() {
             "sdk" => &["gateway", "frontends", "examples", "tests"],
             "frontends" | "examples" => &["gateway", "tests"],
             _ => &[],
         };
         for import in package.imports() {
-            let room = &workspace[import].room;
-            if closed.contains(&room.as_str()) {
-                wrong.push(format!("{}/{name} imports {room}/{import}", package.room));
+            let group = &workspace[import].group;
+            if closed.contains(&group.as_str()) {
+                wrong.push(format!("{}/{name} imports {group}/{import}", package.group));
             }
         }
     }
@@ -233,7 +233,7 @@ fn only_the_daemon_names_a_frontend() {
     let workspace = workspace();
     let names = |package: &Package| {
         let mut imports = package.imports();
-        imports.any(|import| workspace[import].room == "frontends")
+        imports.any(|import| workspace[import].group == "frontends")
     };
     // What feeds every part of the workspace with bytes is a test of them all.
     let may = ["daemon", "fuzz"];
@@ -322,7 +322,7 @@ fn the_way_to_an_impure_crate_is_named() {
 #[test]
 fn every_file_says_what_room_it_is() {
     let mut wrong = Vec::new();
-    for file in ROOMS.iter().flat_map(|room| rust_files(&root().join(room))) {
+    for file in FOLDERS.iter().flat_map(|folder| rust_files(&root().join(folder))) {
         if !std::fs::read_to_string(&file).unwrap().starts_with("//!") {
             wrong.push(format!("{} does not open with //!", shown(&file)));
         }

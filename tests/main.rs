@@ -1,4 +1,4 @@
-//! Everything that is tested from outside the rooms, as one program.
+//! Everything that is tested from outside the crates, as one program.
 //!
 //! Each module holds the workspace to one kind of promise; what they need in common (daemons,
 //! servers, fixtures) is in the library of this crate.

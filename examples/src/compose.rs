@@ -13,7 +13,7 @@
 
 use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, parse};
-use kiln_sdk::frontend::{Call, Contexts, Made, Ref, Settings, build_platforms};
+use kiln_sdk::frontend::{Call, Contexts, PlatformResult, Ref, Settings, build_platforms};
 use kiln_sdk::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -67,7 +67,7 @@ async fn assemble(
     bridge: &dyn Bridge,
     assembly: &Assembly,
     platform: Platform,
-) -> Result<Made, FrontendError> {
+) -> Result<PlatformResult, FrontendError> {
     let (mut layers, mut config) = (Vec::new(), None);
     for part in &assembly.parts {
         let call = match part.frontend.ends_with(".v0") {
@@ -82,5 +82,5 @@ async fn assemble(
         }
     }
     let config = config.unwrap_or_else(|| ImageConfig::new(&platform));
-    Ok(Made::new(State::merge(&layers), &config))
+    Ok(PlatformResult::new(State::merge(&layers), &config))
 }

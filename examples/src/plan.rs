@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, Source, did_you_mean, parse};
 use kiln_sdk::frontend::requests::Target;
-use kiln_sdk::frontend::{BuildLanguage, Made, Project, TargetPlatform};
+use kiln_sdk::frontend::{BuildLanguage, PlatformResult, Project, TargetPlatform};
 use kiln_sdk::llb::{FileActions, caps};
 use kiln_sdk::prelude::*;
 use schemars::JsonSchema;
@@ -276,7 +276,7 @@ impl BuildLanguage for Plans {
         &self,
         project: &Project<'_, Plan>,
         target: &TargetPlatform,
-    ) -> Result<Made, FrontendError> {
+    ) -> Result<PlatformResult, FrontendError> {
         let plan = project.plan;
         let names = plan.steps.iter().map(|step| step.name.as_str());
         let wanted = project.target(&[DEPLOY].into_iter().chain(names).collect::<Vec<_>>())?;
@@ -430,7 +430,7 @@ impl Build<'_> {
         Ok(below.file(FileActions { actions: actions.collect(), constraints }))
     }
 
-    fn image(&self, files: Files) -> Result<Made, FrontendError> {
+    fn image(&self, files: Files) -> Result<PlatformResult, FrontendError> {
         let Deploy { start_command, variables, paths, .. } = &self.project.plan.deploy.value;
         let mut config = files.config;
         config.config.working_dir = APP.into();
@@ -446,7 +446,7 @@ impl Build<'_> {
         }
         config.config.labels.extend(self.project.settings.labels.clone());
         let epoch = self.project.bridge.info().options.source_date_epoch()?;
-        Ok(Made::new(files.state, &config).based_on(files.base.as_ref()).at(epoch))
+        Ok(PlatformResult::new(files.state, &config).based_on(files.base.as_ref()).at(epoch))
     }
 
     /// What is said about something that belongs to a step.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, Source, parse};
-use kiln_sdk::frontend::{BuildLanguage, Made, Project, TargetPlatform};
+use kiln_sdk::frontend::{BuildLanguage, PlatformResult, Project, TargetPlatform};
 use kiln_sdk::llb::FileActions;
 use kiln_sdk::prelude::*;
 use schemars::JsonSchema;
@@ -64,7 +64,7 @@ impl BuildLanguage for Tiny {
         &self,
         project: &Project<'_, Recipe>,
         target: &TargetPlatform,
-    ) -> Result<Made, FrontendError> {
+    ) -> Result<PlatformResult, FrontendError> {
         let recipe = project.plan;
         let step = |verb: &str, value: &Spanned<String>| {
             project.step(target, &format!("{verb} {}", value.value), value.span)
@@ -88,6 +88,6 @@ impl BuildLanguage for Tiny {
             config.config.entrypoint.clone_from(&recipe.entrypoint);
         }
         config.config.labels.extend(project.settings.labels.clone());
-        Ok(Made::new(state, &config).based_on(base.image_config()))
+        Ok(PlatformResult::new(state, &config).based_on(base.image_config()))
     }
 }

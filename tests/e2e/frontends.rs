@@ -1,4 +1,4 @@
-//! One frontend in three seats: linked in, as a plugin, as an image.
+//! One frontend run in three ways: linked in, as a plugin, as an image.
 
 use std::collections::BTreeSet;
 
@@ -47,14 +47,14 @@ fn all_seats_make_the_same_vertices_and_the_same_image() {
     let packed = || build().frontend("gateway.v0").opt("source", &image);
 
     let (first, _) = linked().image();
-    for seat in [plugin(), packed()] {
-        let (again, outcome) = seat.image();
+    for way in [plugin(), packed()] {
+        let (again, outcome) = way.image();
         assert_eq!(again.digest, first.digest);
         assert_eq!(outcome.worked(), [""; 0], "{outcome}");
     }
 
     let told = [linked(), plugin(), packed()]
-        .map(|seat| vertices(&seat.flag("--progress=rawjson").run().succeeds().stderr));
+        .map(|way| vertices(&way.flag("--progress=rawjson").run().succeeds().stderr));
     assert!(told[0].len() > 8, "{told:?}");
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0], told[2]);

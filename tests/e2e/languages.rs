@@ -1,4 +1,4 @@
-//! The example languages on their seats: as a plugin, as an image, and linked into a client.
+//! The example languages in their three forms: as a plugin, as an image, and linked into a client.
 
 use std::collections::BTreeMap;
 use std::path::Path;

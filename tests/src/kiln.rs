@@ -134,7 +134,7 @@ impl Kiln {
         Build { kiln: self, arguments: vec!["build".into()], input: Vec::new() }
     }
 
-    /// A build of the mockerfile of a project, by the frontend in its linked-in seat.
+    /// A build of the mockerfile of a project, by the frontend that is linked in.
     pub fn mockerfile(&self, project: &Project) -> Build<'_> {
         self.build().frontend("mockerfile.v0").of(project)
     }

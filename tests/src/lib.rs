@@ -2,7 +2,7 @@
 //!
 //! Tests name what they need (a registry, a base image, a project) and get it on a free port or in
 //! a directory that goes away with it. Kiln is only ever run as its users run it: the binaries are
-//! started as processes, no room is imported. Begin with [`Kiln`].
+//! started as processes, no crate of the runtime is imported. Begin with [`Kiln`].
 
 pub mod archive;
 mod binaries;

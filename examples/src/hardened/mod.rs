@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, Source, did_you_mean, parse};
 use kiln_sdk::frontend::requests::Target;
-use kiln_sdk::frontend::{BuildLanguage, DefinitionFile, Made, Project, TargetPlatform};
+use kiln_sdk::frontend::{BuildLanguage, DefinitionFile, PlatformResult, Project, TargetPlatform};
 use kiln_sdk::llb::{FileActions, caps};
 use kiln_sdk::prelude::*;
 
@@ -79,7 +79,7 @@ impl BuildLanguage for Hardened {
         &self,
         project: &Project<'_, Definition>,
         target: &TargetPlatform,
-    ) -> Result<Made, FrontendError> {
+    ) -> Result<PlatformResult, FrontendError> {
         let plan = project.plan;
         let names: Vec<&str> =
             [RUNTIME].into_iter().chain(plan.variants.keys().map(String::as_str)).collect();
@@ -134,7 +134,7 @@ struct Image<'a> {
 }
 
 impl Image<'_> {
-    async fn make(&self) -> Result<Made, FrontendError> {
+    async fn make(&self) -> Result<PlatformResult, FrontendError> {
         let project = self.project;
         let epoch = project.bridge.info().options.source_date_epoch()?;
         let created = epoch.map(|seconds| seconds.saturating_mul(1_000_000_000));
@@ -177,7 +177,7 @@ impl Image<'_> {
             })
         });
         let state = project.after(&state, "tests", &tests.collect::<Vec<_>>()).await?;
-        Ok(Made::new(state, &config).at(epoch))
+        Ok(PlatformResult::new(state, &config).at(epoch))
     }
 
     /// An empty root with all packages.

@@ -3,7 +3,7 @@
 use kiln_examples::hardened::{Hardened, file::Definition};
 use kiln_sdk::document::schema;
 use kiln_sdk::oci::{ImageConfig, Platform};
-use kiln_testing::{Fixture, Samples, Terms, block_on, conform, snapshot};
+use kiln_testing::{ConformOptions, Fixture, Samples, block_on, conform, snapshot};
 
 const IMAGE: &str = "\
 name: web
@@ -116,7 +116,7 @@ fn it_conforms() {
     let samples = Samples::text("image.yaml", image)
         .with_file("site", "hello")
         .with_broken("name: web\nbulder: alpine:3.22\n");
-    let report = block_on(conform(&Hardened, &samples, &Terms::default()));
+    let report = block_on(conform(&Hardened, &samples, &ConformOptions::default()));
     assert!(report.passed(), "{report}");
 }
 

@@ -2,7 +2,7 @@
 
 use kiln_examples::plan::{Plan, Plans};
 use kiln_sdk::document::schema;
-use kiln_testing::{Fixture, Samples, Terms, block_on, conform, snapshot};
+use kiln_testing::{ConformOptions, Fixture, Samples, block_on, conform, snapshot};
 
 const PLAN: &str = r#"{
   "caches": {"npm": {"directory": "/root/.npm", "type": "locked"}},
@@ -83,7 +83,7 @@ fn it_conforms() {
         .with_file("package.json", "{}")
         .with_build_argument("cache-key", "alice")
         .with_broken(PLAN.replace("startCommand", "startComand"));
-    let report = block_on(conform(&Plans, &samples, &Terms::default()));
+    let report = block_on(conform(&Plans, &samples, &ConformOptions::default()));
     assert!(report.passed(), "{report}");
 }
 

@@ -4,11 +4,11 @@ use kiln_editor::{Completion, CompletionKind, Hover, Language};
 use kiln_sdk::document::{Diagnostic, Fix, Position, Source, Span};
 
 use crate::ast;
+use crate::diagnose;
 use crate::flags::Takes;
 use crate::instruction::{Add, Copy, Healthcheck, RUN_FLAGS};
 use crate::keyword::Keyword;
 use crate::lint;
-use crate::proofread;
 
 /// The language, as editors see it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,15 +26,15 @@ impl Language for Editing {
     }
 
     fn diagnose(&self, source: &Source) -> Vec<Diagnostic> {
-        let mut found: Vec<Diagnostic> = proofread::diagnose(source)
+        let mut found: Vec<Diagnostic> = diagnose::diagnose(source)
             .into_iter()
             .map(|mistake| guessed(mistake, source))
             .collect();
         let warnings = lint::warnings(source.text());
         let line = |warning: &lint::LintWarning| usize::try_from(warning.lines.first).unwrap_or(1);
-        let breaches: Vec<(&str, usize)> =
+        let violationes: Vec<(&str, usize)> =
             warnings.iter().map(|warning| (warning.rule.name, line(warning))).collect();
-        let fixes = lint::fixes(source, &breaches);
+        let fixes = lint::fixes(source, &violationes);
         found.extend(warnings.iter().zip(fixes).map(|(warning, fix)| {
             let span = source.trimmed(source.line(line(warning)));
             Diagnostic::warning(&warning.text).at(span).rule(warning.rule.name).fixed_by(fix)
@@ -52,8 +52,8 @@ impl Language for Editing {
         complete(source, offset)
     }
 
-    fn fixes(&self, source: &Source, breaches: &[(&str, usize)]) -> Vec<Option<Fix>> {
-        lint::fixes(source, breaches)
+    fn fixes(&self, source: &Source, violationes: &[(&str, usize)]) -> Vec<Option<Fix>> {
+        lint::fixes(source, violationes)
     }
 }
 

@@ -22,11 +22,11 @@ pub mod words;
 
 mod lower;
 
-pub mod ignored;
+pub mod dockerignore;
 pub mod remote;
 
+pub mod diagnose;
 pub mod lint;
-pub mod proofread;
 
 mod editing;
 

@@ -19,9 +19,9 @@ fn fixed(text: &str) -> (String, Vec<&'static str>) {
     for _ in 0..10 {
         let source = Source::new("Dockerfile", &text);
         let warnings = lint::warnings(&text);
-        let breaches: Vec<(&str, usize)> =
+        let violationes: Vec<(&str, usize)> =
             warnings.iter().map(|one| (one.rule.name, one.lines.first as usize)).collect();
-        let fixes = lint::fixes(&source, &breaches);
+        let fixes = lint::fixes(&source, &violationes);
         let (found, of): (Vec<&Fix>, Vec<&'static str>) = fixes
             .iter()
             .zip(&warnings)
@@ -31,7 +31,7 @@ fn fixed(text: &str) -> (String, Vec<&'static str>) {
             return (text, rules);
         }
         let (new, applied) = Fix::apply_all(&source, &found);
-        assert_ne!(new, text, "a fix that changes nothing: {breaches:?}");
+        assert_ne!(new, text, "a fix that changes nothing: {violationes:?}");
         rules.extend(applied.iter().map(|index| of[*index]));
         text = new;
     }

@@ -3,7 +3,7 @@
 //! The model knows no regular expressions and no shortcuts: it tries every way a pattern could match.
 //! Whatever pattern and path are drawn, the two must agree.
 
-use kiln_dockerfile::ignored::Ignored;
+use kiln_dockerfile::dockerignore::Dockerignore;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -111,7 +111,7 @@ proptest! {
 
     #[test]
     fn patterns_cover_what_their_rules_say(patterns in patterns(), paths in vec(path(), 1..6)) {
-        let ignored = Ignored::new(&patterns).unwrap();
+        let ignored = Dockerignore::new(&patterns).unwrap();
         for path in &paths {
             prop_assert_eq!(ignored.covers(path), leaves_out(&patterns, path), "{:?} on {}", &patterns, path);
         }
@@ -123,13 +123,13 @@ proptest! {
             .iter()
             .map(|pattern| format!("  {pattern}//\t"))
             .collect();
-        let (plain, dressed) = (Ignored::new(&patterns).unwrap(), Ignored::new(&dressed).unwrap());
+        let (plain, dressed) = (Dockerignore::new(&patterns).unwrap(), Dockerignore::new(&dressed).unwrap());
         prop_assert_eq!(plain.covers(&path), dressed.covers(&path));
     }
 
     #[test]
     fn any_text_is_a_pattern_or_refused(patterns in vec(any::<String>(), 0..4), path in any::<String>()) {
-        if let Ok(ignored) = Ignored::new(&patterns) {
+        if let Ok(ignored) = Dockerignore::new(&patterns) {
             ignored.covers(&path);
         }
     }

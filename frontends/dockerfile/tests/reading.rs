@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_dockerfile::ast;
 use kiln_dockerfile::lines::Lines;
-use kiln_dockerfile::lint::{Breach, LintConfig, Linter, checks};
+use kiln_dockerfile::lint::{LintConfig, Linter, Violation, checks};
 use kiln_dockerfile::mistake::Mistake;
 use kiln_dockerfile::stages::Stages;
 use serde_json::Value;
@@ -75,7 +75,7 @@ fn case(folder: &Path) -> Option<Case> {
 fn read(text: &str, linter: &mut Linter) -> Result<(), Mistake> {
     let ast = ast::parse(text).checked()?;
     for warning in &ast.warnings {
-        linter.report(&[""; 0], Lines::one(warning.line), &Breach::NoEmptyContinuation);
+        linter.report(&[""; 0], Lines::one(warning.line), &Violation::NoEmptyContinuation);
     }
     let file = Stages::read(&ast, linter)?;
     checks::stage_names(&file, linter);

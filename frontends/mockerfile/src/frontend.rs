@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use kiln_sdk::document::{Diagnostic, Source};
 use kiln_sdk::frontend::requests::{Outline, Target};
-use kiln_sdk::frontend::{BuildLanguage, FrontendError, Made, Project, TargetPlatform};
+use kiln_sdk::frontend::{BuildLanguage, FrontendError, PlatformResult, Project, TargetPlatform};
 use kiln_sdk::llb::State;
 
 use crate::choices::Choices;
@@ -61,7 +61,7 @@ impl BuildLanguage for Mockerfile {
         &self,
         project: &Project<'_, Plan>,
         platform: &TargetPlatform,
-    ) -> Result<Made, FrontendError> {
+    ) -> Result<PlatformResult, FrontendError> {
         let info = project.bridge.info();
         let choices = Choices::read(&info.options)?;
         let target = target(project)?;
@@ -90,7 +90,7 @@ impl BuildLanguage for Mockerfile {
             context: &context,
         });
         let base_config = base.as_ref().and_then(|base| base.image_config());
-        Ok(Made::new(made.state, &made.config).based_on(base_config).at(choices.epoch))
+        Ok(PlatformResult::new(made.state, &made.config).based_on(base_config).at(choices.epoch))
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Request<'a> {
 
 /// An image, ready to be solved.
 #[derive(Debug, Clone)]
-pub(crate) struct Made {
+pub(crate) struct PlatformResult {
     /// Its file system.
     pub(crate) state: State,
     /// Its config.
@@ -62,7 +62,7 @@ pub(crate) fn question(plan: &Plan, target: usize) -> Option<Placed<&Reference>>
 }
 
 /// Lowers the target and the images it rests on.
-pub(crate) fn lower(request: &Request<'_>) -> Made {
+pub(crate) fn lower(request: &Request<'_>) -> PlatformResult {
     let lowering = Lowering::new(request);
     let nothing = lowering.scratch();
     let (mut whole, mut result) = (nothing.clone(), nothing);
@@ -89,13 +89,17 @@ impl<'a> Lowering<'a> {
         Self { request }
     }
 
-    fn scratch(&self) -> Made {
+    fn scratch(&self) -> PlatformResult {
         let state = State::scratch().with_platform(self.request.platform.clone());
-        Made { state, config: ImageConfig::new(self.request.platform), package_sources: Vec::new() }
+        PlatformResult {
+            state,
+            config: ImageConfig::new(self.request.platform),
+            package_sources: Vec::new(),
+        }
     }
 
     /// An image of a registry. Without an answer the reference stands as it is written.
-    fn base(&self, image: &Image, reference: &Reference) -> Made {
+    fn base(&self, image: &Image, reference: &Reference) -> PlatformResult {
         let from = self.place(image);
         let named = |name: &Reference| from.numbered(1, &format!("FROM {name}"), image.base_span);
         let platform = self.request.platform;
@@ -106,11 +110,11 @@ impl<'a> Lowering<'a> {
             Some(base) => (base.state(named(reference)), base.config(platform)),
             None => (State::image(&reference.to_string()), ImageConfig::new(platform)),
         };
-        Made { state, config, package_sources: Vec::new() }
+        PlatformResult { state, config, package_sources: Vec::new() }
     }
 
     /// Does all there is to do for an image, and gives it before and after its output is taken.
-    fn image(&self, image: &Image, base: Made) -> (Made, Made) {
+    fn image(&self, image: &Image, base: PlatformResult) -> (PlatformResult, PlatformResult) {
         let mut made = base;
         let directory = directory(&made.config, image);
         config::apply(&mut made.config, image, &directory);

@@ -11,7 +11,7 @@ use kiln_sdk::oci::{ImageConfig, Platform};
 use kiln_wire::pb;
 
 use crate::choices::Choices;
-use crate::lower::{Made, Request, context_paths, lower, question};
+use crate::lower::{PlatformResult, Request, context_paths, lower, question};
 use crate::plan::Plan;
 
 /// The file of the article that made this language known, shortened.
@@ -47,7 +47,7 @@ fn base() -> ImageConfig {
     serde_json::from_str(text).unwrap()
 }
 
-fn made(text: &str, pairs: &[(&str, &str)]) -> Made {
+fn made(text: &str, pairs: &[(&str, &str)]) -> PlatformResult {
     let source = Source::new("Mockerfile.yaml", text);
     let (plan, warnings) = Plan::read(&source).unwrap();
     assert_eq!(warnings, []);
@@ -82,7 +82,7 @@ fn made(text: &str, pairs: &[(&str, &str)]) -> Made {
     })
 }
 
-fn definition(made: &Made) -> Definition {
+fn definition(made: &PlatformResult) -> Definition {
     made.state.marshal(&Marshal::default()).unwrap()
 }
 

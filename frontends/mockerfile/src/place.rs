@@ -8,7 +8,7 @@ use kiln_sdk::llb::{
 
 use crate::actions::{Work, install_script};
 use crate::choices::ProxyKind;
-use crate::lower::{Made, Request};
+use crate::lower::{PlatformResult, Request};
 use crate::paths::parent;
 use crate::plan::{External, Image, Origin};
 
@@ -55,7 +55,7 @@ impl Place<'_> {
     }
 
     /// Does one thing to what was made so far.
-    pub(crate) fn act(&self, made: &mut Made, work: &Work<'_>, constraints: Constraints) {
+    pub(crate) fn act(&self, made: &mut PlatformResult, work: &Work<'_>, constraints: Constraints) {
         let state = &made.state;
         made.state = match work {
             Work::Key { url, number } => self.key(state, url, *number, constraints),
@@ -105,7 +105,7 @@ impl Place<'_> {
     /// under a file of ours while apt runs, so that the cache keeps the packages.
     fn install(
         &self,
-        made: &Made,
+        made: &PlatformResult,
         names: &[String],
         has_keys: bool,
         constraints: Constraints,
@@ -170,7 +170,7 @@ impl Place<'_> {
         file(state, vec![copy], constraints)
     }
 
-    fn run(&self, made: &Made, exec: Exec, constraints: Constraints) -> State {
+    fn run(&self, made: &PlatformResult, exec: Exec, constraints: Constraints) -> State {
         let choices = self.request.choices;
         // What the image itself sets is not changed by an argument of the same name.
         let own = |name: &str| made.config.config.env_value(name).is_some();

@@ -1,6 +1,6 @@
 //! The file as it is meant: names resolved, paths and addresses checked, every mistake found.
 //!
-//! Text comes in, a [`Plan`] or all mistakes go out; behind this door nobody asks again. What to
+//! Text comes in, a [`Plan`] or all mistakes go out; past this boundary nothing is asked again. What to
 //! build of a plan is decided in [`crate::lower`].
 
 use std::collections::BTreeMap;

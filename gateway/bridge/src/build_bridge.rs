@@ -31,10 +31,10 @@ use tonic::Code;
 
 use crate::caches::BuildCaches;
 use crate::error::{failed_status, op_status, solve_status};
+use crate::frontend_registry::FrontendRegistry;
 use crate::leftovers::Leftovers;
 use crate::producers::Known;
 use crate::request_judge::RequestJudge;
-use crate::seats::Seats;
 use crate::trace::{Asked, Trace};
 use crate::{BuildPolicies, Notice, Producers, constraints};
 
@@ -50,7 +50,7 @@ pub struct BuildParts {
     /// What definitions are loaded for.
     pub load: LoadContext,
     /// Where frontends sit.
-    pub seats: Arc<Seats>,
+    pub frontends: Arc<FrontendRegistry>,
     /// Where progress goes.
     pub progress: Sender,
     /// What the frontend knows from the start.
@@ -82,7 +82,7 @@ struct Shared {
     worker: Worker,
     job: Job<kiln_worker::Ref>,
     load: LoadContext,
-    seats: Arc<Seats>,
+    frontends: Arc<FrontendRegistry>,
     progress: Sender,
     refs: Mutex<BTreeMap<String, Lazy>>,
     leftovers: Mutex<Leftovers>,
@@ -144,18 +144,18 @@ impl BuildBridge {
         let mut load = parts.load;
         let judge = Arc::new(RequestJudge::default());
         let asked = load.proxy_network.as_mut().filter(|_| !parts.policies.is_empty());
-        let seated = asked.map(|proxy| {
-            let seated = parts.worker.seat(Arc::clone(&judge) as Arc<dyn Judge>);
-            seated.name().clone_into(&mut proxy.judge);
-            seated
+        let guard = asked.map(|proxy| {
+            let guard = parts.worker.answer_for(Arc::clone(&judge) as Arc<dyn Judge>);
+            guard.name().clone_into(&mut proxy.judge);
+            guard
         });
         let shared = Shared {
             resolved,
-            _judge: seated,
+            _judge: guard,
             worker: parts.worker,
             job: parts.job,
             load,
-            seats: parts.seats,
+            frontends: parts.frontends,
             progress: parts.progress,
             refs: Mutex::default(),
             leftovers: Mutex::default(),
@@ -181,7 +181,7 @@ impl BuildBridge {
     pub async fn call(&self, frontend: &str) -> Result<BuildResult<Ref>, RichStatus> {
         let asked = Asked::new(frontend, options(&self.info), self.inputs.clone());
         let bridge = Self { trace: Arc::new(self.trace.call(asked)), ..self.clone() };
-        let result = self.shared.seats.call(frontend, &bridge).await?;
+        let result = self.shared.frontends.call(frontend, &bridge).await?;
         self.trace.returned(bridge.trace);
         self.note_request(&result)?;
         Ok(result)
@@ -563,7 +563,7 @@ impl Bridge for BuildBridge {
                 let bridge = self.nested(frontend, options, inputs);
                 let bridge = bridge.with_policies(&source_policies)?;
                 // A frontend may call a frontend, so the future has to be boxed.
-                let result = Box::pin(self.shared.seats.call(frontend, &bridge)).await?;
+                let result = Box::pin(self.shared.frontends.call(frontend, &bridge)).await?;
                 self.trace.returned(bridge.trace);
                 result
             }

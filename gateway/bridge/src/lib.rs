@@ -1,7 +1,7 @@
-//! Seats frontends: built in, plugin, image or client; the gateway service.
+//! FrontendRegistry frontends: built in, plugin, image or client; the gateway service.
 //!
-//! A frontend asks a [`kiln_frontend::Bridge`]; [`BuildBridge`] is that for one build, whatever seat
-//! the frontend has. [`Seats`] knows the seats by name; [`service`] speaks the gateway protocol for
+//! A frontend asks a [`kiln_frontend::Bridge`]; [`BuildBridge`] is that for one build, wherever
+//! the frontend runs. [`FrontendRegistry`] knows the frontends by name; [`service`] speaks the gateway protocol for
 //! those that are not linked in. Refs that a frontend holds are names in a table here; they become
 //! results only when somebody looks inside.
 
@@ -12,6 +12,8 @@ mod constraints;
 mod containers;
 mod error;
 mod frontend_image;
+mod frontend_process;
+mod frontend_registry;
 mod leftovers;
 mod lending;
 mod materials;
@@ -23,8 +25,6 @@ mod provenance;
 mod request_judge;
 mod rules;
 mod scan;
-mod seat;
-mod seats;
 mod stack;
 mod steps;
 mod trace;
@@ -32,6 +32,7 @@ mod trace;
 pub use build_bridge::{BuildBridge, BuildParts};
 pub use constraints::fits_worker;
 pub use error::{failed_status, op_status, solve_status};
+pub use frontend_registry::{FrontendLookupError, FrontendRegistry, FrontendRegistryParts};
 pub use kiln_frontend::service;
 pub use notice::Notice;
 pub use plugins::{PluginDirectory, PluginError, Plugins};
@@ -40,5 +41,4 @@ pub use producers::Producers;
 pub use provenance::Origin;
 pub use rules::{FrontendRules, RuleError};
 pub use scan::Scanner;
-pub use seats::{SeatError, Seats, SeatsParts};
 pub use steps::BuildSteps;

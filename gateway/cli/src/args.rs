@@ -4,6 +4,7 @@
 //! `build_command` and `endpoint` turn the text into types. Flags are those of `buildctl`, and more.
 
 mod build;
+mod chroot;
 mod completion;
 mod debug;
 mod doctor;
@@ -11,7 +12,6 @@ mod exit_codes;
 mod frontend;
 mod global;
 mod history;
-mod in_root;
 mod lint;
 mod llb;
 mod pages;
@@ -22,6 +22,7 @@ mod usage;
 mod why;
 
 pub(crate) use build::BuildArgs;
+pub(crate) use chroot::ChrootArgs;
 pub(crate) use completion::{CompletionArgs, ManualArgs, ProgramName, Shell};
 pub(crate) use debug::{DebugCommand, DumpLlbArgs, InfoArgs, LlbArgs, WorkersArgs};
 pub(crate) use doctor::DoctorArgs;
@@ -31,7 +32,6 @@ pub(crate) use frontend::{
 };
 pub(crate) use global::{ExecutorChoice, Global, LogFormat};
 pub(crate) use history::{HistoryCommand, HistoryOpenArgs};
-pub(crate) use in_root::InRootArgs;
 pub(crate) use lint::{LintArgs, LintFormat, LspArgs};
 pub(crate) use llb::{Drawing, LlbFormat};
 pub(crate) use pages::{command, parse};
@@ -41,8 +41,8 @@ pub(crate) use why::WhyArgs;
 
 use clap::{Parser, Subcommand};
 
+use crate::frontend_location::looks_like_image;
 use crate::pack::PackTarget;
-use crate::seat::looks_like_image;
 
 /// Builds whatever a frontend can describe.
 #[derive(Debug, Parser)]
@@ -94,7 +94,7 @@ pub(crate) enum Command {
     DialStdio,
     /// Become a program in another root directory
     #[command(hide = true)]
-    InRoot(InRootArgs),
+    Chroot(ChrootArgs),
 }
 
 impl Command {
@@ -121,7 +121,7 @@ impl Command {
             // An image comes from the daemon.
             Self::Frontend(FrontendCommand::Conform(args)) => looks_like_image(&args.frontend),
             Self::Frontend(_)
-            | Self::InRoot(_)
+            | Self::Chroot(_)
             | Self::Doctor(_)
             | Self::Completion(_)
             | Self::Manual(_)

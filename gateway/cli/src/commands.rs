@@ -4,6 +4,7 @@
 //! command is done. Only here, in `progress::watch` and in `main` does the program touch the world.
 
 pub(crate) mod build;
+mod chroot;
 mod completion;
 mod context;
 mod debug;
@@ -12,7 +13,6 @@ mod doctor;
 mod du;
 mod frontend;
 mod history;
-mod in_root;
 mod lint;
 mod load;
 mod lsp;
@@ -45,7 +45,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<(
         Command::Lsp(args) => lsp::run(&args),
         Command::Debug(command) => Box::pin(debug::run(context, command)).await,
         Command::Frontend(command) => Box::pin(frontend::run(context, command)).await,
-        Command::InRoot(args) => in_root::run(&args),
+        Command::Chroot(args) => chroot::run(&args),
         Command::Completion(args) => completion::completion(args),
         Command::Manual(args) => completion::manual(&args),
         Command::DialStdio => Box::pin(dial_stdio::run(context)).await,

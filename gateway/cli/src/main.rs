@@ -1,7 +1,7 @@
 //! kiln: the command line, and the daemon it embeds.
 //!
 //! Arguments and the environment come in, an exit code goes out; `args::exit_codes` lists them.
-//! `main` is a list of steps in the order the system wants them; the rooms below are pure but for
+//! `main` is a list of steps in the order the system wants them; the modules below are pure but for
 //! `commands`, `connect`, `doctor::look`, `embedded` and `progress::watch`.
 
 mod args;
@@ -16,6 +16,7 @@ mod endpoint;
 mod environment;
 mod expected_cache;
 mod failure;
+mod frontend_location;
 mod hooks;
 mod lint;
 mod manual;
@@ -30,7 +31,6 @@ mod project;
 mod question;
 mod records;
 mod samples;
-mod seat;
 mod solve_request;
 mod source_policy;
 mod step_pattern;
@@ -54,7 +54,7 @@ use environment::Environment;
 use output::complain;
 
 /// How long the daemon in this process may take to close its files.
-const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
+const SHUTDOWN_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
 fn main() -> ExitCode {
     hooks::become_helper_if_asked();
@@ -100,7 +100,7 @@ fn run(global: &Global, environment: Environment, command: Command) -> anyhow::R
     });
     // The daemon closes its files. A read of standard input that never ends must not keep the
     // process, so there is an end to waiting.
-    runtime.shutdown_timeout(FAREWELL);
+    runtime.shutdown_timeout(SHUTDOWN_GRACE);
     result
 }
 

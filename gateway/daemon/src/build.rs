@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kiln_bridge::service::Seated;
+use kiln_bridge::service::FrontendSession;
 use kiln_bridge::{BuildBridge, BuildParts};
 use kiln_engine::JobOptions;
 use kiln_exporters::{ExportContext, Exported, ExportedImage};
@@ -19,7 +19,7 @@ use kiln_wire::proto::control::{SolveRequest, SolveResponse};
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
-use crate::builds::SeatGuard;
+use crate::builds::GatewayGuard;
 use crate::caches::CacheOfBuild;
 use crate::claims::{self, Claims, Recorded, Target};
 use crate::daemon::Daemon;
@@ -29,7 +29,7 @@ use crate::request::BuildRequest;
 use crate::session_exporters;
 
 /// How long a session may take to appear.
-pub(crate) const SESSION_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A build that is asked for.
 pub(crate) struct Build(BuildRequest);
@@ -56,7 +56,7 @@ impl Build {
         BuildRequest::decode(request, daemon.0.settings.entitlements.clone(), clouds).map(Self)
     }
 
-    /// Carries the build through the rooms.
+    /// Carries the build through the crates.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl Build {
                 ..JobOptions::new(&self.0.session, progress.clone())
             }),
             load,
-            seats: Arc::clone(&daemon.0.seats),
+            frontends: Arc::clone(&daemon.0.frontends),
             progress: progress.clone(),
             info,
             inputs: self.0.inputs.clone(),
@@ -191,7 +191,7 @@ impl Build {
         &self,
         daemon: &Daemon,
         bridge: &BuildBridge,
-    ) -> Result<(BuildResult<Ref>, Option<SeatGuard>), RichStatus> {
+    ) -> Result<(BuildResult<Ref>, Option<GatewayGuard>), RichStatus> {
         match whose_graph(self.0.definition.as_ref(), &self.0.frontend)? {
             WhoseGraph::Request(definition) => {
                 let definition = Some(definition.clone());
@@ -199,12 +199,12 @@ impl Build {
             }
             WhoseGraph::Frontend(frontend) => Ok((bridge.call(frontend).await?, None)),
             WhoseGraph::Client => {
-                let (seated, returned) = Seated::new(Arc::new(bridge.clone()));
-                let seat = daemon.0.builds.seat(&self.0.id, seated);
+                let (session, returned) = FrontendSession::new(Arc::new(bridge.clone()));
+                let open = daemon.0.builds.open_gateway(&self.0.id, session);
                 let gone = || {
                     RichStatus::new(Code::Cancelled, "the client left without returning a result")
                 };
-                Ok((returned.await.map_err(|_| gone())??, Some(seat)))
+                Ok((returned.await.map_err(|_| gone())??, Some(open)))
             }
         }
     }
@@ -222,7 +222,7 @@ impl Build {
         if self.0.exports.is_empty() {
             return Ok(Exported::default());
         }
-        let caller = daemon.0.sessions.get(&self.0.session, SESSION_PATIENCE).await.ok();
+        let caller = daemon.0.sessions.get(&self.0.session, SESSION_TIMEOUT).await.ok();
         let clients = Clients::new(&daemon.0.sessions, [self.0.session.clone()]);
         let context = ExportContext {
             store: daemon.store().clone(),

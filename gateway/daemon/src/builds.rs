@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use kiln_bridge::service::{Find, Seated};
+use kiln_bridge::service::{Find, FrontendSession};
 use kiln_progress::{Receiver, wire};
 use kiln_wire::proto::control::StatusResponse;
 use tokio::sync::watch;
@@ -15,11 +15,11 @@ use tonic::metadata::MetadataMap;
 use crate::debug::{Metrics, RunningBuild, Steps};
 
 /// How long somebody who asks for a build waits for it to begin.
-const PATIENCE: Duration = Duration::from_secs(6);
+const TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a client's gateway call waits for its build.
-const GATEWAY_PATIENCE: Duration = Duration::from_secs(3);
+const GATEWAY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the progress of a build that has ended stays.
-const AFTERGLOW: Duration = Duration::from_secs(10);
+const RETENTION: Duration = Duration::from_secs(10);
 /// How long progress is gathered into one message.
 const BATCH: Duration = Duration::from_millis(50);
 
@@ -38,7 +38,7 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     builds: BTreeMap<String, Arc<Build>>,
-    gateways: BTreeMap<String, Arc<Seated>>,
+    gateways: BTreeMap<String, Arc<FrontendSession>>,
 }
 
 /// One build's progress.
@@ -118,7 +118,7 @@ impl Builds {
             }
             build.state.send_modify(|state| state.1 = true);
             builds.metrics().add_steps(build.steps());
-            tokio::time::sleep(AFTERGLOW).await;
+            tokio::time::sleep(RETENTION).await;
             let mut table = builds.table();
             if table.builds.get(&id).is_some_and(|current| Arc::ptr_eq(current, &build)) {
                 table.builds.remove(&id);
@@ -134,14 +134,14 @@ impl Builds {
 
     /// A build by id, waiting a little for it to begin.
     pub(crate) async fn get(&self, id: &str) -> Option<Arc<Build>> {
-        self.wait(PATIENCE, |table| table.builds.get(id).cloned()).await
+        self.wait(TIMEOUT, |table| table.builds.get(id).cloned()).await
     }
 
-    /// Seats a client in its own build, for as long as the guard lives.
-    pub(crate) fn seat(&self, id: &str, seated: Arc<Seated>) -> SeatGuard {
-        self.table().gateways.insert(id.to_owned(), seated);
+    /// FrontendRegistry a client in its own build, for as long as the guard lives.
+    pub(crate) fn open_gateway(&self, id: &str, session: Arc<FrontendSession>) -> GatewayGuard {
+        self.table().gateways.insert(id.to_owned(), session);
         self.0.added.send_modify(|count| *count += 1);
-        SeatGuard { builds: self.clone(), id: id.to_owned() }
+        GatewayGuard { builds: self.clone(), id: id.to_owned() }
     }
 
     /// Counters of builds.
@@ -175,13 +175,13 @@ impl Builds {
     }
 }
 
-/// A client's seat; gone when dropped.
-pub(crate) struct SeatGuard {
+/// A client's frontend session; gone when dropped.
+pub(crate) struct GatewayGuard {
     builds: Builds,
     id: String,
 }
 
-impl Drop for SeatGuard {
+impl Drop for GatewayGuard {
     fn drop(&mut self) {
         self.builds.table().gateways.remove(&self.id);
     }
@@ -189,10 +189,10 @@ impl Drop for SeatGuard {
 
 #[async_trait]
 impl Find for Builds {
-    async fn find(&self, metadata: &MetadataMap) -> Result<Arc<Seated>, Status> {
+    async fn find(&self, metadata: &MetadataMap) -> Result<Arc<FrontendSession>, Status> {
         let id = metadata.get("buildkit-controlapi-buildid").and_then(|id| id.to_str().ok());
         let id = id.ok_or_else(|| Status::invalid_argument("no buildid found in context"))?;
-        let found = self.wait(GATEWAY_PATIENCE, |table| table.gateways.get(id).cloned()).await;
+        let found = self.wait(GATEWAY_TIMEOUT, |table| table.gateways.get(id).cloned()).await;
         found.ok_or_else(|| Status::not_found(format!("no such job {id}")))
     }
 }

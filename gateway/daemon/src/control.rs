@@ -1,4 +1,4 @@
-//! The Control service: BuildKit's API over the rooms of this daemon.
+//! The Control service: BuildKit's API over the crates of this daemon.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! The daemon: all rooms, put together once.
+//! The daemon: all crates, put together once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kiln_bridge::{Producers, Seats, SeatsParts};
+use kiln_bridge::{FrontendRegistry, FrontendRegistryParts, Producers};
 use kiln_cache::{CacheStore, DiskKeyValue, LinkStore, MemoryKeyValue};
 use kiln_emulation::SearchPath;
 use kiln_engine::{Engine, EngineOptions};
@@ -105,7 +105,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine<Ref>,
     pub(crate) cache: Arc<dyn CacheStore>,
     pub(crate) imports: Imports,
-    pub(crate) seats: Arc<Seats>,
+    pub(crate) frontends: Arc<FrontendRegistry>,
     pub(crate) sessions: SessionManager,
     pub(crate) registry: Registry,
     pub(crate) builds: Builds,
@@ -174,7 +174,7 @@ impl Daemon {
             platforms: settings.platforms.clone(),
         };
         let pull = settings.pull_frontends || settings.frontends.disabled.contains("dockerfile.v0");
-        let seats = Seats::new(SeatsParts {
+        let frontends = FrontendRegistry::new(FrontendRegistryParts {
             linked: languages::all(),
             stands_for: if pull { |_| None } else { languages::stands_for },
             plugins: settings.plugins.clone(),
@@ -213,7 +213,7 @@ impl Daemon {
             engine,
             cache,
             imports,
-            seats: Arc::new(seats),
+            frontends: Arc::new(frontends),
             sessions,
             registry,
             builds: Builds::default(),

@@ -1,6 +1,6 @@
 //! The images that have names in the store, for sources.
 //!
-//! Exporters write them, sources read them, and neither room knows the other.
+//! Exporters write them, sources read them, and neither crate knows the other.
 
 use std::sync::Arc;
 

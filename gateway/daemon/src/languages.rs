@@ -60,7 +60,7 @@ pub(crate) const DOCKERFILE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The names that [`linked`] knows, as builds ask for them.
 pub const LINKED: &[&str] = &["dockerfile.v0", "mockerfile.v0"];
 
-/// All of them as a daemon seats them.
+/// All of them as a daemon calls them.
 pub(crate) fn all() -> BTreeMap<String, Arc<dyn Frontend>> {
     let named = |name: &&str| Some(((*name).to_owned(), linked(name, Channel::Mainline)?));
     LINKED.iter().filter_map(named).collect()

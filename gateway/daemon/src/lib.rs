@@ -1,8 +1,8 @@
-//! kilnd: configuration, the Control service, and the wiring of all other rooms.
+//! kilnd: configuration, the Control service, and the wiring of all other crates.
 //!
-//! [`Daemon::start`] puts store, worker, engine and seats together; [`Daemon::serve`] speaks
+//! [`Daemon::start`] puts store, worker, engine and frontends together; [`Daemon::serve`] speaks
 //! BuildKit's Control API and gateway on any byte stream. The command line embeds the same daemon
-//! over an in-memory stream. This is the only room that knows all others, and the only one that
+//! over an in-memory stream. This is the only crate that knows all others, and the only one that
 //! names a frontend.
 
 mod attestations;

@@ -8,7 +8,7 @@ use kiln_session::Caller;
 use kiln_wire::proto::control::Exporter;
 use kiln_wire::status::RichStatus;
 
-use crate::build::SESSION_PATIENCE;
+use crate::build::SESSION_TIMEOUT;
 use crate::daemon::Daemon;
 
 /// What the client wants to be exported of a result, beside what its request says.
@@ -46,7 +46,7 @@ pub(crate) async fn finalize(
 }
 
 async fn caller(daemon: &Daemon, session: &str) -> Result<Caller, RichStatus> {
-    let caller = daemon.0.sessions.get(session, SESSION_PATIENCE).await;
+    let caller = daemon.0.sessions.get(session, SESSION_TIMEOUT).await;
     caller.map_err(|error| failed(&error))
 }
 

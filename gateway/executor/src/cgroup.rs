@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::container::{Usable, device_rules, usable_devices};
 use crate::process::{Process, Resources, Security};
 
-/// Between the parent group and a process' own, as the peer names it.
+/// Between the parent group and a process' own, as BuildKit names it.
 const OWN: &str = "buildkit";
 /// The controllers of version 1 that limits need.
 const LIMITING: &[&str] = &["memory", "cpu", "cpuset", "pids"];

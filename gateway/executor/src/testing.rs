@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// No case takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One case: what it claims, and how to see whether that holds. It panics if not.
 pub type Case = (&'static str, for<'a> fn(&'a Lab<'a>) -> CaseFuture<'a>);
@@ -152,7 +152,7 @@ impl<'a> Lab<'a> {
             pipes.stderr.read_to_string(&mut stderr).await.expect("read errors");
             running.wait().await
         };
-        let status = timeout(PATIENCE, all).await.expect("the process ends")?;
+        let status = timeout(TIMEOUT, all).await.expect("the process ends")?;
         Ok(Output { status, stdout, stderr })
     }
 
@@ -170,7 +170,7 @@ impl<'a> Lab<'a> {
     ) -> (Box<dyn Running>, tokio::net::unix::pipe::Receiver) {
         let (stdio, mut pipes) = Stdio::piped().expect("make pipes");
         let running = self.executor.start(process, stdio).await.expect("the process starts");
-        let byte = timeout(PATIENCE, pipes.stdout.read_u8()).await.expect("it prints");
+        let byte = timeout(TIMEOUT, pipes.stdout.read_u8()).await.expect("it prints");
         byte.expect("it prints a byte");
         (running, pipes.stdout)
     }
@@ -204,7 +204,7 @@ async fn output_and_exit_code_come_back(lab: &Lab<'_>) {
 async fn a_signal_is_128_and_its_number(lab: &Lab<'_>) {
     let (mut running, _stdout) = lab.start(lab.shell("echo ready; exec sleep 60")).await;
     running.kill(libc::SIGKILL);
-    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let status = timeout(TIMEOUT, running.wait()).await.expect("it ends").expect("a status");
     assert_eq!(status.code, 137);
 }
 
@@ -639,16 +639,16 @@ async fn many_processes_run_at_once(lab: &Lab<'_>) {
 async fn killing_ends_the_tree(lab: &Lab<'_>) {
     let (mut running, mut stdout) = lab.start(lab.shell("sleep 60 & echo ready; sleep 60")).await;
     running.kill(libc::SIGKILL);
-    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let status = timeout(TIMEOUT, running.wait()).await.expect("it ends").expect("a status");
     assert_eq!(status.code, 137);
     // The pipe only closes once no process of the tree holds it.
-    timeout(PATIENCE, stdout.read_to_end(&mut Vec::new())).await.expect("closes").expect("read");
+    timeout(TIMEOUT, stdout.read_to_end(&mut Vec::new())).await.expect("closes").expect("read");
 }
 
 async fn dropping_ends_the_tree(lab: &Lab<'_>) {
     let (running, mut stdout) = lab.start(lab.shell("sleep 60 & echo ready; sleep 60")).await;
     drop(running);
-    timeout(PATIENCE, stdout.read_to_end(&mut Vec::new())).await.expect("closes").expect("read");
+    timeout(TIMEOUT, stdout.read_to_end(&mut Vec::new())).await.expect("closes").expect("read");
 }
 
 /// How long a process has that shall not need it.
@@ -661,9 +661,9 @@ async fn a_process_that_is_asked_to_end_may_put_things_in_order(lab: &Lab<'_>) {
     let (mut running, mut stdout) =
         lab.start(lab.shell(&format!("sh -c 'sleep 60' & {script}"))).await;
     running.terminate(LONG);
-    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let status = timeout(TIMEOUT, running.wait()).await.expect("it ends").expect("a status");
     let mut text = String::new();
-    timeout(PATIENCE, stdout.read_to_string(&mut text)).await.expect("closes").expect("read");
+    timeout(TIMEOUT, stdout.read_to_string(&mut text)).await.expect("closes").expect("read");
     assert_eq!((status.code, text.ends_with("saved\n")), (3, true), "{text}");
 }
 
@@ -671,9 +671,9 @@ async fn a_process_that_does_not_end_in_time_is_killed(lab: &Lab<'_>) {
     let script = "trap 'echo later' TERM; echo ready; while :; do sleep 0.02; done";
     let (mut running, mut stdout) = lab.start(lab.shell(script)).await;
     running.terminate(Duration::from_millis(300));
-    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let status = timeout(TIMEOUT, running.wait()).await.expect("it ends").expect("a status");
     let mut text = String::new();
-    timeout(PATIENCE, stdout.read_to_string(&mut text)).await.expect("closes").expect("read");
+    timeout(TIMEOUT, stdout.read_to_string(&mut text)).await.expect("closes").expect("read");
     assert_eq!((status.code, text.ends_with("later\n")), (137, true), "{text}");
 }
 
@@ -681,12 +681,9 @@ async fn processes_that_do_not_handle_the_signal_get_no_time(lab: &Lab<'_>) {
     for script in ["echo ready; sleep 60; sleep 60", "trap '' TERM; echo ready; sleep 60"] {
         let (mut running, mut stdout) = lab.start(lab.shell(script)).await;
         running.terminate(LONG);
-        let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+        let status = timeout(TIMEOUT, running.wait()).await.expect("it ends").expect("a status");
         assert!(status.code >= 128, "{status:?}");
-        timeout(PATIENCE, stdout.read_to_end(&mut Vec::new()))
-            .await
-            .expect("closes")
-            .expect("read");
+        timeout(TIMEOUT, stdout.read_to_end(&mut Vec::new())).await.expect("closes").expect("read");
     }
 }
 
@@ -697,10 +694,10 @@ async fn a_terminal_controls_the_process(lab: &Lab<'_>) {
     let process = Process { tty: true, ..lab.shell(script) };
     let mut running = lab.executor.start(process, stdio).await.expect("starts");
     let reader = tokio::task::spawn_blocking(move || read_terminal(master, "ready"));
-    let (text, mut master) = timeout(PATIENCE, reader).await.expect("prints").expect("reads");
+    let (text, mut master) = timeout(TIMEOUT, reader).await.expect("prints").expect("reads");
     assert!(text.contains("30 90") && text.contains("terminal"), "{text}");
     io::Write::write_all(&mut master, &[3]).expect("press control and C");
-    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let status = timeout(TIMEOUT, running.wait()).await.expect("it ends").expect("a status");
     assert_eq!(status.code, 4);
 }
 
@@ -711,9 +708,9 @@ async fn a_terminal_can_be_resized(lab: &Lab<'_>) {
     let process = Process { tty: true, ..lab.shell(script) };
     let mut running = lab.executor.start(process, stdio).await.expect("starts");
     let reader = tokio::task::spawn_blocking(move || read_terminal(master, "ready"));
-    let (_, master) = timeout(PATIENCE, reader).await.expect("prints").expect("reads");
+    let (_, master) = timeout(TIMEOUT, reader).await.expect("prints").expect("reads");
     running.resize(40, 100);
-    let status = timeout(PATIENCE, running.wait()).await.expect("it ends").expect("a status");
+    let status = timeout(TIMEOUT, running.wait()).await.expect("it ends").expect("a status");
     assert_eq!(status.code, 5);
     drop(master);
 }
@@ -755,9 +752,9 @@ async fn a_second_process_joins_the_first(lab: &Lab<'_>) {
     let sleeper = ExecProcess { args: vec!["sleep".into(), "60".into()], ..exec };
     let mut third = first.exec(sleeper, Stdio::null().expect("streams")).await.expect("joins");
     first.kill(libc::SIGKILL);
-    let status = timeout(PATIENCE, first.wait()).await.expect("ends").expect("a status");
+    let status = timeout(TIMEOUT, first.wait()).await.expect("ends").expect("a status");
     assert_eq!(status.code, 137);
-    let status = timeout(PATIENCE, third.wait()).await.expect("ends too").expect("a status");
+    let status = timeout(TIMEOUT, third.wait()).await.expect("ends too").expect("a status");
     assert_eq!(status.code, 137);
 }
 

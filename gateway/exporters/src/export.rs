@@ -1,4 +1,4 @@
-//! The door of this room: a result and a list of exports in, what clients are told out.
+//! The API of this crate: a result and a list of exports in, what clients are told out.
 //!
 //! Exports run at the same time, each in a vertex of its own. The first that fails ends the
 //! others.

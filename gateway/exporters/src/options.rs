@@ -1,4 +1,4 @@
-//! What a client asked to be exported, and how: the door at which attributes become types.
+//! What a client asked to be exported, and how: the boundary at which attributes become types.
 //!
 //! A map of texts comes in, [`ExportOptions`] go out. Names and meaning are BuildKit's; an attribute
 //! that this exporter has no use for is refused, because whoever set it expects something of it.

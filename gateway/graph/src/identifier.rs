@@ -1,6 +1,6 @@
 //! Identifiers of sources: what to get from outside, parsed once.
 //!
-//! The wire has a URL-like text and a map of attributes; past this door there are only types.
+//! The wire has a URL-like text and a map of attributes; past this boundary there are only types.
 //! An attribute that is not understood is refused, because whoever set it relies on it: a signature
 //! that is to be verified, say.
 

@@ -42,7 +42,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the keys of a connection may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections may take to end when their step has.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 type AnyBody = BoxBody<Bytes, hyper::Error>;
 
@@ -104,7 +104,7 @@ impl Proxy {
     /// Ends it, once what is under way has ended or is late; says what passed.
     pub async fn finish(mut self) -> Captured {
         self.ended.send_replace(true);
-        if timeout(LAST_WORDS, &mut self.task).await.is_err() {
+        if timeout(DRAIN_TIME, &mut self.task).await.is_err() {
             self.task.abort();
             (&mut self.task).await.ok();
         }

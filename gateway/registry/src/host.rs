@@ -57,7 +57,7 @@ impl HostState {
     }
 }
 
-/// Chooses the implementation of cryptography for TLS; for who uses TLS besides this room.
+/// Chooses the implementation of cryptography for TLS; for who uses TLS besides this crate.
 pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

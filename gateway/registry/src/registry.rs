@@ -1,4 +1,4 @@
-//! The door of this room: one [`Registry`] for all hosts, shared by all builds.
+//! The API of this crate: one [`Registry`] for all hosts, shared by all builds.
 //!
 //! It holds connections, queues and tokens; cloning it is cheap and shares them. The operations
 //! are in the files named after them: `resolve`, `document`, `plan`, `blob`, `push`.

@@ -18,11 +18,11 @@ use kiln_registry::{Registry, RegistryError};
 use kiln_store::{Kind, RecordInfo, Ref, Store};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
+use crate::keyed_lock::KeyedLock;
 use crate::session::ByteStream;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
 use crate::state::{REFS, StateFile};
 use crate::sums::Sums;
-use crate::turns::Turns;
 
 /// How much is written at once, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -34,7 +34,7 @@ pub(crate) struct Blobs {
     store: Store,
     state: StateFile,
     /// One download of the same file at a time.
-    turns: Arc<Turns>,
+    locks: Arc<KeyedLock>,
 }
 
 /// Why a blob could not be had.
@@ -83,7 +83,7 @@ pub enum BlobSourceError {
 impl Blobs {
     pub(crate) fn new(registry: &Registry, store: &Store, state: &StateFile) -> Self {
         let (registry, store, state) = (registry.clone(), store.clone(), state.clone());
-        Self { registry, store, state, turns: Arc::default() }
+        Self { registry, store, state, locks: Arc::default() }
     }
 
     pub(crate) fn pin(source: &BlobSource) -> Result<Pin, BlobSourceError> {
@@ -110,7 +110,7 @@ impl Blobs {
         context: &Context,
     ) -> Result<Ref, BlobSourceError> {
         let memory_key = format!("blob {}", pin.key);
-        let _turn = self.turns.take(&memory_key).await;
+        let _turn = self.locks.take(&memory_key).await;
         if let Some(id) = self.state.get::<String>(&REFS, &memory_key).await
             && let Ok(known) = self.store.load(&id)
         {

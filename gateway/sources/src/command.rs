@@ -1,6 +1,6 @@
 //! Running a program on this machine, on behalf of a source.
 //!
-//! Sources start nothing themselves; the worker passes an implementation over the room that runs
+//! Sources start nothing themselves; the worker passes an implementation over the crate that runs
 //! processes. [`HostCommand`] says what that has to take care of.
 
 use std::io;

@@ -28,11 +28,11 @@ use crate::builds::Builds;
 use crate::command::HostCommand;
 use crate::git::auth::Auth;
 use crate::git::program::Git as Program;
+use crate::keyed_lock::KeyedLock;
 use crate::session::Session;
 use crate::signed;
 use crate::source::{Cause, Content, Context, GitObjects, Metadata, Pin};
 use crate::state::{REFS, StateFile};
-use crate::turns::Turns;
 
 pub(crate) use crate::git::resolve::Resolved;
 
@@ -44,7 +44,7 @@ pub(crate) struct Git {
     commands: Arc<dyn HostCommand>,
     blobs: Blobs,
     /// One question about the same reference at a time.
-    turns: Turns,
+    locks: KeyedLock,
 }
 
 /// What fetching needs to know from pinning.
@@ -213,7 +213,7 @@ impl Git {
         blobs: &Blobs,
     ) -> Self {
         let (store, state, builds) = (store.clone(), state.clone(), builds.clone());
-        Self { store, state, builds, commands, blobs: blobs.clone(), turns: Turns::default() }
+        Self { store, state, builds, commands, blobs: blobs.clone(), locks: KeyedLock::default() }
     }
 
     pub(crate) async fn pin(&self, source: &GitSource, context: &Context) -> Result<Pin, GitError> {
@@ -273,7 +273,7 @@ impl Git {
             Some(bundle) => format!("{}#{} in {bundle}", source.remote, source.reference),
         };
         let sessions = context.session.ids();
-        let _turn = self.turns.take(&key).await;
+        let _turn = self.locks.take(&key).await;
         if let Some(resolved) = self.builds.reference(&sessions, &key)
             && resolve::check(source, shown, &resolved).is_ok()
         {

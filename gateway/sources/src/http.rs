@@ -34,11 +34,11 @@ use crate::builds::Builds;
 use crate::http::key::{key, memory_key};
 use crate::http::request::Wanted;
 use crate::http::save::{Answer, Saving};
+use crate::keyed_lock::KeyedLock;
 use crate::signed;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
 use crate::state::{HTTP, StateFile};
 use crate::sums;
-use crate::turns::Turns;
 
 pub use error::HttpError;
 pub(crate) use request::redact;
@@ -55,7 +55,7 @@ pub(crate) struct Http {
     state: StateFile,
     builds: Builds,
     /// One download of the same file at a time.
-    turns: Turns,
+    locks: KeyedLock,
 }
 
 /// What fetching needs to know from pinning.
@@ -85,7 +85,7 @@ pub(crate) struct Saved {
 impl Http {
     pub(crate) fn new(store: &Store, state: &StateFile, builds: &Builds) -> Self {
         let (store, state, builds) = (store.clone(), state.clone(), builds.clone());
-        Self { client: OnceLock::new(), store, state, builds, turns: Turns::default() }
+        Self { client: OnceLock::new(), store, state, builds, locks: KeyedLock::default() }
     }
 
     /// What requests are sent with. Made when the first one is, because reading all certificate
@@ -132,7 +132,7 @@ impl Http {
             }
             return Ok(pinned(source, checksum.clone(), name, None, ready));
         }
-        let _turn = self.turns.take(&memory_key(source)).await;
+        let _turn = self.locks.take(&memory_key(source)).await;
         let saved = match self.of_this_build(source, context) {
             Some(saved) => saved,
             None => {
@@ -157,7 +157,7 @@ impl Http {
         if let Some(ready) = &pin.ready {
             return Ok(ready.clone());
         }
-        let _turn = self.turns.take(&memory_key(source)).await;
+        let _turn = self.locks.take(&memory_key(source)).await;
         // What was here last time may be what is wanted.
         let known = match self.of_this_build(source, context) {
             Some(saved) => Some(saved),

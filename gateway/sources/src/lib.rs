@@ -22,9 +22,9 @@ mod local;
 mod named;
 
 mod files;
+mod keyed_lock;
 mod state;
 mod sums;
-mod turns;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Images that have a name in Kiln's own store.
 //!
 //! A reference comes in; an image that can be read without a registry goes out. Who keeps such
-//! images lives higher up in the house, and is known here by this trait only.
+//! images lives in a higher layer, and is known here by this trait only.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The door of this room: every identifier goes through here, whatever its kind.
+//! The API of this crate: every identifier goes through here, whatever its kind.
 
 use std::sync::Arc;
 

@@ -19,21 +19,24 @@ use serde::de::DeserializeOwned;
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
 /// One kind of memory, and how much of it is kept.
-pub(crate) struct Shelf {
+pub(crate) struct StateTable {
     table: Table,
     most_entries: u64,
 }
 
 /// What URLs answered last.
-pub(crate) const HTTP: Shelf = Shelf { table: Table::new("http"), most_entries: 4096 };
+pub(crate) const HTTP: StateTable = StateTable { table: Table::new("http"), most_entries: 4096 };
 /// What image names were resolved to last.
-pub(crate) const IMAGES: Shelf = Shelf { table: Table::new("images"), most_entries: 4096 };
+pub(crate) const IMAGES: StateTable =
+    StateTable { table: Table::new("images"), most_entries: 4096 };
 /// Which repositories have which digests, for anyone.
-pub(crate) const REACHED: Shelf = Shelf { table: Table::new("reached"), most_entries: 16384 };
+pub(crate) const REACHED: StateTable =
+    StateTable { table: Table::new("reached"), most_entries: 16384 };
 /// Kept refs of git checkouts and images, by key.
-pub(crate) const REFS: Shelf = Shelf { table: Table::new("refs"), most_entries: 16384 };
+pub(crate) const REFS: StateTable = StateTable { table: Table::new("refs"), most_entries: 16384 };
 /// Manifests and configs, by digest.
-pub(crate) const DOCUMENTS: Shelf = Shelf { table: Table::new("documents"), most_entries: 1024 };
+pub(crate) const DOCUMENTS: StateTable =
+    StateTable { table: Table::new("documents"), most_entries: 1024 };
 
 /// Why the memory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +90,13 @@ impl StateFile {
     }
 
     /// What is remembered, if it is there and can be read.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, shelf: &Shelf, key: &str) -> Option<T> {
-        serde_json::from_slice(&self.get_bytes(shelf, key).await?).ok()
+    pub(crate) async fn get<T: DeserializeOwned>(&self, rows: &StateTable, key: &str) -> Option<T> {
+        serde_json::from_slice(&self.get_bytes(rows, key).await?).ok()
     }
 
     /// The same for what is bytes anyway.
-    pub(crate) async fn get_bytes(&self, shelf: &Shelf, key: &str) -> Option<Vec<u8>> {
-        let (inner, table, key) = (Arc::clone(&self.inner), shelf.table, key.to_owned());
+    pub(crate) async fn get_bytes(&self, rows: &StateTable, key: &str) -> Option<Vec<u8>> {
+        let (inner, table, key) = (Arc::clone(&self.inner), rows.table, key.to_owned());
         let read = move || -> Result<Option<Vec<u8>>, redb::Error> {
             inner.database.read(|transaction| {
                 let table = match transaction.open_table(table) {
@@ -111,17 +114,17 @@ impl StateFile {
     }
 
     /// Remembers a value in place of an older one. Failing to do so is logged and does not matter.
-    pub(crate) async fn put<T: Serialize>(&self, shelf: &Shelf, key: &str, value: &T) {
+    pub(crate) async fn put<T: Serialize>(&self, rows: &StateTable, key: &str, value: &T) {
         match serde_json::to_vec(value) {
-            Ok(bytes) => self.put_bytes(shelf, key, &bytes).await,
+            Ok(bytes) => self.put_bytes(rows, key, &bytes).await,
             Err(error) => tracing::warn!(%error, "a memory of sources cannot be written"),
         }
     }
 
     /// The same for what is bytes anyway.
-    pub(crate) async fn put_bytes(&self, shelf: &Shelf, key: &str, value: &[u8]) {
-        let (inner, table) = (Arc::clone(&self.inner), shelf.table);
-        let (most, key) = (shelf.most_entries, key.to_owned());
+    pub(crate) async fn put_bytes(&self, rows: &StateTable, key: &str, value: &[u8]) {
+        let (inner, table) = (Arc::clone(&self.inner), rows.table);
+        let (most, key) = (rows.most_entries, key.to_owned());
         let mut row = now().to_be_bytes().to_vec();
         row.extend_from_slice(value);
         let write = move || -> Result<(), redb::Error> {
@@ -219,12 +222,12 @@ mod tests {
     async fn a_full_shelf_forgets_the_older_half() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateFile::open(directory.path()).unwrap();
-        let shelf = Shelf { table: Table::new("t"), most_entries: 4 };
+        let rows = StateTable { table: Table::new("t"), most_entries: 4 };
         for number in 0..5 {
-            state.put(&shelf, &number.to_string(), &number).await;
+            state.put(&rows, &number.to_string(), &number).await;
         }
-        assert_eq!(state.get::<u32>(&shelf, "0").await, None);
-        assert_eq!(state.get::<u32>(&shelf, "4").await, Some(4));
+        assert_eq!(state.get::<u32>(&rows, "0").await, None);
+        assert_eq!(state.get::<u32>(&rows, "4").await, Some(4));
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ use crate::{
 struct Room {
     directory: TempDir,
     store: Store,
-    shelf: Arc<Shelf>,
+    images: Arc<Images>,
     sources: Sources,
     session: Arc<Client>,
     context: Context,
@@ -59,10 +59,11 @@ impl Room {
         let retry_delays = [10, 10].map(Duration::from_millis).into();
         let options = Options { retry_delays, ..Options::default() };
         let registry = Registry::new(Hosts::default(), options);
-        let shelf = Arc::<Shelf>::default();
+        let images = Arc::<Images>::default();
         let sessions = SessionManager::default();
         let commands = Arc::new(Processes);
-        let sources = Sources::open(&store, &registry, &sessions, commands, shelf.clone()).unwrap();
+        let sources =
+            Sources::open(&store, &registry, &sessions, commands, images.clone()).unwrap();
         let (sender, progress) = kiln_progress::channel();
         let session = Arc::new(client);
         let context = Context {
@@ -71,7 +72,7 @@ impl Room {
             vertex: Digest::sha256("v"),
             compatibility: Some(0),
         };
-        Self { directory, store, shelf, sources, session, context, progress }
+        Self { directory, store, images, sources, session, context, progress }
     }
 
     /// The same store after a restart.
@@ -118,9 +119,9 @@ impl Room {
 
 /// The images that have names in the store.
 #[derive(Default)]
-struct Shelf(Mutex<BTreeMap<Reference, NamedImage>>);
+struct Images(Mutex<BTreeMap<Reference, NamedImage>>);
 
-impl NamedImages for Shelf {
+impl NamedImages for Images {
     fn find(&self, reference: &Reference) -> Option<NamedImage> {
         let images = self.0.lock().unwrap();
         let same = |(name, image): &(&Reference, &NamedImage)| {

@@ -21,7 +21,7 @@ use crate::error::{StoreError, blocking};
 use crate::record::{Kind, Sharing};
 
 /// How long to wait for who uses a directory.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is in a directory, as a blob.
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ impl Store {
             return Ok(None);
         }
         let directory = self.directory(key, Kind::ExecCacheMount, Sharing::Locked, None);
-        let directory = tokio::time::timeout(PATIENCE, directory).await;
+        let directory = tokio::time::timeout(TIMEOUT, directory).await;
         let directory = directory.map_err(|_| CarryError::InUse)??;
         let store = self.clone();
         blocking(move || {

@@ -3,7 +3,7 @@
 //! One thread writes. It gathers what has queued up meanwhile into one transaction, so that many
 //! builds that finish steps at once share one flush. Reads happen anywhere and take microseconds.
 //! The whole index may be lost without harm: it describes a cache. Only [`crate::store`] and the
-//! rooms beside it come here; rows are JSON, keys are text and integers.
+//! crates beside it come here; rows are JSON, keys are text and integers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Blobs, layers and refs of one machine; the only room that deletes bytes.
+//! Blobs, layers and refs of one machine; the only crate that deletes bytes.
 //!
 //! Archives and build steps come in as bytes and written directories; immutable [`Ref`]s, their
 //! directories and their blobs go out. A ref may be lazy: what nobody looks into is not fetched
@@ -35,10 +35,10 @@ pub mod estargz;
 mod pack;
 
 mod carry;
-mod compose;
 mod copied;
 mod difference;
 mod directory;
+mod merge_diff;
 mod rebase;
 mod stacked;
 
@@ -66,7 +66,6 @@ pub use blobs::{LayerProgress, PackError};
 pub use carry::{Carried, CarryError, Unused};
 pub use checked::Checked;
 pub use collect::{PruneError, PruneOptions};
-pub use compose::DiffError;
 pub use compression::{Bounded, Compression, CompressionKind};
 pub use database::{Database, is_full};
 pub use directory::{Directory, DirectoryError, Writer};
@@ -74,6 +73,7 @@ pub use error::StoreError;
 pub use fill::FillError;
 pub use filter::{Filter, FilterError};
 pub use layer::{Layer, Snapshot};
+pub use merge_diff::DiffError;
 pub use mount::{MountError, Mounted, Overlay};
 pub use provider::{BlobProvider, ByteStream, Cause, Providers, Requester};
 pub use record::{Kind, RecordInfo, Sharing, UnknownKind};

@@ -102,7 +102,7 @@ fn named(step: &FileStep) -> impl Iterator<Item = (&FileUser, &'static str)> {
 }
 
 /// What an action made.
-enum Made {
+enum FileTarget {
     /// Still writable.
     Open(MutableRef),
     /// Finished.
@@ -115,7 +115,7 @@ struct Run<'a> {
     op: &'a FileOp,
     inputs: Vec<Output<Ref>>,
     /// By the number of the action.
-    results: BTreeMap<usize, Made>,
+    results: BTreeMap<usize, FileTarget>,
 }
 
 impl Run<'_> {
@@ -141,10 +141,12 @@ impl Run<'_> {
                 None => Ok(None),
                 Some(made) => {
                     let closed = match made {
-                        Made::Closed(closed) => closed,
-                        Made::Open(open) => open.commit().await.map_err(|error| failed(&error))?,
+                        FileTarget::Closed(closed) => closed,
+                        FileTarget::Open(open) => {
+                            open.commit().await.map_err(|error| failed(&error))?
+                        }
                     };
-                    self.results.insert(action, Made::Closed(closed.clone()));
+                    self.results.insert(action, FileTarget::Closed(closed.clone()));
                     Ok(Some(closed))
                 }
             },
@@ -155,8 +157,8 @@ impl Run<'_> {
     async fn writable(&mut self, input: FileInput) -> Result<MutableRef, OpError> {
         if let FileInput::Action(action) = input
             && self.uses(action) == 1
-            && let Some(Made::Open(_)) = self.results.get(&action)
-            && let Some(Made::Open(open)) = self.results.remove(&action)
+            && let Some(FileTarget::Open(_)) = self.results.get(&action)
+            && let Some(FileTarget::Open(open)) = self.results.remove(&action)
         {
             return Ok(open);
         }
@@ -201,7 +203,7 @@ impl Run<'_> {
         .await;
         let changed = changed.map(|implied| target.set_implied(implied));
         // What a failed action was at is there to be looked at.
-        self.results.insert(number, Made::Open(target));
+        self.results.insert(number, FileTarget::Open(target));
         changed
     }
 

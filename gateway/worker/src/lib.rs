@@ -5,7 +5,6 @@
 //! when. `BuildOp` has no operator here, because a nested build is a call of the bridge.
 
 mod caches;
-mod compose_op;
 mod containers;
 mod content;
 mod devices;
@@ -18,6 +17,7 @@ mod filter;
 mod foreign;
 mod host_command;
 mod logs;
+mod merge_diff_op;
 mod pinned;
 mod processes;
 mod proxied;

@@ -57,7 +57,7 @@ impl Proxies {
     }
 
     /// Lets a judge be asked by name.
-    pub(crate) fn seat(&self, judge: Arc<dyn Judge>) -> JudgeGuard {
+    pub(crate) fn answer_for(&self, judge: Arc<dyn Judge>) -> JudgeGuard {
         let name = format!("judge-{}", self.next.fetch_add(1, Ordering::Relaxed));
         let judges = Arc::clone(&self.judges);
         judges.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), judge);

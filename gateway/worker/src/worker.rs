@@ -16,11 +16,11 @@ use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
 use kiln_store::{BlobProvider, Files, Kind, Providers, RecordInfo, Ref, Requester, Store};
 
 use crate::caches::CacheMounts;
-use crate::compose_op::ComposeOperator;
 use crate::emulators::{EmulatorOptions, Emulators};
 use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
+use crate::merge_diff_op::ComposeOperator;
 use crate::pinned::Pinned;
 use crate::proxied::{JudgeGuard, Proxies};
 use crate::secrets::SecretFiles;
@@ -173,8 +173,8 @@ impl Worker {
     }
 
     /// Lets the requests of steps be decided on that have a proxy and name this judge.
-    pub fn seat(&self, judge: Arc<dyn Judge>) -> JudgeGuard {
-        self.0.proxies.seat(judge)
+    pub fn answer_for(&self, judge: Arc<dyn Judge>) -> JudgeGuard {
+        self.0.proxies.answer_for(judge)
     }
 
     /// Gives a process that is no step the network of a step that has a proxy, to be held until the process has

@@ -25,7 +25,7 @@ use crate::request::{CacheEntry, SolveOptions, What};
 use crate::session::Session;
 
 /// How long progress may be silent once the build is over.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// How long the daemon may take to explain why a frontend in this process could not go on.
 const GRACE: Duration = Duration::from_secs(2);
@@ -162,7 +162,7 @@ impl Client {
         };
         let silence = async {
             is_over.wait_for(|over| *over).await.ok();
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(DRAIN_TIME).await;
         };
         tokio::select! {
             () = follow => {}

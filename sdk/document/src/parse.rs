@@ -1,4 +1,4 @@
-//! The door: text in, a type or all mistakes out.
+//! The entry point: text in, a type or all mistakes out.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;

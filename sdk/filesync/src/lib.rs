@@ -16,7 +16,7 @@ pub mod walk;
 
 pub mod progress;
 
-mod place;
+mod destination;
 mod sys;
 
 pub use filter::Filter;

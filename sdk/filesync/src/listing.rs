@@ -14,7 +14,7 @@ use kiln_pb::filetree::Stat;
 use prost::Message;
 use rustix::fs::{AtFlags, Mode};
 
-use crate::place::{contains, failed, too_much};
+use crate::destination::{contains, failed, too_much};
 use crate::receive::ReceiveError;
 use crate::{mode, path, sys};
 

@@ -13,11 +13,11 @@ use kiln_pb::filetree::Packet;
 use kiln_pb::filetree::packet::PacketType;
 use tokio::sync::mpsc;
 
+use crate::destination::Destination;
 use crate::listing::Listing;
 use crate::path::PathError;
-use crate::place::Place;
 use crate::progress::OnProgress;
-use crate::send::{FAREWELL, error_packet};
+use crate::send::{SHUTDOWN_GRACE, error_packet};
 
 /// The largest packet accepted, in bytes.
 const MAX_PACKET_BYTES: usize = 1 << 20;
@@ -205,7 +205,7 @@ where
             Ok(summary)
         }
         Err(error) => {
-            tokio::time::timeout(FAREWELL, outgoing.send(error_packet(&error))).await.ok();
+            tokio::time::timeout(SHUTDOWN_GRACE, outgoing.send(error_packet(&error))).await.ok();
             Err(error)
         }
     }
@@ -298,7 +298,7 @@ fn run(
     mut queue: mpsc::Receiver<Packet>,
     requests: &mpsc::UnboundedSender<u32>,
 ) -> Result<ReceiveSummary, ReceiveError> {
-    let mut place = Place::open(destination, options)?;
+    let mut place = Destination::open(destination, options)?;
     while !place.is_complete() {
         let packet = queue.blocking_recv().ok_or(ReceiveError::Closed)?;
         if packet.r#type == i32::from(PacketType::PacketData) {

@@ -30,7 +30,7 @@ pub const CHUNK_BYTES: usize = 32 << 10;
 pub const READERS: usize = 4;
 
 /// How long a failing side waits for the other to take the reason.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Changes what is said about an entry before it is sent.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ where
         Ok(()) => Ok(offer.summary()),
         Err(error) => {
             let told = outgoing.send(error_packet(&error));
-            tokio::time::timeout(FAREWELL, told).await.ok();
+            tokio::time::timeout(SHUTDOWN_GRACE, told).await.ok();
             Err(error)
         }
     }
@@ -143,7 +143,7 @@ where
                 match done.map_err(|error| SendError::Stream(error.into()))? {
                     // Nobody takes our packets any more; the receiver's last one may say why.
                     Err(SendError::Closed | SendError::Walk(WalkError::Stopped)) => {
-                        let last = tokio::time::timeout(FAREWELL, last_words(&mut incoming)).await;
+                        let last = tokio::time::timeout(SHUTDOWN_GRACE, last_words(&mut incoming)).await;
                         return Err(last.unwrap_or(SendError::Closed));
                     }
                     done => done?,

@@ -34,7 +34,7 @@ pub struct Call {
 
 /// What a call made for one platform.
 #[derive(Clone, Debug)]
-pub struct Called {
+pub struct CallResult {
     /// The platform, if the frontend says.
     pub platform: Option<Platform>,
     /// The file system, with the values of its config.
@@ -105,7 +105,7 @@ impl Call {
     /// # Errors
     ///
     /// As [`Call::result`]; also if the daemon does not tell graphs, or a config is malformed.
-    pub async fn states(self, bridge: &dyn Bridge) -> Result<Vec<Called>, FrontendError> {
+    pub async fn states(self, bridge: &dyn Bridge) -> Result<Vec<CallResult>, FrontendError> {
         let result = self.result(bridge).await?;
         let platforms = result.platforms();
         let mut called = Vec::new();
@@ -118,7 +118,7 @@ impl Call {
                 Some(config) => state.with_image_config(config),
                 None => state,
             };
-            called.push(Called { platform, state, config });
+            called.push(CallResult { platform, state, config });
         }
         Ok(called)
     }
@@ -208,7 +208,7 @@ async fn passed_on(bridge: &dyn Bridge) -> Result<Inputs, FrontendError> {
         let unfit = |error: &dyn std::fmt::Display| FrontendError::unknown(error.to_string());
         let definition = match definition.def.is_empty() {
             true => definition,
-            // Marshalled anew, because the peer does so and the bytes are compared.
+            // Marshalled anew, because BuildKit does so and the bytes are compared.
             false => State::from_definition(&definition.into())
                 .map_err(|error| unfit(&error))?
                 .marshal(&Marshal::default())

@@ -17,8 +17,8 @@ use crate::requests::{
     self, Answers, BuildError, ConvertedLlb, LintResults, LintWarning, Outline, Target, TargetList,
 };
 use crate::{
-    Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, Made, Ref, Settings,
-    Solve, TargetPlatform, build_platforms, forward,
+    Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, PlatformResult, Ref,
+    Settings, Solve, TargetPlatform, build_platforms, forward,
 };
 
 /// What callers may require of every language (`frontend.caps`).
@@ -34,7 +34,7 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 /// ```
 /// use async_trait::async_trait;
 /// use kiln_document::{Diagnostic, Source};
-/// use kiln_frontend::{FrontendError, BuildLanguage, Made, Project, TargetPlatform};
+/// use kiln_frontend::{FrontendError, BuildLanguage, PlatformResult, Project, TargetPlatform};
 /// use kiln_llb::{Exec, State};
 ///
 /// /// Every line is a command, run on the base image that the first line names.
@@ -57,7 +57,7 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 ///         &self,
 ///         project: &Project<'_, Self::Plan>,
 ///         target: &TargetPlatform,
-///     ) -> Result<Made, FrontendError> {
+///     ) -> Result<PlatformResult, FrontendError> {
 ///         let base = project.base(&project.plan[0], None, &target.platform).await?;
 ///         let mut state = base.state(project.name(target, "base"));
 ///         for line in &project.plan[1..] {
@@ -65,7 +65,7 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 ///             state = state.run(project.exec(Exec { constraints, ..Exec::sh(line) })).root();
 ///         }
 ///         let config = base.config(&target.platform);
-///         Ok(Made::new(state, &config).based_on(base.image_config()))
+///         Ok(PlatformResult::new(state, &config).based_on(base.image_config()))
 ///     }
 /// }
 /// ```
@@ -122,7 +122,7 @@ pub trait BuildLanguage: Send + Sync {
         &self,
         project: &Project<'_, Self::Plan>,
         target: &TargetPlatform,
-    ) -> Result<Made, FrontendError>;
+    ) -> Result<PlatformResult, FrontendError>;
 }
 
 /// All that one build is about: the user's file, what it means, and what the user chose.
@@ -235,7 +235,7 @@ impl<Plan> Project<'_, Plan> {
         }
         let platform = info.default_platform();
         for other in others {
-            let made = Made::new(other.clone(), &ImageConfig::new(&platform));
+            let made = PlatformResult::new(other.clone(), &ImageConfig::new(&platform));
             let definition = Some(made.definition(info, &platform)?.into());
             let request = Solve { definition, evaluate: true, ..Solve::default() };
             self.bridge.solve(request).await?;

@@ -17,17 +17,17 @@ mod contexts;
 mod convert;
 mod error;
 mod exec_stream;
+mod forwarding;
 mod frontend;
 pub mod grpc;
 mod grpc_containers;
-pub mod guest;
 mod image;
 mod json_error;
 mod language;
 mod options;
 mod platforms;
+pub mod process;
 pub mod protobuf_json;
-mod relay;
 pub mod requests;
 mod result;
 pub mod serve;
@@ -41,13 +41,14 @@ pub use bridge::{
     LayoutStore, MAX_SUFFIX, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp,
     Warning, Worker,
 };
-pub use compose::{Call, Called, forward, state_of};
+pub use compose::{Call, CallResult, forward, state_of};
 pub use config_error::image_config_error;
 pub use contexts::{
     Age, Contexts, DefinitionFile, FollowPaths, GitRef, GitRefError, IgnoreFile, LoadedContext,
     MainContext, NamedContext, NamedRequest, QueryError,
 };
 pub use error::{ALSO, FrontendError};
+pub use forwarding::lend;
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
 pub use json_error::{JsonType, json_error};
@@ -60,6 +61,5 @@ pub use options::{
     Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, attests,
     boolean, check_cpu_set, fields, size_bytes, ulimit,
 };
-pub use platforms::{Made, MadeGraph, TargetPlatform, build_platforms};
-pub use relay::lend;
+pub use platforms::{MadeGraph, PlatformResult, TargetPlatform, build_platforms};
 pub use result::{BuildResult, PlatformEntry, PlatformResults, Refs, keys};

@@ -1,6 +1,6 @@
 //! One build per platform, put together to one result.
 //!
-//! A language makes a [`Made`] for each of [`Settings::targets`]; [`build_platforms`] marshals and
+//! A language makes a [`PlatformResult`] for each of [`Settings::targets`]; [`build_platforms`] marshals and
 //! solves them at the same time and assembles the result: refs, platforms, configs, epochs.
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ impl Settings {
 
 /// What a language made for one platform.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct PlatformResult {
     /// The file system to come.
     pub graph: MadeGraph,
     /// The config of its image, as JSON.
@@ -59,7 +59,7 @@ pub enum MadeGraph {
     Definition(Box<Definition>),
 }
 
-impl Made {
+impl PlatformResult {
     /// A state and the config of its image.
     pub fn new(state: State, config: &ImageConfig) -> Self {
         Self {
@@ -124,7 +124,7 @@ pub async fn build_platforms<Build>(
     builds: Vec<(TargetPlatform, Build)>,
 ) -> Result<BuildResult<Ref>, FrontendError>
 where
-    Build: Future<Output = Result<Made, FrontendError>>,
+    Build: Future<Output = Result<PlatformResult, FrontendError>>,
 {
     let mut running = Vec::with_capacity(builds.len());
     for (target, build) in builds {
@@ -143,9 +143,9 @@ async fn one<Build>(
     settings: &Settings,
     target: TargetPlatform,
     build: Build,
-) -> Result<(TargetPlatform, Made, Option<Ref>), FrontendError>
+) -> Result<(TargetPlatform, PlatformResult, Option<Ref>), FrontendError>
 where
-    Build: Future<Output = Result<Made, FrontendError>>,
+    Build: Future<Output = Result<PlatformResult, FrontendError>>,
 {
     let made = build.await?;
     let definition = made.definition(bridge.info(), &target.platform)?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kiln_oci::{ImageConfig, Platform};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attestation, Made};
+use crate::{Attestation, PlatformResult};
 
 /// Metadata keys that exporters read.
 pub mod keys {
@@ -186,8 +186,8 @@ impl<R> PlatformResults<R> {
     }
 
     /// Adds the file system of one platform, and all that was made with it.
-    pub(crate) fn add(&mut self, platform: Platform, file_system: Option<R>, made: Made) {
-        let Made { config, base_config, epoch, .. } = made;
+    pub(crate) fn add(&mut self, platform: Platform, file_system: Option<R>, made: PlatformResult) {
+        let PlatformResult { config, base_config, epoch, .. } = made;
         self.entries.push(Entry { platform, file_system, config, base_config, epoch });
     }
 

@@ -42,7 +42,7 @@ const OCI_LAYOUT: i32 = 1;
 pub type Returned = Result<BuildResult<Ref>, RichStatus>;
 
 /// A bridge with the place where its frontend's result goes.
-pub struct Seated {
+pub struct FrontendSession {
     bridge: Arc<dyn Bridge>,
     returned: Mutex<Option<oneshot::Sender<Returned>>>,
     /// The result that a frontend from before `Return` (2018) called its last.
@@ -51,8 +51,8 @@ pub struct Seated {
     containers: Arc<Table>,
 }
 
-impl Seated {
-    /// Seats a frontend; the receiver gets what it returns.
+impl FrontendSession {
+    /// FrontendRegistry a frontend; the receiver gets what it returns.
     pub fn new(bridge: Arc<dyn Bridge>) -> (Arc<Self>, oneshot::Receiver<Returned>) {
         let (sender, receiver) = oneshot::channel();
         let returned = Mutex::new(Some(sender));
@@ -77,12 +77,12 @@ impl Seated {
 #[async_trait]
 pub trait Find: Send + Sync + 'static {
     /// The bridge, by the metadata of the call.
-    async fn find(&self, metadata: &MetadataMap) -> Result<Arc<Seated>, Status>;
+    async fn find(&self, metadata: &MetadataMap) -> Result<Arc<FrontendSession>, Status>;
 }
 
 /// Every call is for the same bridge.
 #[async_trait]
-impl Find for Arc<Seated> {
+impl Find for Arc<FrontendSession> {
     async fn find(&self, _: &MetadataMap) -> Result<Self, Status> {
         Ok(Self::clone(self))
     }
@@ -99,10 +99,10 @@ pub fn service<F: Find>(find: F) -> LlbBridgeServer<Gateway<F>> {
 pub struct Gateway<F>(F);
 
 impl<F: Find> Gateway<F> {
-    async fn open<T>(&self, request: Request<T>) -> Result<(Arc<Seated>, T), Status> {
-        let seated = self.0.find(request.metadata()).await?;
-        seated.calls.fetch_add(1, Ordering::Relaxed);
-        Ok((seated, request.into_inner()))
+    async fn open<T>(&self, request: Request<T>) -> Result<(Arc<FrontendSession>, T), Status> {
+        let session = self.0.find(request.metadata()).await?;
+        session.calls.fetch_add(1, Ordering::Relaxed);
+        Ok((session, request.into_inner()))
     }
 }
 
@@ -164,13 +164,13 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::NewContainerRequest>,
     ) -> Result<Response<wire::NewContainerResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
-        let containers = seated.bridge.containers();
+        let (session, request) = self.open(request).await?;
+        let containers = session.bridge.containers();
         let containers = containers
             .ok_or_else(|| Status::unimplemented("this daemon runs no containers of frontends"))?;
         let name = request.container_id.clone();
         let made = containers.create(request).await.map_err(|status| status.to_status())?;
-        seated.containers.add(&name, made)?;
+        session.containers.add(&name, made)?;
         Ok(Response::new(wire::NewContainerResponse {}))
     }
 
@@ -178,8 +178,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ReleaseContainerRequest>,
     ) -> Result<Response<wire::ReleaseContainerResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
-        seated.containers.release(&request.container_id).await?;
+        let (session, request) = self.open(request).await?;
+        session.containers.release(&request.container_id).await?;
         Ok(Response::new(wire::ReleaseContainerResponse {}))
     }
 
@@ -187,8 +187,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<Streaming<wire::ExecMessage>>,
     ) -> Result<Response<BoxStream<wire::ExecMessage>>, Status> {
-        let (seated, messages) = self.open(request).await?;
-        let table = Arc::downgrade(&seated.containers);
+        let (session, messages) = self.open(request).await?;
+        let table = Arc::downgrade(&session.containers);
         let answers = ReceiverStream::new(exec_stream::serve(table, messages));
         Ok(Response::new(Box::pin(answers)))
     }
@@ -197,8 +197,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ReadFileRequest>,
     ) -> Result<Response<wire::ReadFileResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
-        let container = seated.containers.get(&request.r#ref)?;
+        let (session, request) = self.open(request).await?;
+        let container = session.containers.get(&request.r#ref)?;
         let mount = mount_index(request.mount_index)?;
         let range = request.range.map(file_range).transpose()?;
         let data = container.read_file(mount, &request.file_path, range).await;
@@ -209,8 +209,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ReadDirRequest>,
     ) -> Result<Response<wire::ReadDirResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
-        let container = seated.containers.get(&request.r#ref)?;
+        let (session, request) = self.open(request).await?;
+        let container = session.containers.get(&request.r#ref)?;
         let mount = mount_index(request.mount_index)?;
         let entries = container.read_dir(mount, &request.dir_path, &request.include_pattern).await;
         answer(entries.map(|entries| wire::ReadDirResponse { entries }))
@@ -220,8 +220,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::StatFileRequest>,
     ) -> Result<Response<wire::StatFileResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
-        let container = seated.containers.get(&request.r#ref)?;
+        let (session, request) = self.open(request).await?;
+        let container = session.containers.get(&request.r#ref)?;
         let mount = mount_index(request.mount_index)?;
         let stat = container.stat_file(mount, &request.path).await;
         answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat) }))
@@ -231,11 +231,11 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::PingRequest>,
     ) -> Result<Response<wire::PongResponse>, Status> {
-        let (seated, _) = self.open(request).await?;
+        let (session, _) = self.open(request).await?;
         Ok(Response::new(wire::PongResponse {
-            frontend_api_caps: enabled(&seated.bridge.info().gateway_caps),
-            llb_caps: enabled(&seated.bridge.info().llb_caps),
-            workers: seated.bridge.info().workers.iter().map(worker_record).collect(),
+            frontend_api_caps: enabled(&session.bridge.info().gateway_caps),
+            llb_caps: enabled(&session.bridge.info().llb_caps),
+            workers: session.bridge.info().workers.iter().map(worker_record).collect(),
         }))
     }
 
@@ -243,7 +243,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ResolveImageConfigRequest>,
     ) -> Result<Response<wire::ResolveImageConfigResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let wire::ResolveImageConfigRequest {
             r#ref,
             platform,
@@ -262,7 +262,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let platform = platform.map(platform_from_wire);
         let asked =
             ImageConfigRequest { platform, resolve_mode, log_name, layout, source_policies };
-        let image = seated.bridge.resolve_image(&r#ref, asked).await;
+        let image = session.bridge.resolve_image(&r#ref, asked).await;
         answer(image.and_then(|image| match image.non_image {
             None => Ok(wire::ResolveImageConfigResponse {
                 digest: image.digest,
@@ -281,7 +281,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ResolveSourceMetaRequest>,
     ) -> Result<Response<wire::ResolveSourceMetaResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let wire::ResolveSourceMetaRequest {
             source,
             platform,
@@ -308,14 +308,14 @@ impl<F: Find> LlbBridge for Gateway<F> {
             checksum: checksum.map_err(Status::invalid_argument)?,
             source_policies,
         };
-        answer(seated.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))
+        answer(session.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))
     }
 
     async fn solve(
         &self,
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let wire::SolveRequest {
             definition,
             frontend,
@@ -342,13 +342,13 @@ impl<F: Find> LlbBridge for Gateway<F> {
             cache_imports,
             source_policies,
         };
-        let result = seated.bridge.solve(solve).await.map_err(|status| status.to_status())?;
+        let result = session.bridge.solve(solve).await.map_err(|status| status.to_status())?;
         if let Some(said) = said {
             let mut last = result.clone();
             for (name, value) in said {
                 last.metadata.entry(name).or_insert(value);
             }
-            *seated.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+            *session.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         }
         let first = result.iter().find_map(|(_, one)| one.cloned());
         let first = first.map(|one| one.0).unwrap_or_default();
@@ -356,7 +356,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         if arrays {
             for one in result.held() {
                 // A bridge that does not tell graphs is as good for everything else.
-                if let Ok(Some(graph)) = seated.bridge.definition(one).await {
+                if let Ok(Some(graph)) = session.bridge.definition(one).await {
                     graphs.insert(one.clone(), graph);
                 }
             }
@@ -373,11 +373,11 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ReadFileRequest>,
     ) -> Result<Response<wire::ReadFileResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let wire::ReadFileRequest { r#ref, file_path, range, mount_index } = request;
         check_mount(mount_index)?;
         let range = range.map(file_range).transpose()?;
-        let data = seated.bridge.read_file(&Ref(r#ref), &file_path, range).await;
+        let data = session.bridge.read_file(&Ref(r#ref), &file_path, range).await;
         answer(data.map(|data| wire::ReadFileResponse { data }))
     }
 
@@ -385,10 +385,10 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ReadDirRequest>,
     ) -> Result<Response<wire::ReadDirResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let wire::ReadDirRequest { r#ref, dir_path, include_pattern, mount_index } = request;
         check_mount(mount_index)?;
-        let entries = seated.bridge.read_dir(&Ref(r#ref), &dir_path, &include_pattern).await;
+        let entries = session.bridge.read_dir(&Ref(r#ref), &dir_path, &include_pattern).await;
         answer(entries.map(|entries| wire::ReadDirResponse { entries }))
     }
 
@@ -396,10 +396,10 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::StatFileRequest>,
     ) -> Result<Response<wire::StatFileResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let wire::StatFileRequest { r#ref, path, mount_index } = request;
         check_mount(mount_index)?;
-        let stat = seated.bridge.stat_file(&Ref(r#ref), &path).await;
+        let stat = session.bridge.stat_file(&Ref(r#ref), &path).await;
         answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat) }))
     }
 
@@ -407,9 +407,9 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::EvaluateRequest>,
     ) -> Result<Response<wire::EvaluateResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         answer(
-            seated.bridge.evaluate(&Ref(request.r#ref)).await.map(|()| wire::EvaluateResponse {}),
+            session.bridge.evaluate(&Ref(request.r#ref)).await.map(|()| wire::EvaluateResponse {}),
         )
     }
 
@@ -417,13 +417,13 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::ReturnRequest>,
     ) -> Result<Response<wire::ReturnResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let wire::ReturnRequest { result, error } = request;
         let returned = match error {
             Some(error) => Err(RichStatus::from_rpc(error)),
             None => Ok(result.map(result_from_wire).unwrap_or_default()),
         };
-        let sender = seated.returned.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = session.returned.lock().unwrap_or_else(PoisonError::into_inner).take();
         let sender = sender
             .ok_or_else(|| Status::new(Code::AlreadyExists, "the frontend has returned already"))?;
         // The build may have been cancelled meanwhile.
@@ -435,20 +435,22 @@ impl<F: Find> LlbBridge for Gateway<F> {
         &self,
         request: Request<wire::InputsRequest>,
     ) -> Result<Response<wire::InputsResponse>, Status> {
-        let (seated, _) = self.open(request).await?;
-        answer(seated.bridge.inputs().await.map(|definitions| wire::InputsResponse { definitions }))
+        let (session, _) = self.open(request).await?;
+        answer(
+            session.bridge.inputs().await.map(|definitions| wire::InputsResponse { definitions }),
+        )
     }
 
     async fn warn(
         &self,
         request: Request<wire::WarnRequest>,
     ) -> Result<Response<wire::WarnResponse>, Status> {
-        let (seated, request) = self.open(request).await?;
+        let (session, request) = self.open(request).await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let wire::WarnRequest { digest: vertex, level, short, detail, url, info, ranges } = request;
         let (short, detail) = (text(&short), detail.iter().map(|line| text(line)).collect());
         let warning = Warning { vertex, level, short, detail, url, info, ranges };
-        answer(seated.bridge.warn(warning).await.map(|()| wire::WarnResponse {}))
+        answer(session.bridge.warn(warning).await.map(|()| wire::WarnResponse {}))
     }
 }
 

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use kiln_document::{Diagnostic, Source, Span};
 use kiln_frontend::requests::{self, Target};
-use kiln_frontend::{BuildLanguage, Call, Frontend, FrontendError, Made, Project, TargetPlatform};
+use kiln_frontend::{
+    BuildLanguage, Call, Frontend, FrontendError, PlatformResult, Project, TargetPlatform,
+};
 use kiln_llb::{Action, Copy, Exec, State};
 use kiln_oci::{ImageConfig, Platform};
 use kiln_testing::{Fixture, block_on};
@@ -53,7 +55,7 @@ impl BuildLanguage for Lines {
         &self,
         project: &Project<'_, Self::Plan>,
         target: &TargetPlatform,
-    ) -> Result<Made, FrontendError> {
+    ) -> Result<PlatformResult, FrontendError> {
         let (mut state, mut config) = (State::scratch(), ImageConfig::new(&target.platform));
         let mut base_config = None;
         for line in project.plan {
@@ -82,7 +84,7 @@ impl BuildLanguage for Lines {
                 }
             }
         }
-        Ok(Made::new(state, &config).based_on(base_config.as_ref()))
+        Ok(PlatformResult::new(state, &config).based_on(base_config.as_ref()))
     }
 }
 

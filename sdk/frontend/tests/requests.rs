@@ -57,7 +57,7 @@ fn location(value: &Value) -> Option<pb::Location> {
     })
 }
 
-/// What the peer leaves out of the recording.
+/// What BuildKit leaves out of the recording.
 fn without_sources(json: &Value) -> Value {
     let mut json = json.clone();
     json.as_object_mut().unwrap().remove("sources");

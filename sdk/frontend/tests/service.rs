@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_frontend::service::{Returned, Seated, service};
+use kiln_frontend::service::{FrontendSession, Returned, service};
 use kiln_frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, ImageConfigRequest, Inputs, Ref, ResolvedImage,
     Solve, SourceMeta, SourceRequest, Warning,
@@ -99,7 +99,7 @@ impl Bridge for Recorder {
 
 struct Gateway {
     client: LlbBridgeClient<Channel>,
-    seated: Arc<Seated>,
+    session: Arc<FrontendSession>,
     recorder: Arc<Recorder>,
     returned: tokio::sync::oneshot::Receiver<Returned>,
 }
@@ -107,12 +107,12 @@ struct Gateway {
 impl Gateway {
     async fn open() -> Self {
         let recorder = Arc::new(Recorder::default());
-        let (seated, returned) = Seated::new(Arc::clone(&recorder) as Arc<dyn Bridge>);
-        let router = kiln_wire::channel::server().add_service(service(Arc::clone(&seated)));
+        let (session, returned) = FrontendSession::new(Arc::clone(&recorder) as Arc<dyn Bridge>);
+        let router = kiln_wire::channel::server().add_service(service(Arc::clone(&session)));
         let (near, far) = tokio::io::duplex(1 << 16);
         tokio::spawn(kiln_wire::channel::serve(router, far));
         let client = LlbBridgeClient::new(kiln_wire::channel::connect(near).await.unwrap());
-        Self { client, seated, recorder, returned }
+        Self { client, session, recorder, returned }
     }
 
     /// What the bridge was asked just now has all of these in it.
@@ -177,14 +177,14 @@ async fn what_a_frontend_asks_reaches_the_bridge_whole() {
         "evaluate: true",
         "version: 41",
     ]);
-    let last = gateway.seated.take_final().unwrap();
+    let last = gateway.session.take_final().unwrap();
     assert_eq!(last.metadata, map("said", Bytes::from_static(b"words")));
     let result = answer.result.and_then(|result| result.result);
     assert!(matches!(result, Some(wire::result::Result::Ref(one)) if one.id == "solved"));
     // Who does not know refs as messages gets names.
     let older = wire::SolveRequest { allow_result_array_ref: false, r#final: false, ..solve };
     let answer = gateway.client.solve(older).await.unwrap().into_inner();
-    assert!(gateway.seated.take_final().is_none());
+    assert!(gateway.session.take_final().is_none());
     let result = answer.result.and_then(|result| result.result);
     assert_eq!(result, Some(wire::result::Result::RefDeprecated("solved".into())));
     assert_eq!(answer.r#ref, "solved");

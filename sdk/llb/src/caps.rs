@@ -1,7 +1,7 @@
 //! Names of LLB features, as they stand in op metadata and in what a daemon advertises.
 //!
-//! The names are the peer's (its typing error in [`SOURCE_HTTP_UIDGID`] included). A [`CapSet`] is
-//! what one daemon can do; without one, nothing is assumed. Two names that the peer defines but its
+//! The names are BuildKit's (its typing error in [`SOURCE_HTTP_UIDGID`] included). A [`CapSet`] is
+//! what one daemon can do; without one, nothing is assumed. Two names that BuildKit defines but its
 //! daemon refuses (`exec.meta.removemountstubs.recursive`, `file.copy.modestring`) are left out.
 
 use std::collections::BTreeSet;

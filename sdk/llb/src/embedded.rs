@@ -59,7 +59,7 @@ pub enum DefinitionError {
 impl State {
     /// The state a definition makes, to put more ops on. Its ops keep their bytes.
     ///
-    /// As at the peer, the state does not know its platform, and a definition without ops cannot
+    /// As with BuildKit, the state does not know its platform, and a definition without ops cannot
     /// be marshalled again.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Slash-separated paths as the peer cleans and joins them.
+//! Slash-separated paths as BuildKit cleans and joins them.
 //!
 //! Pure text in, pure text out: no file system is asked, and `..` is resolved by its letters. The
 //! rules are those of Go's `path` package, because the results are part of an op's digest.

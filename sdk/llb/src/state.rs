@@ -163,7 +163,7 @@ impl State {
 
     /// The same file system with the values of another state.
     ///
-    /// As at the peer, the working directory starts anew at `/` — unless the file system brings a
+    /// As with BuildKit, the working directory starts anew at `/` — unless the file system brings a
     /// platform of its own: then that platform stays, and the directory is taken too.
     #[must_use]
     pub fn with_values_of(&self, other: &Self) -> Self {

@@ -142,7 +142,7 @@ pub(crate) enum Edit {
 }
 
 impl Edit {
-    /// What an image config says about the commands that follow. Its user is left out: the peer
+    /// What an image config says about the commands that follow. Its user is left out: BuildKit
     /// never applied it, and a frontend that wants it says so with `with_user`.
     pub(crate) fn of_image_config(config: &ImageConfig) -> Vec<Self> {
         let mut edits: Vec<Self> = Vec::new();

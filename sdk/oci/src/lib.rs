@@ -1,7 +1,7 @@
 //! The words of OCI images: digests, platforms, references, descriptors, manifests and configs.
 //!
 //! Text comes in, checked types go out; nothing here waits, reads a clock or opens a file. Every
-//! other room speaks of images with these types. Start with [`Digest`], then [`Platform`].
+//! other crate speaks of images with these types. Start with [`Digest`], then [`Platform`].
 
 mod digest;
 mod image;

@@ -1,6 +1,6 @@
 //! Paths as they travel: relative, clean, separated by `/`, in one fixed order.
 //!
-//! [`check`] is the door every received path goes through; behind it a path can be joined to a
+//! [`check`] is the check every received path goes through; behind it a path can be joined to a
 //! directory without another look. [`clean`] and `join` tidy what people and ignore files write.
 
 use std::cmp::Ordering;

@@ -159,7 +159,7 @@ impl Matcher {
         }
     }
 
-    /// Follows the peer's translation step by step, since its corner cases are the standard: `a**`
+    /// Follows BuildKit's translation step by step, since its corner cases are the standard: `a**`
     /// is a prefix, `**a` is a suffix, and an escaped letter keeps its meaning as regular expression.
     fn compile(text: &str) -> Result<Self, regex::Error> {
         let mut shape = Shape::Exact;
@@ -205,7 +205,7 @@ impl Matcher {
                         shape = Shape::Regex;
                     }
                 }
-                // Not escaped by the peer, and an anchor there as well.
+                // Not escaped by BuildKit, and an anchor there as well.
                 '^' => regex.push('^'),
                 c => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
             }

@@ -38,7 +38,7 @@
 //!         &self,
 //!         project: &Project<'_, Recipe>,
 //!         target: &TargetPlatform,
-//!     ) -> Result<Made, FrontendError> {
+//!     ) -> Result<PlatformResult, FrontendError> {
 //!         let from = &project.plan.from;
 //!         let base = project.base(from, Some(from.span), &target.platform).await?;
 //!         let mut state = base.state(project.step(target, from, from.span));
@@ -47,7 +47,7 @@
 //!             state = state.run(project.exec(Exec { constraints, ..Exec::sh(&**command) })).root();
 //!         }
 //!         let config = base.config(&target.platform);
-//!         Ok(Made::new(state, &config).based_on(base.image_config()))
+//!         Ok(PlatformResult::new(state, &config).based_on(base.image_config()))
 //!     }
 //! }
 //!

@@ -5,8 +5,8 @@
 
 pub use kiln_document::{Diagnostic, Severity, Span, Spanned, render_all};
 pub use kiln_frontend::{
-    Base, Bridge, BuildLanguage, BuildResult, Call, Contexts, Frontend, FrontendError, Made,
-    Options, Project, Ref, Settings, TargetPlatform, build_platforms,
+    Base, Bridge, BuildLanguage, BuildResult, Call, Contexts, Frontend, FrontendError, Options,
+    PlatformResult, Project, Ref, Settings, TargetPlatform, build_platforms,
 };
 pub use kiln_llb::{
     Action, Constraints, Copy, Definition, Exec, Http, Image, Local, Marshal, MarshalError, Mkdir,

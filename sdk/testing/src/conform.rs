@@ -8,6 +8,7 @@
 
 mod checks;
 mod conduct;
+mod fake_daemon;
 mod graph;
 mod mistakes;
 mod options;
@@ -16,7 +17,6 @@ mod requests;
 mod result;
 mod run;
 mod samples;
-mod stage;
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub use self::samples::{Samples, SamplesError};
 
 /// How strict the kit is.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct ConformOptions {
     /// How long one build may take before the frontend counts as hanging.
     pub limit: Duration,
     /// How long a build may take without anybody calling it slow.
@@ -38,7 +38,7 @@ pub struct Terms {
     pub repeats: u32,
 }
 
-impl Default for Terms {
+impl Default for ConformOptions {
     fn default() -> Self {
         Self { limit: Duration::from_secs(20), quick: Duration::from_secs(3), repeats: 5 }
     }
@@ -52,7 +52,7 @@ impl Default for Terms {
 /// # Cancellation
 ///
 /// Dropping the future drops the build that runs.
-pub async fn conform(frontend: &dyn Frontend, samples: &Samples, terms: &Terms) -> Report {
+pub async fn conform(frontend: &dyn Frontend, samples: &Samples, terms: &ConformOptions) -> Report {
     let mut outcomes: Vec<Merged> = CHECKS.iter().map(|_| Merged::default()).collect();
     for sample in &samples.list {
         let kit = Kit::new(frontend, sample, terms).await;

@@ -63,15 +63,15 @@ fn mixed(state: u64) -> u64 {
 
 /// What one run made: definitions by name, such as one per platform.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Made(pub BTreeMap<String, Definition>);
+pub struct Outcome(pub BTreeMap<String, Definition>);
 
-impl From<Definition> for Made {
+impl From<Definition> for Outcome {
     fn from(definition: Definition) -> Self {
         Self([(String::new(), definition)].into())
     }
 }
 
-impl<N: Into<String>> FromIterator<(N, Definition)> for Made {
+impl<N: Into<String>> FromIterator<(N, Definition)> for Outcome {
     fn from_iter<I: IntoIterator<Item = (N, Definition)>>(named: I) -> Self {
         Self(named.into_iter().map(|(name, definition)| (name.into(), definition)).collect())
     }
@@ -134,11 +134,11 @@ fn of(name: &str) -> String {
 /// # Errors
 ///
 /// [`Nondeterminism`] with the first difference, or the error of a run.
-pub fn check<M: Into<Made>, E: fmt::Display>(
+pub fn check<M: Into<Outcome>, E: fmt::Display>(
     runs: usize,
     mut make: impl FnMut(Shuffle) -> Result<M, E>,
-) -> Result<Made, Nondeterminism<E>> {
-    let mut first: Option<Made> = None;
+) -> Result<Outcome, Nondeterminism<E>> {
+    let mut first: Option<Outcome> = None;
     for run in 0..runs.max(1) {
         let made = make(Shuffle::of_run(run));
         first = Some(compared(run, first, made.map(Into::into))?);
@@ -151,14 +151,14 @@ pub fn check<M: Into<Made>, E: fmt::Display>(
 /// # Errors
 ///
 /// As [`check`].
-pub async fn check_async<M: Into<Made>, E: fmt::Display, F>(
+pub async fn check_async<M: Into<Outcome>, E: fmt::Display, F>(
     runs: usize,
     mut make: impl FnMut(Shuffle) -> F,
-) -> Result<Made, Nondeterminism<E>>
+) -> Result<Outcome, Nondeterminism<E>>
 where
     F: Future<Output = Result<M, E>>,
 {
-    let mut first: Option<Made> = None;
+    let mut first: Option<Outcome> = None;
     for run in 0..runs.max(1) {
         let made = make(Shuffle::of_run(run)).await;
         first = Some(compared(run, first, made.map(Into::into))?);
@@ -168,13 +168,13 @@ where
 
 fn compared<E: fmt::Display>(
     run: usize,
-    first: Option<Made>,
-    made: Result<Made, E>,
-) -> Result<Made, Nondeterminism<E>> {
+    first: Option<Outcome>,
+    made: Result<Outcome, E>,
+) -> Result<Outcome, Nondeterminism<E>> {
     let made = made.map_err(|error| Nondeterminism::Failed { run, error })?;
     let Some(first) = first else { return Ok(made) };
     if !first.0.keys().eq(made.0.keys()) {
-        let names = |made: &Made| made.0.keys().cloned().collect();
+        let names = |made: &Outcome| made.0.keys().cloned().collect();
         return Err(Nondeterminism::Names { run, first: names(&first), now: names(&made) });
     }
     for (name, now) in &made.0 {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kiln_frontend::guest::{self, Ended, Guest};
+use kiln_frontend::process::{self, Ended, FrontendProcess};
 use kiln_frontend::{Bridge, BuildResult, Frontend, FrontendError, Ref, lend};
 use kiln_wire::status::RichStatus;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -108,7 +108,7 @@ impl Executable {
             std::io::Error::new(std::io::ErrorKind::InvalidInput, "no program is named")
         })?;
         let build = self.builds.fetch_add(1, Ordering::Relaxed);
-        let told = guest::environment(bridge.info(), PRODUCT);
+        let told = process::environment(bridge.info(), PRODUCT);
         let told = if self.shuffle { shuffled(told, build) } else { told };
         let mut command = Command::new(program);
         command
@@ -138,8 +138,8 @@ impl Executable {
             return Err(failed(&"it has no standard streams"));
         };
         let io = tokio::io::join(stdout, stdin);
-        let guest = Guest { name: name.clone(), io, stderr, ended: running.ended() };
-        lend(bridge, |lent| guest.converse(lent, Some(self.limit))).await
+        let process = FrontendProcess { name: name.clone(), io, stderr, ended: running.ended() };
+        lend(bridge, |lent| process.converse(lent, Some(self.limit))).await
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use kiln_frontend::guest::{self, Guest};
+use kiln_frontend::process::{self, FrontendProcess};
 use kiln_frontend::{Bridge as _, FrontendError, Options, Ref, grpc::GrpcBridge};
 use tokio::sync::oneshot;
 
@@ -47,11 +47,12 @@ pub fn as_frontend(bytes: &[u8]) -> Ended {
             tokio::task::yield_now().await;
         }
         drop(alive);
-        guest::Ended::with_code(0_u32)
+        process::Ended::with_code(0_u32)
     };
-    let guest = Guest { name: "nonsense".to_owned(), io, stderr: tokio::io::empty(), ended };
+    let process =
+        FrontendProcess { name: "nonsense".to_owned(), io, stderr: tokio::io::empty(), ended };
     let bridge = Arc::new(Fixture::new().any_image().bridge());
-    run(guest.converse(bridge, Some(LIMIT)))
+    run(process.converse(bridge, Some(LIMIT)))
 }
 
 /// The bytes are all that a daemon writes to a frontend's standard input.

@@ -70,7 +70,7 @@ pub use case::{
     DEFAULT_REQUESTS, ImageKind,
 };
 pub use compare::{Mismatch, compare};
-pub use conform::{Report, Samples, Terms, Verdict, conform};
+pub use conform::{ConformOptions, Report, Samples, Verdict, conform};
 pub use difference::{Change, Difference, StepName, difference};
 pub use executable::Executable;
 pub use fixture::{

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kiln_dockerfile::Dockerfile;
 use kiln_mockerfile::Mockerfile;
-use kiln_testing::{Executable, Report, Samples, Terms, Verdict, conform};
+use kiln_testing::{ConformOptions, Executable, Report, Samples, Verdict, conform};
 use language::{FAULTS, Fault, Faulty};
 
 const MOCKERFILE: &str = "apiVersion: v1alpha1
@@ -31,8 +31,8 @@ fn lines() -> Samples {
     Samples::text("lines", LINES).with_build_argument("KILN_CONFORM", "1")
 }
 
-fn terms() -> Terms {
-    Terms { limit: Duration::from_secs(2), quick: Duration::from_millis(400), repeats: 3 }
+fn terms() -> ConformOptions {
+    ConformOptions { limit: Duration::from_secs(2), quick: Duration::from_millis(400), repeats: 3 }
 }
 
 fn failed(report: &Report) -> Vec<&'static str> {
@@ -43,7 +43,7 @@ fn failed(report: &Report) -> Vec<&'static str> {
 async fn the_shipped_mockerfile_conforms() {
     let samples = Samples::text("Mockerfile.yaml", MOCKERFILE)
         .with_broken("apiVersion: v1alpha1\nimages:\n- name: app\n  form: debian:13\n");
-    let report = conform(&Mockerfile, &samples, &Terms::default()).await;
+    let report = conform(&Mockerfile, &samples, &ConformOptions::default()).await;
     assert!(report.passed(), "{report}");
 }
 
@@ -55,7 +55,7 @@ async fn the_shipped_dockerfile_conforms() {
     let samples = Samples::text("Dockerfile", text)
         .with_file("a.txt", "a")
         .with_broken("FROM debian:13\nCOPY onlyone\n");
-    let report = conform(&Dockerfile::mainline(), &samples, &Terms::default()).await;
+    let report = conform(&Dockerfile::mainline(), &samples, &ConformOptions::default()).await;
     assert!(report.passed(), "{report}");
     let noted = report.checks.iter().filter(|outcome| outcome.verdict == Verdict::Advice);
     let noted: Vec<_> = noted.map(|outcome| outcome.check).collect();
@@ -136,13 +136,13 @@ fn faulty(fault: &str) -> Executable {
 
 #[tokio::test]
 async fn a_program_conforms_over_the_real_protocol() {
-    let report = conform(&faulty("none"), &lines(), &Terms::default()).await;
+    let report = conform(&faulty("none"), &lines(), &ConformOptions::default()).await;
     assert!(report.passed(), "{report}");
 }
 
 #[tokio::test]
 async fn faults_of_a_program_are_found_over_the_real_protocol() {
-    let terms = Terms { limit: Duration::from_secs(3), ..Terms::default() };
+    let terms = ConformOptions { limit: Duration::from_secs(3), ..ConformOptions::default() };
     let faults = [
         ("random", "deterministic"),
         ("ignores-no-cache", "no-cache"),
@@ -176,7 +176,7 @@ async fn a_program_that_is_no_frontend_is_told_what_it_does_wrong() {
         ),
     ] {
         let program = faulty(fault).limit(Duration::from_millis(500));
-        let report = conform(&program, &lines(), &Terms::default()).await;
+        let report = conform(&program, &lines(), &ConformOptions::default()).await;
         let builds = report.check("builds").unwrap();
         for expected in expected {
             assert!(builds.detail.contains(expected), "{fault}: {}", builds.detail);
@@ -184,7 +184,7 @@ async fn a_program_that_is_no_frontend_is_told_what_it_does_wrong() {
         assert_eq!(builds.verdict, Verdict::Fail);
     }
     let nobody = Executable::new("/no/such/frontend");
-    let report = conform(&nobody, &lines(), &Terms::default()).await;
+    let report = conform(&nobody, &lines(), &ConformOptions::default()).await;
     let detail = &report.check("builds").unwrap().detail;
     assert!(detail.contains("frontend /no/such/frontend cannot be started"), "{detail}");
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use kiln_testing::{Executable, Samples, Terms, Verdict, conform};
+use kiln_testing::{ConformOptions, Executable, Samples, Verdict, conform};
 
 fn plugin() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/python-plugin");
@@ -28,7 +28,7 @@ async fn the_plugin_in_python_passes_every_check() {
     }
     let samples = Samples::load(plugin().join("conform")).unwrap();
     let frontend = Executable::new(plugin().join("kiln-frontend-steps")).shuffled();
-    let report = conform(&frontend, &samples, &Terms::default()).await;
+    let report = conform(&frontend, &samples, &ConformOptions::default()).await;
     let all = report.checks.iter().all(|outcome| outcome.verdict == Verdict::Pass);
     assert!(all, "{report}");
 }
@@ -40,6 +40,6 @@ async fn one_file_is_enough_to_start_with() {
     }
     let samples = Samples::load(plugin().join("conform/sample/build.steps")).unwrap();
     let frontend = Executable::new(plugin().join("kiln-frontend-steps"));
-    let report = conform(&frontend, &samples, &Terms::default()).await;
+    let report = conform(&frontend, &samples, &ConformOptions::default()).await;
     assert!(report.passed(), "{report}");
 }

@@ -15,11 +15,11 @@ use kiln_sdk::frontend::{
     Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, Ref, Settings,
 };
 
+use crate::diagnose;
 use crate::directives::{DirectiveName, find};
 use crate::instruction::Channel;
 use crate::lint::{LintConfig, Linter};
 use crate::lower::{Failure, File};
-use crate::proofread;
 use world::World;
 
 /// What a caller may require of this frontend.
@@ -147,7 +147,7 @@ fn located(failure: Failure, definition: &DefinitionFile) -> FrontendError {
 fn with_others(error: FrontendError, definition: &DefinitionFile) -> FrontendError {
     let Ok(source) = definition.source() else { return error };
     let told = error.to_string();
-    let mut others = proofread::diagnose(&source);
+    let mut others = diagnose::diagnose(&source);
     others.retain(|diagnostic| diagnostic.message != told);
     match others.as_slice() {
         [] => error,

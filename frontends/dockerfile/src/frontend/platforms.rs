@@ -13,7 +13,7 @@ use crate::lint::Linter;
 use crate::lower::{Failure, File, Lowered};
 
 /// What was made for one platform.
-struct Made {
+struct PlatformResult {
     entry: PlatformEntry,
     /// Its image config, as it travels.
     config: Vec<u8>,
@@ -53,7 +53,7 @@ pub(super) async fn build(
     let scans = scanner.is_some();
     let builds =
         builds.map(|(platform, lint)| one(world, source, &file, platform.clone(), scans, lint));
-    let made: Vec<Made> = join_all(builds).await.into_iter().collect::<Result<_, _>>()?;
+    let made: Vec<PlatformResult> = join_all(builds).await.into_iter().collect::<Result<_, _>>()?;
     let mut result = assemble(&made, world.settings.multi_platform);
     if let Some(scanner) = scanner {
         for made in &made {
@@ -74,7 +74,7 @@ async fn one(
     platform: Option<Platform>,
     scans: bool,
     lint: &mut Linter,
-) -> Result<Made, Failure> {
+) -> Result<PlatformResult, Failure> {
     let wanted = platform.clone().unwrap_or_else(Platform::host).normalized();
     let lowering = world.lower(file, source.channel, platform, false, lint).await?;
     let lowered = lowering.lowered();
@@ -102,7 +102,7 @@ async fn one(
     let id = wanted.format_all();
     let platform = extended(wanted, &lowered.image.platform());
     let entry = PlatformEntry { id, platform };
-    Ok(Made { entry, config, base_config, reference, lowered, definition: kept })
+    Ok(PlatformResult { entry, config, base_config, reference, lowered, definition: kept })
 }
 
 /// A config that JSON has no spelling for.
@@ -124,7 +124,7 @@ fn extended(mut platform: Platform, image: &Platform) -> Platform {
 }
 
 /// The result, with a config and a time for each platform.
-fn assemble(made: &[Made], many: bool) -> BuildResult<Ref> {
+fn assemble(made: &[PlatformResult], many: bool) -> BuildResult<Ref> {
     let mut result = BuildResult::single(None);
     for made in made {
         let key = |key: &str| match many {

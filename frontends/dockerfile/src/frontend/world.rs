@@ -11,7 +11,7 @@ use kiln_sdk::frontend::{
 use kiln_sdk::llb::CapSet;
 use kiln_sdk::oci::Platform;
 
-use crate::ignored::Ignored;
+use crate::dockerignore::Dockerignore;
 use crate::instruction::Channel;
 use crate::lines::Lines;
 use crate::lint::Linter;
@@ -86,7 +86,7 @@ impl<'a> World<'a> {
         let ignored = self.contexts.ignore_file().await?;
         let ignored = match ignored.patterns.as_slice() {
             [] => None,
-            patterns => Some(Ignored::new(patterns)?),
+            patterns => Some(Dockerignore::new(patterns)?),
         };
         lowering.lower_stages(ignored.as_ref())?;
         lowering.end_stages()?;

@@ -9,7 +9,7 @@ use super::{
 use crate::ast::{self, Arguments};
 use crate::flags::Flags;
 use crate::keyword::Keyword;
-use crate::lint::{Breach, Linter};
+use crate::lint::{Linter, Violation};
 use crate::mistake::Mistake;
 use crate::suggest;
 
@@ -57,7 +57,7 @@ impl Request<'_, '_> {
             return self.read_from(linter).map(Statement::From);
         }
         if keyword == Keyword::Maintainer {
-            self.report(linter, &Breach::MaintainerDeprecated);
+            self.report(linter, &Violation::MaintainerDeprecated);
         }
         let command = self.command(keyword)?;
         if let Command::Arg(definitions) = &command {
@@ -244,8 +244,8 @@ impl Request<'_, '_> {
 
 /// What the linter hears.
 impl Request<'_, '_> {
-    fn report(&self, linter: &mut Linter, breach: &Breach) {
-        linter.report(&self.node.comments, self.node.lines, breach);
+    fn report(&self, linter: &mut Linter, violation: &Violation) {
+        linter.report(&self.node.comments, self.node.lines, violation);
     }
 
     fn lint_from(&self, linter: &mut Linter) {
@@ -253,7 +253,7 @@ impl Request<'_, '_> {
         if let [_, _, stage] = words[..]
             && stage != stage.to_lowercase()
         {
-            self.report(linter, &Breach::StageNameCasing { stage: stage.to_owned() });
+            self.report(linter, &Violation::StageNameCasing { stage: stage.to_owned() });
         }
         if let [_, keyword, _, ..] = words[..] {
             let from: &str = &self.node.name;
@@ -265,7 +265,7 @@ impl Request<'_, '_> {
             };
             if !matches {
                 let (from, keyword) = (from.to_owned(), keyword.to_owned());
-                self.report(linter, &Breach::FromAsCasing { from, keyword });
+                self.report(linter, &Violation::FromAsCasing { from, keyword });
             }
         }
     }
@@ -279,7 +279,7 @@ impl Request<'_, '_> {
         if !names.contains(&word) {
             let name = if names.len() > 1 { "<arg_key>" } else { first };
             let name = name.to_owned();
-            self.report(linter, &Breach::InvalidDefinitionDescription { instruction, name });
+            self.report(linter, &Violation::InvalidDefinitionDescription { instruction, name });
         }
     }
 }

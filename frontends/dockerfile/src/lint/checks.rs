@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Breach, Linter};
+use super::{Linter, Violation};
 use crate::lines::Lines;
 use crate::stages::Stages;
 
@@ -35,12 +35,12 @@ pub fn stage_names(file: &Stages, linter: &mut Linter) {
     for stage in &file.stages {
         let Some(name) = &stage.from.name else { continue };
         if RESERVED.contains(&name.as_str()) {
-            let breach = Breach::ReservedStageName { stage: name.clone() };
-            linter.report(&NO_COMMENTS, stage.from.lines, &breach);
+            let violation = Violation::ReservedStageName { stage: name.clone() };
+            linter.report(&NO_COMMENTS, stage.from.lines, &violation);
         }
         if !taken.insert(name) {
-            let breach = Breach::DuplicateStageName { stage: name.clone() };
-            linter.report(&NO_COMMENTS, stage.from.lines, &breach);
+            let violation = Violation::DuplicateStageName { stage: name.clone() };
+            linter.report(&NO_COMMENTS, stage.from.lines, &violation);
         }
     }
 }
@@ -65,9 +65,9 @@ pub fn instruction_casing(file: &Stages, linter: &mut Linter) {
     for (name, lines) in keywords(file) {
         let fits = if upper { is_upper(name) } else { is_lower(name) };
         if !fits {
-            let breach =
-                Breach::ConsistentInstructionCasing { instruction: name.to_owned(), majority };
-            linter.report(&NO_COMMENTS, lines, &breach);
+            let violation =
+                Violation::ConsistentInstructionCasing { instruction: name.to_owned(), majority };
+            linter.report(&NO_COMMENTS, lines, &violation);
         }
     }
 }

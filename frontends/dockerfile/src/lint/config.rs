@@ -7,7 +7,7 @@ use super::rules::Rule;
 use crate::mistake::Mistake;
 use crate::quoting::quote;
 
-/// Which rules apply, and whether a breach ends the build.
+/// Which rules apply, and whether a violation ends the build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LintConfig {
     /// `skip=all`: no stable rule applies.
@@ -18,7 +18,7 @@ pub struct LintConfig {
     pub experimental_all: bool,
     /// `experimental=A,B`: experimental rules that apply.
     pub experimental: BTreeSet<String>,
-    /// `error=true`: a breach ends the build.
+    /// `error=true`: a violation ends the build.
     pub error: bool,
 }
 
@@ -65,7 +65,7 @@ impl LintConfig {
         Ok(())
     }
 
-    /// Whether a breach of the rule is told.
+    /// Whether a violation of the rule is told.
     pub fn applies(&self, rule: &Rule) -> bool {
         if rule.experimental {
             self.experimental_all || self.experimental.contains(rule.name)

@@ -1,4 +1,4 @@
-//! What puts a breach of a rule right without anybody's judgement.
+//! What puts a violation of a rule right without anybody's judgement.
 //!
 //! A rule and a line come in, edits of the text go out. No edit changes what a build does, but those
 //! that are the point of their rule: a label in the place of `MAINTAINER`, and a command that is run
@@ -22,14 +22,14 @@ const BUILTINS: &[&str] = &[
     "while", "until", "case", "time",
 ];
 
-/// A fix for each breach, given as the rule's name and the first line that is told.
-pub fn fixes(source: &Source, breaches: &[(&str, usize)]) -> Vec<Option<Fix>> {
+/// A fix for each violation, given as the rule's name and the first line that is told.
+pub fn fixes(source: &Source, violationes: &[(&str, usize)]) -> Vec<Option<Fix>> {
     let ast = ast::parse(source.text());
     let first = |one: &Instruction<'_>| usize::try_from(one.lines.first).unwrap_or(usize::MAX);
     let by_line = ast.instructions.iter().map(|one| (first(one), one)).collect();
     let upper = upper_case_is_usual(&readable(&ast, &mut Linter::silent()));
     let fixer = Fixer { source, ast: &ast, by_line, upper };
-    breaches.iter().map(|(rule, line)| fixer.fix(rule, *line)).collect()
+    violationes.iter().map(|(rule, line)| fixer.fix(rule, *line)).collect()
 }
 
 struct Fixer<'a> {

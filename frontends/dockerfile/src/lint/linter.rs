@@ -1,10 +1,10 @@
-//! Which breaches are told, and in which order.
+//! Which violations are told, and in which order.
 
 use std::borrow::Cow;
 
-use super::breach::Breach;
 use super::config::LintConfig;
 use super::rules::Rule;
+use super::violation::Violation;
 use crate::lines::Lines;
 use crate::mistake::Mistake;
 
@@ -31,7 +31,7 @@ impl LintWarning {
     }
 }
 
-/// Hears of breaches and keeps those that the configuration does not hide.
+/// Hears of violations and keeps those that the configuration does not hide.
 #[derive(Clone, Debug)]
 pub struct Linter {
     config: LintConfig,
@@ -50,16 +50,16 @@ impl Linter {
         Self { config: LintConfig::default(), silent: true, warnings: Vec::new() }
     }
 
-    /// Hears of a breach in an instruction with these comments above it, which may say
+    /// Hears of a violation in an instruction with these comments above it, which may say
     /// `check=skip=RULE`.
-    pub fn report(&mut self, comments: &[impl AsRef<str>], lines: Lines, breach: &Breach) {
+    pub fn report(&mut self, comments: &[impl AsRef<str>], lines: Lines, violation: &Violation) {
         if self.silent {
             return;
         }
-        let rule = breach.rule();
+        let rule = violation.rule();
         let config: Cow<'_, LintConfig> = self.config.with_comments(comments);
         if config.applies(rule) {
-            self.warnings.push(LintWarning { rule, text: breach.to_string(), lines });
+            self.warnings.push(LintWarning { rule, text: violation.to_string(), lines });
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Rules about images, contexts and the values of variables are left to builds.
 
-use super::{Breach, LintConfig, LintWarning, Linter, checks};
+use super::{LintConfig, LintWarning, Linter, Violation, checks};
 use crate::ast::{self, Ast};
 use crate::directives::{DirectiveName, find};
 use crate::instruction::{Command, CommandLine, Instruction, Statement};
@@ -17,7 +17,7 @@ pub fn warnings(text: &str) -> Vec<LintWarning> {
     let config = directive.and_then(|found| LintConfig::parse(found.first_word()).ok());
     let mut linter = Linter::new(config.unwrap_or_default());
     for warning in &ast.warnings {
-        linter.report(&[""; 0], Lines::one(warning.line), &Breach::NoEmptyContinuation);
+        linter.report(&[""; 0], Lines::one(warning.line), &Violation::NoEmptyContinuation);
     }
     let file = readable(&ast, &mut linter);
     checks::stage_names(&file, &mut linter);
@@ -48,36 +48,36 @@ pub(super) fn readable(ast: &Ast<'_>, linter: &mut Linter) -> Stages {
 }
 
 fn instruction(one: &Instruction, has_shell: bool, linter: &mut Linter) {
-    let mut report = |breach: Breach| linter.report(&one.comments, one.lines, &breach);
+    let mut report = |violation: Violation| linter.report(&one.comments, one.lines, &violation);
     let name = || one.name.to_uppercase();
     match &one.command {
         Command::Env(pairs) | Command::Label(pairs) => {
             if pairs.iter().any(|pair| pair.legacy) {
-                report(Breach::LegacyKeyValueFormat { instruction: name() });
+                report(Violation::LegacyKeyValueFormat { instruction: name() });
             }
             let is_env = matches!(one.command, Command::Env(_));
             for pair in pairs.iter().filter(|pair| is_env && checks::is_secret(&pair.key)) {
                 let key = pair.key.clone();
-                report(Breach::SecretsUsedInArgOrEnv { instruction: "ENV", key });
+                report(Violation::SecretsUsedInArgOrEnv { instruction: "ENV", key });
             }
         }
         Command::Arg(list) => {
             for argument in list.iter().filter(|argument| checks::is_secret(&argument.key)) {
                 let key = argument.key.clone();
-                report(Breach::SecretsUsedInArgOrEnv { instruction: "ARG", key });
+                report(Violation::SecretsUsedInArgOrEnv { instruction: "ARG", key });
             }
         }
         Command::Cmd(CommandLine { shell: true, .. })
         | Command::Entrypoint(CommandLine { shell: true, .. })
             if !has_shell =>
         {
-            report(Breach::JsonArgsRecommended { instruction: name() });
+            report(Violation::JsonArgsRecommended { instruction: name() });
         }
         Command::Expose(ports) => {
             for port in ports.iter().filter(|port| !port.contains('$')) {
                 let protocol = port.split_once('/').map_or("", |(_, protocol)| protocol);
                 if protocol != protocol.to_lowercase() {
-                    report(Breach::ExposeProtoCasing { port: port.clone() });
+                    report(Violation::ExposeProtoCasing { port: port.clone() });
                 }
             }
         }

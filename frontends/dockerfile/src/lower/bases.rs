@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::image::Image;
 use super::node::{NodeId, Replacement};
 use super::{Lowering, SCRATCH, names};
-use crate::lint::Breach;
+use crate::lint::Violation;
 
 /// Something a build must know before it can be lowered.
 #[derive(Clone, Debug)]
@@ -233,13 +233,13 @@ impl Lowering<'_> {
         self.set_image(id, &platform);
         let node = self.graph.node(id);
         if platform.os != actual.os || platform.architecture != actual.architecture {
-            let breach = Breach::InvalidBaseImagePlatform {
+            let violation = Violation::InvalidBaseImagePlatform {
                 image: node.origin.written_base.clone(),
                 expected: platform.normalized().format_all(),
                 actual: actual.normalized().format_all(),
             };
             let lines = node.origin.lines;
-            self.lint.report(&[""; 0], lines, &breach);
+            self.lint.report(&[""; 0], lines, &violation);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::node::Node;
 use super::steps::Scope;
 use crate::instruction::{CommandLine, Healthcheck, Pair};
 use crate::lines::Lines;
-use crate::lint::{Breach, checks};
+use crate::lint::{Violation, checks};
 use crate::quoting::quote_list;
 use crate::values::{format_duration, parse_signal};
 
@@ -31,7 +31,7 @@ impl Scope<'_> {
 
     fn report_legacy(&mut self, pair: &Pair) {
         if pair.legacy {
-            self.report(&Breach::LegacyKeyValueFormat { instruction: self.name() });
+            self.report(&Violation::LegacyKeyValueFormat { instruction: self.name() });
         }
     }
 
@@ -41,7 +41,7 @@ impl Scope<'_> {
         for (pair, (key, value)) in pairs.iter().zip(expanded) {
             self.report_legacy(pair);
             if checks::is_secret(&key) {
-                self.report(&Breach::SecretsUsedInArgOrEnv {
+                self.report(&Violation::SecretsUsedInArgOrEnv {
                     instruction: "ENV",
                     key: key.clone(),
                 });
@@ -73,7 +73,7 @@ impl Scope<'_> {
         }
         // Without a SHELL in the file, the shell is nobody's choice.
         if node.image.config.shell.is_empty() {
-            self.report(&Breach::JsonArgsRecommended { instruction: self.name() });
+            self.report(&Violation::JsonArgsRecommended { instruction: self.name() });
         }
         with_shell(node, &line.args)
     }
@@ -146,8 +146,8 @@ impl Scope<'_> {
     /// Tells of an earlier instruction of the same kind, which counts no longer.
     fn once(&mut self, earlier: Option<Lines>) {
         if let Some(lines) = earlier {
-            let breach = Breach::MultipleInstructionsDisallowed { instruction: self.name() };
-            self.lint.report(&self.step.instruction.comments, lines, &breach);
+            let violation = Violation::MultipleInstructionsDisallowed { instruction: self.name() };
+            self.lint.report(&self.step.instruction.comments, lines, &violation);
         }
     }
 }

@@ -12,9 +12,9 @@ use super::node::{Node, use_path};
 use super::run::INLINE_DOCUMENT;
 use super::steps::{Scope, values};
 use super::{names, paths};
-use crate::ignored::Ignored;
+use crate::dockerignore::Dockerignore;
 use crate::instruction::{Copy, InlineFile, Sources};
-use crate::lint::Breach;
+use crate::lint::Violation;
 use crate::remote;
 use crate::values::FileMode;
 
@@ -35,7 +35,7 @@ pub(super) struct Plan<'p> {
     /// Local files are unpacked if they are archives.
     pub(super) unpack: bool,
     /// What the ignore file says, if local paths are in the context.
-    pub(super) ignored: Option<&'p Ignored>,
+    pub(super) ignored: Option<&'p Dockerignore>,
 }
 
 /// One source, as actions want it.
@@ -276,7 +276,7 @@ impl Scope<'_> {
         }
         if ignored.covers(&path) {
             let instruction = if plan.keyword == "ADD" { "Add" } else { "Copy" };
-            self.report(&Breach::CopyIgnoredFile { instruction, path });
+            self.report(&Violation::CopyIgnoredFile { instruction, path });
         }
     }
 }

@@ -9,7 +9,7 @@ use super::outline::Argument;
 use super::stage::{SCAN_CONTEXT, SCAN_STAGE};
 use super::steps::Scope;
 use crate::instruction::ArgDefinition;
-use crate::lint::{Breach, checks};
+use crate::lint::{Violation, checks};
 use crate::words::Environment as _;
 
 impl Scope<'_> {
@@ -44,7 +44,7 @@ impl Scope<'_> {
     ) -> Result<Option<String>, Failure> {
         let key = &definition.key;
         if checks::is_secret(key) {
-            self.report(&Breach::SecretsUsedInArgOrEnv { instruction: "ARG", key: key.clone() });
+            self.report(&Violation::SecretsUsedInArgOrEnv { instruction: "ARG", key: key.clone() });
         }
         let global = self.globals.get(key);
         let given = self.build_args.get(key);

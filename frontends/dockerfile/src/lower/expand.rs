@@ -5,7 +5,7 @@ use super::node::Node;
 use super::stage::{SCAN_CONTEXT, SCAN_STAGE};
 use super::steps::Scope;
 use super::variables::Names as _;
-use crate::lint::Breach;
+use crate::lint::Violation;
 use crate::suggest;
 use crate::words::Expander;
 
@@ -50,18 +50,18 @@ impl Scope<'_> {
             }
             let variables = node.variables();
             let names = variables.names();
-            let breach = Breach::UndefinedVar {
+            let violation = Violation::UndefinedVar {
                 variable: variable.to_owned(),
                 suggestion: suggest::search(variable, names, true),
             };
             let lines = self.lines();
-            self.lint.report(&self.step.instruction.comments, lines, &breach);
+            self.lint.report(&self.step.instruction.comments, lines, &violation);
         }
     }
 
-    /// Tells the linter of a breach in this instruction.
-    pub(super) fn report(&mut self, breach: &Breach) {
+    /// Tells the linter of a violation in this instruction.
+    pub(super) fn report(&mut self, violation: &Violation) {
         let lines = self.lines();
-        self.lint.report(&self.step.instruction.comments, lines, breach);
+        self.lint.report(&self.step.instruction.comments, lines, violation);
     }
 }

@@ -7,7 +7,7 @@ use super::history::Leaves;
 use super::image::Nothing;
 use super::node::Node;
 use super::steps::Scope;
-use crate::lint::Breach;
+use crate::lint::Violation;
 use crate::quoting::quote;
 use crate::values::parse_int;
 
@@ -36,10 +36,10 @@ impl Scope<'_> {
             .map_err(|error| Failure::new(format!("invalid port: {}: {error}", quote(text))))?;
         let lower = protocol.to_lowercase();
         if lower != protocol {
-            self.report(&Breach::ExposeProtoCasing { port: text.to_owned() });
+            self.report(&Violation::ExposeProtoCasing { port: text.to_owned() });
         }
         if !address.is_empty() || !host.is_empty() {
-            self.report(&Breach::ExposeInvalidFormat { port: text.to_owned() });
+            self.report(&Violation::ExposeInvalidFormat { port: text.to_owned() });
         }
         check_address(address)?;
         let (first, last) =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ast;
 use crate::instruction::{From, Instruction};
 use crate::lines::Lines;
-use crate::lint::{Breach, Linter, checks};
+use crate::lint::{Linter, Violation, checks};
 use crate::mistake::Mistake;
 use crate::stages::Stages;
 use crate::words::Expander;
@@ -40,7 +40,7 @@ impl File {
         }
         let ast = ast::parse(text).checked()?;
         for warning in &ast.warnings {
-            lint.report(&[""; 0], Lines::one(warning.line), &Breach::NoEmptyContinuation);
+            lint.report(&[""; 0], Lines::one(warning.line), &Violation::NoEmptyContinuation);
         }
         let stages = Stages::read(&ast, lint)?;
         if stages.stages.is_empty() {

@@ -10,7 +10,7 @@ use super::variables::{Names as _, Variables};
 use super::{Lowering, SCRATCH};
 use crate::instruction::{Command, From as FromLine};
 use crate::lines::Lines;
-use crate::lint::{Breach, Linter};
+use crate::lint::{Linter, Violation};
 use crate::suggest;
 use crate::words::{Environment as _, Expanded, Expander};
 
@@ -253,11 +253,11 @@ fn report_undeclared(
         if known.contains(&variable) {
             continue;
         }
-        let breach = Breach::UndefinedArgInFrom {
+        let violation = Violation::UndefinedArgInFrom {
             variable: variable.to_owned(),
             suggestion: suggest::search(variable, known.iter().copied(), true),
         };
-        lint.report(&from.comments, from.lines, &breach);
+        lint.report(&from.comments, from.lines, &violation);
     }
 }
 
@@ -269,16 +269,16 @@ fn report_platform(
 ) {
     match (expanded.matched.as_slice(), expanded.unmatched.as_slice()) {
         (["TARGETPLATFORM"], []) if variables.get("TARGETPLATFORM") == Some(&expanded.text) => {
-            let breach = Breach::RedundantTargetPlatform { platform: from.platform.clone() };
-            lint.report(&from.comments, from.lines, &breach);
+            let violation = Violation::RedundantTargetPlatform { platform: from.platform.clone() };
+            lint.report(&from.comments, from.lines, &violation);
         }
         ([], []) => {
             let Ok(platform) = Platform::parse(&expanded.text) else { return };
             let name = from.name.as_deref().unwrap_or_default();
             if !name.contains(&platform.os) && !name.contains(&platform.architecture) {
                 let platform = expanded.text.to_string();
-                let breach = Breach::FromPlatformFlagConstDisallowed { platform };
-                lint.report(&from.comments, from.lines, &breach);
+                let violation = Violation::FromPlatformFlagConstDisallowed { platform };
+                lint.report(&from.comments, from.lines, &violation);
             }
         }
         _ => {}
@@ -302,8 +302,8 @@ pub(crate) fn report_defaults(
         let from = &stage.from;
         let Ok(expanded) = expander.word(&from.base, &globals.variables) else { return };
         if Reference::parse_untagged(&expanded.text).is_err() {
-            let breach = Breach::InvalidDefaultArgInFrom { base: from.base.clone() };
-            lint.report(&[""; 0], from.lines, &breach);
+            let violation = Violation::InvalidDefaultArgInFrom { base: from.base.clone() };
+            lint.report(&[""; 0], from.lines, &violation);
         }
     }
 }

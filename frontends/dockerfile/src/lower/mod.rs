@@ -29,13 +29,13 @@ mod layered;
 mod mounts;
 mod names;
 mod node;
+mod onbuild;
 mod outline;
 mod paths;
 mod run;
 mod secrets;
 mod stage;
 mod steps;
-mod triggers;
 mod variables;
 mod workdir;
 

@@ -6,7 +6,7 @@ use super::image::default_path;
 use super::node::{NodeId, use_path};
 use super::steps::values;
 use super::{Lowering, paths};
-use crate::ignored::Ignored;
+use crate::dockerignore::Dockerignore;
 use crate::words::Environment as _;
 
 /// Variables that say what is scanned; they are nobody's environment.
@@ -20,7 +20,7 @@ impl Lowering<'_> {
     /// # Errors
     ///
     /// The first instruction that cannot be, with its place.
-    pub(crate) fn lower_stages(&mut self, ignored: Option<&Ignored>) -> Result<(), Failure> {
+    pub(crate) fn lower_stages(&mut self, ignored: Option<&Dockerignore>) -> Result<(), Failure> {
         let all = self.request.all_stages;
         for id in self.graph.ids() {
             let done = self.graph.node(id).progress.lowered;
@@ -33,7 +33,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn lower_stage(&mut self, id: NodeId, ignored: Option<&Ignored>) -> Result<(), Failure> {
+    fn lower_stage(&mut self, id: NodeId, ignored: Option<&Dockerignore>) -> Result<(), Failure> {
         self.inherit(id);
         let lines = {
             let node = self.graph.node_mut(id);

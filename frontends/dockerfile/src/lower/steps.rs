@@ -8,7 +8,7 @@ use kiln_sdk::llb::{SourceLocation, SourceMap, SourcePosition, SourceRange, Stat
 use super::Lowering;
 use super::failure::Failure;
 use super::node::{Node, NodeId, Step};
-use crate::ignored::Ignored;
+use crate::dockerignore::Dockerignore;
 use crate::instruction::Command;
 use crate::lines::Lines;
 use crate::lint::Linter;
@@ -18,7 +18,7 @@ use crate::words::Expander;
 pub(super) struct Scope<'s> {
     pub(super) expander: Expander,
     pub(super) lint: &'s mut Linter,
-    pub(super) ignored: Option<&'s Ignored>,
+    pub(super) ignored: Option<&'s Dockerignore>,
     /// What the step takes files from.
     pub(super) sources: Vec<Taken>,
     /// The build context, and the paths that are used of it.
@@ -49,7 +49,7 @@ impl Lowering<'_> {
         &mut self,
         id: NodeId,
         step: &Step,
-        ignored: Option<&Ignored>,
+        ignored: Option<&Dockerignore>,
     ) -> Result<(), Failure> {
         let taken = |source: &NodeId| {
             let node = self.graph.node(*source);

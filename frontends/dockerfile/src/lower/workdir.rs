@@ -7,7 +7,7 @@ use super::history::Leaves;
 use super::node::Node;
 use super::steps::Scope;
 use super::{names, paths};
-use crate::lint::Breach;
+use crate::lint::Violation;
 
 impl Scope<'_> {
     pub(super) fn user(&mut self, node: &mut Node, user: &str) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ impl Scope<'_> {
         let os = node.os().to_owned();
         // A directory of the base may change, so only the first one of the file must be absolute.
         if !node.workdir_set && !paths::is_absolute(&path, &os) {
-            self.report(&Breach::WorkdirRelativePath { path: path.clone() });
+            self.report(&Violation::WorkdirRelativePath { path: path.clone() });
         }
         node.workdir_set = true;
         let directory = paths::workdir(&node.image.config.working_dir, &path, &os)

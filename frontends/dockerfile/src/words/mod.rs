@@ -2,7 +2,7 @@
 //!
 //! In goes a piece of an instruction and an [`Environment`], out comes the text with its variables
 //! expanded, or the words it splits into, and which variables were asked for. This is the busiest
-//! room of the frontend: text without anything to expand is given back as it is, and nothing is
+//! crate of the frontend: text without anything to expand is given back as it is, and nothing is
 //! compiled or looked up twice. Written by hand: what a quote or a brace means depends on the
 //! settings of the [`Expander`] and on how deep the scan is, which a grammar cannot know.
 

@@ -21,8 +21,8 @@ use kiln_testing::Executable;
 use super::Context;
 use super::signals::or_interrupted;
 use crate::args::{FrontendCommand, ProjectArgs};
+use crate::frontend_location::FrontendLocation;
 use crate::project::{Build, Cargo, Project};
-use crate::seat::Seat;
 
 /// The profile of builds whose result is tried at once.
 const QUICK_PROFILE: &str = "dev";
@@ -57,20 +57,20 @@ async fn project(context: &Context, args: &ProjectArgs) -> anyhow::Result<(Cargo
 }
 
 /// The frontend of a name or path, ready to be called; a project is built first.
-pub(super) async fn seated(context: &Context, name: &str) -> anyhow::Result<Arc<dyn Frontend>> {
+pub(super) async fn located(context: &Context, name: &str) -> anyhow::Result<Arc<dyn Frontend>> {
     seated_in(context, name, Channel::Mainline).await
 }
 
-/// As [`seated`], with the features of a channel.
+/// As [`located`], with the features of a channel.
 async fn seated_in(
     context: &Context,
     name: &str,
     channel: Channel,
 ) -> anyhow::Result<Arc<dyn Frontend>> {
-    match Seat::find(name, channel, &context.environment)? {
-        Seat::Linked(frontend) => Ok(frontend),
-        Seat::Executable(path) => Ok(Arc::new(Executable::new(path))),
-        Seat::Project(directory) => {
+    match FrontendLocation::find(name, channel, &context.environment)? {
+        FrontendLocation::Linked(frontend) => Ok(frontend),
+        FrontendLocation::Executable(path) => Ok(Arc::new(Executable::new(path))),
+        FrontendLocation::Project(directory) => {
             let cargo = cargo(context, false, true);
             let project = Project::find(&cargo, &directory, None).await?;
             let build = Build { project: &project, profile: QUICK_PROFILE };

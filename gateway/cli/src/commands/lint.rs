@@ -9,14 +9,14 @@ use kiln_document::{Fix, Limits, Source};
 use kiln_frontend::Frontend;
 
 use super::Context;
-use super::frontend::seated;
+use super::frontend::located;
 use crate::args::{AskArgs, LintArgs, LintFormat};
 use crate::build_command::frontend_for;
 use crate::lint::{Checked, Finding, as_json, as_sarif, as_text};
 use crate::output::print;
 use crate::question::Question;
 
-/// A fix may bring another breach to light, but not for ever.
+/// A fix may bring another warning to light, but not for ever.
 const MAX_ROUNDS: usize = 10;
 
 /// Checks every file; an error if there is anything left to say.
@@ -42,7 +42,7 @@ async fn checked(context: &Context, args: &LintArgs, file: &Path) -> anyhow::Res
             anyhow::bail!("no frontend is known for {}: name one with --frontend", file.display())
         }
     };
-    let frontend = seated(context, &name).await?;
+    let frontend = located(context, &name).await?;
     let ask = AskArgs { opt: args.opt.clone(), ..AskArgs::default() };
     let mut fixed = 0;
     for round in 0.. {

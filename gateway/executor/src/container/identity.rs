@@ -80,7 +80,7 @@ pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity,
         (None, Some(account)) => (own_gid, memberships(account.name, group)),
         (None, None) => (own_gid, Vec::new()),
     };
-    // The kernel does not count the group itself, but `id` and the peer do.
+    // The kernel does not count the group itself, but `id` and BuildKit do.
     if !groups.contains(&gid) {
         groups.insert(0, gid);
     }

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 
 use super::Clouds;
 use super::asked::Asked;
-use super::blocks::{BlockBlob, Door, MOST_BLOCKS, Over};
+use super::blocks::{Authorize, BlockBlob, MOST_BLOCKS, Over};
 use super::error::CloudError;
 use super::http::{Attempts, Http, download, host_of};
 use super::login::{self, AzureLogin};
@@ -42,7 +42,7 @@ const PARALLELISM: usize = 4;
 #[derive(Debug)]
 struct Azblob {
     http: Arc<Http>,
-    door: Arc<SignedRequests>,
+    auth: Arc<SignedRequests>,
     container: String,
     /// The address of the account, without a slash at its end.
     account: String,
@@ -77,7 +77,7 @@ fn open(asked: &Asked<'_>, clouds: &Clouds) -> Result<Arc<dyn ObjectCache>, Attr
     let login = login.map_err(|error| asked.login(&*error))?;
     Ok(Arc::new(Azblob {
         http,
-        door: Arc::new(SignedRequests { login, account }),
+        auth: Arc::new(SignedRequests { login, account }),
         container,
         account: url.as_str().trim_end_matches('/').to_owned(),
         prefix: prefix.to_owned(),
@@ -96,8 +96,8 @@ struct SignedRequests {
 }
 
 #[async_trait]
-impl Door for SignedRequests {
-    async fn open(&self, what: &str, mut request: Request) -> Result<Request, CloudError> {
+impl Authorize for SignedRequests {
+    async fn authorize(&self, what: &str, mut request: Request) -> Result<Request, CloudError> {
         let host = host_of(request.url());
         let no_login = |error: object_store::Error| CloudError::NoLogin {
             what: what.to_owned(),
@@ -161,8 +161,8 @@ impl Azblob {
             host: self.account.clone(),
             why: "it has no address".into(),
         })?;
-        let door = Arc::clone(&self.door) as Arc<dyn Door>;
-        Ok(BlockBlob { http: Arc::clone(&self.http), door, what, url })
+        let auth = Arc::clone(&self.auth) as Arc<dyn Authorize>;
+        Ok(BlockBlob { http: Arc::clone(&self.http), auth, what, url })
     }
 
     /// The size of a blob; `None` if it is not there.

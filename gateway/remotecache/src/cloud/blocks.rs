@@ -1,7 +1,7 @@
 //! Block blobs, Azure's objects: written in blocks that become a blob once they are listed.
 //!
 //! Where a blob is and who may write it is in the address, or is added to the request by a
-//! [`Door`]; the rest is the same for the service itself and for others that store with it.
+//! [`Authorize`]; the rest is the same for the service itself and for others that store with it.
 
 use std::sync::Arc;
 
@@ -30,9 +30,9 @@ const BLOCK_BLOB: HeaderValue = HeaderValue::from_static("BlockBlob");
 
 /// Lets requests in.
 #[async_trait]
-pub(crate) trait Door: std::fmt::Debug + Send + Sync {
+pub(crate) trait Authorize: std::fmt::Debug + Send + Sync {
     /// Adds to a request what it needs to be let in. `what` it is about is for messages.
-    async fn open(&self, what: &str, request: Request) -> Result<Request, CloudError>;
+    async fn authorize(&self, what: &str, request: Request) -> Result<Request, CloudError>;
 }
 
 /// Who has the address may come in.
@@ -40,8 +40,8 @@ pub(crate) trait Door: std::fmt::Debug + Send + Sync {
 pub(crate) struct SignedAddress;
 
 #[async_trait]
-impl Door for SignedAddress {
-    async fn open(&self, _: &str, mut request: Request) -> Result<Request, CloudError> {
+impl Authorize for SignedAddress {
+    async fn authorize(&self, _: &str, mut request: Request) -> Result<Request, CloudError> {
         request.headers_mut().insert(VERSION, VERSION_2023);
         Ok(request)
     }
@@ -51,7 +51,7 @@ impl Door for SignedAddress {
 #[derive(Clone, Debug)]
 pub(crate) struct BlockBlob {
     pub(crate) http: Arc<Http>,
-    pub(crate) door: Arc<dyn Door>,
+    pub(crate) auth: Arc<dyn Authorize>,
     pub(crate) what: String,
     pub(crate) url: Url,
 }
@@ -93,7 +93,7 @@ impl BlockBlob {
                 request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
                 *request.body_mut() = Some(body.clone().into());
             }
-            self.door.open(&self.what, request)
+            self.auth.authorize(&self.what, request)
         };
         self.http.send(&self.what, make).await
     }

@@ -343,8 +343,8 @@ impl Gha {
     }
 
     fn at(&self, key: &str, url: Url) -> BlockBlob {
-        let (http, door) = (Arc::clone(&self.http), Arc::new(SignedAddress));
-        BlockBlob { http, door, what: Self::what(key), url }
+        let (http, auth) = (Arc::clone(&self.http), Arc::new(SignedAddress));
+        BlockBlob { http, auth, what: Self::what(key), url }
     }
 
     /// Writes an entry; `false` if it is there, or is being written by somebody else.

@@ -20,7 +20,7 @@ use crate::source::Context;
 use crate::state::{IMAGES, REACHED, REFS};
 
 /// How long a registry may take to say what a name means, if the store has an image of that name.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// More than this is not remembered of the builds that run.
 const MOST_REACHED: usize = 4096;
 
@@ -75,10 +75,10 @@ impl Image {
         };
         // An image of the store has its name here; only a tag may mean another one elsewhere.
         if reference.digest().is_none() && source.resolve_mode == ResolveMode::Default {
-            let reason = match tokio::time::timeout(PATIENCE, ask).await {
+            let reason = match tokio::time::timeout(TIMEOUT, ask).await {
                 Ok(Ok(root)) => return Ok((Origin::Registry(reference.clone()), root)),
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {} second", PATIENCE.as_secs()),
+                Err(_) => format!("no answer within {} second", TIMEOUT.as_secs()),
             };
             tracing::info!(%reference, reason, "an image of the store stands in for its registry");
             drop(context.begin(format!("use {reference} from the store"), 0));

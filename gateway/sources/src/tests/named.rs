@@ -44,7 +44,7 @@ async fn shelve(room: &Room, built: &Built, name: &str) -> Ref {
         documents: Arc::new(Papers(papers)),
         files: [(root.digest, files.clone())].into(),
     };
-    room.shelf.0.lock().unwrap().insert(name.parse().unwrap(), named);
+    room.images.0.lock().unwrap().insert(name.parse().unwrap(), named);
     files
 }
 

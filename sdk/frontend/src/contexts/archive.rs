@@ -25,7 +25,7 @@ impl Packing {
 }
 
 /// Whether a file that starts so is an archive. Packed files are taken for archives unseen, and
-/// those packed with zstd are not recognised, both as at the peer.
+/// those packed with zstd are not recognised, both as with BuildKit.
 pub(super) fn is_archive(head: &[u8]) -> bool {
     match Packing::of(head) {
         Packing::None => {

@@ -251,7 +251,7 @@ impl IgnoreFile {
 }
 
 /// The small graphs of this module. They are gated by what the gateway can do rather than by what
-/// LLB can, because the peer's are.
+/// LLB can, because BuildKit's are.
 fn marshal(info: &BuildInfo, state: &State) -> Result<Definition, FrontendError> {
     let caps: CapSet = info.gateway_caps.iter().cloned().collect();
     let options = Marshal { caps: Some(caps), ..Marshal::default() };

@@ -1,6 +1,6 @@
 //! Limits on processes: `ulimit`, memory, CPU time and the sets of CPUs.
 //!
-//! Text comes in, the values of LLB go out, with the error texts of the peer.
+//! Text comes in, the values of LLB go out, with the error texts of BuildKit.
 
 use kiln_llb::{LinuxResources, Ulimit};
 use kiln_oci::{excerpt, quoted};

@@ -1,6 +1,6 @@
 //! All options of a build, read once, in one order, with the errors BuildKit users know.
 //!
-//! The map of strings comes in, [`Settings`] go out; behind this door nobody looks at the strings
+//! The map of strings comes in, [`Settings`] go out; past this boundary nothing looks at the strings
 //! again. A language that only needs one or two options may ask [`Options`] for them instead.
 
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ pub struct Settings {
     pub local_sessions: BTreeMap<String, String>,
 }
 
-/// Why the options make no sense, in the words of the peer.
+/// Why the options make no sense, in the words of BuildKit.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
@@ -180,7 +180,7 @@ impl Settings {
     pub fn read(info: &BuildInfo) -> Result<Self, SettingsError> {
         let options = &info.options;
         check_daemon(info)?;
-        // The order is the peer's: the first error is the one that users see.
+        // The order is BuildKit's: the first error is the one that users see.
         let target_platforms = platforms(options.get("platform").unwrap_or_default())?;
         let resolve_mode = resolve_mode(options.get("image-resolve-mode").unwrap_or_default())?;
         let extra_hosts = hosts(options.get("add-hosts").unwrap_or_default());

@@ -61,7 +61,7 @@ pub fn size_bytes(text: &str) -> Result<i64, SizeError> {
     }
 }
 
-/// The whole bytes. What does not fit is the smallest number, as the peer's machines have it.
+/// The whole bytes. What does not fit is the smallest number, as BuildKit's machines have it.
 #[expect(clippy::cast_possible_truncation, reason = "what does not fit is caught before")]
 fn whole(value: f64) -> i64 {
     if value >= 9_223_372_036_854_775_808_f64 { i64::MIN } else { value as i64 }

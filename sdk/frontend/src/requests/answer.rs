@@ -40,7 +40,7 @@ pub(super) fn result(
     result
 }
 
-/// JSON over several lines, safe to stand in HTML, as the peer writes it.
+/// JSON over several lines, safe to stand in HTML, as BuildKit writes it.
 fn pretty(json: &impl Serialize) -> String {
     // Answers are made of texts and numbers, so they can always be written.
     let plain = serde_json::to_string_pretty(json).unwrap_or_default();
@@ -56,7 +56,7 @@ fn pretty(json: &impl Serialize) -> String {
     out
 }
 
-/// A list as the peer writes it: `null` if nothing was added.
+/// A list as BuildKit writes it: `null` if nothing was added.
 pub(super) fn null_if_empty<T: Serialize, S: Serializer>(
     list: &[T],
     serializer: S,

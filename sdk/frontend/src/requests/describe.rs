@@ -56,7 +56,7 @@ const TARGETS: Described = Described {
     ..DESCRIBE
 };
 
-/// The answer of a frontend that has these. Checks and conversions are not listed, as at the peer.
+/// The answer of a frontend that has these. Checks and conversions are not listed, as with BuildKit.
 pub(super) fn describe(outline: bool, targets: bool) -> BuildResult<Ref> {
     let mut all = Vec::new();
     all.extend(outline.then_some(OUTLINE));

@@ -56,7 +56,7 @@ impl State {
         source.identifier = format!("local://{name}");
         source.set_capable("local.session", local.session_id, caps::SOURCE_LOCAL_SESSION_ID);
         let lists = [
-            // The singular is the peer's.
+            // The singular is BuildKit's.
             ("local.includepattern", &local.include_patterns, caps::SOURCE_LOCAL_INCLUDE_PATTERNS),
             ("local.excludepatterns", &local.exclude_patterns, caps::SOURCE_LOCAL_EXCLUDE_PATTERNS),
             ("local.followpaths", &local.follow_paths, caps::SOURCE_LOCAL_FOLLOW_PATHS),

@@ -93,7 +93,7 @@ where
     value.as_i64().unwrap_or(0).try_into().unwrap()
 }
 
-/// An id as the peer stores it: -1 wraps around.
+/// An id as BuildKit stores it: -1 wraps around.
 fn id(value: &Value) -> u32 {
     number::<i32>(value).cast_unsigned()
 }

@@ -8,7 +8,7 @@ use kiln_frontend::Frontend;
 use super::graph::Graph;
 use super::run::{Done, Image, Order, Run, Wrong};
 use super::samples::{Sample, SampleKind};
-use super::{Terms, conduct, mistakes, options, requests, result};
+use super::{ConformOptions, conduct, mistakes, options, requests, result};
 
 /// One thing that is asked of a frontend.
 pub(crate) struct Check {
@@ -140,14 +140,14 @@ pub(crate) const CHECKS: &[Check] = checks![
         "kiln_frontend::BuildInfo::local_session";
     "quick": conduct::quick,
         "it answers quickly",
-        "kiln_testing::Terms::quick";
+        "kiln_testing::ConformOptions::quick";
 ];
 
 /// A frontend, one sample, and the plain build of it that everything is compared with.
 pub(crate) struct Kit<'a> {
     pub(crate) frontend: &'a dyn Frontend,
     pub(crate) sample: &'a Sample,
-    pub(crate) terms: &'a Terms,
+    pub(crate) terms: &'a ConformOptions,
     pub(crate) plain: Run,
 }
 
@@ -156,7 +156,7 @@ impl<'a> Kit<'a> {
     pub(crate) async fn new(
         frontend: &'a dyn Frontend,
         sample: &'a Sample,
-        terms: &'a Terms,
+        terms: &'a ConformOptions,
     ) -> Self {
         let plain = Order::plain(sample).run(frontend, terms.limit).await;
         Self { frontend, sample, terms, plain }

@@ -9,17 +9,17 @@ use prost::Message as _;
 use tonic::Code;
 
 use super::checks::{Found, Kit, built, fail, none, pass, settle, some_of, strings};
+use super::fake_daemon::{Age, SESSION};
 use super::graph::Graph;
 use super::run::{Done, Run, Wrong};
 use super::samples::SampleKind;
-use super::stage::{Age, SESSION};
 
 pub(crate) async fn offered_features(kit: &Kit<'_>) -> Found {
     settle(async {
         kit.done()?;
         unoffered(&kit.plain, kiln_wire::caps::LLB)?;
         let run = kit.run(kit.order().by(Age::Old)).await;
-        unoffered(&run, super::stage::OLD_LLB)?;
+        unoffered(&run, super::fake_daemon::OLD_LLB)?;
         match &run.outcome {
             Ok(_) => Ok(pass("it builds with an old daemon")),
             Err(Wrong::Said(status)) if refuses(status) => {

@@ -5,10 +5,10 @@ use kiln_oci::Platform;
 use serde_json::Value;
 
 use super::checks::{Found, Kit, advice, built, fail, none, pass, settle, some_of};
+use super::fake_daemon::{DEFAULT_PLATFORM, base_config};
 use super::graph::{Graph, shortened};
 use super::run::Done;
 use super::samples::SampleKind;
-use super::stage::{DEFAULT_PLATFORM, base_config};
 
 pub(crate) async fn builds(kit: &Kit<'_>) -> Found {
     if kit.sample.kind == SampleKind::Broken {

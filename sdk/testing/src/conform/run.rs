@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::fake_daemon::{Age, FakeDaemon, Seen};
 use super::samples::Sample;
-use super::stage::{Age, Seen, Stage};
 
 /// A build that is over.
 pub(crate) struct Run {
@@ -109,7 +109,7 @@ impl<'a> Order<'a> {
 
     /// Has it built.
     pub(crate) async fn run(self, frontend: &dyn Frontend, limit: Duration) -> Run {
-        let stage = Stage::new(self.sample, self.options, self.age);
+        let stage = FakeDaemon::new(self.sample, self.options, self.age);
         let started = Instant::now();
         let built = tokio::time::timeout(limit, kiln_frontend::run(frontend, &stage)).await;
         let took = started.elapsed();
@@ -125,7 +125,7 @@ impl<'a> Order<'a> {
 /// Tells an error from the end of a frontend that has none.
 fn wrong(status: RichStatus) -> Wrong {
     let panicked = status.code == Code::Internal && status.message.starts_with("frontend panicked");
-    // What a process does wrong has this code, see `kiln_frontend::guest`.
+    // What a process does wrong has this code, see `kiln_frontend::process`.
     let ended = status.code == Code::Unavailable && status.message.starts_with("frontend ");
     match panicked || ended {
         true => Wrong::Crashed(status.message),
@@ -133,7 +133,7 @@ fn wrong(status: RichStatus) -> Wrong {
     }
 }
 
-fn done(stage: &Stage, result: BuildResult<Ref>) -> Done {
+fn done(stage: &FakeDaemon, result: BuildResult<Ref>) -> Done {
     let by_platform = matches!(result.refs, Refs::ByPlatform(_));
     let mut strange_refs = Vec::new();
     let mut images = Vec::new();

@@ -1,7 +1,7 @@
 //! A frontend run against a case, and its answers as JSON in the schema of `expected.json`.
 //!
 //! The plain build and every sub-request get a bridge of their own. What has no defined order in
-//! the peer is put in a fixed one, so that equal answers are equal JSON. Nothing is compared here;
+//! BuildKit is put in a fixed one, so that equal answers are equal JSON. Nothing is compared here;
 //! that is [`compare`](crate::compare)'s work.
 
 mod assert;

@@ -41,7 +41,7 @@ pub(super) fn answer(
     answer
 }
 
-/// Puts neighbours that the peer has in no defined order in the order of their text.
+/// Puts neighbours that BuildKit has in no defined order in the order of their text.
 fn settle_ties(result: &mut Value) {
     let Some(object) = result.as_object_mut() else { return };
     for (list, rule, text) in [

@@ -54,7 +54,7 @@ impl Missed {
 }
 
 /// What a step of the build at hand made.
-struct Made {
+struct Simulated {
     record: usize,
     forced: bool,
 }
@@ -109,15 +109,15 @@ impl Dep {
 impl Cache {
     /// Builds a graph and says what was found for each step that the result needs.
     pub(super) fn build(&mut self, steps: &Steps, world: &World) -> Vec<(usize, Found)> {
-        let mut made: Vec<Made> = Vec::with_capacity(steps.len());
+        let mut made: Vec<Simulated> = Vec::with_capacity(steps.len());
         let mut found = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
             if !step.used {
-                made.push(Made { record: self.record(), forced: false });
+                made.push(Simulated { record: self.record(), forced: false });
                 continue;
             }
             let (record, what) = self.step(step, world, &made);
-            made.push(Made { record, forced: step.metadata.ignore_cache });
+            made.push(Simulated { record, forced: step.metadata.ignore_cache });
             found.push((index, what));
         }
         found
@@ -128,7 +128,7 @@ impl Cache {
         self.records
     }
 
-    fn step(&mut self, step: &Step, world: &World, made: &[Made]) -> (usize, Found) {
+    fn step(&mut self, step: &Step, world: &World, made: &[Simulated]) -> (usize, Found) {
         if let Some(name) = local_name(step) {
             let record = self.record();
             let value = local(step, world.locals.get(name).map(|files| &files.0));

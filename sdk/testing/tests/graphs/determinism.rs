@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use kiln_llb::{Constraints, Definition, Local, Marshal, MarshalError, ProgressGroup, State};
 use kiln_oci::Platform;
-use kiln_testing::determinism::{Made, Nondeterminism, Shuffle, check, check_async, explained};
+use kiln_testing::determinism::{Nondeterminism, Outcome, Shuffle, check, check_async, explained};
 use proptest::prelude::*;
 
 use super::{marshal, sh};
@@ -24,7 +24,7 @@ fn a_frontend_that_sorts_passes() {
         options.sort_unstable();
         with_options(&options)
     });
-    assert_eq!(made.unwrap(), Made::from(with_options(&OPTIONS).unwrap()));
+    assert_eq!(made.unwrap(), Outcome::from(with_options(&OPTIONS).unwrap()));
 }
 
 #[test]
@@ -47,15 +47,15 @@ fn the_first_failing_run_is_told() {
 
 #[test]
 fn platforms_are_compared_by_name() {
-    let made = |names: &[&str]| -> Made {
+    let made = |names: &[&str]| -> Outcome {
         names.iter().map(|name| (*name, marshal(&State::image(name)))).collect()
     };
-    let error = check::<Made, String>(2, |shuffle| {
+    let error = check::<Outcome, String>(2, |shuffle| {
         Ok(made(if shuffle.run() == 0 { &["a", "b"] } else { &["a"] }))
     });
     let error = error.unwrap_err().to_string();
     assert_eq!(error, r#"run 1 made ["a"], the first one made ["a", "b"]"#);
-    assert!(check::<Made, String>(5, |shuffle| Ok(made(&shuffle.order(["a", "b"])))).is_ok());
+    assert!(check::<Outcome, String>(5, |shuffle| Ok(made(&shuffle.order(["a", "b"])))).is_ok());
 }
 
 #[tokio::test]

@@ -4,22 +4,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use kiln_frontend::Frontend;
-use kiln_testing::{Report, Samples, Terms};
+use kiln_testing::{ConformOptions, Report, Samples};
 
 use super::image_root::ImageRoot;
-use super::{Context, seated};
+use super::{Context, located};
 use crate::args::{ConformArgs, Format};
 use crate::commands::signals::or_interrupted;
+use crate::frontend_location::{FrontendLocation, looks_like_image};
 use crate::output::{complain, print};
 use crate::samples;
-use crate::seat::{Seat, looks_like_image};
 
 /// Asks everything, prints what came of it; a check that failed is an error.
 pub(super) async fn run(context: &Context, args: ConformArgs) -> anyhow::Result<()> {
     let samples = samples(context, &args)?;
     let work = async {
         if !looks_like_image(&args.frontend) {
-            let frontend = seated(context, &args.frontend).await?;
+            let frontend = located(context, &args.frontend).await?;
             return anyhow::Ok(examine(&*frontend, &samples).await);
         }
         let image = ImageRoot::fetch(context, &args.frontend).await?;
@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, args: ConformArgs) -> anyhow::Result<
 
 /// Asks a frontend everything.
 pub(super) async fn examine(frontend: &dyn Frontend, samples: &Samples) -> Report {
-    kiln_testing::conform(frontend, samples, &Terms::default()).await
+    kiln_testing::conform(frontend, samples, &ConformOptions::default()).await
 }
 
 /// That all checks passed, or how many did not.
@@ -63,8 +63,8 @@ fn samples(context: &Context, args: &ConformArgs) -> anyhow::Result<Samples> {
     if let Some(samples) = samples::of(&args.frontend) {
         return Ok(samples);
     }
-    match Seat::find(&args.frontend, Default::default(), &context.environment) {
-        Ok(Seat::Project(directory)) => of_project(&directory),
+    match FrontendLocation::find(&args.frontend, Default::default(), &context.environment) {
+        Ok(FrontendLocation::Project(directory)) => of_project(&directory),
         _ => bail!(
             "nothing to build with {}: name a file or a directory of samples after it",
             args.frontend

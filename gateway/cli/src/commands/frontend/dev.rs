@@ -12,15 +12,15 @@ use super::{Context, QUICK_PROFILE, cargo};
 use crate::args::DevArgs;
 use crate::commands::signals::or_interrupted;
 use crate::failure;
+use crate::frontend_location::FrontendLocation;
 use crate::output::{complain, print};
 use crate::project::{Build, Cargo, Project};
 use crate::question::{Answer, Question};
-use crate::seat::Seat;
 use crate::watch::{Changed, Watch};
 
 /// Shows the file once, or for as long as nobody ends it.
 pub(super) async fn run(context: &Context, args: DevArgs) -> anyhow::Result<()> {
-    let workshop = Workshop::open(context, &args).await?;
+    let workshop = DevFrontend::open(context, &args).await?;
     if !args.watch {
         let frontend = or_interrupted(workshop.build(context)).await??;
         let answer = or_interrupted(workshop.ask(context, &args, &*frontend)).await??;
@@ -36,20 +36,22 @@ pub(super) async fn run(context: &Context, args: DevArgs) -> anyhow::Result<()> 
 }
 
 /// Where the frontend comes from.
-enum Workshop {
+enum DevFrontend {
     /// It is there.
-    Seat(Seat),
+    Located(FrontendLocation),
     /// It is made here.
     Project { cargo: Cargo, project: Project },
 }
 
-impl Workshop {
+impl DevFrontend {
     async fn open(context: &Context, args: &DevArgs) -> anyhow::Result<Self> {
-        let seat = match &args.frontend {
-            Some(name) => Seat::find(name, Channel::Mainline, &context.environment)?,
-            None => Seat::Project(PathBuf::from(".")),
+        let location = match &args.frontend {
+            Some(name) => FrontendLocation::find(name, Channel::Mainline, &context.environment)?,
+            None => FrontendLocation::Project(PathBuf::from(".")),
         };
-        let Seat::Project(directory) = seat else { return Ok(Self::Seat(seat)) };
+        let FrontendLocation::Project(directory) = location else {
+            return Ok(Self::Located(location));
+        };
         let cargo = cargo(context, args.offline, true);
         let project = Project::find(&cargo, &directory, None).await?;
         Ok(Self::Project { cargo, project })
@@ -58,16 +60,16 @@ impl Workshop {
     /// What changes the frontend when it is saved.
     fn sources(&self) -> Vec<PathBuf> {
         match self {
-            Self::Seat(Seat::Executable(path)) => vec![path.clone()],
-            Self::Seat(_) => Vec::new(),
+            Self::Located(FrontendLocation::Executable(path)) => vec![path.clone()],
+            Self::Located(_) => Vec::new(),
             Self::Project { project, .. } => project.sources.clone(),
         }
     }
 
     async fn build(&self, _: &Context) -> anyhow::Result<Arc<dyn Frontend>> {
         match self {
-            Self::Seat(Seat::Linked(frontend)) => Ok(Arc::clone(frontend)),
-            Self::Seat(Seat::Executable(path) | Seat::Project(path)) => {
+            Self::Located(FrontendLocation::Linked(frontend)) => Ok(Arc::clone(frontend)),
+            Self::Located(FrontendLocation::Executable(path) | FrontendLocation::Project(path)) => {
                 Ok(Arc::new(Executable::new(path)))
             }
             Self::Project { cargo, project } => {
@@ -96,7 +98,7 @@ struct Shown {
 }
 
 /// Builds and asks, again whenever something is saved. What is under way then is given up.
-async fn watch(context: &Context, args: &DevArgs, workshop: &Workshop) -> anyhow::Result<()> {
+async fn watch(context: &Context, args: &DevArgs, workshop: &DevFrontend) -> anyhow::Result<()> {
     let mut watch = Watch::start(&args.file, &workshop.sources())?;
     let mut shown = Shown::default();
     let mut frontend: Option<Arc<dyn Frontend>> = None;

@@ -82,7 +82,7 @@ impl ImageRoot {
             directory => directory,
         };
         let way: [OsString; 4] =
-            [own.into(), "in-root".into(), self.root().into(), directory.into()];
+            [own.into(), "chroot".into(), self.root().into(), directory.into()];
         let program = command.into_iter().map(OsString::from);
         let frontend = Executable::command(way.into_iter().chain(program));
         let variables = run.env.iter().filter_map(|variable| variable.split_once('='));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Context, seated};
+use super::{Context, located};
 use crate::args::{AskArgs, Drawing, GraphArgs, LlbArgs, LlbFormat, SnapshotArgs};
 use crate::build_command::frontend_for;
 use crate::output::{complain, print, print_bytes};
@@ -60,7 +60,7 @@ async fn show(context: &Context, shown: &Shown<'_>, format: LlbFormat) -> anyhow
         })?,
     };
     let question = Question::decide(file, ask, session, &context.environment)?;
-    let frontend = seated(context, name).await?;
+    let frontend = located(context, name).await?;
     if format == LlbFormat::Json {
         let json = question.ask_for_json(&*frontend).await;
         let failed = json["build"]["status"] == "error";

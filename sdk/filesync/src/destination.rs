@@ -1,9 +1,9 @@
 //! The destination of a transfer: compares what is described with what is there, and writes.
 //!
-//! [`Place`] is used by one blocking job. Entries arrive in wire order, so the directories that can
+//! [`Destination`] is used by one blocking job. Entries arrive in wire order, so the directories that can
 //! still receive entries form a path; [`Level`]s are that path, each with the names found in it that
 //! nobody has mentioned yet. Owners, modes and times of directories, and hard links, wait for
-//! [`Place::finish`], because writing into a directory changes it.
+//! [`Destination::finish`], because writing into a directory changes it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,7 +27,7 @@ use crate::{mode, sys};
 /// How many files a sender may send at the same time.
 const MAX_OPEN: usize = 256;
 
-pub(crate) struct Place {
+pub(crate) struct Destination {
     root: OwnedFd,
     options: ReceiveOptions,
     /// Where everything is noted, if only some of it is placed.
@@ -50,7 +50,7 @@ pub(crate) struct Place {
 struct Level {
     path: String,
     directory: OwnedFd,
-    /// Where it is in `Place::directories`; the root is nowhere.
+    /// Where it is in `Destination::directories`; the root is nowhere.
     index: Option<usize>,
     unmentioned: Peekable<IntoIter<(Vec<u8>, FileType)>>,
 }
@@ -85,7 +85,7 @@ struct Output {
     written: u64,
 }
 
-impl Place {
+impl Destination {
     /// Opens the destination, making it if needed.
     pub(crate) fn open(
         destination: PathBuf,
@@ -480,7 +480,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Destination {
     /// What is only half here goes.
     fn drop(&mut self) {
         for output in self.pending.values().filter_map(|pending| pending.output.as_ref()) {

@@ -9,13 +9,13 @@ use crate::mistake::Mistake;
 
 /// The patterns of an ignore file.
 #[derive(Clone, Debug)]
-pub struct Ignored {
+pub struct Dockerignore {
     patterns: Patterns,
     /// One of them stands for everything.
     covers_root: bool,
 }
 
-impl Ignored {
+impl Dockerignore {
     /// Reads patterns.
     ///
     /// # Errors
@@ -58,9 +58,9 @@ impl Ignored {
 mod tests {
     use super::*;
 
-    fn ignored(patterns: &[&str]) -> Result<Ignored, Mistake> {
+    fn ignored(patterns: &[&str]) -> Result<Dockerignore, Mistake> {
         let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
-        Ignored::new(&patterns)
+        Dockerignore::new(&patterns)
     }
 
     #[test]

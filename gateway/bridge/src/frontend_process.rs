@@ -1,7 +1,7 @@
 //! A frontend in its own process: an image's entrypoint or a plugin, in a container.
 //!
 //! Processes are started here and gone when the build ends; what is said to them, and what they say,
-//! is [`kiln_frontend::guest`]'s.
+//! is [`kiln_frontend::process`]'s.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use kiln_executor::{
     ExecError, HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process, Rootfs,
     Running, Spawner, Stdio, spawn_host,
 };
-use kiln_frontend::guest::{self, Ended, Guest};
+use kiln_frontend::process::{self, Ended, FrontendProcess};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
 use kiln_oci::ImageConfig;
 use kiln_wire::pb;
@@ -40,7 +40,7 @@ pub(crate) async fn call_plugin(
         }
         status
     })?;
-    converse(name, Seated::Container(running), pipes, bridge).await
+    converse(name, RunningFrontend::Container(running), pipes, bridge).await
 }
 
 /// Calls a plugin as a plain process of the host.
@@ -58,7 +58,7 @@ pub(crate) async fn call_on_host(
     let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
     let running =
         spawn_host(spawner, process, stdio).await.map_err(|error| failed(&name, &error))?;
-    converse(name, Seated::Plugin(running), pipes, bridge).await
+    converse(name, RunningFrontend::Plugin(running), pipes, bridge).await
 }
 
 /// Calls the frontend in an image.
@@ -139,7 +139,7 @@ pub(crate) async fn call_image(
             }
         }
     })?;
-    converse(name, Seated::Container(running), pipes, bridge).await
+    converse(name, RunningFrontend::Container(running), pipes, bridge).await
 }
 
 /// The graph that is just the frontend's image.
@@ -166,16 +166,16 @@ fn image_definition(mut source: pb::SourceOp, bridge: &BuildBridge) -> pb::Defin
 
 /// What tells a frontend its options.
 fn environment(info: &BuildInfo) -> impl Iterator<Item = String> {
-    guest::environment(info, "kiln").into_iter().map(|(name, value)| format!("{name}={value}"))
+    process::environment(info, "kiln").into_iter().map(|(name, value)| format!("{name}={value}"))
 }
 
 /// The frontend's process.
-enum Seated {
+enum RunningFrontend {
     Plugin(HostRunning),
     Container(Box<dyn Running>),
 }
 
-impl Seated {
+impl RunningFrontend {
     /// Waits for it and says how it ended.
     async fn ended(mut self) -> Ended {
         let status = match &mut self {
@@ -192,13 +192,13 @@ impl Seated {
 /// Talks to a frontend until it returns or ends.
 async fn converse(
     name: String,
-    process: Seated,
+    process: RunningFrontend,
     pipes: Pipes,
     bridge: &BuildBridge,
 ) -> Result<BuildResult<Ref>, RichStatus> {
     let io = tokio::io::join(pipes.stdout, pipes.stdin);
-    let guest = Guest { name, io, stderr: pipes.stderr, ended: process.ended() };
-    guest.converse(Arc::new(bridge.clone()), None).await
+    let frontend = FrontendProcess { name, io, stderr: pipes.stderr, ended: process.ended() };
+    frontend.converse(Arc::new(bridge.clone()), None).await
 }
 
 fn failed(name: &str, error: &dyn std::error::Error) -> RichStatus {

@@ -1,4 +1,4 @@
-//! `in-root`: this process becomes a program in another root directory.
+//! `chroot`: this process becomes a program in another root directory.
 //!
 //! The conformance kit starts the frontend of an image this way: it is there, and sees nothing else.
 
@@ -7,11 +7,11 @@ use std::path::{Component, Path};
 
 use anyhow::{Context as _, anyhow};
 
-use crate::args::InRootArgs;
+use crate::args::ChrootArgs;
 
 /// Returns only if it cannot be done.
-pub(super) fn run(args: &InRootArgs) -> anyhow::Result<()> {
-    let InRootArgs { root, directory, command } = args;
+pub(super) fn run(args: &ChrootArgs) -> anyhow::Result<()> {
+    let ChrootArgs { root, directory, command } = args;
     let (program, arguments) = command.split_first().context("no program is named")?;
     rustix::process::chroot(root)
         .with_context(|| format!("failed to make {} the root, which takes root", root.display()))?;

@@ -18,13 +18,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use crate::service::{self, Seated};
+use crate::service::{self, FrontendSession};
 use crate::{Bridge, BuildInfo, BuildResult, Ref};
 
 /// How long a frontend that has returned may take to end by itself.
-const FAREWELL: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// How long what a frontend said before it ended may still be on its way.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const DRAIN_TIME: Duration = Duration::from_millis(200);
 /// How much of standard error is kept for the message, in bytes.
 const STDERR_TAIL: usize = 4 << 10;
 /// Calls a frontend may have open; each may hold one message.
@@ -53,7 +53,7 @@ pub fn environment(info: &BuildInfo, product: &str) -> Vec<(String, String)> {
 }
 
 /// A frontend's process: its streams and its end.
-pub struct Guest<I, E, W> {
+pub struct FrontendProcess<I, E, W> {
     /// How messages call it.
     pub name: String,
     /// Its standard output to read and its standard input to write.
@@ -86,7 +86,7 @@ impl Ended {
     }
 }
 
-impl<I, E, W> Guest<I, E, W>
+impl<I, E, W> FrontendProcess<I, E, W>
 where
     I: Io,
     E: AsyncRead + Send + Unpin + 'static,
@@ -111,9 +111,9 @@ where
         let words = LastWords::default();
         let mut listening = JoinSet::new();
         listening.spawn(words.clone().listen(self.stderr));
-        let (seated, mut returned) = Seated::new(bridge);
+        let (session, mut returned) = FrontendSession::new(bridge);
         let mut server = kiln_wire::channel::server().max_concurrent_streams(Some(MAX_CALLS));
-        let router = server.add_service(service::service(Arc::clone(&seated)));
+        let router = server.add_service(service::service(Arc::clone(&session)));
         let opening = Opening::default();
         let serving =
             kiln_wire::channel::serve(router, Overheard { io: self.io, opening: opening.clone() });
@@ -130,13 +130,13 @@ where
             Ok(result) = &mut returned => {
                 // It may still read the answer to its return; then it should go.
                 let farewell = async { tokio::join!(serving, ended) };
-                drop(tokio::time::timeout(FAREWELL, farewell).await);
+                drop(tokio::time::timeout(SHUTDOWN_GRACE, farewell).await);
                 return result;
             }
             ended = &mut ended => {
                 // What it called last may not have been read.
-                drop(tokio::time::timeout(LAST_WORDS, &mut serving).await);
-                match seated.take_final() {
+                drop(tokio::time::timeout(DRAIN_TIME, &mut serving).await);
+                match session.take_final() {
                     Some(result) if ended.succeeded => return Ok(result),
                     _ => format!("{} before it returned a result", ended.how),
                 }
@@ -145,8 +145,8 @@ where
             _ = &mut serving => match opening.is_strange() {
                 // A program that shouts something and ends is best explained by what it shouted.
                 true => "does not speak the gateway protocol".to_owned(),
-                false => match tokio::time::timeout(FAREWELL, &mut ended).await {
-                    Ok(ended) => match seated.take_final() {
+                false => match tokio::time::timeout(SHUTDOWN_GRACE, &mut ended).await {
+                    Ok(ended) => match session.take_final() {
                         Some(result) if ended.succeeded => return Ok(result),
                         _ => format!("{} before it returned a result", ended.how),
                     },
@@ -159,11 +159,11 @@ where
             }
         };
         // What it said may still be on its way.
-        drop(tokio::time::timeout(LAST_WORDS, listening.join_next()).await);
+        drop(tokio::time::timeout(DRAIN_TIME, listening.join_next()).await);
         if let Ok(result) = returned.try_recv() {
             return result;
         }
-        let calls = seated.calls();
+        let calls = session.calls();
         let message = format!("{} {wrong}{}", self.name, opening.explain(calls));
         Err(RichStatus::new(Code::Unavailable, words.append_to(message)))
     }

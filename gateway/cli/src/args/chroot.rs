@@ -7,7 +7,7 @@ use clap::Args;
 
 /// Which root and which program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-pub(crate) struct InRootArgs {
+pub(crate) struct ChrootArgs {
     /// The directory that becomes the root
     #[arg(value_name = "ROOT")]
     pub root: PathBuf,

@@ -110,7 +110,7 @@ pub(crate) struct AskedImage {
 }
 
 /// The daemon.
-pub(crate) struct Stage {
+pub(crate) struct FakeDaemon {
     info: BuildInfo,
     locals: BTreeMap<String, Files>,
     state: Mutex<State>,
@@ -122,7 +122,7 @@ struct State {
     seen: Seen,
 }
 
-impl Stage {
+impl FakeDaemon {
     /// A daemon for one build of a sample with these options.
     pub(crate) fn new(sample: &Sample, options: BTreeMap<String, String>, age: Age) -> Self {
         let owned = |caps: &[&str]| -> BTreeSet<String> {
@@ -335,7 +335,7 @@ pub(crate) fn base_config(platform: &Platform) -> Value {
 }
 
 #[async_trait]
-impl Bridge for Stage {
+impl Bridge for FakeDaemon {
     fn info(&self) -> &BuildInfo {
         &self.info
     }

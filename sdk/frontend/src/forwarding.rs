@@ -40,7 +40,7 @@ pub async fn lend<F: Future>(
     work: impl FnOnce(Arc<dyn Bridge>) -> F,
 ) -> F::Output {
     let (calls, mut waiting) = mpsc::channel::<Call>(WAITING);
-    let work = work(Arc::new(Relay { info: bridge.info().clone(), calls }));
+    let work = work(Arc::new(ForwardingBridge { info: bridge.info().clone(), calls }));
     tokio::pin!(work);
     let mut running = FuturesUnordered::new();
     loop {
@@ -53,12 +53,12 @@ pub async fn lend<F: Future>(
 }
 
 /// The bridge that passes calls on.
-struct Relay {
+struct ForwardingBridge {
     info: BuildInfo,
     calls: mpsc::Sender<Call>,
 }
 
-impl Relay {
+impl ForwardingBridge {
     async fn ask<T, Q>(&self, question: Q) -> Result<T, RichStatus>
     where
         T: Send + 'static,
@@ -82,7 +82,7 @@ impl Relay {
 }
 
 #[async_trait]
-impl Bridge for Relay {
+impl Bridge for ForwardingBridge {
     fn info(&self) -> &BuildInfo {
         &self.info
     }

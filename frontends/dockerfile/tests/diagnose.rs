@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 fn check(text: &str, expected: &Expect) {
     let source = Source::new("Dockerfile", text);
-    let diagnostics = kiln_dockerfile::proofread::diagnose(&source);
+    let diagnostics = kiln_dockerfile::diagnose::diagnose(&source);
     expected.assert_eq(&render_all(&diagnostics, &source));
 }
 
@@ -107,7 +107,7 @@ fn a_mistake_in_a_continued_instruction_is_found_on_its_own_line() {
 
 #[test]
 fn the_first_mistake_is_what_a_build_says() {
-    let mistakes = kiln_dockerfile::proofread::mistakes("FROM a b\nEXPOSE\n");
+    let mistakes = kiln_dockerfile::diagnose::mistakes("FROM a b\nEXPOSE\n");
     let messages: Vec<&str> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
     assert_eq!(
         messages,
@@ -150,7 +150,7 @@ proptest! {
         )
     ) {
         let source = Source::new("Dockerfile", words.join(" "));
-        for diagnostic in kiln_dockerfile::proofread::diagnose(&source) {
+        for diagnostic in kiln_dockerfile::diagnose::diagnose(&source) {
             let span = diagnostic.span.unwrap_or_default();
             prop_assert!(span.start <= span.end && span.end <= source.text().len());
             prop_assert!(source.text().is_char_boundary(span.start));

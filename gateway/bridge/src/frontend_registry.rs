@@ -12,10 +12,10 @@ use tonic::Code;
 
 use crate::plugins::{PREFIX, PluginError, Plugins};
 use crate::{BuildBridge, FrontendRules};
-use crate::{frontend_image, seat};
+use crate::{frontend_image, frontend_process};
 
-/// What the seats are made of.
-pub struct SeatsParts {
+/// What a registry is made of.
+pub struct FrontendRegistryParts {
     /// Frontends that are linked in, by name.
     pub linked: BTreeMap<String, Arc<dyn Frontend>>,
     /// Which of them stands for an image, so that the image is not pulled.
@@ -29,11 +29,11 @@ pub struct SeatsParts {
 }
 
 /// All frontends, by name.
-pub struct Seats(SeatsParts);
+pub struct FrontendRegistry(FrontendRegistryParts);
 
 /// Why there is no frontend.
 #[derive(Debug, thiserror::Error)]
-pub enum SeatError {
+pub enum FrontendLookupError {
     /// Nobody has that name.
     #[error(
         "frontend `{name}` not found{}: it is not built in ({built_in}), and there is no `{PREFIX}{name}` in the plugin \
@@ -56,9 +56,9 @@ pub enum SeatError {
     NoSource,
 }
 
-impl Seats {
-    /// Seats for all of these.
-    pub fn new(parts: SeatsParts) -> Self {
+impl FrontendRegistry {
+    /// FrontendRegistry for all of these.
+    pub fn new(parts: FrontendRegistryParts) -> Self {
         Self(parts)
     }
 
@@ -76,7 +76,7 @@ impl Seats {
         let options = &bridge.info().options;
         if name == "gateway.v0" {
             let source = options.get("source").filter(|source| !source.is_empty());
-            let source = source.ok_or_else(|| refused(&SeatError::NoSource))?;
+            let source = source.ok_or_else(|| refused(&FrontendLookupError::NoSource))?;
             let given = frontend_image::is_given(source, bridge.info());
             // What is linked in stands for an image of its name, unless the client gives another.
             if let Some(linked) = self.0.linked.get(source).filter(|_| !given) {
@@ -90,7 +90,7 @@ impl Seats {
                 if let Some(image) = image.map_err(|error| invalid(&*error))? {
                     self.0.rules.check_given(&image).map_err(|error| invalid(&error))?;
                 }
-                return seat::call_image(source, bridge).await;
+                return frontend_process::call_image(source, bridge).await;
             }
             if let Some(linked) =
                 source.parse().ok().and_then(|source| (self.0.stands_for)(&source))
@@ -98,7 +98,7 @@ impl Seats {
                 bridge.show(&format!("{source} is linked in"));
                 return call_linked(&*linked, bridge).await;
             }
-            return seat::call_image(source, bridge).await;
+            return frontend_process::call_image(source, bridge).await;
         }
         self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
         if let Some(linked) = self.0.linked.get(name) {
@@ -107,15 +107,19 @@ impl Seats {
         let plugin = self.0.plugins.choose(name, bridge.is_nested());
         match plugin.map_err(|error| refused(&error.into()))? {
             Some(path) if self.0.plugins.unconfined => {
-                seat::call_on_host(&self.0.spawner, &path, bridge).await
+                frontend_process::call_on_host(&self.0.spawner, &path, bridge).await
             }
-            Some(path) => seat::call_plugin(&path, bridge).await,
+            Some(path) => frontend_process::call_plugin(&path, bridge).await,
             None => {
                 let names = self.0.linked.keys();
                 let known = names.clone().map(String::as_str).chain(["gateway.v0"]);
                 let meant = did_you_mean(name, known).map(str::to_owned);
                 let built_in = names.cloned().collect::<Vec<_>>().join(", ");
-                Err(refused(&SeatError::Unknown { name: name.to_owned(), built_in, meant }))
+                Err(refused(&FrontendLookupError::Unknown {
+                    name: name.to_owned(),
+                    built_in,
+                    meant,
+                }))
             }
         }
     }
@@ -128,9 +132,9 @@ async fn call_linked(
     kiln_frontend::run(frontend, bridge).await.map_err(RichStatus::from)
 }
 
-fn refused(error: &SeatError) -> RichStatus {
+fn refused(error: &FrontendLookupError) -> RichStatus {
     let code = match error {
-        SeatError::Plugin(error) if error.is_denial() => Code::PermissionDenied,
+        FrontendLookupError::Plugin(error) if error.is_denial() => Code::PermissionDenied,
         _ => Code::InvalidArgument,
     };
     status(code, error)

@@ -1,7 +1,7 @@
 //! Where a frontend is: linked in, an executable, or a project that has yet to be built.
 //!
-//! A name or path comes in, a [`Seat`] goes out. The disk is asked what exists; nothing is started.
-//! The daemon has seats of its own; these are for what is done without one.
+//! A name or path comes in, a [`FrontendLocation`] goes out. The disk is asked what exists; nothing is started.
+//! The daemon has a registry of its own; this is for what is done without one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const EXECUTABLE_PREFIX: &str = "kiln-frontend-";
 
 /// A frontend, found.
 #[derive(Clone)]
-pub(crate) enum Seat {
+pub(crate) enum FrontendLocation {
     /// In this program.
     Linked(Arc<dyn Frontend>),
     /// A program that speaks the gateway protocol.
@@ -40,7 +40,7 @@ pub(crate) struct UnknownFrontend {
     stem: String,
 }
 
-impl Seat {
+impl FrontendLocation {
     /// Finds a frontend: one that is linked in, `kiln-frontend-NAME` on the path, or the path of an
     /// executable or of a project's directory.
     ///
@@ -92,7 +92,7 @@ fn stem(name: &str) -> &str {
     name.strip_suffix(".v0").unwrap_or(name)
 }
 
-impl std::fmt::Debug for Seat {
+impl std::fmt::Debug for FrontendLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Linked(_) => f.write_str("Linked"),
@@ -106,9 +106,9 @@ impl std::fmt::Debug for Seat {
 mod tests {
     use super::*;
 
-    fn find(name: &str, path: &Path) -> Result<Seat, UnknownFrontend> {
+    fn find(name: &str, path: &Path) -> Result<FrontendLocation, UnknownFrontend> {
         let path = path.display().to_string();
-        Seat::find(name, Channel::Mainline, &Environment::with(&[("PATH", &path)]))
+        FrontendLocation::find(name, Channel::Mainline, &Environment::with(&[("PATH", &path)]))
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! One breach of a rule, and its words.
+//! One violation of a rule, and its words.
 
 use std::fmt;
 
 use super::rules::{Id, RULES, Rule};
 use crate::quoting::quote;
 
-/// A breach of a rule, with what its text mentions.
+/// A violation of a rule, with what its text mentions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the words of the texts below")]
-pub enum Breach {
+pub enum Violation {
     /// A stage's name has capital letters.
     StageNameCasing { stage: String },
     /// `AS` is written in another case than `FROM`.
@@ -55,7 +55,7 @@ pub enum Breach {
     ExposeInvalidFormat { port: String },
 }
 
-impl Breach {
+impl Violation {
     /// The rule.
     pub fn rule(&self) -> &'static Rule {
         &RULES[self.id() as usize]
@@ -89,7 +89,7 @@ impl Breach {
     }
 }
 
-impl fmt::Display for Breach {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StageNameCasing { stage } => {
