@@ -22,8 +22,14 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 /// Flow control windows: file transfers should not wait for acknowledgements, in bytes.
+///
+/// That of a stream bounds what is held for a reader that is slow. That of the connection is much larger
+/// than a few of those together, because h2 takes half of it as the most that small frames may cost it:
+/// a frame that is shorter than 256 bytes costs what it lacks, until it is read. Go servers send each
+/// message as two frames, one of 5 bytes, so a list of files fills the window of its stream at about
+/// ten times its bytes, and a connection that has spent all is closed (`too_many_data_frames`).
 const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 256 << 20;
 /// The most header bytes of one call: which files of a directory are wanted stands there.
 const HEADER_BYTES: u32 = 4 << 20;
 
