@@ -15,6 +15,7 @@ use tokio::io::AsyncWrite;
 use tokio::task::JoinHandle;
 
 use crate::Store;
+use crate::early_flush::EarlyFlush;
 use crate::error::{StoreError, blocking};
 use crate::sparse::SparseWriter;
 use crate::store::Inner;
@@ -135,7 +136,8 @@ impl Store {
             .map_err(|error| StoreError::io("create", &path, error))?;
         let hasher = Hasher::default();
         let file = SparseWriter::new(file);
-        Ok(BlobSink { file, path, hasher, size: 0, store: self.inner.clone(), renamed: false })
+        let (flush, store) = (EarlyFlush::default(), self.inner.clone());
+        Ok(BlobSink { file, flush, path, hasher, size: 0, store, renamed: false })
     }
 
     /// Stores bytes that are in memory already.
@@ -194,6 +196,7 @@ fn hash(blob: &Blob) -> Result<Digest, StoreError> {
 pub struct BlobSink {
     /// Layers that are not compressed may be large and empty.
     file: SparseWriter,
+    flush: EarlyFlush,
     path: PathBuf,
     hasher: Hasher,
     size: u64,
@@ -235,6 +238,7 @@ impl BlobSink {
         if !path.metadata().is_ok_and(|metadata| metadata.len() == self.size) {
             self.file
                 .finish(self.size)
+                .and_then(|()| self.flush.wait())
                 .and_then(|()| self.file.sync())
                 .map_err(|error| StoreError::io("flush blob", &self.path, error))?;
             std::fs::rename(&self.path, &path)
@@ -250,6 +254,7 @@ impl Write for BlobSink {
         self.file.write(bytes)?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
+        self.flush.written(self.file.file(), self.size)?;
         Ok(bytes.len())
     }
 

@@ -48,6 +48,7 @@ mod usage;
 
 mod attributes;
 mod database;
+mod early_flush;
 mod error;
 mod index;
 mod mount;

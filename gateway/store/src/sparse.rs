@@ -187,6 +187,11 @@ impl SparseWriter {
         if self.end < size { self.file.set_len(size) } else { Ok(()) }
     }
 
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Puts what was written on disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
