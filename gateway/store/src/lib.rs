@@ -47,7 +47,6 @@ mod filter;
 mod usage;
 
 mod attributes;
-mod database;
 mod error;
 mod index;
 mod mount;
@@ -67,7 +66,6 @@ pub use carry::{Carried, CarryError, Unused};
 pub use checked::Checked;
 pub use collect::{PruneError, PruneOptions};
 pub use compression::{Bounded, Compression, CompressionKind};
-pub use database::{Database, is_full};
 pub use directory::{Directory, DirectoryError, Writer};
 pub use error::StoreError;
 pub use fill::FillError;
