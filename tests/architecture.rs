@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// Bottom layer first; crates of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["oci", "pb", "paths", "executor"],
+    &["oci", "pb", "paths", "metadata", "executor"],
     &[
         "wire",
         "filesync",

@@ -199,7 +199,7 @@ fn another_user_of_the_machine_sees_nothing_and_runs_nothing() {
     for words in [
         vec!["ls", root.to_str().unwrap()],
         vec!["cat", letter.to_str().unwrap()],
-        vec!["cat", root.join("index.redb").to_str().unwrap()],
+        vec!["cat", root.join("metadata.redb").to_str().unwrap()],
         vec![su.to_str().unwrap(), "id"],
         vec!["touch", root.join("planted").to_str().unwrap()],
     ] {
@@ -230,13 +230,13 @@ fn a_state_directory_that_is_open_is_closed_with_a_word() {
     let daemon = Kilnd::start();
     daemon.client().run(&["debug", "workers"]).succeeds();
     let root = daemon.root();
-    for (path, mode) in [("", 0o755), ("snapshots", 0o755), ("index.redb", 0o644)] {
+    for (path, mode) in [("", 0o755), ("snapshots", 0o755), ("metadata.redb", 0o644)] {
         fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
     }
     let daemon = daemon.restarted_with(&[]);
     daemon.client().run(&["debug", "workers"]).succeeds();
     let mode = |path: &str| root.join(path).metadata().unwrap().mode() & 0o7777;
-    assert_eq!((mode(""), mode("snapshots"), mode("index.redb")), (0o700, 0o700, 0o600));
+    assert_eq!((mode(""), mode("snapshots"), mode("metadata.redb")), (0o700, 0o700, 0o600));
     let log = daemon.log();
     assert!(log.contains("was open to other users; closed it"), "{log}");
 }

@@ -34,7 +34,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{DiskKeyValue, OpenError};
+pub use disk::DiskKeyValue;
 pub use export::{ExportGraph, ExportLink, ExportRecord};
 pub use key::{CacheKey, InputKey, Link, Sum};
 pub use key_value::{Batch, Entry, KeyValue, KeyValueError};

@@ -1,12 +1,13 @@
 //! Stories about keys, links and what survives.
 
 use kiln_keys::CacheMap;
+use kiln_metadata::Metadata;
 use kiln_oci::Digest;
 
 use crate::testing::{all_of, key_value_suite, look_up, operation, save, store_suite};
 use crate::{
-    Answer, CacheKey, CacheStore, DiskKeyValue, ExportLink, InputKey, LinkStore, MemoryKeyValue,
-    SavedResult,
+    Answer, CacheKey, CacheStore, DiskKeyValue, ExportLink, InputKey, KeyValue, LinkStore,
+    MemoryKeyValue, SavedResult,
 };
 
 fn memory() -> LinkStore<MemoryKeyValue> {
@@ -22,26 +23,44 @@ fn memory_keeps_both_contracts() {
 #[test]
 fn disk_keeps_both_contracts_and_survives_reopening() {
     let directory = tempfile::tempdir().unwrap();
-    key_value_suite(&DiskKeyValue::open(&directory.path().join("entries.redb")).unwrap());
-    let path = directory.path().join("cache.redb");
-    let store = LinkStore::new(DiskKeyValue::open(&path).unwrap());
+    let open = || {
+        let metadata = Metadata::open(directory.path(), None).unwrap();
+        DiskKeyValue::open(&metadata).unwrap()
+    };
+    key_value_suite(&open());
+    let store = LinkStore::new(open());
     store_suite(&store);
     let image = save(&store, "image", &[], Some(("saved", 1)));
     store.flush();
     drop(store);
-    let store = LinkStore::new(DiskKeyValue::open(&path).unwrap());
+    let store = LinkStore::new(open());
     assert_eq!(look_up(&store, "image", &[]).records[0].key, image);
 }
 
 #[test]
-fn a_broken_file_is_moved_aside_and_started_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("cache.redb");
-    std::fs::write(&path, b"this is no database, whatever its name says").unwrap();
-    let store = LinkStore::new(DiskKeyValue::open(&path).unwrap());
-    save(&store, "image", &[], Some(("saved", 1)));
-    assert_eq!(look_up(&store, "image", &[]).records.len(), 1);
-    assert!(directory.path().join("cache.redb.corrupt").exists());
+fn records_of_the_file_that_the_cache_had_for_itself_are_found() {
+    let root = tempfile::tempdir().unwrap();
+    let open = || Metadata::open(root.path(), None).unwrap();
+    let store = LinkStore::new(DiskKeyValue::open(&open()).unwrap());
+    let image = save(&store, "image", &[], Some(("saved", 1)));
+    drop(store);
+    // Its entries as they were laid out before.
+    let metadata = open();
+    let entries = DiskKeyValue::open(&metadata).unwrap().scan(b"", None, usize::MAX).unwrap();
+    drop(metadata);
+    std::fs::remove_file(root.path().join(kiln_metadata::FILE)).unwrap();
+    let earlier = redb::Database::create(root.path().join("cache.redb")).unwrap();
+    let transaction = earlier.begin_write().unwrap();
+    let table = redb::TableDefinition::<&[u8], &[u8]>::new("links.v1");
+    for (key, value) in &entries {
+        let mut table = transaction.open_table(table).unwrap();
+        table.insert(key.as_slice(), value.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(earlier);
+    let store = LinkStore::new(DiskKeyValue::open(&open()).unwrap());
+    assert_eq!(look_up(&store, "image", &[]).records[0].key, image);
+    assert!(!root.path().join("cache.redb").exists());
 }
 
 /// The digests that BuildKit computes for the same texts.

@@ -13,6 +13,7 @@ use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
 use kiln_exporters::Images;
 use kiln_history::{History, Policy};
+use kiln_metadata::Metadata;
 use kiln_network::Networks;
 use kiln_registry::{Hosts, Registry};
 use kiln_remotecache::{Clouds, Imports, Reach};
@@ -62,7 +63,7 @@ pub enum StartError {
     Store(#[from] kiln_store::OpenError),
     /// The cache index cannot be used.
     #[error(transparent)]
-    Cache(#[from] kiln_cache::OpenError),
+    Cache(#[from] kiln_metadata::OpenError),
     /// Processes cannot be connected as the configuration says.
     #[error("cannot connect steps as worker.oci.networkMode says")]
     Network(#[from] kiln_network::NetworkError),
@@ -145,9 +146,7 @@ impl Daemon {
         };
         let store = Store::open(&settings.root, options)?;
         let private = |error: kiln_store::StoreError| kiln_store::OpenError::from(error);
-        let cache = open_cache(&store.private_file("cache.redb").map_err(private)?)?;
-        // It is the sources' own, and they ask nobody for its mode.
-        store.private_file("sources.redb").map_err(private)?;
+        let cache = open_cache(store.metadata())?;
         let scratch = store.private_directory("executor").map_err(private)?;
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
         let state = store.private_directory("network").map_err(private)?;
@@ -409,9 +408,9 @@ fn runtime_arguments(binary: &Path) -> Vec<String> {
 }
 
 /// Opens the cache index; one for which there is no space is done without until the next start.
-fn open_cache(path: &Path) -> Result<Arc<dyn CacheStore>, kiln_cache::OpenError> {
-    match DiskKeyValue::open(path) {
-        Ok(file) => Ok(Arc::new(LinkStore::new(file))),
+fn open_cache(metadata: &Metadata) -> Result<Arc<dyn CacheStore>, kiln_metadata::OpenError> {
+    match DiskKeyValue::open(metadata) {
+        Ok(table) => Ok(Arc::new(LinkStore::new(table))),
         Err(error) if error.is_full() => {
             tracing::warn!(%error, "the disk is full: nothing that is built now will be known to be built later");
             Ok(Arc::new(LinkStore::new(MemoryKeyValue::default())))

@@ -39,7 +39,7 @@ pub(crate) struct Archive {
 impl Archive {
     /// Opens what is remembered in a state directory. Records whose blobs are gone go too.
     pub(crate) fn open(store: &Store) -> Result<Self, OpenError> {
-        let records = Records::open(&store.private_file("history.redb")?)?;
+        let records = Records::open(store.metadata())?;
         let directory = store.private_directory("history")?;
         let failed = |source| OpenError::File { path: directory.clone(), source };
         let blobs = Blobs::open(directory.clone()).map_err(failed)?;
@@ -53,16 +53,18 @@ impl Archive {
     /// Finds out what there is, and removes what is not whole or not needed.
     fn check(&self) -> Result<(), HistoryError> {
         let mut index = self.index();
+        let mut damaged = Vec::new();
         for build in self.records.builds()? {
             let row = self.records.get(&build)?;
             match row.filter(|row| row.blobs.iter().all(|blob| self.blobs.get(blob).is_some())) {
                 Some(row) => drop(index.insert(&build, entry(&row))),
                 None => {
                     tracing::warn!(build, "removing a record of a build that is damaged");
-                    self.records.remove(&build)?;
+                    damaged.push(build);
                 }
             }
         }
+        self.records.remove(&damaged)?;
         let all = self.blobs.all().unwrap_or_default();
         for blob in all.iter().filter(|blob| !index.needs(&blob.digest)) {
             self.blobs.remove(&blob.digest);
@@ -201,8 +203,14 @@ impl Archive {
         if !index.contains(build) {
             return Err(HistoryError::NotFound(build.to_owned()));
         }
-        self.records.remove(build)?;
-        index.remove(build).iter().for_each(|blob| self.blobs.remove(blob));
+        self.forget(&mut index, &[build.to_owned()])
+    }
+
+    fn forget(&self, index: &mut Index, builds: &[String]) -> Result<(), HistoryError> {
+        self.records.remove(builds)?;
+        for build in builds {
+            index.remove(build).iter().for_each(|blob| self.blobs.remove(blob));
+        }
         Ok(())
     }
 
@@ -212,11 +220,9 @@ impl Archive {
         policy: Policy,
         now: SystemTime,
     ) -> Result<Vec<String>, HistoryError> {
-        let expired = policy.expired(self.index().ages(), now);
-        expired.iter().try_for_each(|build| match self.remove(build) {
-            Err(HistoryError::NotFound(_)) => Ok(()),
-            removed => removed,
-        })?;
+        let mut index = self.index();
+        let expired = policy.expired(index.ages(), now);
+        self.forget(&mut index, &expired)?;
         Ok(expired)
     }
 

@@ -15,13 +15,8 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The database cannot be used.
-    #[error("cannot open `{path}`, where builds are remembered")]
-    Database {
-        /// Which.
-        path: PathBuf,
-        /// What the database answered.
-        source: Box<redb::Error>,
-    },
+    #[error(transparent)]
+    Database(#[from] kiln_metadata::OpenError),
     /// The state directory cannot be used.
     #[error(transparent)]
     Store(#[from] kiln_store::StoreError),

@@ -1,31 +1,48 @@
-//! The database of records, and of the blobs that each of them needs.
+//! The tables of records, and of the blobs that each of them needs.
+//!
+//! They may be lost like everything else in the database of a state directory, with a word in the log;
+//! see [`kiln_metadata`]. What is written here is not waited for by a build, and is one short transaction
+//! each time, because builds write to the same database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
-use std::path::Path;
 
+use kiln_metadata::{Durability, Earlier, Metadata, OpenError, Owner, copy};
 use kiln_oci::Digest;
 use kiln_pb::control::BuildHistoryRecord;
-use kiln_store::Database;
 use prost::Message as _;
-use redb::{Durability, ReadableTable as _, TableDefinition};
-
-use crate::error::OpenError;
+use redb::{ReadableTable as _, TableDefinition};
 
 /// Records as messages, by the id of the build.
-const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("history.records");
 /// The digests of the blobs of a record, a line each, by the id of the build.
-const BLOBS: TableDefinition<'_, &str, &str> = TableDefinition::new("blobs");
+const BLOBS: TableDefinition<'_, &str, &str> = TableDefinition::new("history.blobs");
 /// What is remembered beside a record: a media type and the digest of a blob a line, by the id of the
 /// build.
-const ATTACHMENTS: TableDefinition<'_, &str, &str> = TableDefinition::new("attachments");
-/// How much memory the database may use, in bytes.
-const CACHE_BYTES: usize = 4 << 20;
+const ATTACHMENTS: TableDefinition<'_, &str, &str> = TableDefinition::new("history.attachments");
 
-/// The database.
+const OWNER: Owner = Owner {
+    name: "history",
+    schema: 1,
+    holds: "the history of builds",
+    create: |transaction| {
+        transaction.open_table(RECORDS)?;
+        transaction.open_table(BLOBS)?;
+        transaction.open_table(ATTACHMENTS)?;
+        Ok(())
+    },
+    earlier: Some(Earlier {
+        file: "history.redb",
+        copy: |from, to| {
+            copy(from, TableDefinition::new("records"), to, RECORDS)?;
+            copy(from, TableDefinition::new("blobs"), to, BLOBS)?;
+            copy(from, TableDefinition::new("attachments"), to, ATTACHMENTS)
+        },
+    }),
+};
+
+/// The tables.
 #[derive(Debug)]
-pub(crate) struct Records(Database);
+pub(crate) struct Records(Metadata);
 
 /// A row: a record and the blobs it needs.
 #[derive(Clone, Debug)]
@@ -37,45 +54,10 @@ pub(crate) struct Row {
 }
 
 impl Records {
-    /// Opens the database. One that cannot be read is begun anew, unless that is for want of space.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed =
-            |source| OpenError::Database { path: path.to_owned(), source: Box::new(source) };
-        match Self::open_once(path) {
-            Ok(records) => Ok(records),
-            Err(error @ redb::Error::DatabaseAlreadyOpen) => Err(failed(error)),
-            Err(error) if kiln_store::is_full(&error) => Err(failed(error)),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the history of builds is begun anew");
-                match fs::remove_file(path) {
-                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                        return Err(OpenError::File { path: path.to_owned(), source });
-                    }
-                    _ => {}
-                }
-                Self::open_once(path).map_err(failed)
-            }
-        }
-    }
-
-    fn open_once(path: &Path) -> Result<Self, redb::Error> {
-        let database = Database::open(path, CACHE_BYTES)?;
-        // A file that has its tables already is not written to: starting must not wait for the disk.
-        let has_tables = database.read(|transaction| {
-            Ok(transaction.open_table(RECORDS).is_ok()
-                && transaction.open_table(BLOBS).is_ok()
-                && transaction.open_table(ATTACHMENTS).is_ok())
-        })?;
-        if has_tables {
-            return Ok(Self(database));
-        }
-        database.write(Durability::Immediate, |transaction| {
-            transaction.open_table(RECORDS)?;
-            transaction.open_table(BLOBS)?;
-            transaction.open_table(ATTACHMENTS)?;
-            Ok(())
-        })?;
-        Ok(Self(database))
+    /// Opens the tables, or makes them.
+    pub(crate) fn open(metadata: &Metadata) -> Result<Self, OpenError> {
+        metadata.begin(&OWNER)?;
+        Ok(Self(metadata.clone()))
     }
 
     /// Writes a row; it is on disk when this returns.
@@ -92,12 +74,20 @@ impl Records {
         })
     }
 
-    /// Removes a row.
-    pub(crate) fn remove(&self, build: &str) -> Result<(), redb::Error> {
+    /// Removes rows.
+    pub(crate) fn remove(&self, builds: &[String]) -> Result<(), redb::Error> {
+        if builds.is_empty() {
+            return Ok(());
+        }
         self.0.write(Durability::Immediate, |transaction| {
-            transaction.open_table(RECORDS)?.remove(build)?;
-            transaction.open_table(BLOBS)?.remove(build)?;
-            transaction.open_table(ATTACHMENTS)?.remove(build)?;
+            let mut records = transaction.open_table(RECORDS)?;
+            let mut blobs = transaction.open_table(BLOBS)?;
+            let mut attachments = transaction.open_table(ATTACHMENTS)?;
+            for build in builds {
+                records.remove(build.as_str())?;
+                blobs.remove(build.as_str())?;
+                attachments.remove(build.as_str())?;
+            }
             Ok(())
         })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use kiln_metadata::{Durability, FILE, Metadata, copy};
 use kiln_oci::Digest;
 use kiln_pb::control::{
     BuildHistoryEvent, BuildHistoryRecord, BuildHistoryRequest, StatusResponse, Vertex,
@@ -48,13 +49,11 @@ impl Stage {
         history.written(None).await.unwrap();
         drop((store, history));
         // What still collects in the background ends soon.
-        let store = loop {
-            match Store::open(root.path(), StoreOptions::default()) {
-                Ok(store) => break store,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
+        while Metadata::open(root.path(), None).is_err() {
+            tokio::task::yield_now().await;
+        }
         meanwhile(root.path().to_owned());
+        let store = Store::open(root.path(), StoreOptions::default()).unwrap();
         Self::at(root, store, policy)
     }
 
@@ -265,12 +264,64 @@ async fn what_is_damaged_is_gone_and_the_rest_is_not() {
         .await;
     assert_eq!(stage.all().await, ["complete b"]);
     assert_eq!(stage.files(), 2, "a log and a trace");
-    let garbage = |root: PathBuf| fs::write(root.join("history.redb"), "no database").unwrap();
+    let garbage = |root: PathBuf| fs::write(root.join(FILE), "no database").unwrap();
     let stage = stage.restarted(ALL, garbage).await;
     assert_eq!(stage.all().await, [""; 0]);
     assert_eq!(stage.files(), 0);
     stage.build("c", 0, Ended::default());
     assert_eq!(stage.all().await, ["complete c"]);
+}
+
+/// Moves the history into the file that it had for itself, as an older daemon left it.
+fn as_it_was(root: PathBuf) {
+    use redb::{ReadableDatabase as _, TableDefinition};
+    let metadata = redb::Database::open(root.join(FILE)).unwrap();
+    let earlier = redb::Database::create(root.join("history.redb")).unwrap();
+    let (from, to) = (metadata.begin_read().unwrap(), earlier.begin_write().unwrap());
+    let (new, old) = (TableDefinition::<&str, &[u8]>::new("history.records"), "records");
+    copy(&from, new, &to, TableDefinition::new(old)).unwrap();
+    for (new, old) in [("history.blobs", "blobs"), ("history.attachments", "attachments")] {
+        let new = TableDefinition::<&str, &str>::new(new);
+        copy(&from, new, &to, TableDefinition::new(old)).unwrap();
+    }
+    to.commit().unwrap();
+    drop((from, metadata));
+    fs::remove_file(root.join(FILE)).unwrap();
+}
+
+#[tokio::test]
+async fn builds_are_remembered_that_were_so_in_a_file_of_its_own() {
+    let stage = Stage::new(ALL);
+    let attachments = [("a/b".to_owned(), "steps".into())];
+    stage.build("a", 0, Ended { attachments: attachments.into(), ..Ended::default() });
+    let stage = stage.restarted(ALL, as_it_was).await;
+    assert_eq!(stage.all().await, ["complete a"]);
+    assert_eq!(stage.history.attached("a/b", 1).await.unwrap()[0].1, Some(b"steps".to_vec()));
+    assert!(!stage.root.path().join("history.redb").exists());
+}
+
+/// What others write to the same database does not depend on what becomes of the history.
+#[tokio::test]
+async fn a_history_of_another_version_is_begun_anew_and_the_store_stays() {
+    let stage = Stage::new(ALL);
+    stage.build("a", 0, Ended { log: log("a"), ..Ended::default() });
+    let kept = stage.store.prepare(None).await.unwrap().commit().await.unwrap();
+    kept.keep(kiln_store::RecordInfo::default()).await.unwrap();
+    let id = kept.id().to_owned();
+    drop(kept);
+    let later = |root: PathBuf| {
+        let metadata = Metadata::open(&root, None).unwrap();
+        let schemas = redb::TableDefinition::<&str, u64>::new("schemas");
+        let written = metadata.write(Durability::Immediate, |transaction| {
+            transaction.open_table(schemas)?.insert("history", 99)?;
+            Ok(())
+        });
+        written.unwrap();
+    };
+    let stage = stage.restarted(ALL, later).await;
+    assert_eq!(stage.all().await, [""; 0]);
+    assert_eq!(stage.files(), 0);
+    stage.store.load(&id).unwrap();
 }
 
 #[tokio::test]
@@ -280,7 +331,7 @@ async fn others_cannot_read_what_is_remembered() {
     stage.history.written(None).await.unwrap();
     let directory = stage.root.path().join("history");
     let blob = fs::read_dir(&directory).unwrap().next().unwrap().unwrap().path();
-    for path in [directory, blob, stage.root.path().join("history.redb")] {
+    for path in [directory, blob, stage.root.path().join(FILE)] {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", path.display());
     }

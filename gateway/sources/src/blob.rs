@@ -21,7 +21,7 @@ use tokio::io::{AsyncWriteExt as _, BufWriter};
 use crate::keyed_lock::KeyedLock;
 use crate::session::ByteStream;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
-use crate::state::{REFS, StateFile};
+use crate::state::{REFS, State};
 use crate::sums::Sums;
 
 /// How much is written at once, in bytes.
@@ -32,7 +32,7 @@ const BUFFER: usize = 1 << 20;
 pub(crate) struct Blobs {
     registry: Registry,
     store: Store,
-    state: StateFile,
+    state: State,
     /// One download of the same file at a time.
     locks: Arc<KeyedLock>,
 }
@@ -81,7 +81,7 @@ pub enum BlobSourceError {
 }
 
 impl Blobs {
-    pub(crate) fn new(registry: &Registry, store: &Store, state: &StateFile) -> Self {
+    pub(crate) fn new(registry: &Registry, store: &Store, state: &State) -> Self {
         let (registry, store, state) = (registry.clone(), store.clone(), state.clone());
         Self { registry, store, state, locks: Arc::default() }
     }

@@ -32,14 +32,14 @@ use crate::keyed_lock::KeyedLock;
 use crate::session::Session;
 use crate::signed;
 use crate::source::{Cause, Content, Context, GitObjects, Metadata, Pin};
-use crate::state::{REFS, StateFile};
+use crate::state::{REFS, State};
 
 pub(crate) use crate::git::resolve::Resolved;
 
 /// The source of git repositories.
 pub(crate) struct Git {
     store: Store,
-    state: StateFile,
+    state: State,
     builds: Builds,
     commands: Arc<dyn HostCommand>,
     blobs: Blobs,
@@ -207,7 +207,7 @@ pub(crate) struct Wanted<'a> {
 impl Git {
     pub(crate) fn new(
         store: &Store,
-        state: &StateFile,
+        state: &State,
         builds: &Builds,
         commands: Arc<dyn HostCommand>,
         blobs: &Blobs,

@@ -37,7 +37,7 @@ use crate::http::save::{Answer, Saving};
 use crate::keyed_lock::KeyedLock;
 use crate::signed;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
-use crate::state::{HTTP, StateFile};
+use crate::state::{HTTP, State};
 use crate::sums;
 
 pub use error::HttpError;
@@ -52,7 +52,7 @@ const MOST_REDIRECTS: usize = 10;
 pub(crate) struct Http {
     client: OnceLock<Client>,
     store: Store,
-    state: StateFile,
+    state: State,
     builds: Builds,
     /// One download of the same file at a time.
     locks: KeyedLock,
@@ -83,7 +83,7 @@ pub(crate) struct Saved {
 }
 
 impl Http {
-    pub(crate) fn new(store: &Store, state: &StateFile, builds: &Builds) -> Self {
+    pub(crate) fn new(store: &Store, state: &State, builds: &Builds) -> Self {
         let (store, state, builds) = (store.clone(), state.clone(), builds.clone());
         Self { client: OnceLock::new(), store, state, builds, locks: KeyedLock::default() }
     }

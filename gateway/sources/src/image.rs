@@ -31,7 +31,7 @@ use crate::image::documents::OriginDocuments;
 use crate::image::resolve::Reached;
 use crate::named::{NamedImage, NamedImages};
 use crate::source::{Cause, Content, Context, Fetched, Metadata, Pin};
-use crate::state::{REFS, StateFile};
+use crate::state::{REFS, State};
 
 /// Names, in the annotations of a layer, the repository that it was pulled from; the host stands behind
 /// it. Who pushes the layer to the same host asks to have it taken over from there.
@@ -42,7 +42,7 @@ const SOURCE: &str = "containerd.io/distribution.source.";
 pub(crate) struct Image {
     registry: Registry,
     store: Store,
-    state: StateFile,
+    state: State,
     named: Arc<dyn NamedImages>,
     reached: Arc<Reached>,
     sessions: SessionManager,
@@ -118,7 +118,7 @@ impl Image {
     pub(crate) fn new(
         registry: &Registry,
         store: &Store,
-        state: &StateFile,
+        state: &State,
         named: Arc<dyn NamedImages>,
         sessions: &SessionManager,
     ) -> Self {

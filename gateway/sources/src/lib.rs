@@ -41,4 +41,3 @@ pub use named::{NamedImage, NamedImages, NoNamedImages};
 pub use session::{AgentSocket, ByteStream, Origin, Session};
 pub use source::{Context, Fetched, GitObjects, Metadata, Pin, SourceError};
 pub use sources::{OpenError, Sources};
-pub use state::StateError;

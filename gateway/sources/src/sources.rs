@@ -17,7 +17,7 @@ use crate::image::{Attestations, Image};
 use crate::local::Local;
 use crate::named::NamedImages;
 use crate::source::{Content, Context, Fetched, GitObjects, Metadata, Pin, SourceError};
-use crate::state::{StateError, StateFile};
+use crate::state::State;
 
 /// All sources of one worker.
 pub struct Sources {
@@ -34,11 +34,11 @@ pub struct Sources {
 pub enum OpenError {
     /// What they remember.
     #[error(transparent)]
-    State(#[from] StateError),
+    State(#[from] kiln_metadata::OpenError),
 }
 
 impl Sources {
-    /// Opens the sources of a worker, with what they remember in the root of its store.
+    /// Opens the sources of a worker, with what they remember in the database of its store's root.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Sources {
         commands: Arc<dyn HostCommand>,
         named: Arc<dyn NamedImages>,
     ) -> Result<Self, OpenError> {
-        let state = StateFile::open(store.root())?;
+        let state = State::open(store.metadata())?;
         let builds = Builds::default();
         let blobs = Blobs::new(registry, store, &state);
         Ok(Self {

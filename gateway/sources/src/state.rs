@@ -1,17 +1,13 @@
 //! What sources remember between builds: entity tags, resolved names, checkouts, documents.
 //!
-//! A small database of its own, `sources.redb` in the store's root. It is a cache: an entry that is
-//! lost or wrong costs a request, never a wrong result, because content is verified and refs are
-//! looked up. The oldest entries go when there are too many.
+//! Tables of the state directory's database. They are a cache: an entry that is lost or wrong costs a
+//! request, never a wrong result, because content is verified and refs are looked up. The oldest
+//! entries go when there are too many.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use kiln_store::Database;
-use redb::{Durability, ReadableTable as _, TableDefinition};
+use kiln_metadata::{Durability, Earlier, Metadata, OpenError, Owner, copy};
+use redb::{ReadableTable as _, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,68 +21,60 @@ pub(crate) struct StateTable {
 }
 
 /// What URLs answered last.
-pub(crate) const HTTP: StateTable = StateTable { table: Table::new("http"), most_entries: 4096 };
+pub(crate) const HTTP: StateTable =
+    StateTable { table: Table::new("sources.http"), most_entries: 4096 };
 /// What image names were resolved to last.
 pub(crate) const IMAGES: StateTable =
-    StateTable { table: Table::new("images"), most_entries: 4096 };
+    StateTable { table: Table::new("sources.images"), most_entries: 4096 };
 /// Which repositories have which digests, for anyone.
 pub(crate) const REACHED: StateTable =
-    StateTable { table: Table::new("reached"), most_entries: 16384 };
+    StateTable { table: Table::new("sources.reached"), most_entries: 16384 };
 /// Kept refs of git checkouts and images, by key.
-pub(crate) const REFS: StateTable = StateTable { table: Table::new("refs"), most_entries: 16384 };
+pub(crate) const REFS: StateTable =
+    StateTable { table: Table::new("sources.refs"), most_entries: 16384 };
 /// Manifests and configs, by digest.
 pub(crate) const DOCUMENTS: StateTable =
-    StateTable { table: Table::new("documents"), most_entries: 1024 };
+    StateTable { table: Table::new("sources.documents"), most_entries: 1024 };
 
-/// Why the memory could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot open `{path}`, which remembers sources between builds")]
-pub struct StateError {
-    path: PathBuf,
-    source: Box<dyn std::error::Error + Send + Sync>,
-}
+/// All of them, with the names that their tables had in a file of their own.
+const TABLES: [(&str, &StateTable); 5] = [
+    ("http", &HTTP),
+    ("images", &IMAGES),
+    ("reached", &REACHED),
+    ("refs", &REFS),
+    ("documents", &DOCUMENTS),
+];
 
-/// The database; a cheap handle.
-#[derive(Clone)]
-pub(crate) struct StateFile {
-    inner: Arc<Inner>,
-}
+const OWNER: Owner = Owner {
+    name: "sources",
+    schema: 1,
+    holds: "what sources remember",
+    create: |transaction| {
+        for (_, rows) in TABLES {
+            transaction.open_table(rows.table)?;
+        }
+        Ok(())
+    },
+    earlier: Some(Earlier {
+        file: "sources.redb",
+        copy: |from, to| {
+            TABLES.iter().try_for_each(|(name, rows)| copy(from, Table::new(name), to, rows.table))
+        },
+    }),
+};
 
-struct Inner {
-    database: Database,
-    /// When what was written last reached the disk, `None` if all of it has.
-    flushed: Mutex<Option<Instant>>,
-}
-
-/// How much memory the database may use, in bytes.
-const CACHE_BYTES: usize = 16 << 20;
-/// What is remembered reaches the disk this long after it was written, or when the file is closed.
-const FLUSH: Duration = Duration::from_secs(5);
 /// A value that is remembered again within this time is not written again, in seconds.
 const RECENT: u64 = 3600;
 
-impl StateFile {
-    /// Opens the memory in a directory. One that cannot be read is begun anew, unless that is for
-    /// want of space.
-    pub(crate) fn open(directory: &Path) -> Result<Self, StateError> {
-        let path = directory.join("sources.redb");
-        let database = match Database::open(&path, CACHE_BYTES) {
-            Ok(database) => database,
-            Err(error) if kiln_store::is_full(&error) => {
-                return Err(StateError { path, source: error.into() });
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "begun anew");
-                let fresh = fs::remove_file(&path).or_else(|error| match error.kind() {
-                    io::ErrorKind::NotFound => Ok(()),
-                    _ => Err(error),
-                });
-                let failed = |source| StateError { path: path.clone(), source };
-                fresh.map_err(|error| failed(error.into()))?;
-                Database::open(&path, CACHE_BYTES).map_err(|error| failed(error.into()))?
-            }
-        };
-        Ok(Self { inner: Arc::new(Inner { database, flushed: Mutex::default() }) })
+/// The memory; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct State(Metadata);
+
+impl State {
+    /// Opens the memory.
+    pub(crate) fn open(metadata: &Metadata) -> Result<Self, OpenError> {
+        metadata.begin(&OWNER)?;
+        Ok(Self(metadata.clone()))
     }
 
     /// What is remembered, if it is there and can be read.
@@ -96,14 +84,10 @@ impl StateFile {
 
     /// The same for what is bytes anyway.
     pub(crate) async fn get_bytes(&self, rows: &StateTable, key: &str) -> Option<Vec<u8>> {
-        let (inner, table, key) = (Arc::clone(&self.inner), rows.table, key.to_owned());
-        let read = move || -> Result<Option<Vec<u8>>, redb::Error> {
-            inner.database.read(|transaction| {
-                let table = match transaction.open_table(table) {
-                    Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-                    table => table?,
-                };
-                let value = table.get(key.as_str())?;
+        let (metadata, table, key) = (self.0.clone(), rows.table, key.to_owned());
+        let read = move || {
+            metadata.read(|transaction| {
+                let value = transaction.open_table(table)?.get(key.as_str())?;
                 Ok(value.and_then(|value| Some(value.value().get(8..)?.to_vec())))
             })
         };
@@ -123,18 +107,16 @@ impl StateFile {
 
     /// The same for what is bytes anyway.
     pub(crate) async fn put_bytes(&self, rows: &StateTable, key: &str, value: &[u8]) {
-        let (inner, table) = (Arc::clone(&self.inner), rows.table);
+        let (metadata, table) = (self.0.clone(), rows.table);
         let (most, key) = (rows.most_entries, key.to_owned());
         let mut row = now().to_be_bytes().to_vec();
         row.extend_from_slice(value);
         let write = move || -> Result<(), redb::Error> {
-            if inner.remembers(table, &key, &row)? {
+            if remembers(&metadata, table, &key, &row)? {
                 return Ok(());
             }
             // Losing the last entries to a crash is fine, waiting for the disk each time is not.
-            let due = inner.is_flush_due();
-            let durability = if due { Durability::Immediate } else { Durability::None };
-            inner.database.write(durability, |transaction| {
+            metadata.write(Durability::None, |transaction| {
                 let mut table = transaction.open_table(table)?;
                 table.insert(key.as_str(), row.as_slice())?;
                 if redb::ReadableTableMetadata::len(&table)? > most {
@@ -151,45 +133,22 @@ impl StateFile {
     }
 }
 
-impl Inner {
-    /// Whether this very value was remembered within the last hour: writing it again would only
-    /// keep the disk busy.
-    fn remembers(&self, table: Table, key: &str, row: &[u8]) -> Result<bool, redb::Error> {
-        self.database.read(|transaction| {
-            let table = match transaction.open_table(table) {
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
-                table => table?,
-            };
-            let Some(known) = table.get(key)? else { return Ok(false) };
-            let age = |row: &[u8]| row.first_chunk().map_or(0, |time| u64::from_be_bytes(*time));
-            let known = known.value();
-            let recent = age(row).saturating_sub(age(known)) < RECENT;
-            Ok(recent && known.get(8..) == row.get(8..))
-        })
-    }
-
-    fn is_flush_due(&self) -> bool {
-        let now = Instant::now();
-        let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = *flushed.get_or_insert(now);
-        let due = now.duration_since(last) >= FLUSH;
-        if due {
-            *flushed = None;
-        }
-        due
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let unflushed = self.flushed.get_mut().unwrap_or_else(PoisonError::into_inner).is_some();
-        if !unflushed {
-            return;
-        }
-        if let Err(error) = self.database.write(Durability::Immediate, |_| Ok(())) {
-            tracing::warn!(%error, "memory of sources was not written to disk");
-        }
-    }
+/// Whether this very value was remembered within the last hour: writing it again would only keep
+/// others from writing.
+fn remembers(
+    metadata: &Metadata,
+    table: Table,
+    key: &str,
+    row: &[u8],
+) -> Result<bool, redb::Error> {
+    metadata.read(|transaction| {
+        let table = transaction.open_table(table)?;
+        let Some(known) = table.get(key)? else { return Ok(false) };
+        let age = |row: &[u8]| row.first_chunk().map_or(0, |time| u64::from_be_bytes(*time));
+        let known = known.value();
+        let recent = age(row).saturating_sub(age(known)) < RECENT;
+        Ok(recent && known.get(8..) == row.get(8..))
+    })
 }
 
 /// Removes the older half.
@@ -216,13 +175,19 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn open(root: &Path) -> State {
+        State::open(&Metadata::open(root, None).unwrap()).unwrap()
+    }
 
     #[tokio::test]
     async fn a_full_shelf_forgets_the_older_half() {
         let directory = tempfile::tempdir().unwrap();
-        let state = StateFile::open(directory.path()).unwrap();
-        let rows = StateTable { table: Table::new("t"), most_entries: 4 };
+        let state = open(directory.path());
+        let rows = StateTable { most_entries: 4, ..HTTP };
         for number in 0..5 {
             state.put(&rows, &number.to_string(), &number).await;
         }
@@ -231,14 +196,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_begun_anew() {
+    async fn what_is_remembered_survives_being_closed() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("sources.redb"), "not a database").unwrap();
-        let state = StateFile::open(directory.path()).unwrap();
-        state.put(&HTTP, "a", &1).await;
-        assert_eq!(state.get::<u32>(&HTTP, "a").await, Some(1));
+        let state = open(directory.path());
+        state.put(&REFS, "a", &1).await;
         drop(state);
-        let state = StateFile::open(directory.path()).unwrap();
-        assert_eq!(state.get::<u32>(&HTTP, "a").await, Some(1), "it survives being closed");
+        assert_eq!(open(directory.path()).get::<u32>(&REFS, "a").await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_value_that_is_remembered_already_is_not_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = open(directory.path());
+        state.put(&HTTP, "a", &1).await;
+        state.0.flush().unwrap();
+        let file = || std::fs::read(state.0.path()).unwrap();
+        let before = file();
+        state.put(&HTTP, "a", &1).await;
+        state.0.flush().unwrap();
+        assert!(file() == before);
+        state.put(&HTTP, "a", &2).await;
+        state.0.flush().unwrap();
+        assert!(file() != before);
+    }
+
+    #[tokio::test]
+    async fn what_was_remembered_in_a_file_of_its_own_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sources.redb");
+        let earlier = redb::Database::create(&path).unwrap();
+        let transaction = earlier.begin_write().unwrap();
+        for (name, _) in TABLES {
+            let mut table = transaction.open_table(Table::new(name)).unwrap();
+            table.insert("key", &b"\0\0\0\0\0\0\0\x015"[..]).unwrap();
+        }
+        transaction.commit().unwrap();
+        drop(earlier);
+        let state = open(directory.path());
+        for (name, rows) in TABLES {
+            assert_eq!(state.get::<u32>(rows, "key").await, Some(5), "{name}");
+        }
+        assert!(!path.exists());
     }
 }

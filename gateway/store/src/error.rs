@@ -80,6 +80,19 @@ impl StoreError {
     }
 }
 
+impl From<kiln_metadata::OpenError> for StoreError {
+    fn from(error: kiln_metadata::OpenError) -> Self {
+        use kiln_metadata::OpenError::{Database, File, NoSpace};
+        match error {
+            NoSpace(path) => Self::NoSpace { doing: "opening index", path },
+            File { doing, path, source } => Self::Io { doing, path, source },
+            Database { path, source } => {
+                Self::Index { root: path.parent().map(Path::to_owned).unwrap_or_default(), source }
+            }
+        }
+    }
+}
+
 /// Runs a blocking computation on the runtime's pool for such work.
 pub(crate) async fn blocking<T, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,

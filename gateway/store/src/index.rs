@@ -1,4 +1,4 @@
-//! The index: which records, layers and directories the store keeps, in one redb file.
+//! The index: which records, layers and directories the store keeps, as tables of [`Metadata`].
 //!
 //! One thread writes. It gathers what has queued up meanwhile into one transaction, so that many
 //! builds that finish steps at once share one flush. Reads happen anywhere and take microseconds.
@@ -11,33 +11,45 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kiln_metadata::{Durability, Earlier, Found, Metadata, Owner, copy, is_full};
 use kiln_oci::{Descriptor, Digest};
-use redb::{Durability, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::database::{Database, is_full};
 use crate::error::StoreError;
-use crate::privacy;
 use crate::record::Kind;
 use crate::reserve::Reserve;
 use crate::stacked::Stacked;
 
-/// Written into a new index; an index of another version is set aside.
-pub(crate) const SCHEMA: u64 = 1;
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("store.numbers");
+const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("store.texts");
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("store.records");
+const LAYERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("store.layers");
+const LAYER_USES: TableDefinition<'_, u64, u64> = TableDefinition::new("store.layer_uses");
+const BLOB_USES: TableDefinition<'_, &str, u64> = TableDefinition::new("store.blob_uses");
+const CHAINS: TableDefinition<'_, &str, u64> = TableDefinition::new("store.chains");
+const DIRECTORIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("store.directories");
 
-const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
-const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
-const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
-const LAYERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("layers");
-const LAYER_USES: TableDefinition<'_, u64, u64> = TableDefinition::new("layer_uses");
-const BLOB_USES: TableDefinition<'_, &str, u64> = TableDefinition::new("blob_uses");
-const CHAINS: TableDefinition<'_, &str, u64> = TableDefinition::new("chains");
-const DIRECTORIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("directories");
+const OWNER: Owner = Owner {
+    name: "store",
+    schema: 1,
+    holds: "what is in the store",
+    create: |transaction| {
+        transaction.open_table(NUMBERS)?;
+        transaction.open_table(TEXTS)?;
+        transaction.open_table(RECORDS)?;
+        transaction.open_table(LAYERS)?;
+        transaction.open_table(LAYER_USES)?;
+        transaction.open_table(BLOB_USES)?;
+        transaction.open_table(CHAINS)?;
+        transaction.open_table(DIRECTORIES)?;
+        Ok(())
+    },
+    earlier: Some(Earlier { file: "index.redb", copy: take_over }),
+};
 
-/// How much memory the index may use, in bytes.
-const CACHE_BYTES: usize = 16 << 20;
 /// How long after a change the file system is flushed in the background.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -153,15 +165,12 @@ struct Unsettled {
 
 struct Shared {
     root: PathBuf,
-    database: Database,
+    metadata: Metadata,
     reserve: Arc<Reserve>,
 }
 
 impl Index {
-    /// Opens or creates the index.
-    ///
-    /// An index that cannot be read, or has another schema, is renamed to `index.redb.broken` and
-    /// a new one begun.
+    /// Opens or creates the index in the database of `root`.
     ///
     /// Keeping a ref flushes the index but not the files of its layers, which would cost a flush
     /// of the whole file system per build step. They are flushed in the background soon after. If
@@ -171,11 +180,20 @@ impl Index {
     /// A new index notes how overlay attributes are named in its layers.
     pub(crate) fn open(
         root: &Path,
+        metadata: &Metadata,
         reserve: Arc<Reserve>,
         user_namespace: bool,
     ) -> Result<Self, StoreError> {
-        let database = open_or_replace(root, attributes_name(user_namespace))?;
-        let shared = Arc::new(Shared { root: root.to_owned(), database, reserve });
+        let found = metadata.begin(&OWNER)?;
+        let metadata = metadata.clone();
+        let shared = Arc::new(Shared { root: root.to_owned(), metadata, reserve });
+        if found == Found::Nothing {
+            shared.write(&[], false, |transaction| {
+                let name = attributes_name(user_namespace);
+                transaction.open_table(TEXTS)?.insert("attributes", name)?;
+                Ok(())
+            })?;
+        }
         let Unsettled { is_left, distrusted } = shared.forget_unsettled()?;
         let (sender, receiver) = channel();
         let writer = shared.clone();
@@ -290,10 +308,14 @@ impl Drop for Index {
 }
 
 impl Shared {
+    fn file(&self) -> PathBuf {
+        self.metadata.path().to_owned()
+    }
+
     fn error(&self, source: redb::Error) -> StoreError {
         match source {
             full if is_full(&full) => {
-                StoreError::NoSpace { doing: "writing index", path: file(&self.root) }
+                StoreError::NoSpace { doing: "writing index", path: self.file() }
             }
             source => StoreError::Index { root: self.root.clone(), source: Box::new(source) },
         }
@@ -303,7 +325,7 @@ impl Shared {
         &self,
         look: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        self.database.read(look).map_err(|error| self.error(error))
+        self.metadata.read(look).map_err(|error| self.error(error))
     }
 
     fn get<K: redb::Key + 'static, T: DeserializeOwned>(
@@ -375,7 +397,6 @@ impl Shared {
 
     /// The writing thread.
     fn serve(&self, receiver: &Receiver<Request>, mut unsettled: bool) {
-        let mut unflushed = false;
         let mut syncing: Option<Receiver<u64>> = None;
         loop {
             let next = if unsettled || syncing.is_some() {
@@ -389,13 +410,12 @@ impl Shared {
                         std::iter::once(first).chain(receiver.try_iter()).collect();
                     let durable = batch.iter().any(|request| request.durable);
                     unsettled |= durable;
-                    unflushed = !durable;
                     self.perform(batch, durable);
                 }
                 Err(RecvTimeoutError::Timeout) => match &syncing {
                     Some(done) => match done.try_recv() {
                         Ok(epoch) => {
-                            unflushed |= self.settled(epoch);
+                            self.settled(epoch);
                             syncing = None;
                         }
                         Err(TryRecvError::Empty) => {}
@@ -408,10 +428,6 @@ impl Shared {
                 },
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-        }
-        if unflushed {
-            // The last-used times of this run; losing them costs nothing but the order of pruning.
-            self.write(&[], true, |_| Ok(())).ok();
         }
     }
 
@@ -463,7 +479,7 @@ impl Shared {
                 _ if request.changes.is_empty() => Ok(Freed::default()),
                 None => Ok(result.as_mut().map(std::mem::take).unwrap_or_default()),
                 Some((message, full)) => {
-                    let again = StoreError::again(message, *full, file(&self.root));
+                    let again = StoreError::again(message, *full, self.file());
                     Err(std::mem::replace(&mut result, Ok(Freed::default())).err().unwrap_or(again))
                 }
             };
@@ -488,13 +504,13 @@ impl Shared {
         Some(receiver)
     }
 
-    /// Notes up to where everything is flushed.
-    fn settled(&self, epoch: u64) -> bool {
-        self.write(&[], false, |transaction| {
+    /// Notes up to where everything is flushed. Without the note it is flushed again at the next start.
+    fn settled(&self, epoch: u64) {
+        let noted = self.write(&[], false, |transaction| {
             transaction.open_table(NUMBERS)?.insert("settled", epoch)?;
             Ok(())
-        })
-        .is_ok()
+        });
+        noted.ok();
     }
 
     fn write(
@@ -504,7 +520,7 @@ impl Shared {
         more: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<Freed, StoreError> {
         let durability = if durable { Durability::Immediate } else { Durability::None };
-        let written = self.database.write(durability, |transaction| {
+        let written = self.metadata.write(durability, |transaction| {
             let mut freed = Freed::default();
             let epoch = next_epoch(transaction, changes)?;
             for change in changes {
@@ -702,70 +718,25 @@ fn count_blobs(
     Ok(())
 }
 
-fn file(root: &Path) -> PathBuf {
-    root.join("index.redb")
-}
-
 fn attributes_name(user_namespace: bool) -> &'static str {
     if user_namespace { "user" } else { "trusted" }
 }
 
-fn open_or_replace(root: &Path, attributes: &str) -> Result<Database, StoreError> {
-    let path = file(root);
-    match open_checked(&path, attributes) {
-        Ok(database) => Ok(database),
-        Err(error) if is_full(&error) => {
-            Err(StoreError::NoSpace { doing: "opening index", path: file(root) })
-        }
-        Err(error @ (redb::Error::DatabaseAlreadyOpen | redb::Error::Io(_)))
-            if !is_garbage(&error) =>
-        {
-            Err(StoreError::Index { root: root.to_owned(), source: Box::new(error) })
-        }
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "index set aside, starting a new one");
-            let aside = root.join("index.redb.broken");
-            std::fs::rename(&path, &aside)
-                .map_err(|error| StoreError::io("set aside", &path, error))?;
-            open_checked(&path, attributes).map_err(|source| StoreError::Index {
-                root: root.to_owned(),
-                source: Box::new(source),
-            })
-        }
+/// The index as it was in a file of its own.
+fn take_over(from: &redb::ReadTransaction, to: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    let numbers = TableDefinition::new("numbers");
+    let schema = from.open_table(numbers)?.get("schema")?.map(|schema| schema.value());
+    if schema != Some(1) {
+        return Err(redb::Error::Corrupted(format!("schema {schema:?}, expected 1")));
     }
-}
-
-/// Whether an error means that the file is no index, rather than that it cannot be read now.
-fn is_garbage(error: &redb::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    matches!(error, redb::Error::Io(io) if matches!(io.kind(), InvalidData | UnexpectedEof))
-}
-
-fn open_checked(path: &Path, attributes: &str) -> Result<Database, redb::Error> {
-    let existed = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
-    privacy::open_file(path)?;
-    let database = Database::open(path, CACHE_BYTES)?;
-    if existed {
-        let found = database.read(|transaction| {
-            Ok(transaction.open_table(NUMBERS)?.get("schema")?.map(|n| n.value()))
-        })?;
-        if found == Some(SCHEMA) {
-            return Ok(database);
-        }
-        return Err(redb::Error::Corrupted(format!("schema {found:?}, expected {SCHEMA}")));
-    }
-    database.write(Durability::Immediate, |transaction| {
-        transaction.open_table(NUMBERS)?.insert("schema", SCHEMA)?;
-        transaction.open_table(TEXTS)?.insert("attributes", attributes)?;
-        transaction.open_table(RECORDS)?;
-        transaction.open_table(LAYERS)?;
-        transaction.open_table(LAYER_USES)?;
-        transaction.open_table(BLOB_USES)?;
-        transaction.open_table(CHAINS)?;
-        transaction.open_table(DIRECTORIES)?;
-        Ok(())
-    })?;
-    Ok(database)
+    copy(from, numbers, to, NUMBERS)?;
+    copy(from, TableDefinition::new("texts"), to, TEXTS)?;
+    copy(from, TableDefinition::new("records"), to, RECORDS)?;
+    copy(from, TableDefinition::new("layers"), to, LAYERS)?;
+    copy(from, TableDefinition::new("layer_uses"), to, LAYER_USES)?;
+    copy(from, TableDefinition::new("blob_uses"), to, BLOB_USES)?;
+    copy(from, TableDefinition::new("chains"), to, CHAINS)?;
+    copy(from, TableDefinition::new("directories"), to, DIRECTORIES)
 }
 
 /// Rows that do not decode are treated as absent: a miss, not an error.

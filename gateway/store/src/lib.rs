@@ -47,7 +47,6 @@ mod filter;
 mod usage;
 
 mod attributes;
-mod database;
 mod early_flush;
 mod error;
 mod index;
@@ -68,7 +67,6 @@ pub use carry::{Carried, CarryError, Unused};
 pub use checked::Checked;
 pub use collect::{PruneError, PruneOptions};
 pub use compression::{Bounded, Compression, CompressionKind};
-pub use database::{Database, is_full};
 pub use directory::{Directory, DirectoryError, Writer};
 pub use error::StoreError;
 pub use fill::FillError;

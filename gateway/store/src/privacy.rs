@@ -48,7 +48,7 @@ pub(crate) fn prepare(root: &Path) -> Result<Root, StoreError> {
     make_directory(root)?;
     let failed = |error| StoreError::io("list", root, error);
     let known = root.join("kiln.lock").exists();
-    let empty = || Ok(fs::read_dir(root).map_err(failed)?.next().is_none());
+    let empty = || Ok::<_, StoreError>(fs::read_dir(root).map_err(failed)?.next().is_none());
     let sticky = fs::metadata(root).map_err(failed)?.mode() & STICKY != 0;
     Ok(if !sticky && (known || empty()?) { Root::Own } else { Root::Shared })
 }
@@ -128,7 +128,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         fs::create_dir(root.join("snapshots")).unwrap();
-        for name in ["kiln.lock", "index.redb", "index.redb.broken", "cache.redb", "notes"] {
+        for name in ["kiln.lock", "metadata.redb", "metadata.redb.broken", "cache.redb", "notes"] {
             fs::write(root.join(name), "").unwrap();
             open_up(&root.join(name), 0o644);
         }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(whose, Root::Own);
         close(root, whose);
         assert_eq!((mode(root), mode(&root.join("snapshots"))), (0o700, 0o700));
-        for name in ["kiln.lock", "index.redb", "index.redb.broken", "cache.redb"] {
+        for name in ["kiln.lock", "metadata.redb", "metadata.redb.broken", "cache.redb"] {
             assert_eq!(mode(&root.join(name)), 0o600, "{name}");
         }
         assert_eq!(mode(&root.join("notes")), 0o644);
@@ -167,7 +167,7 @@ mod tests {
         let root = directory.path().join("a/b");
         assert_eq!(prepare(&root).unwrap(), Root::Own);
         assert_eq!(mode(&root), 0o700);
-        open_file(&root.join("index.redb")).unwrap();
-        assert_eq!(mode(&root.join("index.redb")), 0o600);
+        open_file(&root.join("workerid")).unwrap();
+        assert_eq!(mode(&root.join("workerid")), 0o600);
     }
 }

@@ -1,9 +1,9 @@
 //! The store itself: its root directory, its lock, and what is alive in this process.
 //!
 //! [`Store::open`] gives the handle that everything else hangs on. Layout of the root:
-//! `kiln.lock`, `index.redb`, `blobs/sha256/<hex>`, `snapshots/<n>/{fs,work,writers}`, `ingest/`
-//! (blobs being written), `mnt/` (mount points), `empty/`, `trash/` (on its way out) and `reserve`
-//! (space for deletions). The place of a layer whose files are elsewhere has no `fs`. All of it is for
+//! `kiln.lock`, `metadata.redb` (with the index), `blobs/sha256/<hex>`,
+//! `snapshots/<n>/{fs,work,writers}`, `ingest/` (blobs being written), `mnt/` (mount points), `empty/`,
+//! `trash/` (on its way out) and `reserve` (space for deletions). The place of a layer whose files are elsewhere has no `fs`. All of it is for
 //! the store's user alone. What no index row and no handle in this process names is removed in the
 //! background.
 
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use kiln_metadata::Metadata;
 use rustix::fs::FlockOperation;
 
 use crate::blob::PinnedBlob;
@@ -87,10 +88,11 @@ pub(crate) struct Inner {
     pub(crate) live: Mutex<Live>,
     pub(crate) reserve: Arc<Reserve>,
     whose: privacy::Root,
-    // Order matters: the index and the trash finish their work before the lock is let go.
+    // Order matters: the index and the trash finish their work before the lock is let go, which the
+    // database holds.
     pub(crate) index: Index,
     pub(crate) trash: Trash,
-    _lock: File,
+    metadata: Metadata,
 }
 
 /// What handles of this process point to.
@@ -115,8 +117,8 @@ impl Store {
     /// Opens the store at `root`, creating it if there is none.
     ///
     /// Takes a few milliseconds however much is stored: what a crash left behind is looked for and
-    /// removed in the background. An index that cannot be read is renamed to `index.redb.broken`
-    /// and a new one begun; the store is then empty.
+    /// removed in the background. An index that cannot be read is begun anew ([`Metadata::open`]); the
+    /// store is then empty.
     ///
     /// # Errors
     ///
@@ -134,7 +136,8 @@ impl Store {
         make_empty(&root.join("empty"))?;
         privacy::close(&root, whose);
         let user_namespace = options.in_user_namespace.unwrap_or_else(owner::in_user_namespace);
-        let index = Index::open(&root, Arc::clone(&reserve), user_namespace)?;
+        let metadata = Metadata::open(&root, Some(lock)).map_err(StoreError::from)?;
+        let index = Index::open(&root, &metadata, Arc::clone(&reserve), user_namespace)?;
         if !index.claim(user_namespace)? {
             return Err(OpenError::OtherRights { root });
         }
@@ -149,7 +152,7 @@ impl Store {
             whose,
             index,
             trash,
-            _lock: lock,
+            metadata,
         });
         for number in distrusted {
             inner.trash.discard(&inner.layer_files(number));
@@ -193,6 +196,11 @@ impl Store {
         privacy::make_directory(&path)?;
         privacy::close(&self.inner.root, self.inner.whose);
         Ok(path)
+    }
+
+    /// The database of the root, in which others keep their tables too.
+    pub fn metadata(&self) -> &Metadata {
+        &self.inner.metadata
     }
 
     /// The directory everything is in.

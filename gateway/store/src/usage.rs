@@ -58,10 +58,11 @@ impl Store {
         Ok(all)
     }
 
-    /// Bytes that the store itself takes on disk: its index, and the space kept back for deletions.
+    /// Bytes that the store itself takes on disk: the database, with what others have in it, and the space
+    /// kept back for deletions.
     pub fn index_size(&self) -> u64 {
         let blocks = |name| self.inner.root.join(name).metadata().map_or(0, |file| file.blocks());
-        (blocks("index.redb") + blocks("reserve")) * 512
+        (blocks(kiln_metadata::FILE) + blocks("reserve")) * 512
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use kiln_metadata::{Durability, Found, Owner, is_full};
 use kiln_store::{PruneOptions, RecordInfo, Store, StoreError};
+use redb::TableDefinition;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::support::*;
@@ -133,6 +135,60 @@ async fn a_full_disk_is_named_and_loses_nothing() {
     }
 }
 
+/// Somebody else's table in the database of the store.
+const OTHER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("other.table");
+const OWNER: Owner = Owner {
+    name: "other",
+    schema: 1,
+    holds: "nothing of worth",
+    create: |transaction| transaction.open_table(OTHER).map(drop).map_err(redb::Error::from),
+    earlier: None,
+};
+
+#[tokio::test]
+async fn a_full_disk_costs_no_owner_of_tables_what_was_durable() {
+    if !can_mount() {
+        return;
+    }
+    let disk = SmallDisk::new();
+    let store = open(disk.path());
+    let metadata = store.metadata().clone();
+    metadata.begin(&OWNER).unwrap();
+    let put = |number: u64, durability| {
+        metadata.write(durability, |transaction| {
+            transaction.open_table(OTHER)?.insert(number, &[7; 20_000][..])?;
+            Ok(())
+        })
+    };
+    let is_there = |number: u64| {
+        let read =
+            metadata.read(|transaction| Ok(transaction.open_table(OTHER)?.get(number)?.is_some()));
+        read.unwrap()
+    };
+    let kept = apply(&store, None, &[file("kept", "k")]).await;
+    kept.keep(RecordInfo::default()).await.unwrap();
+    put(0, Durability::Immediate).unwrap();
+    disk.fill();
+    let failed = (1..400).find_map(|number| put(number, Durability::None).err());
+    assert!(failed.is_some_and(|error| is_full(&error)));
+    // Nobody is without what was durable, before there is room and after.
+    assert!(is_there(0));
+    store.load(kept.id()).unwrap();
+    std::fs::remove_file(disk.filler()).unwrap();
+    put(1000, Durability::Immediate).unwrap();
+    let again = apply(&store, None, &[file("again", "a")]).await;
+    again.keep(RecordInfo::default()).await.unwrap();
+    let ids = [kept.id().to_owned(), again.id().to_owned()];
+    assert!(is_there(0) && is_there(1000));
+    drop((kept, again, metadata, store));
+    let store = open(disk.path());
+    assert_eq!(store.metadata().begin(&OWNER).unwrap(), Found::Kept);
+    for id in &ids {
+        store.load(id).unwrap();
+    }
+    assert!(!disk.path().join("metadata.redb.broken").exists());
+}
+
 #[test]
 fn a_full_disk_has_an_error_of_its_own() {
     let error = StoreError::NoSpace { doing: "writing blob", path: "/x".into() };
@@ -217,14 +273,6 @@ async fn a_full_disk_of_blocks_is_pruned() {
     }
     if let Some(disk) = SmallDisk::ext4() {
         a_full_disk_is_pruned(disk).await;
-    }
-}
-
-#[test]
-fn a_full_quota_is_a_full_disk() {
-    for code in [libc::ENOSPC, libc::EDQUOT] {
-        let error = redb::Error::Io(std::io::Error::from_raw_os_error(code));
-        assert!(kiln_store::is_full(&error), "{error}");
     }
 }
 

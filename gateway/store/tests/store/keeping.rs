@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use kiln_oci::Digest;
 use kiln_store::{
-    BlobError, Kind, LoadError, OpenError, PruneOptions, RecordInfo, Store, StoreOptions,
+    BlobError, Kind, LoadError, OpenError, PruneOptions, RecordInfo, Sharing, Store, StoreOptions,
 };
+use redb::{ReadableDatabase as _, TableDefinition};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::*;
@@ -94,13 +96,79 @@ async fn a_missing_directory_and_a_corrupt_index_are_misses() {
     assert!(matches!(store.load(&id), Err(LoadError::NotFound(_))));
     drop(store);
     for garbage in [vec![7; 9000], b"short".to_vec()] {
-        fs::write(root.path().join("index.redb"), garbage).unwrap();
+        fs::write(root.path().join("metadata.redb"), garbage).unwrap();
         let store = open(root.path());
         assert!(matches!(store.load(&id), Err(LoadError::NotFound(_))));
         let again = store.prepare(None).await.unwrap().commit().await.unwrap();
         again.keep(RecordInfo::default()).await.unwrap();
-        assert!(root.path().join("index.redb.broken").exists());
+        assert!(root.path().join("metadata.redb.broken").exists());
     }
+}
+
+/// Moves the index into the file that it had for itself, as an older daemon left it.
+fn as_it_was(root: &Path) {
+    fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+        from: &redb::ReadTransaction,
+        to: &redb::WriteTransaction,
+        name: &str,
+    ) {
+        let new = format!("store.{name}");
+        let (new, old) = (TableDefinition::<K, V>::new(&new), TableDefinition::<K, V>::new(name));
+        kiln_metadata::copy(from, new, to, old).unwrap();
+    }
+    let metadata = redb::Database::open(root.join("metadata.redb")).unwrap();
+    let earlier = redb::Database::create(root.join("index.redb")).unwrap();
+    let (from, to) = (metadata.begin_read().unwrap(), earlier.begin_write().unwrap());
+    table::<&str, u64>(&from, &to, "numbers");
+    table::<&str, &str>(&from, &to, "texts");
+    table::<&str, &[u8]>(&from, &to, "records");
+    table::<u64, &[u8]>(&from, &to, "layers");
+    table::<u64, u64>(&from, &to, "layer_uses");
+    table::<&str, u64>(&from, &to, "blob_uses");
+    table::<&str, u64>(&from, &to, "chains");
+    table::<&str, &[u8]>(&from, &to, "directories");
+    to.open_table(TableDefinition::<&str, u64>::new("numbers"))
+        .unwrap()
+        .insert("schema", 1)
+        .unwrap();
+    to.commit().unwrap();
+    drop((from, metadata));
+    fs::remove_file(root.join("metadata.redb")).unwrap();
+}
+
+#[tokio::test]
+async fn what_an_index_in_a_file_of_its_own_had_is_in_the_store() {
+    let (root, store) = store();
+    let base = apply(&store, None, &[file("a", "1")]).await;
+    let top = apply(&store, Some(&base), &[file("b", "2")]).await;
+    top.keep(RecordInfo { kind: Kind::Internal, description: "two".into() }).await.unwrap();
+    let directory =
+        store.directory("cache", Kind::ExecCacheMount, Sharing::Shared, None).await.unwrap();
+    put(&directory.overlay().upper, "c", "3");
+    let id = top.id().to_owned();
+    drop((base, top, directory, store));
+    as_it_was(root.path());
+    let store = open(root.path());
+    assert_eq!(store.load(&id).unwrap().layers().len(), 2);
+    let found =
+        store.directory("cache", Kind::ExecCacheMount, Sharing::Shared, None).await.unwrap();
+    assert_eq!(names(&found.overlay().upper), ["c"]);
+    // A layer that was applied before is found by what it was applied on.
+    let again = apply(&store, None, &[file("a", "1")]).await;
+    assert_eq!(again.layers()[0].number(), store.load(&id).unwrap().layers()[0].number());
+    assert!(!root.path().join("index.redb").exists());
+    drop((found, again, store));
+    // One of a version that nobody knows is set aside.
+    as_it_was(root.path());
+    let index = redb::Database::open(root.path().join("index.redb")).unwrap();
+    let transaction = index.begin_write().unwrap();
+    let numbers = TableDefinition::<&str, u64>::new("numbers");
+    transaction.open_table(numbers).unwrap().insert("schema", 9).unwrap();
+    transaction.commit().unwrap();
+    drop(index);
+    let store = open(root.path());
+    assert!(matches!(store.load(&id), Err(LoadError::NotFound(_))));
+    assert!(root.path().join("index.redb.broken").exists());
 }
 
 #[tokio::test]

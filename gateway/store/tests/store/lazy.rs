@@ -264,11 +264,11 @@ async fn files_that_came_as_the_machine_went_down_are_not_believed() {
     assert!(r.layers()[1].is_filled(), "it has its name because it is whole");
     drop((r, store));
     // If the machine went down meanwhile, what is in it may never have reached the disk.
-    let index = redb::Database::open(root.path().join("index.redb")).unwrap();
+    let index = redb::Database::open(root.path().join("metadata.redb")).unwrap();
     let write = index.begin_write().unwrap();
-    let texts = redb::TableDefinition::<&str, &str>::new("texts");
+    let texts = redb::TableDefinition::<&str, &str>::new("store.texts");
     write.open_table(texts).unwrap().insert("boot", "another").unwrap();
-    let numbers = redb::TableDefinition::<&str, u64>::new("numbers");
+    let numbers = redb::TableDefinition::<&str, u64>::new("store.numbers");
     let mut numbers = write.open_table(numbers).unwrap();
     // The record itself had reached it.
     let epoch = redb::ReadableTable::get(&numbers, "epoch").unwrap().unwrap().value();
