@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_engine::Job;
+use kiln_container::read::{self, FileStat};
+use kiln_container::{Judge, JudgeGuard, fresh_caches};
+use kiln_engine::{Job, JobContext, Sessions};
 use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::platform_to_wire;
 use kiln_frontend::{
@@ -25,8 +27,7 @@ use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::{Detail, RichStatus};
-use kiln_worker::read::{self, FileStat};
-use kiln_worker::{Judge, JudgeGuard, Requester, Worker, fresh_caches};
+use kiln_worker::{Requester, Worker};
 use tonic::Code;
 
 use crate::caches::BuildCaches;
@@ -145,7 +146,7 @@ impl BuildBridge {
         let judge = Arc::new(RequestJudge::default());
         let asked = load.proxy_network.as_mut().filter(|_| !parts.policies.is_empty());
         let guard = asked.map(|proxy| {
-            let guard = parts.worker.answer_for(Arc::clone(&judge) as Arc<dyn Judge>);
+            let guard = parts.worker.containers().answer_for(Arc::clone(&judge) as Arc<dyn Judge>);
             guard.name().clone_into(&mut proxy.judge);
             guard
         });
@@ -280,7 +281,7 @@ impl BuildBridge {
             if fresh.contains(id) {
                 continue;
             }
-            let forgotten = self.shared.worker.forget_cache(id).await;
+            let forgotten = self.shared.worker.containers().forget_cache(id).await;
             forgotten.map_err(|error| failed_status(&error))?;
             fresh.insert(id.clone());
         }
@@ -520,12 +521,28 @@ impl BuildBridge {
         result.files(&requester).await.map_err(|error| failed_status(&error))
     }
 
+    /// For whom a process runs that is no step of the build: its frontend's, or one in a container. It is
+    /// shown as `vertex`.
+    pub(crate) fn process_context(&self, vertex: Digest) -> JobContext {
+        JobContext {
+            vertex,
+            progress: self.shared.progress.clone(),
+            sessions: Sessions::of(&self.info.session_id),
+            compatibility: Some(0),
+        }
+    }
+
     /// For whom the files of a ref are fetched, and where that is shown.
     pub(crate) fn requester(&self, of: &Ref) -> Requester {
+        let vertex = self.shown_as(of);
+        Requester::of(vec![self.info.session_id.clone()], &vertex, &self.shared.progress)
+    }
+
+    /// The vertex that a ref is shown as.
+    pub(crate) fn shown_as(&self, of: &Ref) -> Digest {
         let lazy = self.lazy(of).ok();
         let vertex = lazy.as_ref().and_then(|lazy| lazy.graph.vertex(&lazy.edge.vertex));
-        let vertex = vertex.map_or_else(|| Digest::sha256(&of.0), |vertex| vertex.digest.clone());
-        Requester::of(vec![self.info.session_id.clone()], &vertex, &self.shared.progress)
+        vertex.map_or_else(|| Digest::sha256(&of.0), |vertex| vertex.digest.clone())
     }
 }
 

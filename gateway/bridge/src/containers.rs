@@ -1,11 +1,12 @@
-//! Containers of a build's frontend: what the protocol asks, for the worker.
+//! Containers of a build's frontend: what the protocol asks, in the words of `kiln_container`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_engine::{ErrorKind, JobContext, OpError, Sessions};
+use kiln_container::{ContainerParts, Ended};
+use kiln_engine::{ErrorKind, OpError};
 use kiln_executor::{Pipes, Stdio, Terminal};
 use kiln_frontend::containers::{self, Container, Containers, Order, Process, exited, lost};
 use kiln_frontend::grpc::platform_from_wire;
@@ -18,7 +19,6 @@ use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::status::RichStatus;
-use kiln_worker::{ContainerParts, Ended};
 use rustix::fd::OwnedFd;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::Code;
@@ -33,7 +33,7 @@ const TERMINAL: (u16, u16) = (24, 80);
 
 /// A container, and what all its processes have in common.
 struct BuildContainer {
-    container: kiln_worker::Container,
+    container: kiln_container::Container,
     network: i32,
     hostname: String,
     extra_hosts: Vec<HostEntry>,
@@ -69,14 +69,11 @@ impl Containers for BuildBridge {
             mounts: Exec { mounts, ..Exec::default() },
             inputs,
             platform: platform.unwrap_or_else(|| self.info().default_platform()),
-            job: JobContext {
-                vertex: Digest::sha256(format!("container {}", request.container_id)),
-                progress: self.progress().clone(),
-                sessions: Sessions::of(&self.info().session_id),
-                compatibility: Some(0),
-            },
+            job: self
+                .process_context(Digest::sha256(format!("container {}", request.container_id))),
         };
-        let container = self.worker().container(parts).await.map_err(|error| op_status(&error))?;
+        let container = self.worker().containers().open(parts).await;
+        let container = container.map_err(|error| op_status(&error))?;
         let host = |host: pb::HostIp| HostEntry { host: host.host, ip: host.ip };
         Ok(Arc::new(BuildContainer {
             container,
@@ -148,8 +145,8 @@ impl Container for BuildContainer {
             outputs,
             orders: Box::new(move |order| {
                 orders(match order {
-                    Order::Signal(signal) => kiln_worker::Order::Signal(signal),
-                    Order::Resize(rows, columns) => kiln_worker::Order::Resize(rows, columns),
+                    Order::Signal(signal) => kiln_container::Order::Signal(signal),
+                    Order::Resize(rows, columns) => kiln_container::Order::Resize(rows, columns),
                 });
             }),
             ended: Box::pin(ended),

@@ -6,21 +6,37 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kiln_container::{ProcessSpec, RunningProcess};
+use kiln_engine::JobContext;
 use kiln_executor::{
-    ExecError, HostProcess, HostRunning, Mount, MountSource, Network, Pipes, Process, Rootfs,
-    Running, Spawner, Stdio, spawn_host,
+    ExecError, HostProcess, HostRunning, Mount, MountSource, Pipes, Spawner, Stdio, spawn_host,
 };
 use kiln_frontend::process::{self, Ended, FrontendProcess};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
-use kiln_oci::ImageConfig;
+use kiln_graph::{Exec, ExecMount, NetworkMode};
+use kiln_oci::{Digest, ImageConfig};
 use kiln_wire::pb;
 use kiln_wire::status::RichStatus;
 use prost::Message;
 use tonic::Code;
 
+use crate::BuildBridge;
 use crate::error::op_status;
 use crate::frontend_image::FrontendImage;
-use crate::{BuildBridge, confinement};
+
+/// The label of an image whose frontend wants no network.
+const NO_NETWORK_LABEL: &str = "moby.buildkit.frontend.network.none";
+
+/// Where a frontend in an image finds the graph that is its image.
+const METADATA: &str = "/run/config/buildkit/metadata/frontend.bin";
+
+/// What to say when a plugin could not be executed.
+const PLUGIN_HINT: &str = "a plugin sees /usr, /bin, /lib and its own files only; if its interpreter or libraries \
+                           are elsewhere, put them there, or run plugins unconfined (--unconfined-plugins)";
+
+/// What to say when an image without an entrypoint could not be run.
+const IMAGE_HINT: &str =
+    "it has no entrypoint and no program at /run; is it the image of a frontend?";
 
 /// Calls a plugin, confined.
 pub(crate) async fn call_plugin(
@@ -28,19 +44,16 @@ pub(crate) async fn call_plugin(
     bridge: &BuildBridge,
 ) -> Result<BuildResult<Ref>, RichStatus> {
     let name = format!("frontend {}", path.display());
-    let env = environment(bridge.info()).collect();
-    let process = confinement::confined(path, unique_id(), env);
-    let process = process.map_err(|error| failed(&name, &error))?;
-    let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
-    let started = bridge.worker().executor().start(process, stdio).await;
-    let running = started.map_err(|error| {
-        let mut status = failed(&name, &error);
+    let spec = ProcessSpec::plugin(path, environment(bridge.info()).collect());
+    let spec = spec.map_err(|error| failed(&name, &error))?;
+    let job = bridge.process_context(Digest::sha256(&name));
+    call_contained(name, spec, &job, bridge, |mut status, error| {
         if matches!(error, ExecError::Program { .. }) {
-            status.message = format!("{}; {}", status.message, confinement::HINT);
+            status.message = format!("{}; {PLUGIN_HINT}", status.message);
         }
         status
-    })?;
-    converse(name, RunningFrontend::Container(running), pipes, bridge).await
+    })
+    .await
 }
 
 /// Calls a plugin as a plain process of the host.
@@ -78,67 +91,63 @@ pub(crate) async fn call_image(
     let image = bridge.solve(solve).await?.into_single();
     let image =
         image.map_err(|error| RichStatus::new(Code::Unknown, format!("{name}: {error}")))?;
-    let image = match image {
-        Some(image) => match bridge.result(&image).await? {
-            Some(result) => {
-                let files = result.files(&bridge.requester(&image)).await;
-                Some(files.map_err(|error| failed(&name, &error))?)
-            }
-            None => None,
-        },
-        None => None,
+    let (result, vertex) = match &image {
+        Some(image) => (bridge.result(image).await?, bridge.shown_as(image)),
+        None => (None, Digest::sha256(&name)),
     };
     let entrypoint = config.config.entrypoint.clone().filter(|words| !words.is_empty());
     let has_entrypoint = entrypoint.is_some();
-    let store = bridge.worker().store();
-    let writable = store.prepare(image.as_ref()).await.map_err(|error| failed(&name, &error))?;
-    let overlay = writable.overlay();
-    let rootfs = match overlay.lowers.is_empty() {
-        true => Rootfs::Bind { source: overlay.upper, readonly: false },
-        false => {
-            Rootfs::Overlay { lowers: overlay.lowers, upper: overlay.upper, work: overlay.work }
-        }
-    };
-    let metadata = store.temporary_file(&definition.encode_to_vec());
+    // It is there until the process is gone.
+    let metadata = bridge.worker().store().temporary_file(&definition.encode_to_vec());
     let metadata = metadata.map_err(|error| failed(&name, &error))?;
-    let arguments = entrypoint.unwrap_or_else(|| vec!["/run".to_owned()]);
-    let mut process = Process::new(unique_id(), rootfs, &[]);
-    process.args = arguments;
-    process.env = config.config.env.iter().cloned().chain(environment(bridge.info())).collect();
-    process.cwd = if config.config.working_dir.is_empty() {
-        "/".into()
-    } else {
-        config.config.working_dir.clone()
-    };
-    let isolated = config
-        .config
-        .labels
-        .get("moby.buildkit.frontend.network.none")
-        .and_then(|value| kiln_frontend::boolean(value))
-        .unwrap_or(false);
-    process.network = if isolated { Network::None } else { Network::Default };
-    process.remove_mount_stubs = true;
     let described = MountSource::File(metadata.path().to_owned());
-    process
-        .mounts
-        .push(Mount::new("/run/config/buildkit/metadata/frontend.bin", described).readonly());
-    let proxy = bridge.proxy_network().filter(|_| !isolated);
-    let _network = match &proxy {
-        Some(proxy) => bridge.worker().proxied(proxy, &mut process).await,
-        None => Ok(None),
+    let exec = Exec {
+        args: entrypoint.unwrap_or_else(|| vec!["/run".to_owned()]),
+        ..exec(&config, bridge)
+    };
+    let spec = ProcessSpec {
+        inputs: vec![result],
+        host_mounts: vec![Mount::new(METADATA, described).readonly()],
+        ..ProcessSpec::new("frontend", exec, bridge.info().default_platform())
+    };
+    let job = bridge.process_context(vertex);
+    call_contained(name.clone(), spec, &job, bridge, |status, _| match has_entrypoint {
+        true => status,
+        false => RichStatus::new(Code::InvalidArgument, format!("{name}: {IMAGE_HINT}")),
+    })
+    .await
+}
+
+/// The process of a frontend, as the config of its image says, on top of the image.
+fn exec(config: &ImageConfig, bridge: &BuildBridge) -> Exec {
+    let config = &config.config;
+    let label = config.labels.get(NO_NETWORK_LABEL);
+    let isolated = label.and_then(|value| kiln_frontend::boolean(value)).unwrap_or(false);
+    let cwd = if config.working_dir.is_empty() { "/" } else { &config.working_dir };
+    Exec {
+        env: config.env.iter().cloned().chain(environment(bridge.info())).collect(),
+        cwd: cwd.to_owned(),
+        mounts: vec![ExecMount::bind(0, "/")],
+        network: if isolated { NetworkMode::None } else { NetworkMode::Default },
+        proxied: bridge.proxy_network().filter(|_| !isolated),
+        ..Exec::default()
     }
-    .map_err(|error| op_status(&error))?;
+}
+
+/// Calls a frontend in a container. `explain` says more about why it could not be started.
+async fn call_contained(
+    name: String,
+    spec: ProcessSpec,
+    job: &JobContext,
+    bridge: &BuildBridge,
+    explain: impl FnOnce(RichStatus, &ExecError) -> RichStatus,
+) -> Result<BuildResult<Ref>, RichStatus> {
+    let containers = bridge.worker().containers();
+    let prepared = containers.prepare(job, spec).await;
+    let prepared = prepared.map_err(|failed| op_status(&failed.error.context(&name)))?;
     let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
-    let running = bridge.worker().executor().start(process, stdio).await.map_err(|error| {
-        match has_entrypoint {
-            true => failed(&name, &error),
-            false => {
-                let hint =
-                    "it has no entrypoint and no program at /run; is it the image of a frontend?";
-                RichStatus::new(Code::InvalidArgument, format!("{name}: {hint}"))
-            }
-        }
-    })?;
+    let started = containers.start(prepared, stdio).await;
+    let running = started.map_err(|error| explain(failed(&name, &error), &error))?;
     converse(name, RunningFrontend::Container(running), pipes, bridge).await
 }
 
@@ -154,7 +163,7 @@ fn image_definition(mut source: pb::SourceOp, bridge: &BuildBridge) -> pb::Defin
         ..Default::default()
     };
     let bytes = op.encode_to_vec();
-    let digest = kiln_oci::Digest::sha256(&bytes).to_string();
+    let digest = Digest::sha256(&bytes).to_string();
     let input = pb::Input { digest: digest.clone(), index: 0 };
     let terminal = pb::Op { inputs: vec![input], ..Default::default() };
     pb::Definition {
@@ -172,7 +181,7 @@ fn environment(info: &BuildInfo) -> impl Iterator<Item = String> {
 /// The frontend's process.
 enum RunningFrontend {
     Plugin(HostRunning),
-    Container(Box<dyn Running>),
+    Container(RunningProcess),
 }
 
 impl RunningFrontend {
@@ -204,8 +213,4 @@ async fn converse(
 fn failed(name: &str, error: &dyn std::error::Error) -> RichStatus {
     let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, error);
     RichStatus::new(Code::Unknown, format!("{name}: {error}"))
-}
-
-fn unique_id() -> String {
-    kiln_executor::unique_id("frontend")
 }

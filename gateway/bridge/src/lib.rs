@@ -7,7 +7,6 @@
 
 mod build_bridge;
 mod caches;
-mod confinement;
 mod constraints;
 mod containers;
 mod error;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_container::{Captured, Reason};
 use kiln_graph::{BlobAddress, Edge, Exec, Graph, Identifier, MountKind, NetworkMode, Op, Vertex};
 use kiln_oci::{Platform, Reference};
 use kiln_provenance::{NetworkGap, Used, UsedBlob, UsedImage};
 use kiln_sources::Metadata;
-use kiln_worker::{Captured, Reason};
 
 /// The vertices on the way to an edge.
 pub(crate) fn way<'g>(graph: &'g Graph, edge: &Edge) -> Vec<&'g Vertex> {

@@ -78,7 +78,7 @@ impl BuildBridge {
             if let Op::Exec(exec) = &vertex.op {
                 self.add_platform(&mut used, &vertex.platform);
                 if exec.proxied.is_some() {
-                    let passed = self.worker().passed(&vertex.id);
+                    let passed = self.worker().containers().passed(&vertex.id);
                     materials::add_passed(&mut used, vertex, exec, passed.as_deref());
                 }
             }
@@ -94,7 +94,7 @@ impl BuildBridge {
     /// Notes what runs the processes for a platform, if the machine itself does not. It is said of
     /// results that were found, too: this is how they are made here.
     fn add_platform(&self, used: &mut Used, platform: &Platform) {
-        if let Some(emulator) = self.worker().emulator(platform) {
+        if let Some(emulator) = self.worker().containers().emulator(platform) {
             used.emulated.insert(platform.clone().normalized().format(), emulator);
         }
     }

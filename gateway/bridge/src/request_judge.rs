@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
+use kiln_container::Judge;
 use kiln_policy::Source;
-use kiln_worker::Judge;
 
 use crate::build_bridge::WeakBridge;
 

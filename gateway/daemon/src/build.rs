@@ -161,7 +161,7 @@ impl Build {
             session: self.0.session.clone(),
             lenders: BTreeMap::new(),
             entitlements: self.0.entitlements.clone(),
-            devices: daemon.0.worker.devices().map(Arc::new),
+            devices: daemon.0.worker.containers().devices().map(Arc::new),
             proxy_network: self.proxy_network(daemon).then(ProxyNetwork::default),
         };
         BuildBridge::new(BuildParts {

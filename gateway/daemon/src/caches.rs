@@ -111,7 +111,7 @@ impl CacheOfBuild {
             layers: self.bridge.worker().layers(),
             imports: self.daemon.0.imports.clone(),
             session: self.session.clone(),
-            mount_key: kiln_worker::cache_mount_key,
+            mount_key: kiln_container::cache_mount_key,
         }
     }
 }
@@ -120,7 +120,7 @@ impl CacheOfBuild {
 pub(crate) struct ImportedMounts(pub(crate) Imports);
 
 #[async_trait]
-impl kiln_worker::CacheMounts for ImportedMounts {
+impl kiln_container::CacheMounts for ImportedMounts {
     fn are_known(&self, requester: &Requester) -> bool {
         self.0.are_imported(&requester.sessions)
     }

@@ -260,7 +260,7 @@ impl Daemon {
     /// The devices that builds may ask for, as they are described now.
     async fn devices(&self) -> Vec<types::CdiDevice> {
         let worker = self.0.worker.clone();
-        let read = tokio::task::spawn_blocking(move || worker.devices());
+        let read = tokio::task::spawn_blocking(move || worker.containers().devices());
         let devices = read.await.ok().flatten().unwrap_or_default();
         devices.iter().map(device).collect()
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kiln_bridge::{FrontendRegistry, FrontendRegistryParts, Producers};
 use kiln_cache::{CacheStore, DiskKeyValue, LinkStore, MemoryKeyValue};
+use kiln_container::{Containers, ContainersParts, EmulatorOptions};
 use kiln_emulation::SearchPath;
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
@@ -24,7 +25,7 @@ use kiln_wire::proto::content::content_server::ContentServer;
 use kiln_wire::proto::control::control_server::ControlServer;
 use kiln_wire::proto::explain::explain_server::ExplainServer;
 use kiln_wire::proto::trace_service::trace_service_server::TraceServiceServer;
-use kiln_worker::{EmulatorOptions, Ref, Worker, WorkerInfo, WorkerParts};
+use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -187,20 +188,26 @@ impl Daemon {
             sessions: sessions.clone(),
         };
         let imports = Imports::new(reach, &store);
-        let worker = Worker::new(WorkerParts {
-            cache_mounts: Some(Arc::new(ImportedMounts(imports.clone()))),
-            store,
-            images,
+        let containers = Containers::new(ContainersParts {
+            store: store.clone(),
             executor,
+            spawner: Some(spawner.clone()),
+            sessions: sessions.clone(),
+            devices: settings.devices(),
+            networks: Some(networks.clone()),
+            grace: settings.step_grace,
+            emulators: emulators(&settings),
+            cache_mounts: Some(Arc::new(ImportedMounts(imports.clone()))),
+        });
+        let worker = Worker::new(WorkerParts {
+            store,
+            containers,
+            images,
             spawner,
             registry: registry.clone(),
             sessions: sessions.clone(),
             info,
             host_env: settings.host_env.clone(),
-            devices: settings.devices(),
-            networks: Some(networks.clone()),
-            step_grace: settings.step_grace,
-            emulators: emulators(&settings),
         })?;
         let operators = WithImports { worker: worker.clone(), imports: imports.clone() };
         let options = EngineOptions { max_parallelism: settings.max_parallelism };

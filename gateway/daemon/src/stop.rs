@@ -37,22 +37,22 @@ impl Daemon {
         let in_order = async {
             let finished = async {
                 self.0.gate.idle().await;
-                self.0.worker.steps_ended().await;
+                self.0.worker.containers().ended().await;
             };
             if tokio::time::timeout(timeout, finished).await.is_ok() {
                 return Stopped::Finished;
             }
             let cancelled = self.cancel_builds();
-            self.0.worker.steps_ended().await;
+            self.0.worker.containers().ended().await;
             Stopped::Cancelled(cancelled)
         };
         let stopped = tokio::select! {
             stopped = in_order => stopped,
             () = &mut at_once => {
-                self.0.worker.end_steps_at_once();
+                self.0.worker.containers().end_at_once();
                 let cancelled = self.cancel_builds();
                 // Killing takes no time, unless the machine is in trouble.
-                tokio::time::timeout(LAST_WAIT, self.0.worker.steps_ended()).await.ok();
+                tokio::time::timeout(LAST_WAIT, self.0.worker.containers().ended()).await.ok();
                 Stopped::AtOnce(cancelled)
             }
         };

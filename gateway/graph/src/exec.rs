@@ -80,6 +80,21 @@ pub struct ExecMount {
     pub content_cache: ContentCache,
 }
 
+impl ExecMount {
+    /// An input at `dest`, whole and writable; what is written to it is not kept.
+    pub fn bind(input: usize, dest: impl Into<String>) -> Self {
+        Self {
+            input: Some(input),
+            selector: String::new(),
+            dest: dest.into(),
+            output: None,
+            readonly: false,
+            kind: MountKind::Bind,
+            content_cache: ContentCache::Default,
+        }
+    }
+}
+
 /// What kind of mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum MountKind {

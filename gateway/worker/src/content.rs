@@ -14,12 +14,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use kiln_container::scope;
 use kiln_keys::ContentQuery;
 use kiln_keys::contenthash::{self, ChecksumError, FileKind, Header, Kind, Node, Origin, Tree};
 use kiln_oci::Digest;
 use kiln_why::listing::{Entry, Writer};
 
-use crate::{scope, sys};
+use crate::sys;
 
 /// Why an entry cannot be looked at.
 #[derive(Debug, thiserror::Error)]

@@ -4,19 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use kiln_container::{ProcessSpec, files, limits, requester};
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
-use kiln_graph::{Exec, NetworkMode, Op, Vertex};
+use kiln_graph::{Exec, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_oci::Platform;
 use kiln_store::Ref;
 
-use crate::devices;
-use crate::exec_mounts::prepare;
-use crate::foreign;
-use crate::processes::{process, resources};
-use crate::steps::{NotRun, Step};
 use crate::vertex_map::{VertexMap, content_of};
-use crate::worker::{Inner, files, requester};
+use crate::worker::Inner;
 
 pub(crate) struct ExecOperator {
     worker: Arc<Inner>,
@@ -69,36 +64,17 @@ impl Operator<Ref> for ExecOperator {
         inputs: Vec<Output<Ref>>,
     ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let exec = self.op()?;
-        let edits = devices::edits(&self.worker, exec).await?;
-        let mut prepared = prepare(&self.worker, job, exec, &inputs).await?;
-        prepared.mounts.extend(devices::mounts(&edits));
-        let id = kiln_executor::unique_id(self.vertex.digest.short());
-        let mut process = process(&self.worker, job, exec, &self.vertex.platform, id).await?;
-        process.resources = resources(&self.vertex.metadata.resources);
-        process.rootfs = prepared.rootfs.clone();
-        process.readonly_rootfs = prepared.readonly_rootfs;
-        process.mounts = prepared.mounts.clone();
-        devices::apply(edits, &mut process);
-        let host = exec.network == NetworkMode::Host;
-        let proxied = self.worker.proxies.connect(exec.proxied.as_ref(), host, &mut process);
-        prepared.proxied = proxied.await?;
-        let executor = Arc::clone(&self.worker.executor);
-        let step = Step { executor, process, prepared, job: job.clone() };
-        let (status, mut prepared) = match self.worker.steps.run(step).await {
-            Ok(ended) => ended,
-            Err(NotRun { error, prepared }) => {
-                let (wanted, own) = (&self.vertex.platform, Platform::host());
-                let error = foreign::could_not_run(&exec.args, wanted, &own, error);
-                let mounts = match prepared {
-                    Some(prepared) => prepared.left(exec, &inputs).await,
-                    None => Vec::new(),
-                };
-                return Err(ExecError { error, mounts });
-            }
+        let name = self.vertex.digest.short();
+        let spec = ProcessSpec {
+            inputs,
+            resources: limits(&self.vertex.metadata.resources),
+            ..ProcessSpec::new(name, exec.clone(), self.vertex.platform.clone())
         };
-        if let Some(network) = prepared.proxied.take() {
-            self.worker.proxies.end(network, &self.vertex.id, job).await;
-        }
+        let containers = &self.worker.containers;
+        let prepared = containers.prepare(job, spec).await?;
+        let mut finished = containers.run(job, prepared).await?;
+        containers.note_passed(job, &mut finished, &self.vertex.id).await;
+        let status = finished.status;
         let code = i32::try_from(status.code).unwrap_or(i32::MAX);
         let fine = match &exec.valid_exit_codes[..] {
             [] => code == 0,
@@ -113,8 +89,8 @@ impl Operator<Ref> for ExecOperator {
             );
             let error = OpError::new(ErrorKind::Failed, message);
             let error = OpError { exit_code: Some(status.code), ..error };
-            return Err(ExecError { error, mounts: prepared.left(exec, &inputs).await });
+            return Err(finished.failed(error).await);
         }
-        Ok(prepared.commit().await?)
+        Ok(finished.commit().await?)
     }
 }

@@ -18,7 +18,9 @@ use kiln_store::{Mounted, MutableRef, Ref, Requester};
 use crate::files as actions;
 use crate::files::{FileError, Ids, Implied};
 use crate::vertex_map::{VertexMap, content_of};
-use crate::worker::{Inner, blocking, failed, files, owned, path_of, requester, view};
+use kiln_container::{blocking, failed, files, requester};
+
+use crate::worker::{Inner, owned, path_of, view};
 
 pub(crate) struct FileOperator {
     worker: Arc<Inner>,

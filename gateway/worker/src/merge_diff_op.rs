@@ -9,7 +9,9 @@ use kiln_keys::ContentQuery;
 use kiln_store::Ref;
 
 use crate::vertex_map::VertexMap;
-use crate::worker::{Inner, failed, files, requester};
+use kiln_container::{failed, files, requester};
+
+use crate::worker::Inner;
 
 pub(crate) struct ComposeOperator {
     worker: Arc<Inner>,

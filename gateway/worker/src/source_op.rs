@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kiln_container::failed;
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Identifier, Op, Vertex};
 use kiln_keys::ContentQuery;
@@ -11,7 +12,7 @@ use kiln_sources::Pin;
 use kiln_store::Ref;
 use tokio::sync::OnceCell;
 
-use crate::worker::{Inner, failed};
+use crate::worker::Inner;
 
 pub(crate) struct SourceOperator {
     worker: Arc<Inner>,

@@ -11,7 +11,9 @@ use kiln_oci::Digest;
 use kiln_store::Ref;
 
 use crate::content;
-use crate::worker::{Inner, blocking, failed, path_of, requester, view};
+use kiln_container::{blocking, failed, requester};
+
+use crate::worker::{Inner, path_of, view};
 
 /// What BuildKit puts behind an operation whose network is a proxy.
 const PROXY_NETWORK: &str = "\0buildkit.proxy-network.v0";

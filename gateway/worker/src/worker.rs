@@ -3,36 +3,30 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use kiln_container::{Containers, failed, files};
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
-use kiln_executor::{Executor, Process, Spawner};
-use kiln_graph::{Op, ProxyNetwork, Vertex};
-use kiln_network::{Captured, Judge, Networks, ProxiedNetwork};
+use kiln_executor::Spawner;
+use kiln_graph::{Op, Vertex};
 use kiln_oci::{Descriptor, Digest, Platform};
-use kiln_session::{CallError, SessionManager};
-use kiln_sources::{Clients, ClientsError, Context, NamedImages, Pin, Sources};
-use kiln_store::{BlobProvider, Files, Kind, Providers, RecordInfo, Ref, Requester, Store};
+use kiln_session::SessionManager;
+use kiln_sources::{Clients, Context, NamedImages, Pin, Sources};
+use kiln_store::{BlobProvider, Kind, Providers, RecordInfo, Ref, Requester, Store};
 
-use crate::caches::CacheMounts;
-use crate::emulators::{EmulatorOptions, Emulators};
 use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
 use crate::merge_diff_op::ComposeOperator;
 use crate::pinned::Pinned;
-use crate::proxied::{JudgeGuard, Proxies};
-use crate::secrets::SecretFiles;
 use crate::source_op::SourceOperator;
-use crate::steps::Steps;
 
 /// What a worker is made of.
 pub struct WorkerParts {
     /// Where results are kept.
     pub store: Store,
-    /// What runs processes.
-    pub executor: Arc<dyn Executor>,
+    /// What prepares and runs processes.
+    pub containers: Containers,
     /// What starts programs of the host, such as git.
     pub spawner: Spawner,
     /// The registry client.
@@ -45,16 +39,6 @@ pub struct WorkerParts {
     pub info: WorkerInfo,
     /// Variables of the host that its programs get: PATH and proxies.
     pub host_env: Vec<(String, String)>,
-    /// Where specifications of devices are; `None` if no process gets any.
-    pub devices: Option<kiln_cdi::Registry>,
-    /// The networks of processes that have a proxy; `None` if none can have one.
-    pub networks: Option<Networks>,
-    /// How long a cancelled process may take to end after SIGTERM, before SIGKILL.
-    pub step_grace: Duration,
-    /// Where emulators are looked for.
-    pub emulators: EmulatorOptions,
-    /// Who knows what cache mounts had in them elsewhere; `None` if they all begin empty.
-    pub cache_mounts: Option<Arc<dyn CacheMounts>>,
 }
 
 /// What a worker says about itself.
@@ -81,17 +65,11 @@ pub struct Worker(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
-    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) containers: Containers,
     pub(crate) sources: Sources,
     pub(crate) sessions: SessionManager,
-    pub(crate) secrets: SecretFiles,
-    pub(crate) steps: Steps,
     pub(crate) pinned: Pinned,
-    pub(crate) emulators: Emulators,
     pub(crate) info: WorkerInfo,
-    pub(crate) devices: Option<kiln_cdi::Registry>,
-    pub(crate) proxies: Proxies,
-    pub(crate) cache_mounts: Option<Arc<dyn CacheMounts>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -107,24 +85,16 @@ impl Worker {
     ///
     /// If what its sources remember cannot be opened.
     pub fn new(parts: WorkerParts) -> Result<Self, kiln_sources::OpenError> {
-        let emulators = Emulators::new(parts.emulators, parts.spawner.clone());
         let commands = Arc::new(SpawnedCommand { spawner: parts.spawner, env: parts.host_env });
         let sources =
             Sources::open(&parts.store, &parts.registry, &parts.sessions, commands, parts.images)?;
-        let secrets = SecretFiles::new(parts.store.root().join("run"));
         Ok(Self(Arc::new(Inner {
-            cache_mounts: parts.cache_mounts,
             store: parts.store,
-            executor: parts.executor,
+            containers: parts.containers,
             sources,
             sessions: parts.sessions,
-            secrets,
-            steps: Steps::new(parts.step_grace),
             pinned: Pinned::default(),
-            emulators,
             info: parts.info,
-            devices: parts.devices,
-            proxies: Proxies::new(parts.networks),
         })))
     }
 
@@ -136,15 +106,9 @@ impl Worker {
     /// The platforms that it runs, native first.
     pub fn platforms(&self) -> Vec<Platform> {
         match &self.0.info.platforms[..] {
-            [] => self.0.emulators.machine().platforms(),
+            [] => self.0.containers.platforms(),
             said => said.to_vec(),
         }
-    }
-
-    /// The name of the program that stands between this machine and the programs of a platform;
-    /// nothing, if it runs these itself or not at all.
-    pub fn emulator(&self, platform: &Platform) -> Option<String> {
-        self.0.emulators.emulator(platform)
     }
 
     /// Where its results are.
@@ -152,9 +116,9 @@ impl Worker {
         &self.0.store
     }
 
-    /// What runs its processes.
-    pub fn executor(&self) -> &Arc<dyn Executor> {
-        &self.0.executor
+    /// What prepares and runs its processes, those that are no steps included.
+    pub fn containers(&self) -> &Containers {
+        &self.0.containers
     }
 
     /// Its sources, for questions that fetch nothing.
@@ -167,52 +131,9 @@ impl Worker {
         self.0.pinned.get(vertex)
     }
 
-    /// The devices that there are now; `None` if no process gets any.
-    pub fn devices(&self) -> Option<kiln_cdi::Devices> {
-        self.0.devices.as_ref().map(kiln_cdi::Registry::read)
-    }
-
-    /// Lets the requests of steps be decided on that have a proxy and name this judge.
-    pub fn answer_for(&self, judge: Arc<dyn Judge>) -> JudgeGuard {
-        self.0.proxies.answer_for(judge)
-    }
-
-    /// Gives a process that is no step the network of a step that has a proxy, to be held until the process has
-    /// ended.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be made.
-    pub async fn proxied(
-        &self,
-        proxy: &ProxyNetwork,
-        process: &mut Process,
-    ) -> Result<Option<ProxiedNetwork>, OpError> {
-        self.0.proxies.connect(Some(proxy), false, process).await
-    }
-
-    /// What passed through the proxy of a vertex's step when it ran, if that is known.
-    pub fn passed(&self, vertex: &Digest) -> Option<Arc<Captured>> {
-        self.0.proxies.passed(vertex)
-    }
-
     /// The clients.
     pub fn sessions(&self) -> &SessionManager {
         &self.0.sessions
-    }
-
-    pub(crate) fn inner(&self) -> Arc<Inner> {
-        Arc::clone(&self.0)
-    }
-
-    /// Waits until no process of a step is left, with all that it used. Cancelled ones count.
-    pub async fn steps_ended(&self) {
-        self.0.steps.ended().await;
-    }
-
-    /// Gives cancelled processes no more time, now and later.
-    pub fn end_steps_at_once(&self) {
-        self.0.steps.end_at_once();
     }
 }
 
@@ -307,53 +228,6 @@ impl Providers for KnownLayers<'_> {
             found.extend(layers.find(blob).await);
         }
         found
-    }
-}
-
-/// An error of another crate as an operator's.
-pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> OpError {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let kind = chain.filter_map(kind).next();
-    OpError::from_error(kind.unwrap_or(ErrorKind::Failed), error)
-}
-
-/// What kind of failure an error is by itself, if it is one that is acted on.
-fn kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
-    if error.to_string().contains("no space left on device") {
-        return Some(ErrorKind::Exhausted);
-    }
-    // Others that share the operation may have a client that is there.
-    let is_gone = match error.downcast_ref::<ClientsError>() {
-        Some(ClientsError::Session(_)) => true,
-        Some(ClientsError::Call(error)) => matches!(error, CallError::Ended(_)),
-        None => matches!(error.downcast_ref::<CallError>(), Some(CallError::Ended(_))),
-    };
-    is_gone.then_some(ErrorKind::Unavailable)
-}
-
-/// Runs file work away from the tasks that must answer quickly.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, OpError> + Send + 'static,
-) -> Result<T, OpError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(OpError::new(ErrorKind::Failed, format!("internal error: {error}"))),
-    }
-}
-
-/// For whom files are fetched.
-pub(crate) fn requester(job: &JobContext) -> Requester {
-    Requester::of(job.sessions.ids(), &job.vertex, &job.progress)
-}
-
-/// The files of a result, fetched if they are not here; nothing for the empty file system.
-pub(crate) async fn files(
-    result: Option<&Ref>,
-    requester: &Requester,
-) -> Result<Option<Files>, OpError> {
-    match result {
-        None => Ok(None),
-        Some(result) => result.files(requester).await.map(Some).map_err(|error| failed(&error)),
     }
 }
 

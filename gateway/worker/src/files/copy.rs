@@ -20,7 +20,9 @@ use super::edit::{finish, make_parents};
 use super::unpack::Archive;
 use super::{FileError, Ids, Implied, chmod, imply};
 use crate::filter::Filter;
-use crate::{scope, sys};
+use kiln_container::scope;
+
+use crate::sys;
 
 /// Copies from `from` to `to`. Directories that are made on the way to the
 /// copies are added to `implied`.

@@ -6,7 +6,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{FileError, Ids, Implied, imply};
-use crate::{scope, sys};
+use kiln_container::scope;
+
+use crate::sys;
 
 /// Makes a directory. One that exists stays as it is. Those that are made above it are added to
 /// `implied`.

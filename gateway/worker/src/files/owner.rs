@@ -5,7 +5,7 @@ use std::path::Path;
 use kiln_graph::FileUser;
 
 use super::FileError;
-use crate::scope;
+use kiln_container::scope;
 
 /// The largest list of users that is read, in bytes.
 const MAX_LIST: u64 = 10 << 20;

@@ -9,7 +9,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use kiln_executor::{Mount, MountSource, Network, Process, Resources, Rootfs, Security, Ulimit};
+use kiln_executor::{Mount, MountSource, Resources};
+use kiln_graph::{Exec, NetworkMode, Ulimit};
+use kiln_oci::Platform;
+
+use crate::ProcessSpec;
 
 /// What every plugin sees of the system, as far as it is there.
 const SYSTEM: &[&str] = &[
@@ -32,25 +36,27 @@ const PIDS: u64 = 512;
 /// Files that a plugin may have open.
 const FILES: i64 = 4096;
 
-/// A plugin as a process that sees nothing it need not see.
+/// What a plugin needs, and nothing else: it sees nothing that it need not see.
 ///
 /// # Errors
 ///
 /// If its first bytes cannot be read.
-pub(crate) fn confined(plugin: &Path, id: String, env: Vec<String>) -> std::io::Result<Process> {
+pub(crate) fn confined(plugin: &Path, env: Vec<String>) -> std::io::Result<ProcessSpec> {
     let name = plugin.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (own, source) = match (is_script(plugin)?, plugin.parent()) {
         (true, Some(directory)) => (PathBuf::from(PLACE), directory),
         _ => (Path::new(PLACE).join(&name), plugin),
     };
-    let mut process = Process::new(id, Rootfs::Memory, &[]);
-    process.args = vec![format!("{PLACE}/{name}")];
-    process.env = env;
-    process.cwd = "/".to_owned();
-    process.security = Security::Restricted;
-    process.network = Network::None;
-    process.resolv_conf = Some("/dev/null".into());
-    process.mounts = SYSTEM
+    let limit = |name: &str, most: i64| Ulimit { name: name.to_owned(), soft: most, hard: most };
+    let exec = Exec {
+        args: vec![format!("{PLACE}/{name}")],
+        env,
+        cwd: "/".to_owned(),
+        network: NetworkMode::None,
+        ulimits: vec![limit("nofile", FILES), limit("core", 0)],
+        ..Exec::default()
+    };
+    let host_mounts = SYSTEM
         .iter()
         .map(Path::new)
         .filter(|path| path.exists())
@@ -60,20 +66,15 @@ pub(crate) fn confined(plugin: &Path, id: String, env: Vec<String>) -> std::io::
             Mount::new("/tmp", MountSource::Tmpfs { size: None, mode: 0o1777 }),
         ])
         .collect();
-    let limit = |name: &str, most: i64| Ulimit { name: name.to_owned(), soft: most, hard: most };
-    process.ulimits = vec![limit("nofile", FILES), limit("core", 0)];
-    process.resources = Resources {
+    let resources = Resources {
         memory: Some(MEMORY),
         pids: Some(PIDS),
         best_effort: true,
         ..Resources::default()
     };
-    Ok(process)
+    let spec = ProcessSpec::new("frontend", exec, Platform::host());
+    Ok(ProcessSpec { resources, host_mounts, restricted: true, ..spec })
 }
-
-/// What to say when a plugin could not be executed.
-pub(crate) const HINT: &str = "a plugin sees /usr, /bin, /lib and its own files only; if its interpreter or libraries \
-                               are elsewhere, put them there, or run plugins unconfined (--unconfined-plugins)";
 
 fn shown(dest: &Path, source: &Path) -> Mount {
     Mount {
@@ -101,11 +102,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let plugin = directory.path().join("kiln-frontend-x");
         std::fs::write(&plugin, content).unwrap();
-        let process = confined(&plugin, "p".into(), Vec::new()).unwrap();
+        let spec = confined(&plugin, Vec::new()).unwrap();
         assert!(
-            process.mounts.iter().all(|mount| mount.readonly || mount.dest == Path::new("/tmp"))
+            spec.host_mounts.iter().all(|mount| mount.readonly || mount.dest == Path::new("/tmp"))
         );
-        let own = process.mounts.into_iter().filter(|mount| mount.dest.starts_with(PLACE));
+        let own = spec.host_mounts.into_iter().filter(|mount| mount.dest.starts_with(PLACE));
         own.map(|mount| {
             let MountSource::Bind(path) = mount.source else { panic!("{:?}", mount.source) };
             let path = path.strip_prefix(directory.path()).unwrap().to_owned();

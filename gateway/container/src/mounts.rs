@@ -8,25 +8,27 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
-use kiln_executor::{Mount, MountSource, Rootfs, TRUST_BUNDLES};
+use kiln_executor::{Mount, MountSource, Process, Rootfs, TRUST_BUNDLES};
 use kiln_graph::{CacheSharing, Exec, ExecMount, MountKind};
 use kiln_network::ProxiedNetwork;
 use kiln_sources::{AgentSocket, Session};
-use kiln_store::{Directory, Files, Kind, Mounted, MutableRef, Ref, Sharing, Writer};
+use kiln_store::{Directory, Files, Kind, Mounted, MutableRef, Ref, Sharing, Store, Writer};
 
-use crate::caches;
+use crate::cache_mounts as caches;
+use crate::containers::Inner;
+use crate::error::{failed, files, requester};
 use crate::read::Place;
-use crate::secrets::SecretFile;
-use crate::worker::{Inner, failed, files, requester};
+use crate::secrets::{SecretFile, secret};
+use crate::spec::ProcessSpec;
 
 /// The mounts, and everything that must live as long as the process.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedMounts {
     /// What is mounted at `/`.
-    pub(crate) rootfs: Rootfs,
+    rootfs: Rootfs,
     /// `/` is not writable.
-    pub(crate) readonly_rootfs: bool,
+    readonly_rootfs: bool,
     /// What is mounted elsewhere.
-    pub(crate) mounts: Vec<Mount>,
+    mounts: Vec<Mount>,
     /// What becomes of the outputs.
     outputs: BTreeMap<usize, Outcome>,
     /// Writable directories that nobody keeps.
@@ -42,7 +44,7 @@ pub(crate) struct Prepared {
     secrets: Vec<SecretFile>,
     agents: Vec<AgentSocket>,
     /// Its network, if that is a proxy.
-    pub(crate) proxied: Option<ProxiedNetwork>,
+    network: Option<ProxiedNetwork>,
 }
 
 /// What a mount shows, as seen from outside of the container.
@@ -66,59 +68,79 @@ enum Outcome {
     Same(Output<Ref>),
 }
 
-/// Prepares all mounts of a process.
-pub(crate) async fn prepare(
-    worker: &Inner,
-    job: &JobContext,
-    exec: &Exec,
-    inputs: &[Output<Ref>],
-) -> Result<Prepared, OpError> {
-    let nothing = Rootfs::Bind { source: worker.store.root().join("empty"), readonly: true };
-    let mut prepared = Prepared {
-        rootfs: nothing,
-        readonly_rootfs: false,
-        mounts: Vec::new(),
-        outputs: BTreeMap::new(),
-        scratch: Vec::new(),
-        shown: Vec::new(),
-        views: Vec::new(),
-        shared_views: Vec::new(),
-        directories: BTreeMap::new(),
-        written: BTreeSet::new(),
-        writers: Vec::new(),
-        secrets: Vec::new(),
-        agents: Vec::new(),
-        proxied: None,
-    };
-    for mount in &exec.mounts {
-        let input = mount.input.and_then(|index| inputs.get(index).cloned().flatten());
-        let input = files(input.as_ref(), &requester(job)).await?;
-        let scratch = prepared.scratch.len();
-        let shown = match mount.dest.as_str() {
-            "/" => {
-                prepared.root(worker, mount, input).await?;
-                Shown::Nothing
-            }
-            _ => prepared.beside(worker, job, exec, mount, input).await?,
-        };
-        let is_scratch = prepared.scratch.len() > scratch;
-        prepared.shown.push(if is_scratch { Shown::Scratch(scratch) } else { shown });
+impl PreparedMounts {
+    /// Nothing yet: the root is empty.
+    pub(crate) fn new(store: &Store) -> Self {
+        Self {
+            rootfs: Rootfs::Bind { source: store.root().join("empty"), readonly: true },
+            readonly_rootfs: false,
+            mounts: Vec::new(),
+            outputs: BTreeMap::new(),
+            scratch: Vec::new(),
+            shown: Vec::new(),
+            views: Vec::new(),
+            shared_views: Vec::new(),
+            directories: BTreeMap::new(),
+            written: BTreeSet::new(),
+            writers: Vec::new(),
+            secrets: Vec::new(),
+            agents: Vec::new(),
+            network: None,
+        }
     }
-    Ok(prepared)
-}
 
-impl Prepared {
+    /// Prepares all mounts of a process, in order. What was prepared before one that fails stays.
+    pub(crate) async fn add(
+        &mut self,
+        machine: &Inner,
+        job: &JobContext,
+        spec: &ProcessSpec,
+    ) -> Result<(), OpError> {
+        if spec.restricted {
+            self.rootfs = Rootfs::Memory;
+        }
+        for mount in &spec.exec.mounts {
+            let input = mount.input.and_then(|index| spec.inputs.get(index).cloned().flatten());
+            let input = files(input.as_ref(), &requester(job)).await?;
+            let scratch = self.scratch.len();
+            let shown = match mount.dest.as_str() {
+                "/" => {
+                    self.root(machine, mount, input).await?;
+                    Shown::Nothing
+                }
+                _ => self.beside(machine, job, &spec.exec, mount, input).await?,
+            };
+            let is_scratch = self.scratch.len() > scratch;
+            self.shown.push(if is_scratch { Shown::Scratch(scratch) } else { shown });
+        }
+        Ok(())
+    }
+
+    /// Gives a process its root and its mounts, those of its own last, and keeps its network.
+    pub(crate) fn attach(&mut self, process: &mut Process, network: Option<ProxiedNetwork>) {
+        process.rootfs = self.rootfs.clone();
+        process.readonly_rootfs = self.readonly_rootfs;
+        self.mounts.append(&mut process.mounts);
+        process.mounts.clone_from(&self.mounts);
+        self.network = network;
+    }
+
+    /// Takes the network of the process away, if it is a proxy.
+    pub(crate) fn take_network(&mut self) -> Option<ProxiedNetwork> {
+        self.network.take()
+    }
+
     /// Prepares what is mounted elsewhere than at the root.
     async fn beside(
         &mut self,
-        worker: &Inner,
+        machine: &Inner,
         job: &JobContext,
         exec: &Exec,
         mount: &ExecMount,
         input: Option<Files>,
     ) -> Result<Shown, OpError> {
         let dest = PathBuf::from(exec.join_cwd(&mount.dest));
-        let Some(source) = self.source(worker, job, mount, &dest, input).await? else {
+        let Some(source) = self.source(machine, job, mount, &dest, input).await? else {
             return Ok(Shown::Nothing);
         };
         let shown = match &source {
@@ -141,12 +163,12 @@ impl Prepared {
 
     async fn root(
         &mut self,
-        worker: &Inner,
+        machine: &Inner,
         mount: &ExecMount,
         input: Option<Files>,
     ) -> Result<(), OpError> {
         let writable =
-            worker.store.prepare(input.as_ref()).await.map_err(|error| failed(&error))?;
+            machine.store.prepare(input.as_ref()).await.map_err(|error| failed(&error))?;
         let overlay = writable.overlay();
         self.rootfs = match overlay.lowers.is_empty() {
             true => Rootfs::Bind { source: overlay.upper, readonly: false },
@@ -172,23 +194,25 @@ impl Prepared {
     /// What a mount shows; `None` if it is left out.
     async fn source(
         &mut self,
-        worker: &Inner,
+        machine: &Inner,
         job: &JobContext,
         mount: &ExecMount,
         dest: &Path,
         input: Option<Files>,
     ) -> Result<Option<MountSource>, OpError> {
         Ok(Some(match &mount.kind {
-            MountKind::Bind => self.bind(worker, mount, dest.to_owned(), input).await?,
+            MountKind::Bind => self.bind(machine, mount, dest.to_owned(), input).await?,
             MountKind::Cache { id, sharing } => {
-                self.cache(worker, job, mount, id, *sharing, input).await?
+                self.cache(machine, job, mount, id, *sharing, input).await?
             }
             MountKind::Tmpfs { size } => {
                 MountSource::Tmpfs { size: (*size > 0).then_some(*size), mode: 0o1777 }
             }
             MountKind::Secret { id, uid, gid, mode, optional } => {
-                let Some(data) = secret(worker, job, id, *optional).await? else { return Ok(None) };
-                let file = worker.secrets.write(&data, *uid, *gid, *mode);
+                let Some(data) = secret(machine, job, id, *optional).await? else {
+                    return Ok(None);
+                };
+                let file = machine.secrets.write(&data, *uid, *gid, *mode);
                 let file = file.map_err(|error| failed(&error).context(format!("secret {id}")))?;
                 let source = MountSource::File(file.path().to_owned());
                 self.secrets.push(file);
@@ -196,7 +220,7 @@ impl Prepared {
             }
             MountKind::Ssh { id, uid, gid, mode, optional } => {
                 let id = if id.is_empty() { "default" } else { id };
-                match worker.clients(job).ssh_agent(id).await {
+                match machine.clients(job).ssh_agent(id).await {
                     Ok(agent) => {
                         let owned =
                             kiln_store::owner::set_owner(&agent.path, *uid, *gid).and_then(|()| {
@@ -220,7 +244,7 @@ impl Prepared {
 
     async fn bind(
         &mut self,
-        worker: &Inner,
+        machine: &Inner,
         mount: &ExecMount,
         dest: PathBuf,
         input: Option<Files>,
@@ -237,7 +261,7 @@ impl Prepared {
             return Ok(source);
         }
         let writable =
-            worker.store.prepare(input.as_ref()).await.map_err(|error| failed(&error))?;
+            machine.store.prepare(input.as_ref()).await.map_err(|error| failed(&error))?;
         let overlay = writable.overlay();
         let source = match overlay.lowers.is_empty() {
             true => MountSource::Bind(overlay.upper),
@@ -258,7 +282,7 @@ impl Prepared {
 
     async fn cache(
         &mut self,
-        worker: &Inner,
+        machine: &Inner,
         job: &JobContext,
         mount: &ExecMount,
         id: &str,
@@ -275,8 +299,8 @@ impl Prepared {
         let own = format!("{key} {:?}", input.as_ref().map(Files::lowers));
         if !self.directories.contains_key(&own) {
             let directory = match &input {
-                None => caches::begin(worker, job, id, sharing).await?,
-                Some(_) => worker
+                None => caches::begin(machine, job, id, sharing).await?,
+                Some(_) => machine
                     .store
                     .directory(&key, Kind::ExecCacheMount, sharing, input.as_ref())
                     .await
@@ -332,15 +356,17 @@ impl Prepared {
 
     /// For every mount what it shows now that the process has failed, for those who look into that.
     /// What cannot be had is left out.
-    pub(crate) async fn left(self, exec: &Exec, inputs: &[Output<Ref>]) -> Vec<Output<Ref>> {
+    pub(crate) async fn left(self, spec: &ProcessSpec) -> Vec<Output<Ref>> {
         let Self { mut outputs, scratch, shown, views, shared_views, .. } = self;
         drop((views, shared_views));
         let mut scratch: Vec<_> = scratch.into_iter().map(Some).collect();
-        let mut left = Vec::with_capacity(exec.mounts.len());
-        for (mount, shown) in exec.mounts.iter().zip(&shown) {
+        let mut left = Vec::with_capacity(spec.exec.mounts.len());
+        // Those that were not prepared any more show what they are of.
+        let shown = shown.iter().chain(std::iter::repeat(&Shown::Nothing));
+        for (mount, shown) in spec.exec.mounts.iter().zip(shown) {
             left.push(match left_in(mount, shown, &mut outputs, &mut scratch) {
                 Some(written) => written.commit().await.ok(),
-                None => mount.input.and_then(|index| inputs.get(index).cloned().flatten()),
+                None => mount.input.and_then(|index| spec.inputs.get(index).cloned().flatten()),
             });
         }
         left
@@ -382,23 +408,5 @@ fn left_in(
         (Some(Outcome::Written(written, _)), _) => Some(written),
         (None, Shown::Scratch(number)) => scratch.get_mut(*number).and_then(Option::take),
         _ => None,
-    }
-}
-
-/// A secret of the client; `None` if it has none and may have none.
-pub(crate) async fn secret(
-    worker: &Inner,
-    job: &JobContext,
-    id: &str,
-    optional: bool,
-) -> Result<Option<Vec<u8>>, OpError> {
-    let found = worker.clients(job).secret(id).await;
-    let found =
-        found.map_err(|error| OpError::new(ErrorKind::Failed, format!("secret {id}: {error}")))?;
-    match found {
-        None if !optional => {
-            Err(OpError::new(ErrorKind::NotFound, format!("secret {id}: not found")))
-        }
-        found => Ok(found),
     }
 }

@@ -28,14 +28,14 @@ pub struct EmulatorOptions {
 /// How a machine runs what is not its own.
 pub(crate) struct Emulators {
     options: EmulatorOptions,
-    spawner: Spawner,
+    spawner: Option<Spawner>,
     seen: Mutex<Option<(Instant, Arc<Machine>)>>,
     /// Whether the log has said that the kernel has no table of the builds' own.
     told: AtomicBool,
 }
 
 impl Emulators {
-    pub(crate) fn new(options: EmulatorOptions, spawner: Spawner) -> Self {
+    pub(crate) fn new(options: EmulatorOptions, spawner: Option<Spawner>) -> Self {
         Self { options, spawner, seen: Mutex::new(None), told: AtomicBool::new(false) }
     }
 
@@ -93,7 +93,8 @@ impl Emulators {
         let all = machine.registrations();
         let one = all.iter().filter(|it| it.interpreter == emulator).cloned().collect();
         for registrations in [all, one] {
-            match self.spawner.prepare_emulation(&registrations).await {
+            let Some(spawner) = &self.spawner else { break };
+            match spawner.prepare_emulation(&registrations).await {
                 Ok(()) => return Emulation::Private(registrations),
                 Err(error) if !self.told.swap(true, Ordering::Relaxed) => tracing::warn!(
                     %error,

@@ -1,4 +1,4 @@
-//! Secrets as files in memory, for as long as a process needs them.
+//! Secrets of the client, as files in memory for as long as a process needs them.
 
 use std::fs;
 use std::io::{self, Write};
@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kiln_engine::{ErrorKind, JobContext, OpError};
+use kiln_sources::Session as _;
 use rustix::mount::{MountFlags, mount};
+
+use crate::containers::Inner;
 
 /// Where secrets are written: a file system in memory, mounted when the first one comes.
 #[derive(Debug)]
@@ -67,5 +71,23 @@ impl Drop for SecretFile {
     fn drop(&mut self) {
         // Nothing is left to do if it is gone already.
         fs::remove_file(&self.0).ok();
+    }
+}
+
+/// A secret of the client; `None` if it has none and may have none.
+pub(crate) async fn secret(
+    machine: &Inner,
+    job: &JobContext,
+    id: &str,
+    optional: bool,
+) -> Result<Option<Vec<u8>>, OpError> {
+    let found = machine.clients(job).secret(id).await;
+    let found =
+        found.map_err(|error| OpError::new(ErrorKind::Failed, format!("secret {id}: {error}")))?;
+    match found {
+        None if !optional => {
+            Err(OpError::new(ErrorKind::NotFound, format!("secret {id}: not found")))
+        }
+        found => Ok(found),
     }
 }

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use kiln_engine::{JobContext, OpError};
 use kiln_graph::{Graph, MountKind, Op};
 use kiln_oci::Digest;
-use kiln_store::{Blob, Directory, DirectoryError, Kind, Requester, Sharing, StoreError};
+use kiln_store::{Blob, Directory, Kind, Requester, Sharing, StoreError};
 
-use crate::Worker;
-use crate::worker::{Inner, failed, requester};
+use crate::containers::Inner;
+use crate::error::{failed, requester};
 
 /// The name of a cache mount among the directories of the store.
 pub fn cache_mount_key(id: &str) -> String {
@@ -43,42 +43,26 @@ pub fn fresh_caches(graph: &Graph) -> BTreeSet<String> {
     ids.collect()
 }
 
-impl Worker {
-    /// Makes a cache mount begin empty for whoever asks for it next. A process that has it mounted
-    /// goes on with what it has.
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot write that down.
-    pub async fn forget_cache(&self, id: &str) -> Result<(), DirectoryError> {
-        let key = cache_mount_key(id);
-        self.store().forget_directory(&key).await?;
-        // One that exists is not filled with what it had elsewhere.
-        self.store().directory(&key, Kind::ExecCacheMount, Sharing::Shared, None).await?;
-        Ok(())
-    }
-}
-
 /// The directory of a cache mount that stands on nothing. One that is not here yet begins with what it
 /// had elsewhere, if somebody knows; what cannot be used of that is shown and is a miss.
 pub(crate) async fn begin(
-    worker: &Inner,
+    machine: &Inner,
     job: &JobContext,
     id: &str,
     sharing: Sharing,
 ) -> Result<Directory, OpError> {
     let key = cache_mount_key(id);
     let reserve = || async {
-        let directory = worker.store.directory(&key, Kind::ExecCacheMount, sharing, None).await;
+        let directory = machine.store.directory(&key, Kind::ExecCacheMount, sharing, None).await;
         directory.map_err(|error| failed(&error))
     };
-    let Some(elsewhere) = &worker.cache_mounts else { return reserve().await };
+    let Some(elsewhere) = &machine.cache_mounts else { return reserve().await };
     let requester = requester(job);
     if !elsewhere.are_known(&requester) {
-        worker.store.begun_directory(&key).await;
+        machine.store.begun_directory(&key).await;
         return reserve().await;
     }
-    let unused = worker.store.unused_directory(&key).await;
+    let unused = machine.store.unused_directory(&key).await;
     let Some(_unused) = unused.map_err(|error| failed(&error))? else { return reserve().await };
     let Some((blob, diff_id)) = elsewhere.find(id, &requester).await else {
         return reserve().await;
@@ -89,7 +73,7 @@ pub(crate) async fn begin(
     }
     let Err(error) = directory.restore(&blob, &diff_id).await else { return Ok(directory) };
     drop(directory);
-    let forgotten: Result<(), StoreError> = worker.store.forget_directory(&key).await;
+    let forgotten: Result<(), StoreError> = machine.store.forget_directory(&key).await;
     forgotten.map_err(|error| failed(&error))?;
     warn(&requester, id, &OpError::from_error(kiln_engine::ErrorKind::Failed, &error).to_string());
     reserve().await

@@ -1,12 +1,15 @@
-//! What a process is started with, whoever asks for it: an operation or a container of a frontend.
+//! A process for the executor, made of what its spec says: everything but its mounts.
 
 use kiln_engine::{JobContext, OpError};
-use kiln_executor::{Network, Process, Resources, Security, Ulimit};
+use kiln_executor::{Network, Process, Resources, Rootfs, Security, Ulimit, unique_id};
 use kiln_graph::{Exec, NetworkMode, ProxyEnv, SecurityMode};
+use kiln_network::ProxiedNetwork;
 use kiln_oci::Platform;
 
-use crate::exec_mounts::secret;
-use crate::worker::Inner;
+use crate::containers::Inner;
+use crate::devices;
+use crate::secrets::secret;
+use crate::spec::ProcessSpec;
 
 /// The search path of processes that name none (BuildKit's `DefaultPathEnvUnix`).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -15,31 +18,32 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 const WINDOWS_PATH: &str =
     r"PATH=c:\Windows\System32;c:\Windows;C:\Windows\System32\WindowsPowerShell\v1.0";
 
-/// A process without root, mounts and limits, which the caller adds.
+/// A process with its network. What it shares with others in its container, which are its root and its
+/// mounts, is added by [`PreparedMounts::attach`](crate::mounts::PreparedMounts::attach).
 pub(crate) async fn process(
-    worker: &Inner,
+    machine: &Inner,
     job: &JobContext,
-    exec: &Exec,
-    platform: &Platform,
-    id: String,
-) -> Result<Process, OpError> {
+    spec: &ProcessSpec,
+) -> Result<(Process, Option<ProxiedNetwork>), OpError> {
+    let exec = &spec.exec;
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let nothing = kiln_executor::Rootfs::OverlayReadonly { lowers: Vec::new() };
-    Ok(Process {
-        id,
+    let edits = devices::edits(machine, exec).await?;
+    let mut process = Process {
+        id: unique_id(&spec.name),
         args: exec.args.clone(),
-        env: environment(worker, job, exec, platform).await?,
+        env: environment(machine, job, exec, &spec.platform).await?,
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
-        rootfs: nothing,
+        rootfs: Rootfs::OverlayReadonly { lowers: Vec::new() },
         readonly_rootfs: false,
-        mounts: Vec::new(),
+        mounts: spec.host_mounts.iter().cloned().chain(devices::mounts(&edits)).collect(),
         network: match exec.network {
             NetworkMode::None => Network::None,
             NetworkMode::Default => Network::Default,
             NetworkMode::Host => Network::Host,
         },
         security: match exec.security {
+            _ if spec.restricted => Security::Restricted,
             SecurityMode::Sandbox => Security::Sandbox,
             SecurityMode::Insecure => Security::Insecure,
         },
@@ -56,19 +60,23 @@ pub(crate) async fn process(
             .collect(),
         tty: false,
         cgroup_parent: text(&exec.cgroup_parent),
-        resources: Resources::default(),
+        resources: spec.resources.clone(),
         remove_mount_stubs: true,
-        resolv_conf: None,
-        emulation: worker.emulators.of(platform, job).await?,
+        resolv_conf: spec.restricted.then(|| "/dev/null".into()),
+        emulation: machine.emulators.of(&spec.platform, job).await?,
         devices: Vec::new(),
         groups: Vec::new(),
         hooks: Vec::new(),
         trusted: None,
-    })
+    };
+    devices::apply(edits, &mut process);
+    let host = exec.network == NetworkMode::Host;
+    let network = machine.proxies.connect(exec.proxied.as_ref(), host, &mut process).await?;
+    Ok((process, network))
 }
 
-/// The limits of a step.
-pub(crate) fn resources(limits: &kiln_graph::Resources) -> Resources {
+/// The limits of an exec op, for the cgroup of its process.
+pub fn limits(limits: &kiln_graph::Resources) -> Resources {
     let some = |number: i64| (number != 0).then_some(number);
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Resources {
@@ -84,7 +92,7 @@ pub(crate) fn resources(limits: &kiln_graph::Resources) -> Resources {
 }
 
 async fn environment(
-    worker: &Inner,
+    machine: &Inner,
     job: &JobContext,
     exec: &Exec,
     platform: &Platform,
@@ -98,7 +106,7 @@ async fn environment(
         env.extend(proxy_variables(proxy));
     }
     for variable in &exec.secret_env {
-        if let Some(value) = secret(worker, job, &variable.id, variable.optional).await? {
+        if let Some(value) = secret(machine, job, &variable.id, variable.optional).await? {
             env.push(format!("{}={}", variable.name, String::from_utf8_lossy(&value)));
         }
     }

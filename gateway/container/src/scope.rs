@@ -23,7 +23,7 @@ const MAX_LINKS: usize = 255;
 /// # Errors
 ///
 /// If there are too many links, or a directory cannot be read.
-pub(crate) fn resolve(root: &Path, path: &str, follow_last: bool) -> io::Result<PathBuf> {
+pub fn resolve(root: &Path, path: &str, follow_last: bool) -> io::Result<PathBuf> {
     let mut links = 0;
     let mut open: Vec<PathBuf> = components(Path::new(path));
     let mut inside: Vec<PathBuf> = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn resolve(root: &Path, path: &str, follow_last: bool) -> io::Result<
 /// # Errors
 ///
 /// If there is nothing.
-pub(crate) fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
+pub fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -85,7 +85,7 @@ fn missing(error: &io::Error) -> bool {
 }
 
 /// A path as the user knows it: absolute, `.` and `..` folded away by text alone.
-pub(crate) fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -98,7 +98,7 @@ pub(crate) fn clean(path: &str) -> String {
 }
 
 /// Whether a path means "into that directory".
-pub(crate) fn is_directory_path(path: &str) -> bool {
+pub fn is_directory_path(path: &str) -> bool {
     path.ends_with('/') || path.ends_with("/.") || path == "." || path.is_empty()
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn is_directory_path(path: &str) -> bool {
 /// # Errors
 ///
 /// If the pattern is malformed or a directory cannot be read.
-pub(crate) fn expand(root: &Path, pattern: &str) -> io::Result<Vec<String>> {
+pub fn expand(root: &Path, pattern: &str) -> io::Result<Vec<String>> {
     let pattern = clean(pattern);
     let mut found = vec![String::new()];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
@@ -140,13 +140,13 @@ pub(crate) fn expand(root: &Path, pattern: &str) -> io::Result<Vec<String>> {
 }
 
 /// A path below `root` as the user knows it.
-pub(crate) fn shown(root: &Path, path: &Path) -> String {
+pub fn shown(root: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(root).unwrap_or(path);
     format!("/{}", String::from_utf8_lossy(inside.as_os_str().as_bytes()))
 }
 
 /// The last component of a path, as the user wrote it.
-pub(crate) fn base_name(path: &str) -> Option<&OsStr> {
+pub fn base_name(path: &str) -> Option<&OsStr> {
     Path::new(path).file_name()
 }
 

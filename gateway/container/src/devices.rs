@@ -7,17 +7,18 @@ use kiln_engine::{ErrorKind, OpError};
 use kiln_executor::{DeviceNode, Hook, Mount, MountSource, Process};
 use kiln_graph::Exec;
 
-use crate::worker::{Inner, blocking};
+use crate::containers::Inner;
+use crate::error::blocking;
 
 /// The permissions of a device node whose specification says none, as runtimes set them.
 const DEFAULT_MODE: u32 = 0o666;
 
 /// What a process gets with its devices. Specifications are read anew, as they are now.
-pub(crate) async fn edits(worker: &Inner, exec: &Exec) -> Result<Edits, OpError> {
+pub(crate) async fn edits(machine: &Inner, exec: &Exec) -> Result<Edits, OpError> {
     if exec.devices.is_empty() {
         return Ok(Edits::default());
     }
-    let (registry, requests) = (worker.devices.clone(), exec.devices.clone());
+    let (registry, requests) = (machine.devices.clone(), exec.devices.clone());
     blocking(move || {
         let devices = registry.as_ref().map(Registry::read).unwrap_or_default();
         let edits = devices.edits(&requests);

@@ -10,8 +10,8 @@ use kiln_engine::{ErrorKind, OpError};
 use kiln_filesync::glob::Glob;
 use kiln_store::{Files, Mounted};
 
+use crate::error::{blocking, failed};
 use crate::scope;
-use crate::worker::{blocking, failed};
 
 /// The largest piece of a file that is read at once, in bytes; more does not fit into a message.
 const MAX_READ: u64 = 15 << 20;

@@ -1,4 +1,4 @@
-//! Steps whose network is a proxy: what they are given for it, and what is known of what passed.
+//! Processes whose network is a proxy: what they are given for it, and what is known of what passed.
 //!
 //! What passed is remembered by vertex for as long as the daemon runs, within bounds: whoever finds the
 //! result in the cache meanwhile knows what it was made from.
@@ -16,7 +16,7 @@ use kiln_network::{Captured, Judge, Networks, ProxiedNetwork};
 use kiln_oci::Digest;
 use kiln_progress::Stream;
 
-use crate::worker::failed;
+use crate::error::failed;
 
 /// How much is remembered of all steps together, in bytes.
 const MAX_BYTES: usize = 64 << 20;

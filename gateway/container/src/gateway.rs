@@ -1,4 +1,4 @@
-//! Containers of frontends: mounts that stay, and processes that are started in them one by one.
+//! Containers of the gateway API: mounts that stay, and processes that are started in them one by one.
 //!
 //! The first process makes the container and later ones join it; all of them end with the first, and
 //! with the [`Container`]. What is mounted is let go when the last process is gone. Nothing of this is
@@ -8,18 +8,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
-use kiln_executor::{ExecProcess, ExitStatus, Running, Stdio};
-use kiln_graph::{Exec, NetworkMode};
+use kiln_executor::{ExecProcess, ExitStatus, Process, Running, Stdio};
+use kiln_graph::Exec;
+use kiln_network::ProxiedNetwork;
 use kiln_oci::Platform;
 use kiln_store::Ref;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::exec_mounts::{Prepared, prepare};
-use crate::foreign;
-use crate::processes::process;
-use crate::read;
-use crate::steps::terminate;
-use crate::worker::{Inner, Worker, failed};
+use crate::containers::Inner;
+use crate::error::failed;
+use crate::mounts::PreparedMounts;
+use crate::process::process;
+use crate::run::terminate;
+use crate::spec::ProcessSpec;
+use crate::{foreign, read};
 
 /// Orders that may wait for a process.
 const WAITING: usize = 16;
@@ -45,11 +47,11 @@ pub struct Container {
 }
 
 struct Inside {
-    worker: Arc<Inner>,
+    machine: Arc<Inner>,
     job: JobContext,
     platform: Platform,
     /// Mounts that live as long as a process.
-    prepared: Mutex<Prepared>,
+    prepared: Mutex<PreparedMounts>,
     first: tokio::sync::Mutex<First>,
     /// Variables that all processes have.
     environment: OnceLock<Vec<String>>,
@@ -117,29 +119,26 @@ impl Started {
     }
 }
 
-impl Worker {
-    /// Makes a container's mounts; no process runs yet.
-    ///
-    /// # Errors
-    ///
-    /// If something cannot be mounted.
-    pub async fn container(&self, parts: ContainerParts) -> Result<Container, OpError> {
-        let worker = self.inner();
-        let prepared = prepare(&worker, &parts.job, &parts.mounts, &parts.inputs).await?;
+impl Container {
+    /// Makes a container's mounts; see [`Containers::open`](crate::Containers::open).
+    pub(crate) async fn open(machine: Arc<Inner>, parts: ContainerParts) -> Result<Self, OpError> {
+        let ContainerParts { mounts, inputs, platform, job } = parts;
+        let spec =
+            ProcessSpec { inputs, ..ProcessSpec::new("container", mounts, platform.clone()) };
+        let mut prepared = PreparedMounts::new(&machine.store);
+        prepared.add(&machine, &job, &spec).await?;
         let inside = Inside {
-            worker,
-            job: parts.job,
-            platform: parts.platform,
+            machine,
+            job,
+            platform,
             prepared: Mutex::new(prepared),
             first: tokio::sync::Mutex::new(First::None),
             environment: OnceLock::new(),
             lives: watch::Sender::new((0, None)),
         };
-        Ok(Container { inside: Arc::new(inside), released: watch::Sender::new(false) })
+        Ok(Self { inside: Arc::new(inside), released: watch::Sender::new(false) })
     }
-}
 
-impl Container {
     /// Starts a process: the container's own if it is the first, another inside it otherwise.
     ///
     /// # Errors
@@ -182,9 +181,9 @@ impl Container {
             received,
             unwanted,
             released: self.released.subscribe(),
-            patience: self.inside.worker.steps.patience(),
+            patience: self.inside.machine.runs.patience(),
         };
-        let counted = self.inside.worker.steps.count();
+        let counted = self.inside.machine.runs.count();
         let inside = Arc::clone(&self.inside);
         inside.lives.send_modify(|(living, _)| *living += 1);
         tokio::spawn(async move {
@@ -266,24 +265,16 @@ impl Container {
         tty: bool,
         stdio: Stdio,
     ) -> Result<Box<dyn Running>, OpError> {
-        let id = kiln_executor::unique_id("container");
-        let Inside { worker, job, .. } = &*self.inside;
-        let mut process = process(worker, job, exec, &self.inside.platform, id).await?;
-        with_terminal(&mut process.env, tty);
-        process.tty = tty;
-        let host = exec.network == NetworkMode::Host;
-        let proxied = worker.proxies.connect(exec.proxied.as_ref(), host, &mut process).await?;
-        if let Some(proxied) = &proxied {
-            self.inside.environment.set(proxied.environment()).ok();
+        let (mut process, network) = self.process(exec.clone(), tty).await?;
+        if let Some(network) = &network {
+            self.inside.environment.set(network.environment()).ok();
         }
         self.inside.with_mounts(|prepared| {
-            prepared.proxied = proxied;
-            process.rootfs = prepared.rootfs.clone();
-            process.readonly_rootfs = prepared.readonly_rootfs;
-            process.mounts = prepared.mounts.clone();
+            prepared.attach(&mut process, network);
             prepared.begin_writing()
         })?;
-        worker.executor.start(process, stdio).await.map_err(|error| failed(&error))
+        let executor = &self.inside.machine.executor;
+        executor.start(process, stdio).await.map_err(|error| failed(&error))
     }
 
     /// Starts another process inside.
@@ -294,10 +285,9 @@ impl Container {
         tty: bool,
         stdio: Stdio,
     ) -> Result<Box<dyn Running>, OpError> {
-        let Inside { worker, job, .. } = &*self.inside;
-        let platform = &self.inside.platform;
-        let mut process = process(worker, job, exec, platform, String::new()).await?;
-        with_terminal(&mut process.env, tty);
+        // The network is that of the first process.
+        let exec = Exec { proxied: None, ..exec.clone() };
+        let (mut process, _) = self.process(exec, tty).await?;
         process.env.extend(self.inside.environment.get().into_iter().flatten().cloned());
         let process = ExecProcess {
             args: process.args,
@@ -315,6 +305,22 @@ impl Container {
     }
 }
 
+impl Container {
+    /// A process without mounts.
+    async fn process(
+        &self,
+        exec: Exec,
+        tty: bool,
+    ) -> Result<(Process, Option<ProxiedNetwork>), OpError> {
+        let Inside { machine, job, platform, .. } = &*self.inside;
+        let spec = ProcessSpec::new("container", exec, platform.clone());
+        let (mut process, network) = process(machine, job, &spec).await?;
+        with_terminal(&mut process.env, tty);
+        process.tty = tty;
+        Ok((process, network))
+    }
+}
+
 impl Drop for Container {
     fn drop(&mut self) {
         self.release();
@@ -322,7 +328,7 @@ impl Drop for Container {
 }
 
 impl Inside {
-    fn with_mounts<T>(&self, act: impl FnOnce(&mut Prepared) -> T) -> T {
+    fn with_mounts<T>(&self, act: impl FnOnce(&mut PreparedMounts) -> T) -> T {
         act(&mut self.prepared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -356,7 +362,7 @@ impl Life {
         let ended = attend(&mut *running, received, unwanted, released, patience).await;
         drop(running);
         if is_first && matches!(ended, Ok(Ended::Exited(_))) {
-            inside.with_mounts(Prepared::end_writing);
+            inside.with_mounts(PreparedMounts::end_writing);
         }
         ended
     }
