@@ -30,6 +30,8 @@ const LAYERS: &[&[&str]] = &[
     &["dockerfile", "mockerfile", "container", "examples"],
     &["worker"],
     &["bridge"],
+    &["build"],
+    &["control"],
     &["daemon"],
     &["cli"],
     &["tests", "fuzz"],

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use kiln_bridge::{FrontendRegistry, FrontendRegistryParts, Producers};
+use kiln_bridge::{FrontendRegistry, FrontendRegistryParts};
+use kiln_build::{
+    Builder, BuilderParts, ImportedMounts, ProvenanceEnvError, Traces, WithImports,
+    read_provenance_env,
+};
 use kiln_cache::{CacheStore, DiskKeyValue, LinkStore, MemoryKeyValue};
 use kiln_container::{Containers, ContainersParts, EmulatorOptions};
+use kiln_control::{Policies, Pruner, Services};
 use kiln_emulation::SearchPath;
 use kiln_engine::{Engine, EngineOptions};
 use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
@@ -19,42 +22,14 @@ use kiln_network::Networks;
 use kiln_registry::{Hosts, Registry};
 use kiln_remotecache::{Clouds, Imports, Reach};
 use kiln_session::SessionManager;
-use kiln_store::{PruneOptions, Store, StoreOptions, Usage};
+use kiln_store::{Store, StoreOptions};
 use kiln_wire::channel::Io;
-use kiln_wire::proto::content::content_server::ContentServer;
-use kiln_wire::proto::control::control_server::ControlServer;
-use kiln_wire::proto::explain::explain_server::ExplainServer;
-use kiln_wire::proto::trace_service::trace_service_server::TraceServiceServer;
-use kiln_worker::{Ref, Worker, WorkerInfo, WorkerParts};
+use kiln_worker::{Worker, WorkerInfo, WorkerParts};
 use tonic::transport::server::Router;
-use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::builds::Builds;
-use crate::caches::{ImportedMounts, WithImports};
-use crate::content::Content;
-use crate::control::Control;
-use crate::explain::Explain;
-use crate::gate::Gate;
 use crate::images::StoreImages;
-use crate::provenance_env::ProvenanceEnvError;
 use crate::step_defaults::StepDefaults;
-use crate::traces::{Intake, Traces};
-use crate::{ExecutorChoice, Settings, languages, network, provenance_env, reflection};
-
-/// The services that are served beside health and reflection.
-const SERVICES: &[&str] = &[
-    "moby.buildkit.v1.Control",
-    "moby.buildkit.v1.frontend.LLBBridge",
-    "kiln.explain.v1.Explain",
-    "containerd.services.content.v1.Content",
-    "opentelemetry.proto.collector.trace.v1.TraceService",
-];
-/// How long after a build is collected, so that the next build does not wait for it.
-const COLLECT_DELAY: Duration = Duration::from_secs(1);
-/// How long nothing is collected after that.
-const COLLECT_PAUSE: Duration = Duration::from_secs(60);
+use crate::{ExecutorChoice, Settings, languages, network};
 
 /// Why a daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,24 +78,9 @@ pub struct Daemon(pub(crate) Arc<Parts>);
 
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
-    pub(crate) worker: Worker,
-    pub(crate) engine: Engine<Ref>,
-    pub(crate) cache: Arc<dyn CacheStore>,
-    pub(crate) imports: Imports,
-    pub(crate) frontends: Arc<FrontendRegistry>,
-    pub(crate) sessions: SessionManager,
-    pub(crate) registry: Registry,
-    pub(crate) builds: Builds,
-    pub(crate) history: History,
-    pub(crate) traces: Traces,
-    /// Which requests made graphs.
-    pub(crate) producers: Producers,
-    /// What the operator adds to provenance.
-    pub(crate) provenance_env: BTreeMap<String, serde_json::Value>,
+    pub(crate) builder: Builder,
+    pub(crate) services: Services,
     pub(crate) networks: Networks,
-    pub(crate) gate: Gate,
-    pub(crate) health: HealthReporter,
-    collecting: AtomicBool,
 }
 
 impl Daemon {
@@ -164,7 +124,7 @@ impl Daemon {
             Policy { max_age: settings.history.max_age, max_entries: settings.history.max_entries };
         let history = History::open(&store, policy)?;
         let env = settings.provenance_env_dir.as_deref();
-        let provenance_env = env.map(provenance_env::read).transpose()?.unwrap_or_default();
+        let provenance_env = env.map(read_provenance_env).transpose()?.unwrap_or_default();
         let sessions = SessionManager::new(kiln_session::Health::default());
         let registry =
             Registry::new(Hosts::new(settings.registries.clone()), registry_options(&settings));
@@ -213,8 +173,7 @@ impl Daemon {
         let options = EngineOptions { max_parallelism: settings.max_parallelism };
         let engine = Engine::start(Arc::new(operators), Arc::clone(&cache), &options);
         let traces = Traces::new(settings.collector.clone());
-        let parts = Parts {
-            settings,
+        let builder = Builder::new(BuilderParts {
             worker,
             engine,
             cache,
@@ -222,38 +181,23 @@ impl Daemon {
             frontends: Arc::new(frontends),
             sessions,
             registry,
-            builds: Builds::default(),
             history,
             traces,
-            producers: Producers::default(),
             provenance_env,
-            networks,
-            gate: Gate::default(),
-            health: HealthReporter::new(),
-            collecting: AtomicBool::new(false),
-        };
-        let daemon = Self(Arc::new(parts));
-        daemon.collect_soon();
-        Ok(daemon)
-    }
-
-    /// Says on the health service that builds are taken, if they are.
-    async fn set_serving(&self) {
-        if self.0.gate.is_open() {
-            self.set_health(ServingStatus::Serving).await;
-        }
-    }
-
-    /// What the health service says about each service.
-    pub(crate) async fn set_health(&self, status: ServingStatus) {
-        for service in SERVICES {
-            self.0.health.set_service_status(*service, status).await;
-        }
+            entitlements: settings.entitlements.clone(),
+            proxy_network: settings.proxy_network,
+            notices: network::notice(&networks).into_iter().collect(),
+            dockerfile_version: languages::DOCKERFILE_VERSION.to_owned(),
+        });
+        let pruner = Pruner::new(builder.clone(), policies(&settings));
+        pruner.collect_soon();
+        let services = Services::new(builder.clone(), pruner);
+        Ok(Self(Arc::new(Parts { settings, builder, services, networks })))
     }
 
     /// Where it keeps images and results.
     pub fn store(&self) -> &Store {
-        self.0.worker.store()
+        self.0.builder.store()
     }
 
     /// The images that have names in its store.
@@ -267,82 +211,17 @@ impl Daemon {
     ///
     /// If the client does not speak HTTP/2.
     pub async fn serve(&self, io: impl Io) -> Result<(), tonic::transport::Error> {
-        kiln_wire::channel::serve(self.api().await, io).await
+        kiln_wire::channel::serve(self.0.services.api().await, io).await
     }
 
     /// All services, to be served on listeners.
     pub async fn services(&self) -> Router {
-        reflection::add_to(self.api().await, SERVICES)
-    }
-
-    /// What builds need.
-    async fn api(&self) -> Router {
-        self.set_serving().await;
-        let health = HealthService::from_health_reporter(self.0.health.clone());
-        let control = ControlServer::new(Control(self.clone()))
-            .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
-        let traces = TraceServiceServer::new(Intake(self.0.traces.clone()))
-            .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
-        kiln_wire::channel::server()
-            .add_service(control)
-            .add_service(ExplainServer::new(Explain(self.0.history.clone())))
-            .add_service(ContentServer::new(Content(self.0.history.clone())))
-            .add_service(traces)
-            .add_service(kiln_bridge::service::service(self.0.builds.clone()))
-            .add_service(HealthServer::new(health))
-    }
-
-    /// The policies of collection for the disk that the store is on; none, if nothing is collected.
-    pub(crate) fn policies(&self) -> Vec<PruneOptions> {
-        let total = self.store().disk_size().unwrap_or_default();
-        let collection = self.0.settings.collection.as_ref();
-        collection.map(|collection| collection.on_disk(total)).unwrap_or_default()
-    }
-
-    /// Prunes by policy, soon and at most once a minute, if this daemon does that.
-    pub(crate) fn collect_soon(&self) {
-        let policies = self.policies();
-        if policies.is_empty() || self.0.collecting.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let daemon = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(COLLECT_DELAY).await;
-            let store = daemon.store();
-            let mut removed = Vec::new();
-            let mut on_removed = |usage: Usage| {
-                tracing::debug!(id = usage.id, "collected");
-                removed.push(usage.id);
-            };
-            let collected = store.collect(&policies, &mut on_removed).await;
-            daemon.forget(removed).await;
-            if let Err(error) = collected {
-                tracing::warn!(%error, "collection failed");
-            }
-            tokio::time::sleep(COLLECT_PAUSE).await;
-            daemon.0.collecting.store(false, Ordering::Relaxed);
-        });
-    }
-
-    /// Forgets results that were removed from the store, and the records that led only to them.
-    pub(crate) async fn forget(&self, removed: Vec<String>) {
-        let cache = Arc::clone(&self.0.cache);
-        let forgotten = tokio::task::spawn_blocking(move || {
-            removed.iter().for_each(|id| cache.forget(id));
-        });
-        // What could not be forgotten is a miss.
-        forgotten.await.ok();
-    }
-
-    /// Where results are found again.
-    pub(crate) fn cache(&self) -> Arc<dyn CacheStore> {
-        Arc::clone(&self.0.cache)
+        self.0.services.all().await
     }
 
     /// Waits until everything that was built is kept.
     pub async fn flush(&self) {
-        self.0.engine.flush().await;
+        self.0.builder.flush().await;
     }
 }
 
@@ -350,6 +229,14 @@ impl std::fmt::Debug for Daemon {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Daemon").field("root", &self.0.settings.root).finish_non_exhaustive()
     }
+}
+
+/// What is collected, for the disk that the store is on.
+fn policies(settings: &Settings) -> Policies {
+    let collection = settings.collection.clone();
+    Arc::new(move |total| {
+        collection.as_ref().map(|collection| collection.on_disk(total)).unwrap_or_default()
+    })
 }
 
 /// Where emulators are looked for.

@@ -4,11 +4,7 @@
 //! but the names of their steps can be read. It is there only for who configures an address.
 
 mod dump;
-mod metrics;
 mod process;
-
-pub(crate) use dump::RunningBuild;
-pub(crate) use metrics::{Metrics, Steps};
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -49,13 +45,16 @@ const PAGES: &[Page] = &[
         path: "/metrics",
         about: "counters of builds and steps, for Prometheus",
         content_type: METRICS,
-        make: |daemon| daemon.0.builds.metrics().text(&ProcessFacts::read()),
+        make: |daemon| {
+            let builds = daemon.0.builder.builds().metrics().text();
+            builds + &ProcessFacts::read().metrics()
+        },
     },
     Page {
         path: "/debug/pprof/goroutine",
         about: "builds, their running steps, and threads",
         content_type: TEXT,
-        make: |daemon| dump::text(&daemon.0.builds.running(), &ProcessFacts::read()),
+        make: |daemon| dump::text(&daemon.0.builder.builds().running(), &ProcessFacts::read()),
     },
     Page {
         path: "/debug/vars",

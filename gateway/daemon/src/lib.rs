@@ -1,41 +1,27 @@
-//! kilnd: configuration, the Control service, and the wiring of all other crates.
+//! kilnd: configuration, wiring, start and stop.
 //!
-//! [`Daemon::start`] puts store, worker, engine and frontends together; [`Daemon::serve`] speaks
-//! BuildKit's Control API and gateway on any byte stream. The command line embeds the same daemon
-//! over an in-memory stream. This is the only crate that knows all others, and the only one that
-//! names a frontend.
+//! [`config`] becomes [`Settings`]; [`Daemon::start`] puts store, worker, engine, frontends, builder and
+//! services together once; [`Daemon::serve`] serves them on any byte stream, and [`listen`] on sockets;
+//! `stop.rs` ends all of it in order. The command line embeds the same daemon over an in-memory stream. This
+//! is the only crate that knows all others, and the only one that names a frontend. How a build goes is in
+//! `kiln_build`, what is served in `kiln_control`.
 
-mod attestations;
-mod build;
-mod builds;
-mod caches;
-mod claims;
 pub mod config;
-mod content;
-mod control;
 mod daemon;
 pub mod debug;
-mod explain;
-mod gate;
 mod images;
 mod languages;
 pub mod listen;
 mod local;
 mod logs;
 mod network;
-mod platforms;
-mod provenance_env;
-mod recording;
-mod reflection;
-mod request;
-mod session_exporters;
 mod settings;
 mod step_defaults;
 mod stop;
-mod traces;
 
 pub use daemon::{Daemon, StartError};
 pub use kiln_bridge::{PluginDirectory, Plugins};
+pub use kiln_build::{Collector, CollectorError, ProvenanceEnvError};
 pub use kiln_cdi::Grant;
 pub use kiln_executor::Privileges;
 pub use kiln_graph::Entitlements;
@@ -43,7 +29,5 @@ pub use kiln_remotecache::CloudEnvironment;
 pub use languages::{Channel, LINKED, editing, linked};
 pub use local::private_process;
 pub use logs::LogLevel;
-pub use provenance_env::ProvenanceEnvError;
 pub use settings::{ExecutorChoice, HOST_VARIABLES, Settings};
 pub use stop::Stopped;
-pub use traces::{Collector, CollectorError};

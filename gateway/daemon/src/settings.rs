@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_bridge::{FrontendRules, PluginDirectory, Plugins};
+use kiln_build::Collector;
 use kiln_cdi::{Grant, Registry};
 use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
@@ -15,7 +16,6 @@ use crate::config::{
     CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig, InterruptedCaches,
     NetworkConfig,
 };
-use crate::traces::Collector;
 
 /// The variables of the host that its programs, such as git, get: the search path and proxies.
 pub const HOST_VARIABLES: &[&str] =

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tonic_health::ServingStatus;
-
 use crate::Daemon;
 
 /// How long what is killed at once may take to be gone.
@@ -29,44 +27,44 @@ impl Daemon {
     /// `at_once` cuts all waiting short: processes are killed.
     pub async fn stop(&self, timeout: Duration, at_once: impl Future<Output = ()>) -> Stopped {
         tokio::pin!(at_once);
-        self.set_health(ServingStatus::NotServing).await;
-        let running = self.0.gate.close();
+        self.0.services.stop_serving().await;
+        let running = self.0.builder.gate().close();
         if running > 0 {
             tracing::info!(builds = running, ?timeout, "waiting for running builds");
         }
         let in_order = async {
             let finished = async {
-                self.0.gate.idle().await;
-                self.0.worker.containers().ended().await;
+                self.0.builder.gate().idle().await;
+                self.0.builder.worker().containers().ended().await;
             };
             if tokio::time::timeout(timeout, finished).await.is_ok() {
                 return Stopped::Finished;
             }
             let cancelled = self.cancel_builds();
-            self.0.worker.containers().ended().await;
+            self.0.builder.worker().containers().ended().await;
             Stopped::Cancelled(cancelled)
         };
         let stopped = tokio::select! {
             stopped = in_order => stopped,
             () = &mut at_once => {
-                self.0.worker.containers().end_at_once();
+                self.0.builder.worker().containers().end_at_once();
                 let cancelled = self.cancel_builds();
                 // Killing takes no time, unless the machine is in trouble.
-                tokio::time::timeout(LAST_WAIT, self.0.worker.containers().ended()).await.ok();
+                tokio::time::timeout(LAST_WAIT, self.0.builder.worker().containers().ended()).await.ok();
                 Stopped::AtOnce(cancelled)
             }
         };
-        tokio::time::timeout(LAST_WAIT, self.0.gate.idle()).await.ok();
-        let written = async { tokio::join!(self.flush(), self.0.history.written(None)) };
+        tokio::time::timeout(LAST_WAIT, self.0.builder.gate().idle()).await.ok();
+        let written = async { tokio::join!(self.flush(), self.0.builder.history().written(None)) };
         tokio::time::timeout(LAST_WAIT, written).await.ok();
-        self.0.traces.flush().await;
-        self.0.history.close();
+        self.0.builder.traces().flush().await;
+        self.0.builder.history().close();
         tokio::time::timeout(LAST_WAIT, self.0.networks.close()).await.ok();
         stopped
     }
 
     fn cancel_builds(&self) -> usize {
-        let cancelled = self.0.gate.cancel();
+        let cancelled = self.0.builder.gate().cancel();
         if cancelled > 0 {
             tracing::warn!(builds = cancelled, "cancelling builds");
         }

@@ -1,42 +1,10 @@
 //! What the daemon is doing just now, for people who wonder why it does nothing.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_wire::proto::control::StatusResponse;
+use kiln_build::RunningBuild;
 
 use super::process::ProcessFacts;
-
-/// A build that goes on.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RunningBuild {
-    /// Its id.
-    pub(crate) id: String,
-    /// How many messages of its progress there are.
-    pub(crate) messages: usize,
-    /// The names of steps that have begun and not ended, with the seconds since.
-    pub(crate) steps: Vec<(String, f64)>,
-}
-
-impl RunningBuild {
-    /// What the progress of a build says.
-    pub(crate) fn of(id: &str, progress: &[Arc<StatusResponse>], now: SystemTime) -> Self {
-        let vertices = progress.iter().flat_map(|response| &response.vertexes);
-        let last: BTreeMap<_, _> = vertices.map(|vertex| (&vertex.digest, vertex)).collect();
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let steps = last.into_values().filter(|vertex| vertex.completed.is_none());
-        let steps = steps.filter_map(|vertex| {
-            let started = vertex.started.as_ref()?;
-            let seconds = u64::try_from(started.seconds).ok()?;
-            let nanos = u32::try_from(started.nanos).ok()?;
-            let since = now.saturating_sub(Duration::new(seconds, nanos));
-            Some((vertex.name.clone(), since.as_secs_f64()))
-        });
-        Self { id: id.to_owned(), messages: progress.len(), steps: steps.collect() }
-    }
-}
 
 /// Builds and threads, a line each.
 pub(super) fn text(builds: &[RunningBuild], process: &ProcessFacts) -> String {

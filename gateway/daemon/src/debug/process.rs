@@ -40,6 +40,21 @@ impl ProcessFacts {
         }
     }
 
+    /// The same as metrics, in the text format of Prometheus.
+    pub(super) fn metrics(&self) -> String {
+        let up = self.up.as_secs_f64();
+        let gauges: [(&str, &str, &dyn std::fmt::Display); 4] = [
+            ("process_resident_memory_bytes", "Memory in use", &self.resident_bytes),
+            ("process_open_fds", "Open descriptors", &self.descriptors),
+            ("process_threads", "Threads", &self.threads.len()),
+            ("process_uptime_seconds", "Time since the start", &up),
+        ];
+        let gauge = |(name, help, value): (&str, &str, &dyn std::fmt::Display)| {
+            format!("# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n")
+        };
+        gauges.into_iter().map(gauge).collect()
+    }
+
     /// The same as JSON.
     pub(super) fn json(&self) -> String {
         let facts = json!({
@@ -97,6 +112,13 @@ mod tests {
         assert!(
             facts.threads.iter().any(|thread| thread.contains(&std::process::id().to_string()))
         );
+    }
+
+    #[test]
+    fn metrics_of_a_process_are_gauges_with_help() {
+        let text = ProcessFacts { descriptors: 7, ..ProcessFacts::default() }.metrics();
+        let open = "# HELP process_open_fds Open descriptors.\n# TYPE process_open_fds gauge\nprocess_open_fds 7\n";
+        assert!(text.contains(open) && text.ends_with("process_uptime_seconds 0\n"), "{text}");
     }
 
     #[test]

@@ -11,14 +11,12 @@ use std::time::{Duration, Instant};
 use kiln_wire::proto::control::StatusResponse;
 use tonic::Code;
 
-use super::process::ProcessFacts;
-
 /// Upper bounds of the buckets of durations, in seconds.
 const BUCKETS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0];
 
 /// Counters since the daemon began.
 #[derive(Debug, Default)]
-pub(crate) struct Metrics(Mutex<Counts>);
+pub struct Metrics(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -117,7 +115,7 @@ impl Metrics {
     }
 
     /// All counters as text.
-    pub(super) fn text(&self, process: &ProcessFacts) -> String {
+    pub fn text(&self) -> String {
         let counts = self.counts();
         let mut text = Exposition::default();
         text.family("buildkit_builds_total", "counter", "Builds that have ended");
@@ -143,11 +141,6 @@ impl Metrics {
             histogram.write(&mut text, if *success { "success" } else { "failure" });
         }
         text.gauge("kiln_builds_running", "Builds that go on", &counts.running);
-        drop(counts);
-        text.gauge("process_resident_memory_bytes", "Memory in use", &process.resident_bytes);
-        text.gauge("process_open_fds", "Open descriptors", &process.descriptors);
-        text.gauge("process_threads", "Threads", &process.threads.len());
-        text.gauge("process_uptime_seconds", "Time since the start", &process.up.as_secs_f64());
         text.0
     }
 
@@ -216,7 +209,7 @@ mod tests {
         metrics.began().ended(Some(Code::Unknown));
         drop(metrics.began());
         metrics.add_steps(Steps { total: 5, completed: 4, cached: 2, warnings: 1 });
-        let text = metrics.text(&ProcessFacts::default());
+        let text = metrics.text();
         let timed = |line: &str| line.starts_with('#') || line.contains("_duration_seconds");
         let text: String =
             text.lines().filter(|line| !timed(line)).flat_map(|line| [line, "\n"]).collect();
@@ -229,10 +222,6 @@ mod tests {
             buildkit_builds_steps_total{kind="cached"} 2
             buildkit_builds_steps_total{kind="warnings"} 1
             kiln_builds_running 1
-            process_resident_memory_bytes 0
-            process_open_fds 0
-            process_threads 0
-            process_uptime_seconds 0
         "#]]
         .assert_eq(&text);
     }

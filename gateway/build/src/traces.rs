@@ -12,14 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use kiln_history::{History, SentSpan, TraceParent};
 use kiln_wire::proto::trace_service as wire;
-use kiln_wire::proto::trace_service::trace_service_server::TraceService;
 use prost::Message as _;
 use tokio::sync::{Notify, watch};
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status};
 
 pub use collector::{Collector, CollectorError};
 use forward::Forward;
@@ -38,7 +35,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// The spans of a daemon; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Traces(Arc<Shared>);
+pub struct Traces(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -72,13 +69,13 @@ impl Default for Trace {
 
 impl Traces {
     /// Spans of clients; all go on to the collector, if there is one. Must be called on a runtime.
-    pub(crate) fn new(collector: Option<Collector>) -> Self {
+    pub fn new(collector: Option<Collector>) -> Self {
         let forward = collector.map(Forward::start);
         Self(Arc::new(Shared { forward, ..Shared::default() }))
     }
 
     /// A build begins that is part of the trace that its request names, if it names one.
-    pub(crate) fn begin(&self, metadata: &MetadataMap) -> Option<BuildTrace> {
+    pub fn begin(&self, metadata: &MetadataMap) -> Option<BuildTrace> {
         let parent: TraceParent = metadata.get("traceparent")?.to_str().ok()?.parse().ok()?;
         self.table().traces.entry(parent.trace).or_default().builds += 1;
         Some(BuildTrace { traces: self.clone(), parent })
@@ -92,7 +89,7 @@ impl Traces {
     }
 
     /// Waits until the trace of a build is complete, without waiting for what may still come.
-    pub(crate) async fn finalize(&self, build: &str) {
+    pub async fn finalize(&self, build: &str) {
         let late = self.table().late.get(build).cloned();
         let Some(late) = late else { return };
         let mut completed = self.0.completed.subscribe();
@@ -103,13 +100,14 @@ impl Traces {
     }
 
     /// Waits until the collector has what it is to have, or cannot be reached.
-    pub(crate) async fn flush(&self) {
+    pub async fn flush(&self) {
         if let Some(forward) = &self.0.forward {
             forward.flush().await;
         }
     }
 
-    fn receive(&self, request: wire::ExportTraceServiceRequest) {
+    /// Takes in what clients send.
+    pub fn receive(&self, request: wire::ExportTraceServiceRequest) {
         let mut table = self.table();
         for resource_spans in &request.resource_spans {
             let resource = resource_spans.resource.as_ref();
@@ -158,7 +156,7 @@ impl Table {
 
 /// A build that is part of a trace, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct BuildTrace {
+pub struct BuildTrace {
     traces: Traces,
     pub(crate) parent: TraceParent,
 }
@@ -206,20 +204,6 @@ impl Drop for BuildTrace {
                 table.traces.remove(&self.parent.trace);
             }
         }
-    }
-}
-
-/// The service that spans are sent to.
-pub(crate) struct Intake(pub(crate) Traces);
-
-#[async_trait]
-impl TraceService for Intake {
-    async fn export(
-        &self,
-        request: Request<wire::ExportTraceServiceRequest>,
-    ) -> Result<Response<wire::ExportTraceServiceResponse>, Status> {
-        self.0.receive(request.into_inner());
-        Ok(Response::new(wire::ExportTraceServiceResponse::default()))
     }
 }
 

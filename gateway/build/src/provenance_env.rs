@@ -35,7 +35,11 @@ pub enum ProvenanceEnvError {
 
 /// Reads all files of a directory; one that is not there is empty. Where several say something under the
 /// same key, the last one by name counts.
-pub(crate) fn read(directory: &Path) -> Result<BTreeMap<String, Value>, ProvenanceEnvError> {
+///
+/// # Errors
+///
+/// What cannot be read, or says something that only the builder can.
+pub fn read(directory: &Path) -> Result<BTreeMap<String, Value>, ProvenanceEnvError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| ProvenanceEnvError::Read { path, source }

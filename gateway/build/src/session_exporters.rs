@@ -8,8 +8,8 @@ use kiln_session::Caller;
 use kiln_wire::proto::control::Exporter;
 use kiln_wire::status::RichStatus;
 
-use crate::build::SESSION_TIMEOUT;
-use crate::daemon::Daemon;
+use crate::Builder;
+use crate::pipeline::SESSION_TIMEOUT;
 
 /// What the client wants to be exported of a result, beside what its request says.
 ///
@@ -17,13 +17,13 @@ use crate::daemon::Daemon;
 ///
 /// If there is no client, or what it says.
 pub(crate) async fn find(
-    daemon: &Daemon,
+    builder: &Builder,
     session: &str,
     result: &BuildResult<Ref>,
 ) -> Result<Vec<Exporter>, RichStatus> {
     let refs = result.held().map(|of| of.0.clone()).collect();
     let metadata = result.metadata.clone().into_iter().collect();
-    let found = caller(daemon, session).await?.find_exporters(metadata, refs).await;
+    let found = caller(builder, session).await?.find_exporters(metadata, refs).await;
     let found = found.map_err(|error| failed(&error))?;
     Ok(found
         .into_iter()
@@ -37,16 +37,16 @@ pub(crate) async fn find(
 ///
 /// If the client is gone, or does not agree.
 pub(crate) async fn finalize(
-    daemon: &Daemon,
+    builder: &Builder,
     session: &str,
     response: &BTreeMap<String, String>,
 ) -> Result<(), RichStatus> {
-    let told = caller(daemon, session).await?.finalize_export(response.clone()).await;
+    let told = caller(builder, session).await?.finalize_export(response.clone()).await;
     told.map_err(|error| failed(&error))
 }
 
-async fn caller(daemon: &Daemon, session: &str) -> Result<Caller, RichStatus> {
-    let caller = daemon.0.sessions.get(session, SESSION_TIMEOUT).await;
+async fn caller(builder: &Builder, session: &str) -> Result<Caller, RichStatus> {
+    let caller = builder.parts.sessions.get(session, SESSION_TIMEOUT).await;
     caller.map_err(|error| failed(&error))
 }
 

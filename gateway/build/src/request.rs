@@ -17,6 +17,7 @@ use kiln_wire::status::{Detail, RichStatus};
 use tonic::Code;
 
 use crate::attestations::Attestations;
+use crate::platforms::AskedPlatforms;
 
 /// The behaviour of BuildKit that builds get, by the number that BuildKit gives it.
 const COMPATIBILITY: i64 = 30;
@@ -26,26 +27,34 @@ const COMPATIBILITY_015: i64 = 20;
 const COMPATIBILITY_013: i64 = 10;
 const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
 
-/// A request, decoded.
+/// A build that is asked for: a request, decoded.
 #[derive(Debug)]
-pub(crate) struct BuildRequest {
+pub(crate) struct Build {
+    /// Its id, by which clients ask for its progress.
     pub(crate) id: String,
     pub(crate) session: String,
+    /// The frontend that is named; empty, if there is none.
     pub(crate) frontend: String,
+    /// The options of the frontend.
     pub(crate) options: BTreeMap<String, String>,
     /// The version of BuildKit's behaviour that it gets.
     pub(crate) compatibility: i64,
-    pub(crate) definition: Option<Definition>,
+    /// Who says what is built.
+    pub(crate) graph: WhoseGraph,
     pub(crate) inputs: Inputs,
     /// Where its cache goes.
     pub(crate) cache_exports: Vec<CacheExport>,
     /// What else is asked for results.
     pub(crate) cache_imports: Vec<CacheImport>,
     pub(crate) exports: Vec<Export>,
+    /// The time that exports have which name none, as the frontend has it.
+    epoch: Option<String>,
     /// Whether the client is asked for more of them when the result is known.
     pub(crate) session_exporter: bool,
     pub(crate) entitlements: Entitlements,
     pub(crate) policies: BuildPolicies,
+    /// The platforms that results are to be for.
+    pub(crate) platforms: AskedPlatforms,
     /// What is done without, for the client to see.
     pub(crate) notices: Vec<Notice>,
     /// What is to be said about the result.
@@ -54,7 +63,18 @@ pub(crate) struct BuildRequest {
     pub(crate) proxy_network: bool,
 }
 
-impl BuildRequest {
+/// Who says what is built.
+#[derive(Debug, PartialEq)]
+pub(crate) enum WhoseGraph {
+    /// The request itself.
+    Request(Definition),
+    /// The frontend that is called by its name.
+    Frontend,
+    /// The client, over the gateway, while the request waits.
+    Client,
+}
+
+impl Build {
     /// Decodes a request.
     ///
     /// # Errors
@@ -102,8 +122,13 @@ impl BuildRequest {
         let caches = caches(cache.unwrap_or_default(), clouds)?;
         notices.extend(caches.notices);
         let policies = BuildPolicies::compile(&source_policy, source_policy_session);
+        let epoch = frontend_attrs.get(EPOCH);
+        let epoch = epoch.filter(|epoch| epoch.parse::<i64>().is_ok()).cloned();
         Ok(Self {
-            exports: exports(0, exporters, frontend_attrs.get(EPOCH))?,
+            graph: whose_graph(definition, &frontend)?,
+            exports: exports(0, exporters, epoch.as_ref())?,
+            epoch,
+            platforms: AskedPlatforms::parse(frontend_attrs.get("platform").map(String::as_str)),
             session_exporter: enable_session_exporter,
             entitlements: granted(&entitlements, allowed)?,
             policies: policies.map_err(|error| invalid(error.to_string()))?,
@@ -115,7 +140,6 @@ impl BuildRequest {
             frontend,
             options: frontend_attrs,
             compatibility,
-            definition,
             inputs: frontend_inputs,
             cache_exports: caches.exports,
             cache_imports: caches.imports,
@@ -123,7 +147,7 @@ impl BuildRequest {
     }
 }
 
-impl BuildRequest {
+impl Build {
     /// Takes in exporters that the client names later, and says what is done without.
     ///
     /// # Errors
@@ -134,7 +158,7 @@ impl BuildRequest {
         exporters: Vec<Exporter>,
     ) -> Result<Vec<Notice>, RichStatus> {
         let (exporters, notices) = misplaced(exporters);
-        self.exports.extend(exports(self.exports.len(), exporters, self.options.get(EPOCH))?);
+        self.exports.extend(exports(self.exports.len(), exporters, self.epoch.as_ref())?);
         Ok(notices)
     }
 }
@@ -146,6 +170,19 @@ fn invalid(message: String) -> RichStatus {
 fn unsupported(what: &str, instead: &str) -> RichStatus {
     let message = format!("{what} is not supported by this version; {instead}");
     RichStatus::new(Code::Unimplemented, message)
+}
+
+/// Who says what is built. A definition that is there but has no ops is the empty result, as clients
+/// write `FROM scratch`; only where there is none, and no frontend either, the client is asked.
+fn whose_graph(definition: Option<Definition>, frontend: &str) -> Result<WhoseGraph, RichStatus> {
+    match (definition, frontend) {
+        (Some(definition), "") => Ok(WhoseGraph::Request(definition)),
+        (Some(definition), _) if !definition.def.is_empty() => {
+            Err(invalid("a request has either a definition or a frontend, not both".into()))
+        }
+        (None, "") => Ok(WhoseGraph::Client),
+        _ => Ok(WhoseGraph::Frontend),
+    }
 }
 
 /// The version of BuildKit's behaviour that is asked for.
@@ -212,7 +249,6 @@ fn exports(
     exporters: Vec<Exporter>,
     epoch: Option<&String>,
 ) -> Result<Vec<Export>, RichStatus> {
-    let epoch = epoch.filter(|epoch| epoch.parse::<i64>().is_ok());
     let export = |(number, Exporter { r#type, mut attrs }): (usize, Exporter)| {
         if let Some(epoch) = epoch {
             attrs.entry("source-date-epoch".into()).or_insert_with(|| epoch.clone());
@@ -327,8 +363,8 @@ mod tests {
 
     use super::*;
 
-    fn decode(request: SolveRequest) -> Result<BuildRequest, RichStatus> {
-        BuildRequest::decode(request, Entitlements::default(), &Clouds::default())
+    fn decode(request: SolveRequest) -> Result<Build, RichStatus> {
+        Build::decode(request, Entitlements::default(), &Clouds::default())
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -348,7 +384,7 @@ mod tests {
         SolveRequest { cache: Some(cache), ..SolveRequest::default() }
     }
 
-    fn steps(request: &BuildRequest) -> Vec<&str> {
+    fn steps(request: &Build) -> Vec<&str> {
         request.notices.iter().map(|notice| notice.step.as_str()).collect()
     }
 
@@ -360,11 +396,22 @@ mod tests {
     }
 
     #[test]
-    fn decoding_leaves_a_definition_without_ops_where_it_is() {
-        let request = |definition| SolveRequest { definition, ..SolveRequest::default() };
-        let definition = |request| decode(request).unwrap().definition;
-        assert_eq!(definition(request(Some(Definition::default()))), Some(Definition::default()));
-        assert_eq!(definition(request(None)), None);
+    fn a_definition_without_ops_is_a_result_and_not_a_missing_one() {
+        let (empty, full) =
+            (Definition::default(), Definition { def: vec!["op".into()], ..Definition::default() });
+        let request = |definition: Option<&Definition>, frontend: &str| SolveRequest {
+            definition: definition.cloned(),
+            frontend: frontend.into(),
+            ..SolveRequest::default()
+        };
+        let graph = |definition, frontend| decode(request(definition, frontend)).unwrap().graph;
+        assert_eq!(graph(Some(&empty), ""), WhoseGraph::Request(empty.clone()));
+        assert_eq!(graph(Some(&full), ""), WhoseGraph::Request(full.clone()));
+        assert_eq!(graph(None, ""), WhoseGraph::Client);
+        assert_eq!(graph(None, "f"), WhoseGraph::Frontend);
+        assert_eq!(graph(Some(&empty), "f"), WhoseGraph::Frontend);
+        let words = "either a definition or a frontend, not both";
+        refused(request(Some(&full), "f"), Code::InvalidArgument, words);
     }
 
     #[test]
@@ -429,7 +476,7 @@ mod tests {
         refused(asking("network.host"), Code::PermissionDenied, "entitlement network.host");
         let devices = Some(kiln_cdi::Grant::default());
         let allowed = Entitlements { network_host: true, security_insecure: true, devices };
-        let decode = |name| BuildRequest::decode(asking(name), allowed.clone(), &Clouds::default());
+        let decode = |name| Build::decode(asking(name), allowed.clone(), &Clouds::default());
         for name in ["network.host", "security.insecure", "device", "device=a.b/c=d,alias=e"] {
             let granted = decode(name).unwrap().entitlements;
             assert_eq!(granted.network_host, name == "network.host");

@@ -25,9 +25,9 @@ struct State {
     running: usize,
 }
 
-/// The gate of a daemon.
-#[derive(Debug, Default)]
-pub(crate) struct Gate(watch::Sender<State>);
+/// The gate of a daemon. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(watch::Sender<State>);
 
 impl Gate {
     /// Lets a build in.
@@ -51,12 +51,12 @@ impl Gate {
     }
 
     /// Whether builds are let in.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.0.borrow().phase == Phase::Open
     }
 
     /// Lets no more builds in. Returns how many run.
-    pub(crate) fn close(&self) -> usize {
+    pub fn close(&self) -> usize {
         self.0.send_modify(|state| {
             if state.phase == Phase::Open {
                 state.phase = Phase::Closed;
@@ -66,13 +66,13 @@ impl Gate {
     }
 
     /// Ends all builds. Returns how many that were.
-    pub(crate) fn cancel(&self) -> usize {
+    pub fn cancel(&self) -> usize {
         self.0.send_modify(|state| state.phase = Phase::Cancelled);
         self.0.borrow().running
     }
 
     /// Waits until no build runs.
-    pub(crate) async fn idle(&self) {
+    pub async fn idle(&self) {
         // The sender lives as long as `self`.
         self.0.subscribe().wait_for(|state| state.running == 0).await.ok();
     }

@@ -20,10 +20,10 @@ use kiln_wire::proto::control::{
 use kiln_wire::status::RichStatus;
 use tonic::Code;
 
-use crate::build::Built;
-use crate::builds;
-use crate::daemon::Daemon;
-use crate::debug::Steps;
+use crate::Builder;
+use crate::builds::BuildProgress;
+use crate::metrics::Steps;
+use crate::pipeline::Built;
 use crate::traces::{BuildTrace, Traces};
 
 /// How long is waited for the last progress of a build that has ended.
@@ -114,9 +114,9 @@ impl Noted {
 pub(crate) struct Recording {
     /// Empty once it has ended.
     running: Option<(Running, BuildHistoryRecord)>,
-    build: Arc<builds::Build>,
+    build: Arc<BuildProgress>,
     noted: Noted,
-    daemon: Daemon,
+    builder: Builder,
     /// The trace that it is part of; empty once it has ended.
     trace: Option<BuildTrace>,
 }
@@ -124,14 +124,14 @@ pub(crate) struct Recording {
 impl Recording {
     /// Listeners hear that a build begins, whose progress is that of `build`.
     pub(crate) fn begin(
-        daemon: &Daemon,
+        builder: &Builder,
         record: BuildHistoryRecord,
-        build: Arc<builds::Build>,
+        build: Arc<BuildProgress>,
         noted: Noted,
         trace: Option<BuildTrace>,
     ) -> Self {
-        let running = Some((daemon.0.history.begin(record.clone()), record));
-        Self { running, build, noted, daemon: daemon.clone(), trace }
+        let running = Some((builder.parts.history.begin(record.clone()), record));
+        Self { running, build, noted, builder: builder.clone(), trace }
     }
 
     /// The build has ended. Nothing is waited for.
@@ -142,8 +142,8 @@ impl Recording {
     fn finish(&mut self, built: Result<Built, RichStatus>) {
         let Some((running, mut record)) = self.running.take() else { return };
         let (outcome, build) = (Outcome { at: SystemTime::now(), built }, Arc::clone(&self.build));
-        let (steps, cache) = (self.noted.take(), self.daemon.cache());
-        let traces: Traces = self.daemon.0.traces.clone();
+        let (steps, cache) = (self.noted.take(), self.builder.cache());
+        let traces: Traces = self.builder.parts.traces.clone();
         let trace = self.trace.take();
         let parent = trace.as_ref().map(|trace| trace.parent);
         let id = record.r#ref.clone();
@@ -185,7 +185,7 @@ impl Recording {
             Ended { record, log, error, documents, attachments, parent }
         });
         if let Some(trace) = trace {
-            trace.ended(self.daemon.0.history.clone(), id);
+            trace.ended(self.builder.parts.history.clone(), id);
         }
     }
 }

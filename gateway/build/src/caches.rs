@@ -15,12 +15,14 @@ use kiln_store::{Blob, Requester};
 use kiln_wire::status::RichStatus;
 use kiln_worker::Worker;
 
-use crate::daemon::Daemon;
+use crate::Builder;
 
 /// A worker that finds results of imported caches, too.
-pub(crate) struct WithImports {
-    pub(crate) worker: Worker,
-    pub(crate) imports: Imports,
+pub struct WithImports {
+    /// The worker.
+    pub worker: Worker,
+    /// The caches.
+    pub imports: Imports,
 }
 
 #[async_trait]
@@ -52,7 +54,7 @@ impl Operators<kiln_worker::Ref> for WithImports {
 /// What is exported of the cache of a build.
 #[derive(Clone)]
 pub(crate) struct CacheOfBuild {
-    daemon: Daemon,
+    builder: Builder,
     bridge: BuildBridge,
     result: BuildResult<Ref>,
     session: String,
@@ -61,13 +63,13 @@ pub(crate) struct CacheOfBuild {
 impl CacheOfBuild {
     /// The cache of a build with this result.
     pub(crate) fn new(
-        daemon: &Daemon,
+        builder: &Builder,
         bridge: &BuildBridge,
         result: BuildResult<Ref>,
         session: &str,
     ) -> Self {
-        let (daemon, bridge) = (daemon.clone(), bridge.clone());
-        Self { daemon, bridge, result, session: session.to_owned() }
+        let (builder, bridge) = (builder.clone(), bridge.clone());
+        Self { builder, bridge, result, session: session.to_owned() }
     }
 
     /// The cache for the images of the build, if one of the exports asks for it.
@@ -99,17 +101,17 @@ impl CacheOfBuild {
     /// The way to a result, once all of it is saved; `None` for the empty one.
     async fn trail(&self, of: Option<&Ref>) -> Result<Option<Vec<Step>>, RichStatus> {
         let Some(of) = of else { return Ok(None) };
-        self.daemon.flush().await;
+        self.builder.flush().await;
         self.bridge.trail(of).await.map(Some)
     }
 
     fn cache(&self) -> BuildCache {
         BuildCache {
-            main: self.daemon.cache(),
+            main: self.builder.cache(),
             imported: self.bridge.imported_caches(),
-            store: self.daemon.store().clone(),
+            store: self.builder.store().clone(),
             layers: self.bridge.worker().layers(),
-            imports: self.daemon.0.imports.clone(),
+            imports: self.builder.parts.imports.clone(),
             session: self.session.clone(),
             mount_key: kiln_container::cache_mount_key,
         }
@@ -117,7 +119,7 @@ impl CacheOfBuild {
 }
 
 /// What imported caches know of cache mounts.
-pub(crate) struct ImportedMounts(pub(crate) Imports);
+pub struct ImportedMounts(pub Imports);
 
 #[async_trait]
 impl kiln_container::CacheMounts for ImportedMounts {

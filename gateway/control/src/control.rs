@@ -1,23 +1,26 @@
-//! The Control service: BuildKit's API over the crates of this daemon.
+//! The Control service: BuildKit's API over builds, store and history.
 
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use kiln_build::Builder;
 use kiln_history::HistoryError;
 use kiln_progress::wire::timestamp;
 use kiln_store::{Filter, PruneError, PruneOptions, StoreError, Usage};
 use kiln_wire::proto::control as wire;
 use kiln_wire::proto::types;
+use kiln_worker::Worker;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::build::Build;
-use crate::daemon::Daemon;
-use crate::recording::{Noted, Recording, record_of};
+use crate::Pruner;
 
 /// The service.
-pub(crate) struct Control(pub(crate) Daemon);
+pub(crate) struct Control {
+    pub(crate) builder: Builder,
+    pub(crate) pruner: Pruner,
+}
 
 #[async_trait]
 impl wire::control_server::Control for Control {
@@ -25,34 +28,10 @@ impl wire::control_server::Control for Control {
         &self,
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
-        let trace = self.0.0.traces.begin(request.metadata());
-        let request = request.into_inner();
-        let admission = self.0.0.gate.enter().map_err(|status| status.to_status())?;
-        let id = request.r#ref.clone();
-        let record = (!request.internal).then(|| record_of(&request, SystemTime::now()));
-        let (sender, receiver) = kiln_progress::channel();
-        let progress = self.0.0.builds.add(&request.r#ref, receiver);
-        let build = Build::decode(request, &self.0).map_err(|status| status.to_status())?;
-        let noted = Noted::default();
-        let recording =
-            record.map(|record| Recording::begin(&self.0, record, progress, noted.clone(), trace));
-        let running = self.0.0.builds.metrics().began();
-        let result = tokio::select! {
-            result = build.run(&self.0, sender, &noted) => result,
-            status = admission.cancelled(&id) => Err(status),
-        };
-        running.ended(result.as_ref().err().map(|status| status.code));
-        // What a build that failed had finished is kept too.
-        self.0.flush().await;
-        self.0.collect_soon();
-        let answer = match &result {
-            Ok(built) => Ok(Response::new(built.response.clone())),
-            Err(status) => Err(status.to_status()),
-        };
-        if let Some(recording) = recording {
-            recording.ended(result);
-        }
-        answer
+        let trace = self.builder.traces().begin(request.metadata());
+        let result = self.builder.build(request.into_inner(), trace).await;
+        self.pruner.collect_soon();
+        result.map(Response::new).map_err(|status| status.to_status())
     }
 
     async fn status(
@@ -60,13 +39,13 @@ impl wire::control_server::Control for Control {
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<BoxStream<wire::StatusResponse>>, Status> {
         let id = request.into_inner().r#ref;
-        if self.0.0.builds.known(&id).is_none()
-            && let Some(log) = self.0.0.history.log(&id).await.unwrap_or_default()
+        if self.builder.builds().known(&id).is_none()
+            && let Some(log) = self.builder.history().log(&id).await.unwrap_or_default()
         {
             let messages = log.map(|message| message.map_err(|error| history_status(&error)));
             return Ok(now(Response::new(messages.boxed())));
         }
-        let build = self.0.0.builds.get(&id).await;
+        let build = self.builder.builds().get(&id).await;
         let build = build.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
         let messages = futures::stream::unfold((build, 0), |(build, seen)| async move {
             let message = build.next(seen).await?;
@@ -80,7 +59,7 @@ impl wire::control_server::Control for Control {
         request: Request<Streaming<wire::BytesMessage>>,
     ) -> Result<Response<BoxStream<wire::BytesMessage>>, Status> {
         let metadata = request.metadata().clone();
-        let outgoing = self.0.0.sessions.handle(&metadata, request.into_inner());
+        let outgoing = self.builder.sessions().handle(&metadata, request.into_inner());
         let outgoing = outgoing.map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok(Response::new(Box::pin(outgoing.map(Ok))))
     }
@@ -94,7 +73,7 @@ impl wire::control_server::Control for Control {
         let filter = Filter::parse(&filter);
         let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let mut usage =
-            self.0.store().usage(&filter).await.map_err(|error| store_status(&error))?;
+            self.builder.store().usage(&filter).await.map_err(|error| store_status(&error))?;
         usage.retain(|usage| is_unused_for(unused_for, usage.last_used, SystemTime::now()));
         Ok(Response::new(wire::DiskUsageResponse {
             record: usage.into_iter().map(record).collect(),
@@ -112,8 +91,8 @@ impl wire::control_server::Control for Control {
             ids.push(usage.id.clone());
             removed.push(Ok(record(usage)));
         };
-        let pruned = self.0.store().prune(options, on_removed).await;
-        self.0.forget(ids).await;
+        let pruned = self.builder.store().prune(options, on_removed).await;
+        self.pruner.forget(ids).await;
         pruned.map_err(|error| match error {
             PruneError::Filter(error) => Status::invalid_argument(error.to_string()),
             PruneError::Store(error) => store_status(&error),
@@ -126,25 +105,23 @@ impl wire::control_server::Control for Control {
         request: Request<wire::ListWorkersRequest>,
     ) -> Result<Response<wire::ListWorkersResponse>, Status> {
         let wire::ListWorkersRequest { filter } = request.into_inner();
-        let worker = self.0.0.worker.info();
-        let matches = kiln_bridge::fits_worker(&filter, &worker.id, &worker.labels);
+        let worker = self.builder.worker();
+        let info = worker.info();
+        let matches = kiln_bridge::fits_worker(&filter, &info.id, &info.labels);
         if !matches.map_err(|error| Status::invalid_argument(error.to_string()))? {
             return Ok(Response::new(wire::ListWorkersResponse::default()));
         }
         let record = types::WorkerRecord {
-            id: worker.id.clone(),
-            labels: worker.labels.clone(),
-            platforms: self
-                .0
-                .0
-                .worker
+            id: info.id.clone(),
+            labels: info.labels.clone(),
+            platforms: worker
                 .platforms()
                 .into_iter()
                 .map(kiln_frontend::grpc::platform_to_wire)
                 .collect(),
-            buildkit_version: Some(version()),
-            gc_policy: self.0.policies().into_iter().map(gc_policy).collect(),
-            cdi_devices: self.0.devices().await,
+            buildkit_version: Some(version(&self.builder)),
+            gc_policy: self.pruner.policies().into_iter().map(gc_policy).collect(),
+            cdi_devices: devices(worker).await,
         };
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }
@@ -153,7 +130,7 @@ impl wire::control_server::Control for Control {
         &self,
         request: Request<wire::BuildHistoryRequest>,
     ) -> Result<Response<BoxStream<wire::BuildHistoryEvent>>, Status> {
-        let events = self.0.0.history.listen(request.get_ref()).await;
+        let events = self.builder.history().listen(request.get_ref()).await;
         let events = events.map_err(|error| history_status(&error))?;
         let events = events.map(|event| event.map_err(|error| history_status(&error)));
         Ok(now(Response::new(events.boxed())))
@@ -165,12 +142,12 @@ impl wire::control_server::Control for Control {
     ) -> Result<Response<wire::UpdateBuildHistoryResponse>, Status> {
         let wire::UpdateBuildHistoryRequest { r#ref: build, pinned, delete, finalize } =
             request.into_inner();
-        let history = &self.0.0.history;
+        let history = self.builder.history();
         let updated = match (delete, finalize) {
             (true, _) => history.forget(&build).await,
             (false, true) => {
                 let written = history.written(Some(&build)).await;
-                self.0.0.traces.finalize(&build).await;
+                self.builder.traces().finalize(&build).await;
                 written
             }
             (false, false) => history.pin(&build, pinned).await,
@@ -183,7 +160,7 @@ impl wire::control_server::Control for Control {
         &self,
         _: Request<wire::InfoRequest>,
     ) -> Result<Response<wire::InfoResponse>, Status> {
-        Ok(Response::new(wire::InfoResponse { buildkit_version: Some(version()) }))
+        Ok(Response::new(wire::InfoResponse { buildkit_version: Some(version(&self.builder)) }))
     }
 }
 
@@ -247,23 +224,21 @@ fn now<T>(mut response: Response<T>) -> Response<T> {
     response
 }
 
-fn version() -> types::BuildkitVersion {
+fn version(builder: &Builder) -> types::BuildkitVersion {
     types::BuildkitVersion {
         package: "kiln".into(),
         version: env!("CARGO_PKG_VERSION").into(),
-        dockerfile_version: crate::languages::DOCKERFILE_VERSION.into(),
+        dockerfile_version: builder.dockerfile_version().into(),
         ..types::BuildkitVersion::default()
     }
 }
 
-impl Daemon {
-    /// The devices that builds may ask for, as they are described now.
-    async fn devices(&self) -> Vec<types::CdiDevice> {
-        let worker = self.0.worker.clone();
-        let read = tokio::task::spawn_blocking(move || worker.containers().devices());
-        let devices = read.await.ok().flatten().unwrap_or_default();
-        devices.iter().map(device).collect()
-    }
+/// The devices that builds may ask for, as they are described now.
+async fn devices(worker: &Worker) -> Vec<types::CdiDevice> {
+    let worker = worker.clone();
+    let read = tokio::task::spawn_blocking(move || worker.containers().devices());
+    let devices = read.await.ok().flatten().unwrap_or_default();
+    devices.iter().map(device).collect()
 }
 
 fn device(device: &kiln_cdi::Device) -> types::CdiDevice {

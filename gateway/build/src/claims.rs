@@ -20,8 +20,8 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use tonic::Code;
 
-use crate::daemon::Daemon;
-use crate::request::BuildRequest;
+use crate::Builder;
+use crate::request::Build;
 
 /// How many requests of steps an error names.
 const MAX_GAPS: usize = 100;
@@ -53,7 +53,7 @@ pub(crate) fn targets(
 
 /// Where the file systems of a result come from.
 pub(crate) struct Claims {
-    daemon: Daemon,
+    builder: Builder,
     bridge: BuildBridge,
     run: Arc<BuildRun>,
     origins: Vec<(Target, Arc<Origin>, Arc<OnceCell<Layers>>)>,
@@ -66,6 +66,8 @@ struct BuildRun {
     /// The version of BuildKit's behaviour that it gets.
     compatibility: i64,
     finished: OnceLock<SystemTime>,
+    /// The version of the Dockerfile frontend that is linked in.
+    dockerfile: String,
     custom: BTreeMap<String, serde_json::Value>,
 }
 
@@ -78,7 +80,7 @@ impl BuildRun {
             finished: OffsetDateTime::from(finished),
             invocation: self.id.clone(),
             platform: Platform::host(),
-            dockerfile: crate::languages::DOCKERFILE_VERSION.to_owned(),
+            dockerfile: self.dockerfile.clone(),
             custom: self.custom.clone(),
             compatibility: Some(self.compatibility),
         }
@@ -88,9 +90,9 @@ impl BuildRun {
 impl Claims {
     /// Finds out where the file systems of a result come from, which has run.
     pub(crate) async fn find(
-        daemon: &Daemon,
+        builder: &Builder,
         bridge: &BuildBridge,
-        request: &BuildRequest,
+        build: &Build,
         started: SystemTime,
         targets: Vec<Target>,
         result: &BuildResult<Ref>,
@@ -102,13 +104,14 @@ impl Claims {
             origins.push((target, Arc::new(origin), Arc::default()));
         }
         let run = BuildRun {
-            id: request.id.clone(),
+            id: build.id.clone(),
             started,
-            compatibility: request.compatibility,
+            compatibility: build.compatibility,
             finished: OnceLock::new(),
-            custom: daemon.0.provenance_env.clone(),
+            dockerfile: builder.parts.dockerfile_version.clone(),
+            custom: builder.parts.provenance_env.clone(),
         };
-        Ok(Self { daemon: daemon.clone(), bridge: bridge.clone(), run: Arc::new(run), origins })
+        Ok(Self { builder: builder.clone(), bridge: bridge.clone(), run: Arc::new(run), origins })
     }
 
     /// The claims that exporters write, by platform id.
@@ -131,7 +134,7 @@ impl Claims {
                 predicate_type: predicate.predicate_type().to_owned(),
                 inline_only: options.inline_only,
                 content: Arc::new(Making {
-                    daemon: self.daemon.clone(),
+                    builder: self.builder.clone(),
                     bridge: self.bridge.clone(),
                     run: Arc::clone(&self.run),
                     of: target.of.clone(),
@@ -191,7 +194,7 @@ fn incomplete(origin: &Origin) -> RichStatus {
 
 /// Provenance that is written when the layers of its result are there.
 struct Making {
-    daemon: Daemon,
+    builder: Builder,
     bridge: BuildBridge,
     run: Arc<BuildRun>,
     of: Option<Ref>,
@@ -215,7 +218,7 @@ impl ClaimContent for Making {
 impl Making {
     /// The layers of all steps that are in the cache and have been packed.
     async fn layers(&self, of: &Ref) -> Result<Layers, RichStatus> {
-        self.daemon.0.engine.flush().await;
+        self.builder.parts.engine.flush().await;
         let mut layers = Layers::default();
         for step in self.bridge.trail(of).await? {
             let Some(name) = self.predicate.step(step.vertex.digest.as_str()) else { continue };
@@ -235,12 +238,12 @@ impl Making {
     /// The layers of the results of a record.
     async fn chains(&self, record: CacheKey) -> Vec<Vec<Descriptor>> {
         let lookup = Lookup { operation: record, inputs: Vec::new(), whole: true };
-        let found = self.daemon.0.cache.look_up(&lookup).await;
+        let found = self.builder.parts.cache.look_up(&lookup).await;
         let results = found.records.into_iter().flat_map(|record| record.results);
-        let layers = self.daemon.0.worker.layers();
+        let layers = self.builder.parts.worker.layers();
         let mut files = Vec::new();
         for result in results {
-            files.extend(self.daemon.store().load_lazy(&result.id, &*layers).await.ok());
+            files.extend(self.builder.store().load_lazy(&result.id, &*layers).await.ok());
         }
         let chain = |files: kiln_store::Ref| {
             let chain: Option<Vec<Descriptor>> =

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use kiln_bridge::service::{Find, FrontendSession};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use crate::debug::{Metrics, RunningBuild, Steps};
+use crate::metrics::{Metrics, Steps};
 
 /// How long somebody who asks for a build waits for it to begin.
 const TIMEOUT: Duration = Duration::from_secs(6);
@@ -25,7 +25,7 @@ const BATCH: Duration = Duration::from_millis(50);
 
 /// The builds of a daemon; cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Builds(Arc<Shared>);
+pub struct Builds(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -37,21 +37,21 @@ struct Shared {
 
 #[derive(Default)]
 struct Table {
-    builds: BTreeMap<String, Arc<Build>>,
+    builds: BTreeMap<String, Arc<BuildProgress>>,
     gateways: BTreeMap<String, Arc<FrontendSession>>,
 }
 
 /// One build's progress.
 #[derive(Default)]
-pub(crate) struct Build {
+pub struct BuildProgress {
     history: Mutex<Vec<Arc<StatusResponse>>>,
     /// How much there is, and whether that is all.
     state: watch::Sender<(usize, bool)>,
 }
 
-impl Build {
+impl BuildProgress {
     /// The message after the first `seen`, when there is one; `None` at the end.
-    pub(crate) async fn next(&self, seen: usize) -> Option<Arc<StatusResponse>> {
+    pub async fn next(&self, seen: usize) -> Option<Arc<StatusResponse>> {
         let mut state = self.state.subscribe();
         let (len, _) = *state.wait_for(|(len, ended)| *len > seen || *ended).await.ok()?;
         if len <= seen {
@@ -96,10 +96,39 @@ impl Build {
     }
 }
 
+/// A build that goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningBuild {
+    /// Its id.
+    pub id: String,
+    /// How many messages of its progress there are.
+    pub messages: usize,
+    /// The names of steps that have begun and not ended, with the seconds since.
+    pub steps: Vec<(String, f64)>,
+}
+
+impl RunningBuild {
+    /// What the progress of a build says.
+    fn of(id: &str, progress: &[Arc<StatusResponse>], now: SystemTime) -> Self {
+        let vertices = progress.iter().flat_map(|response| &response.vertexes);
+        let last: BTreeMap<_, _> = vertices.map(|vertex| (&vertex.digest, vertex)).collect();
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let steps = last.into_values().filter(|vertex| vertex.completed.is_none());
+        let steps = steps.filter_map(|vertex| {
+            let started = vertex.started.as_ref()?;
+            let seconds = u64::try_from(started.seconds).ok()?;
+            let nanos = u32::try_from(started.nanos).ok()?;
+            let since = now.saturating_sub(Duration::new(seconds, nanos));
+            Some((vertex.name.clone(), since.as_secs_f64()))
+        });
+        Self { id: id.to_owned(), messages: progress.len(), steps: steps.collect() }
+    }
+}
+
 impl Builds {
     /// Adds a build; its progress is gathered until all senders are gone.
-    pub(crate) fn add(&self, id: &str, mut progress: Receiver) -> Arc<Build> {
-        let build = Arc::new(Build::default());
+    pub(crate) fn add(&self, id: &str, mut progress: Receiver) -> Arc<BuildProgress> {
+        let build = Arc::new(BuildProgress::default());
         let added = Arc::clone(&build);
         self.table().builds.insert(id.to_owned(), Arc::clone(&build));
         self.0.added.send_modify(|count| *count += 1);
@@ -128,16 +157,16 @@ impl Builds {
     }
 
     /// A build by id that runs or has just ended.
-    pub(crate) fn known(&self, id: &str) -> Option<Arc<Build>> {
+    pub fn known(&self, id: &str) -> Option<Arc<BuildProgress>> {
         self.table().builds.get(id).cloned()
     }
 
     /// A build by id, waiting a little for it to begin.
-    pub(crate) async fn get(&self, id: &str) -> Option<Arc<Build>> {
+    pub async fn get(&self, id: &str) -> Option<Arc<BuildProgress>> {
         self.wait(TIMEOUT, |table| table.builds.get(id).cloned()).await
     }
 
-    /// FrontendRegistry a client in its own build, for as long as the guard lives.
+    /// Lets a client be the frontend of its own build, for as long as the guard lives.
     pub(crate) fn open_gateway(&self, id: &str, session: Arc<FrontendSession>) -> GatewayGuard {
         self.table().gateways.insert(id.to_owned(), session);
         self.0.added.send_modify(|count| *count += 1);
@@ -145,12 +174,12 @@ impl Builds {
     }
 
     /// Counters of builds.
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
     /// What goes on just now.
-    pub(crate) fn running(&self) -> Vec<RunningBuild> {
+    pub fn running(&self) -> Vec<RunningBuild> {
         let builds: Vec<_> = self.table().builds.clone().into_iter().collect();
         let now = SystemTime::now();
         builds.iter().filter_map(|(id, build)| build.running(id, now)).collect()

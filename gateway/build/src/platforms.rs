@@ -5,30 +5,50 @@ use std::collections::BTreeSet;
 use kiln_bridge::Notice;
 use kiln_oci::Platform;
 
-/// What is wrong with the platforms of a result, for the client to see. `asked` is the option
-/// `platform`, a comma list; without it the result is to be for the platform of the machine.
-pub(crate) fn notices(asked: Option<&str>, made: &[Platform], is_map: bool) -> Vec<Notice> {
-    let own = Platform::host().format();
-    let texts: Vec<&str> = asked.map_or(vec![own.as_str()], |list| list.split(',').collect());
-    let mut wanted = BTreeSet::new();
-    let mut said = Vec::new();
-    for text in &texts {
-        match text.parse::<Platform>() {
-            Ok(platform) if !wanted.insert(platform.clone().normalized().format_all()) => {
-                said.push(format!("Duplicate platform result requested {text:?}"));
+/// The platforms that a client asks for: the option `platform`, a comma list. Without it that is the
+/// platform of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AskedPlatforms {
+    /// They as they are written.
+    texts: Vec<String>,
+    wanted: BTreeSet<String>,
+    /// What is wrong with the list itself, for the client to see.
+    problems: Vec<String>,
+}
+
+impl AskedPlatforms {
+    /// Reads the option.
+    pub(crate) fn parse(option: Option<&str>) -> Self {
+        let own = Platform::host().format();
+        let texts: Vec<String> = option.unwrap_or(&own).split(',').map(str::to_owned).collect();
+        let mut wanted = BTreeSet::new();
+        let mut problems = Vec::new();
+        for text in &texts {
+            match text.parse::<Platform>() {
+                Ok(platform) if !wanted.insert(platform.clone().normalized().format_all()) => {
+                    problems.push(format!("Duplicate platform result requested {text:?}"));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    problems.push(format!("Invalid platform result requested {text:?}: {error}"));
+                }
             }
-            Ok(_) => {}
-            Err(error) => said.push(format!("Invalid platform result requested {text:?}: {error}")),
         }
+        Self { texts, wanted, problems }
     }
-    if said.is_empty() {
-        said.extend(mismatch(&texts, &wanted, made, is_map));
+
+    /// What is wrong with the platforms of a result, for the client to see.
+    pub(crate) fn notices(&self, made: &[Platform], is_map: bool) -> Vec<Notice> {
+        let mut said = self.problems.clone();
+        if said.is_empty() {
+            said.extend(mismatch(&self.texts, &self.wanted, made, is_map));
+        }
+        said.into_iter().map(notice).collect()
     }
-    said.into_iter().map(notice).collect()
 }
 
 fn mismatch(
-    texts: &[&str],
+    texts: &[String],
     wanted: &BTreeSet<String>,
     made: &[Platform],
     is_map: bool,
@@ -85,7 +105,7 @@ mod tests {
             (Some("toaster"), vec!["linux/amd64"], true, "Invalid platform"),
         ] {
             let platforms: Vec<Platform> = made(&platforms);
-            let notices = notices(asked, &platforms, is_map);
+            let notices = AskedPlatforms::parse(asked).notices(&platforms, is_map);
             assert_eq!(notices.is_empty(), words.is_empty(), "{asked:?}: {notices:?}");
             assert!(notices.iter().all(|notice| notice.short.contains(words)), "{notices:?}");
         }
