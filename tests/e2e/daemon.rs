@@ -21,6 +21,10 @@ fn a_daemon_on_a_socket_builds_as_the_embedded_one_does() {
     assert!(client.usage().len() > 5);
     client.run(&["debug", "info"]).succeeds();
     client.run(&["debug", "workers"]).succeeds();
+    let entries = std::fs::read_dir(daemon.root()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let databases: Vec<_> = names.filter(|name| name.contains(".redb")).collect();
+    assert_eq!(databases, ["metadata.redb"]);
     let stopped = daemon.stop();
     assert!(stopped.status.success(), "{stopped}");
 }

@@ -378,7 +378,7 @@ impl PreparedMounts {
         drop((scratch, views, shared_views));
         // Bundles of certificates may have been changed and changed back.
         let own = OWN_MOUNTS.iter().chain(TRUST_BUNDLES).map(Path::new);
-        let mounted: Vec<&Path> =
+        let mounted: BTreeSet<&Path> =
             own.chain(mounts.iter().map(|mount| mount.dest.as_path())).collect();
         let count = outputs.keys().max().map_or(0, |last| last + 1);
         let mut results = vec![None; count];
@@ -386,7 +386,9 @@ impl PreparedMounts {
             results[output] = match result {
                 Outcome::Same(input) => input,
                 Outcome::Written(mut written, dest) => {
-                    let inside = mounted.iter().filter_map(|path| path.strip_prefix(&dest).ok());
+                    // Those inside come next to each other.
+                    let behind = mounted.range(dest.as_path()..);
+                    let inside = behind.map_while(|path| path.strip_prefix(&dest).ok());
                     written.set_mount_points(inside.map(Path::to_owned).collect());
                     Some(written.commit().await.map_err(|error| failed(&error))?)
                 }

@@ -189,7 +189,12 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::
 
 /// Closes a database, as far as that works.
 fn closed(database: Option<redb::Database>) {
-    guarded(|| Ok(drop(database))).ok();
+    let dropped = guarded(|| {
+        drop(database);
+        Ok(())
+    });
+    // It is gone either way.
+    dropped.ok();
 }
 
 fn commit<T>(

@@ -25,6 +25,7 @@ mod apply;
 mod archive;
 mod compression;
 mod extract;
+mod growing_view;
 mod unpack;
 mod untouched;
 mod view;

@@ -7,6 +7,7 @@ use crate::Store;
 use crate::difference::{self, Written};
 use crate::error::{StoreError, blocking};
 use crate::fill::FillError;
+use crate::growing_view::GrowingView;
 use crate::index::LayerRow;
 use crate::layer::{Layer, Snapshot};
 use crate::provider::Requester;
@@ -55,8 +56,8 @@ impl Store {
         layers.reverse();
         let stacks = refs.iter().map(|r| (&r.inner.stacked, r.layers()));
         let mut stacked = Stacked::merged(stacks, &layers);
-        let moved = moved(refs, &layers);
-        if moved.is_empty() {
+        let first = first_moved(refs, &layers);
+        if first >= layers.len() {
             return Ok(Ref::stacked(&self.inner, layers, stacked));
         }
         let mut files = Vec::with_capacity(refs.len());
@@ -68,17 +69,24 @@ impl Store {
         let snapshots =
             layers.iter().filter_map(|layer| all.get(&layer.number()).copied().cloned());
         let mut snapshots: Vec<Snapshot> = snapshots.collect();
-        let moved: Vec<_> =
-            moved.into_iter().map(|at| (at, made_on(&files, &snapshots[at]).to_vec())).collect();
         let store = self.inner.clone();
         blocking(move || {
-            for (at, own) in moved {
-                let (below, rest) = snapshots.split_at_mut(at);
-                if let Some(replaced) = rebase::onto(&store, below, &rest[0], &own)? {
-                    stacked.replace(rest[0].number(), replaced.number());
-                    rest[0] = replaced;
+            let mut replacements = BTreeMap::new();
+            let places = places(&files);
+            let mut below = GrowingView::new(store.user_namespace);
+            for (at, layer) in snapshots.iter_mut().enumerate() {
+                if at >= first {
+                    // The layers that it was made on, as far as the refs that are merged say it.
+                    let own = places.get(&layer.number());
+                    let own = own.map_or(&[][..], |(of, place)| &files[*of].layers()[..*place]);
+                    if let Some(replaced) = rebase::onto(&store, &mut below, layer, own)? {
+                        replacements.insert(layer.number(), replaced.number());
+                        *layer = replaced;
+                    }
                 }
+                below.push(layer.path());
             }
+            stacked.replace(&replacements);
             let layers: Vec<_> = snapshots.iter().map(Snapshot::layer).collect();
             let stacked = stacked.tidy(&layers);
             Ok(Ref::stacked(&store, layers, stacked))
@@ -170,23 +178,21 @@ fn are_exact(
     Ok(true)
 }
 
-/// The layers that a layer was made on, as far as the refs that are merged say it.
-fn made_on<'a>(refs: &'a [Files], layer: &Layer) -> &'a [Snapshot] {
-    let place = |r: &'a Files| {
-        let at = r.layers().iter().position(|other| other.number() == layer.number())?;
-        Some(&r.layers()[..at])
+/// The last ref that has each layer, and where.
+fn places(refs: &[Files]) -> BTreeMap<u64, (usize, usize)> {
+    let of = |(number, files): (usize, &Files)| {
+        let layers = files.layers().iter().enumerate();
+        layers.map(|(place, layer)| (layer.number(), (number, place))).collect::<Vec<_>>()
     };
-    refs.iter().rev().find_map(place).unwrap_or_default()
+    refs.iter().enumerate().flat_map(of).collect()
 }
 
-/// The places of layers that have others below them than they were made for.
-fn moved(refs: &[Ref], layers: &[Arc<Layer>]) -> Vec<usize> {
-    let number = |layer: &Arc<Layer>| layer.number();
-    let numbers: Vec<u64> = layers.iter().map(number).collect();
-    let at_home = |at: usize| {
-        let own =
-            |r: &Ref| r.layers().iter().map(number).take(at + 1).eq(numbers[..=at].iter().copied());
-        refs.iter().any(own)
+/// The place of the first layer that has others below it than it was made for. Those above it have,
+/// too.
+fn first_moved(refs: &[Ref], layers: &[Arc<Layer>]) -> usize {
+    let at_home = |r: &Ref| {
+        let pairs = r.layers().iter().zip(layers);
+        pairs.take_while(|(own, layer)| own.number() == layer.number()).count()
     };
-    (1..layers.len()).filter(|at| !at_home(*at)).collect()
+    refs.iter().map(at_home).max().unwrap_or(0).max(1)
 }

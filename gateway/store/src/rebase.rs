@@ -17,28 +17,29 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 use crate::attributes::{copy_attributes, is_opaque, is_whiteout, opaque_name, xattrs};
 use crate::error::StoreError;
 use crate::extract::copy_entry;
+use crate::growing_view::GrowingView;
 use crate::index::LayerRow;
 use crate::layer::{Layer, Snapshot};
 use crate::owner;
 use crate::store::Inner;
 use crate::view::View;
 
-/// The layer that `layer`, which was made on `own`, has to be on top of `below`; `None` if it can stay
-/// as it is.
+/// The layer that `layer`, which was made on `own`, has to be on top of what `below` shows; `None` if it
+/// can stay as it is.
 pub(crate) fn onto(
     store: &Arc<Inner>,
-    below: &[Snapshot],
+    below: &mut GrowingView,
     layer: &Snapshot,
     own: &[Snapshot],
 ) -> Result<Option<Snapshot>, StoreError> {
-    if layer.is_view() {
+    // What neither deletes nor has more than it was asked to have means the same everywhere.
+    if layer.is_view() || (!layer.may_hide() && layer.row().implied.is_empty()) {
         return Ok(None);
     }
-    let view = |layers: &[Snapshot]| View::new(layers, store.user_namespace);
-    let mut corrections = Corrections::of(layer, &mut view(below))?;
+    let mut corrections = Corrections::of(layer, below)?;
     if layer.may_hide() {
-        let root = layer.path();
-        corrections.open(&root, &mut view(below), &mut view(own), store.user_namespace)?;
+        let mut own = View::new(own, store.user_namespace);
+        corrections.open(&layer.path(), below, &mut own, store.user_namespace)?;
     }
     if corrections.is_empty() {
         return Ok(None);
@@ -68,7 +69,7 @@ struct Corrections {
 }
 
 impl Corrections {
-    fn of(layer: &Snapshot, below: &mut View) -> Result<Self, StoreError> {
+    fn of(layer: &Snapshot, below: &mut GrowingView) -> Result<Self, StoreError> {
         let (root, row) = (layer.path(), layer.row().clone());
         let mut attributes = Vec::new();
         for path in &row.implied {
@@ -102,7 +103,7 @@ impl Corrections {
     fn open(
         &mut self,
         root: &Path,
-        below: &mut View,
+        below: &mut GrowingView,
         own: &mut View,
         user_namespace: bool,
     ) -> Result<(), StoreError> {

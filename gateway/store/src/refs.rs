@@ -351,13 +351,13 @@ impl MutableRef {
         blocking(move || Mounted::current(&store, &overlay, &layers))
     }
 
-    /// The directories in it that were only made so that something could be put below them,
-    /// relative to the root.
-    pub fn implied(&self) -> &BTreeSet<PathBuf> {
-        &self.implied
+    /// Takes out the directories in it that were only made so that something could be put below them,
+    /// relative to the root. Whoever adds to them gives them back.
+    pub fn take_implied(&mut self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut self.implied)
     }
 
-    /// Replaces what [`MutableRef::implied`] says. If there is no parent, the layer remembers it: in
+    /// Says which directories these are. If there is no parent, the layer remembers it: in
     /// [`Store::merge`] such a directory does not change one of its name that is below it.
     pub fn set_implied(&mut self, implied: BTreeSet<PathBuf>) {
         self.implied = implied;

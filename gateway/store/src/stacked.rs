@@ -69,10 +69,15 @@ impl Stacked {
         merged.tidy(layers)
     }
 
-    /// Puts one layer in the place of another.
-    pub(crate) fn replace(&mut self, old: u64, new: u64) {
-        if let Some(place) = self.order.iter_mut().rev().find(|number| **number == old) {
-            *place = new;
+    /// Puts layers in the place of others, where those are on top of what they hide.
+    pub(crate) fn replace(&mut self, replacements: &BTreeMap<u64, u64>) {
+        let mut seen = BTreeSet::new();
+        for number in self.order.iter_mut().rev() {
+            if let Some(new) = replacements.get(number)
+                && seen.insert(*number)
+            {
+                *number = *new;
+            }
         }
     }
 

@@ -42,7 +42,8 @@ impl View {
         Self::of(vec![directory.to_owned()], user_namespace)
     }
 
-    fn of(roots: Vec<PathBuf>, user_namespace: bool) -> Self {
+    /// The view of directories, top first.
+    pub(crate) fn of(roots: Vec<PathBuf>, user_namespace: bool) -> Self {
         let all = Arc::new((0..roots.len()).collect());
         Self { roots, user_namespace, directories: HashMap::from([(PathBuf::new(), all)]) }
     }

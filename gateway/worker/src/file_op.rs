@@ -73,8 +73,14 @@ impl Operator<Ref> for FileOperator {
         inputs: Vec<Output<Ref>>,
     ) -> Result<Vec<Output<Ref>>, ExecError<Ref>> {
         let op = self.op()?;
-        let results = BTreeMap::new();
-        let mut run = Run { worker: &self.worker, requester: requester(job), op, inputs, results };
+        let mut run = Run {
+            worker: &self.worker,
+            requester: requester(job),
+            op,
+            inputs,
+            uses: uses(op),
+            results: BTreeMap::new(),
+        };
         for number in 0..op.steps.len() {
             if let Err(error) = run.step(number).await {
                 let error = error.about(Subject::FileAction(number));
@@ -116,24 +122,32 @@ struct Run<'a> {
     requester: Requester,
     op: &'a FileOp,
     inputs: Vec<Output<Ref>>,
+    /// How often the result of each action is needed.
+    uses: Vec<usize>,
     /// By the number of the action.
     results: BTreeMap<usize, FileTarget>,
 }
 
-impl Run<'_> {
-    /// How often the result of an action is needed.
-    fn uses(&self, action: usize) -> usize {
-        let this = FileInput::Action(action);
-        let of_step = |step: &FileStep| {
-            let named = named(step)
-                .filter(|(user, _)| matches!(user, FileUser::Name { input, .. } if *input == this))
-                .count();
-            usize::from(step.input == this) + usize::from(step.secondary == this) + named
-        };
-        self.op.steps.iter().map(of_step).sum::<usize>()
-            + usize::from(self.op.steps[action].output.is_some())
+/// How often the result of each action is needed.
+fn uses(op: &FileOp) -> Vec<usize> {
+    let mut uses: Vec<_> = op.steps.iter().map(|step| usize::from(step.output.is_some())).collect();
+    for step in &op.steps {
+        let lists = named(step).filter_map(|(user, _)| match user {
+            FileUser::Name { input, .. } => Some(*input),
+            FileUser::Id(_) => None,
+        });
+        for input in lists.chain([step.input, step.secondary]) {
+            if let FileInput::Action(action) = input
+                && let Some(count) = uses.get_mut(action)
+            {
+                *count += 1;
+            }
+        }
     }
+    uses
+}
 
+impl Run<'_> {
     /// The finished result of an input.
     async fn finished(&mut self, input: FileInput) -> Result<Output<Ref>, OpError> {
         match input {
@@ -158,7 +172,7 @@ impl Run<'_> {
     /// A writable directory on top of an input.
     async fn writable(&mut self, input: FileInput) -> Result<MutableRef, OpError> {
         if let FileInput::Action(action) = input
-            && self.uses(action) == 1
+            && self.uses.get(action) == Some(&1)
             && let Some(FileTarget::Open(_)) = self.results.get(&action)
             && let Some(FileTarget::Open(open)) = self.results.remove(&action)
         {
@@ -186,7 +200,7 @@ impl Run<'_> {
         }
         let mut target = self.writable(step.input).await?;
         let mounted = target.mount().await.map_err(|error| failed(&error))?;
-        let mut implied = target.implied().clone();
+        let mut implied = target.take_implied();
         // An image without layers is an empty directory.
         let empty = self.worker.store.root().join("empty");
         let changed = blocking(move || {
@@ -200,10 +214,13 @@ impl Run<'_> {
             };
             let from = path_of(from.as_ref()).unwrap_or(&empty);
             let changed = change(&step, from, mounted.path(), &list, &mut implied);
-            changed.map(|()| implied).map_err(|error| operator_error(&error))
+            Ok((changed.map_err(|error| operator_error(&error)), implied))
         })
         .await;
-        let changed = changed.map(|implied| target.set_implied(implied));
+        let changed = changed.and_then(|(changed, implied)| {
+            target.set_implied(implied);
+            changed
+        });
         // What a failed action was at is there to be looked at.
         self.results.insert(number, FileTarget::Open(target));
         changed
