@@ -187,7 +187,7 @@ impl Daemon {
             clouds: Clouds::new(settings.cloud_environment.clone()),
             sessions: sessions.clone(),
         };
-        let imports = Imports::new(reach, &store);
+        let imports = Imports::new(reach, &store, settings.cache_policy.clone());
         let worker = Worker::new(WorkerParts {
             cache_mounts: Some(Arc::new(ImportedMounts(imports.clone()))),
             store,
