@@ -6,11 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kiln_bridge::BuildBridge;
 use kiln_engine::{JobContext, OpError, Operator, Operators, Step};
-use kiln_exporters::{ClientError, InlineCache};
+use kiln_exporters::{CacheRecords, ClientError, InlineCache};
 use kiln_frontend::{BuildResult, Ref, Refs};
 use kiln_graph::Vertex;
 use kiln_oci::Digest;
-use kiln_remotecache::{BuildCache, CacheExport, ExportTo, Imports};
+use kiln_remotecache::{
+    BuildCache, CacheExport, CacheSigner, ExportTo, Imports, InlineLayers, InlineRecords,
+};
 use kiln_store::{Blob, Requester};
 use kiln_wire::status::RichStatus;
 use kiln_worker::Worker;
@@ -58,6 +60,8 @@ pub(crate) struct CacheOfBuild {
     bridge: BuildBridge,
     result: BuildResult<Ref>,
     session: String,
+    /// Who signs what rides in images.
+    signers: Vec<CacheSigner>,
 }
 
 impl CacheOfBuild {
@@ -69,13 +73,14 @@ impl CacheOfBuild {
         session: &str,
     ) -> Self {
         let (builder, bridge) = (builder.clone(), bridge.clone());
-        Self { builder, bridge, result, session: session.to_owned() }
+        Self { builder, bridge, result, session: session.to_owned(), signers: Vec::new() }
     }
 
     /// The cache for the images of the build, if one of the exports asks for it.
     pub(crate) fn inline(&self, exports: &[CacheExport]) -> Option<Arc<dyn InlineCache>> {
-        let is_asked = exports.iter().any(|export| export.to == ExportTo::Inline);
-        is_asked.then(|| Arc::new(self.clone()) as _)
+        let inline = || exports.iter().filter(|export| export.to == ExportTo::Inline);
+        let signers = inline().filter_map(|export| export.signer.clone()).collect();
+        inline().next().map(|_| Arc::new(Self { signers, ..self.clone() }) as _)
     }
 
     /// Exports the cache to every other place, and gives what the client is told about it.
@@ -137,15 +142,17 @@ impl InlineCache for CacheOfBuild {
     async fn records(
         &self,
         platform: &str,
-        diff_ids: &[Digest],
-    ) -> Result<Option<Vec<u8>>, ClientError> {
+        stored: &[Digest],
+        exported: &[Digest],
+    ) -> Result<Option<CacheRecords>, ClientError> {
         let one = match &self.result.refs {
             Refs::Single(one) => one.as_ref(),
             Refs::ByPlatform(map) => map.get(platform).and_then(Option::as_ref),
         };
-        match self.trail(one).await? {
-            Some(trail) => Ok(kiln_remotecache::inline(&self.cache(), &trail, diff_ids).await?),
-            None => Ok(None),
-        }
+        let Some(trail) = self.trail(one).await? else { return Ok(None) };
+        let layers = InlineLayers { stored, exported };
+        let signers: Vec<&CacheSigner> = self.signers.iter().collect();
+        let made = kiln_remotecache::inline(&self.cache(), &trail, layers, &signers).await?;
+        Ok(made.map(|InlineRecords { records, signatures }| CacheRecords { records, signatures }))
     }
 }

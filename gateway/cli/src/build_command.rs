@@ -633,6 +633,7 @@ mod tests {
                         attrs: {
                             "mode": "min",
                         },
+                        keys: [],
                     },
                 ],
                 cache_imports: [
@@ -641,6 +642,7 @@ mod tests {
                         attrs: {
                             "ref": "r",
                         },
+                        keys: [],
                     },
                 ],
                 expect_cached: [],

@@ -18,7 +18,7 @@ use tokio::process::ChildStdin;
 
 use crate::build_command::{BuildCommand, directory_of};
 use crate::environment::Environment;
-use crate::options::{self, CacheOption, Dest, ExportKind, Ssh};
+use crate::options::{self, CacheOption, Dest, Direction, ExportKind, Ssh};
 
 /// What is built, read.
 #[derive(Debug)]
@@ -45,6 +45,18 @@ pub(crate) enum RequestError {
         /// The directory's name.
         name: String,
         /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file with a key of a cache.
+    #[error("{flag} {attribute}={path}: {reason}", path = .path.display())]
+    Key {
+        /// The flag.
+        flag: &'static str,
+        /// The attribute.
+        attribute: &'static str,
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
@@ -115,13 +127,6 @@ pub(crate) fn solve_options(
             (What::Definition(Box::new(definition.into())), BTreeMap::new())
         }
     };
-    let caches = |caches: &[CacheOption]| {
-        let entry = |cache: &CacheOption| CacheEntry {
-            kind: cache.kind.clone(),
-            attrs: cache.attrs.clone(),
-        };
-        caches.iter().map(entry).collect()
-    };
     Ok(SolveOptions {
         what,
         frontend_attrs,
@@ -130,12 +135,45 @@ pub(crate) fn solve_options(
             .iter()
             .map(|one| export(one, &mut load))
             .collect::<Result<_, _>>()?,
-        cache_imports: caches(&command.cache_imports),
-        cache_exports: caches(&command.cache_exports),
+        cache_imports: caches(Direction::Import, &command.cache_imports)?,
+        cache_exports: caches(Direction::Export, &command.cache_exports)?,
         entitlements: command.entitlements.clone(),
         proxy_network: command.proxy_network,
         ..SolveOptions::default()
     })
+}
+
+/// The caches as the daemon is told of them, with the keys that are in files.
+fn caches(direction: Direction, caches: &[CacheOption]) -> Result<Vec<CacheEntry>, RequestError> {
+    let entry = |cache: &CacheOption| {
+        let CacheOption { kind, mut attrs, keys } = cache.clone();
+        if !keys.is_empty() {
+            let read = keys.into_iter().map(|path| read_key(direction, path));
+            let texts: Vec<String> = read.collect::<Result<_, _>>()?;
+            attrs.insert(direction.key().to_owned(), texts.join("\n"));
+        }
+        Ok(CacheEntry { kind, attrs })
+    };
+    caches.iter().map(entry).collect()
+}
+
+/// The text of a file with keys. What is wrong with a key is said by who understands it; what could be
+/// sent in its place by mistake is not sent.
+fn read_key(direction: Direction, path: PathBuf) -> Result<String, RequestError> {
+    let (flag, attribute) = (direction.flag(), direction.key());
+    let failed = |reason: String| RequestError::Key { flag, attribute, path: path.clone(), reason };
+    let text = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    match direction {
+        Direction::Import if text.contains("PRIVATE KEY") => Err(failed(
+            "it is a private key, which stays with who signs; name its .pub file".into(),
+        )),
+        _ => Ok(text),
+    }
+}
+
+/// Whether a build asks for signatures of caches.
+pub(crate) fn asks_for_signatures(command: &BuildCommand) -> bool {
+    command.cache_exports.iter().chain(&command.cache_imports).any(|cache| !cache.keys.is_empty())
 }
 
 /// Marks every op, so that each runs again.

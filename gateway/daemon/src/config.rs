@@ -22,8 +22,8 @@ mod tests;
 
 pub use address::{Address, AddressError, PassedSocket};
 pub use checked::{
-    CdiConfig, Collection, Config, DnsConfig, FrontendsConfig, Group, HistoryConfig, NetworkConfig,
-    PluginsConfig, Sockets, StoppingConfig, TlsFiles, WorkerConfig,
+    CacheSignersConfig, CdiConfig, Collection, Config, DnsConfig, FrontendsConfig, Group,
+    HistoryConfig, NetworkConfig, PluginsConfig, Sockets, StoppingConfig, TlsFiles, WorkerConfig,
 };
 pub use file::{ConfigFile, Entitlement, InterruptedCaches, LogFormat, NetworkModeName};
 pub use flags::{CommandLine, FLAGS, Flag, Sets, VARIABLES, command, variables};

@@ -147,7 +147,7 @@ impl Daemon {
             clouds: Clouds::new(settings.cloud_environment.clone()),
             sessions: sessions.clone(),
         };
-        let imports = Imports::new(reach, &store);
+        let imports = Imports::new(reach, &store, settings.cache_policy.clone());
         let containers = Containers::new(ContainersParts {
             store: store.clone(),
             executor,

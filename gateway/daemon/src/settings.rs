@@ -10,16 +10,19 @@ use kiln_cdi::{Grant, Registry};
 use kiln_executor::Privileges;
 use kiln_graph::Entitlements;
 use kiln_oci::Platform;
-use kiln_remotecache::CloudEnvironment;
+use kiln_remotecache::{CachePolicy, CacheRule, CloudEnvironment, RequiredSigner};
 
 use crate::config::{
-    CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig, InterruptedCaches,
-    NetworkConfig,
+    CacheSignersConfig, CdiConfig, Collection, Config, DnsConfig, Entitlement, HistoryConfig,
+    InterruptedCaches, NetworkConfig,
 };
 
 /// The variables of the host that its programs, such as git, get: the search path and proxies.
 pub const HOST_VARIABLES: &[&str] =
     &["PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+
+/// What wants the signatures that are not asked for by clients.
+const CACHE_SIGNERS: &str = "kiln.cacheSigners of the daemon";
 
 /// What runs the processes of builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Settings {
     pub host_env: Vec<(String, String)>,
     /// Variables of the host that say how caches in clouds are reached.
     pub cloud_environment: CloudEnvironment,
+    /// Whose signatures caches need to be imported.
+    pub cache_policy: CachePolicy,
     /// Processes that run at the same time; `None` is no limit.
     pub max_parallelism: Option<usize>,
     /// What the kernel grants this process; see [`crate::private_process`].
@@ -102,7 +107,8 @@ impl Settings {
         })
     }
 
-    /// What a configuration says. Directories of certificates and plugins are read: call it before
+    /// What a configuration says. Directories of certificates and plugins, and files of keys, are read:
+    /// call it before
     /// [`crate::private_process`], which finds out the [privileges](Self::privileges) that are not
     /// known yet.
     ///
@@ -138,6 +144,7 @@ impl Settings {
             registries: registries.collect::<std::io::Result<_>>()?,
             host_env,
             cloud_environment: CloudEnvironment::default(),
+            cache_policy: cache_policy(&config.cache_signers)?,
             max_parallelism: config.worker.max_parallelism,
             privileges: Privileges::default(),
             step_grace: config.stopping.step_timeout,
@@ -164,4 +171,34 @@ impl Settings {
             provenance_env_dir: Some(config.provenance_env_dir.clone()),
         })
     }
+}
+
+/// The rules for caches, with their keys.
+fn cache_policy(rules: &[CacheSignersConfig]) -> std::io::Result<CachePolicy> {
+    let rule = |rule: &CacheSignersConfig| {
+        let signer = match rule.key_files.as_slice() {
+            [] => None,
+            files => Some(signer(files)?),
+        };
+        Ok(CacheRule { caches: rule.caches.clone(), signer })
+    };
+    rules.iter().map(rule).collect::<std::io::Result<_>>().map(CachePolicy)
+}
+
+/// The keys of files, of which any may have signed.
+fn signer(files: &[PathBuf]) -> std::io::Result<RequiredSigner> {
+    let mut keys = Vec::new();
+    for file in files {
+        let named = |error: &dyn std::fmt::Display, kind| {
+            std::io::Error::new(kind, format!("kiln.cacheSigners: {}: {error}", file.display()))
+        };
+        let text = std::fs::read(file).map_err(|error| named(&error, error.kind()))?;
+        // Each must have a key, or a wrong name would go unnoticed.
+        RequiredSigner::parse(&text, CACHE_SIGNERS)
+            .map_err(|error| named(&error, std::io::ErrorKind::InvalidData))?;
+        keys.extend(text);
+        keys.push(b'\n');
+    }
+    let parsed = RequiredSigner::parse(&keys, CACHE_SIGNERS);
+    parsed.map_err(std::io::Error::other)
 }

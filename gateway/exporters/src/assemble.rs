@@ -22,7 +22,7 @@ use crate::error::ExportError;
 use crate::options::{ExportOptions, Name};
 use crate::target::{Target, Targets, epoch, keyed};
 use crate::vertex::Reporter;
-use crate::{ExportContext, json};
+use crate::{CacheRecords, ExportContext, json};
 
 /// When the image was made, in the descriptor that the client is told.
 const CREATED: &str = "org.opencontainers.image.created";
@@ -133,7 +133,7 @@ impl Image {
         let mut platforms = Vec::new();
         for (target, layers) in targets.list.iter().zip(layers) {
             let cache = assembly.inline_cache(target, &layers).await?;
-            platforms.push(assembly.platform_image(target, layers, cache.as_deref())?);
+            platforms.push(assembly.platform_image(target, layers, cache.as_ref())?);
         }
         if multi {
             let ids = targets.list.iter().map(|target| target.id.as_str());
@@ -284,17 +284,18 @@ impl Assembly<'_> {
         &self,
         target: &Target<'_, Ref>,
         layers: &[ImageLayer],
-    ) -> Result<Option<Vec<u8>>, ExportError> {
+    ) -> Result<Option<CacheRecords>, ExportError> {
         let given = keyed(self.metadata, INLINE_CACHE, &target.id);
         let Some(cache) = &self.context.inline_cache else {
-            return Ok(given.map(<[u8]>::to_vec));
+            let given = given.map(<[u8]>::to_vec);
+            return Ok(given.map(|records| CacheRecords { records, signatures: Vec::new() }));
         };
         let status = self.reporter.status("preparing layers for inline cache");
         // Results are known by the layers as the store has them, whatever times the image's have.
         let stored = target.files.and_then(Ref::diff_ids);
         let stored = stored.filter(|diff_ids| diff_ids.len() == layers.len());
-        let own = || layers.iter().map(|layer| layer.diff_id.clone()).collect();
-        let records = cache.records(&target.id, &stored.unwrap_or_else(own)).await;
+        let own: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let records = cache.records(&target.id, stored.as_ref().unwrap_or(&own), &own).await;
         status.done();
         records.map_err(ExportError::InlineCache)
     }
@@ -303,7 +304,7 @@ impl Assembly<'_> {
         &self,
         target: &Target<'_, Ref>,
         layers: Vec<ImageLayer>,
-        inline_cache: Option<&[u8]>,
+        inline_cache: Option<&CacheRecords>,
     ) -> Result<PlatformImage, ExportError> {
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let config = config::finish(&ConfigParts {

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::export::CacheRecords;
 use crate::json;
 
 /// Marks history entries that were made here, for layers the frontend did not mention.
@@ -22,6 +23,9 @@ const COMMENT: &str = "buildkit.exporter.image.v0";
 
 /// Where the inline cache stands in a config.
 const INLINE_CACHE: &str = "moby.buildkit.cache.v0";
+
+/// Where the signatures of the inline cache stand; BuildKit passes over them.
+const SIGNATURES: &str = "kiln.cache.signatures";
 
 /// Everything a config is made of.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +35,7 @@ pub(crate) struct ConfigParts<'a> {
     /// The config of the base image.
     pub(crate) base: Option<&'a [u8]>,
     /// A cache that rides in the config.
-    pub(crate) inline_cache: Option<&'a [u8]>,
+    pub(crate) inline_cache: Option<&'a CacheRecords>,
     /// For a default config.
     pub(crate) platform: &'a Platform,
     /// The layers, bottom first.
@@ -146,8 +150,12 @@ pub(crate) fn finish(parts: &ConfigParts<'_>) -> Result<String, ConfigError> {
     fields.insert("history".into(), json::compact(&history));
     fields.insert("created".into(), json::compact(&created));
     fields.remove(INLINE_CACHE);
-    if let Some(cache) = parts.inline_cache {
-        fields.insert(INLINE_CACHE.into(), json::compact(&STANDARD.encode(cache)));
+    fields.remove(SIGNATURES);
+    if let Some(CacheRecords { records, signatures }) = parts.inline_cache {
+        if !signatures.is_empty() {
+            fields.insert(SIGNATURES.into(), json::compact(signatures));
+        }
+        fields.insert(INLINE_CACHE.into(), json::compact(&STANDARD.encode(records)));
     }
     let fields: Vec<String> =
         fields.iter().map(|(key, value)| format!("{}:{value}", json::compact(key))).collect();
@@ -263,7 +271,8 @@ mod tests {
     #[test]
     fn keys_are_sorted_and_unknown_ones_kept_as_they_came() {
         let config = r#"{ "os": "linux", "x": {"z": 1, "a": "<"}, "architecture": "amd64",
-            "created": "2020-01-01T00:00:00.000Z", "moby.buildkit.cache.v0": "old" }"#;
+            "created": "2020-01-01T00:00:00.000Z", "moby.buildkit.cache.v0": "old",
+            "kiln.cache.signatures": ["old"] }"#;
         assert_eq!(
             finished(Some(config), 0, None),
             r#"{"architecture":"amd64","created":"2020-01-01T00:00:00Z","history":[],"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"x":{"z":1,"a":"\u003c"}}"#
@@ -331,7 +340,10 @@ mod tests {
         let text = finish(&ConfigParts {
             config: Some(config.as_bytes()),
             base: Some(base.as_bytes()),
-            inline_cache: Some(b"[]"),
+            inline_cache: Some(&CacheRecords {
+                records: b"[]".into(),
+                signatures: vec!["-----\n".into()],
+            }),
             platform: &Platform::default(),
             diff_ids: &diff_ids,
             epoch: Some(time("2000-01-01T00:00:00Z")),
@@ -340,6 +352,7 @@ mod tests {
         .unwrap();
         assert_eq!(history(&text), ["2020-01-01T00:00:00Z layer ", "2000-01-01T00:00:00Z layer "]);
         assert!(text.contains(r#""created":"2000-01-01T00:00:00Z","#));
+        assert!(text.contains(r#""kiln.cache.signatures":["-----\n"]"#), "{text}");
         assert!(text.contains(r#""moby.buildkit.cache.v0":"W10=""#));
     }
 

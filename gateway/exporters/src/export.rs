@@ -54,8 +54,9 @@ pub struct ExportContext {
 /// A cache that rides in the config of an image.
 #[async_trait]
 pub trait InlineCache: Send + Sync {
-    /// The records of the cache as JSON, for the image of a platform with these layers; `None` if
-    /// there is nothing to say. `platform` is the key of the result, which may have only one.
+    /// The cache for the image of a platform; `None` if there is nothing to say. `platform` is the key of
+    /// the result, which may have only one; `stored` are the layers as results are known by them, and
+    /// `exported` as the image has them, by diff id.
     ///
     /// # Errors
     ///
@@ -63,8 +64,18 @@ pub trait InlineCache: Send + Sync {
     async fn records(
         &self,
         platform: &str,
-        diff_ids: &[Digest],
-    ) -> Result<Option<Vec<u8>>, ClientError>;
+        stored: &[Digest],
+        exported: &[Digest],
+    ) -> Result<Option<CacheRecords>, ClientError>;
+}
+
+/// A cache as it stands in the config of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheRecords {
+    /// The records as JSON.
+    pub records: Vec<u8>,
+    /// Signatures of the records and the layers.
+    pub signatures: Vec<String>,
 }
 
 impl std::fmt::Debug for ExportContext {

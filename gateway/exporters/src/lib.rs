@@ -46,7 +46,7 @@ pub use client::{Client, ClientError, DirectoryToSend};
 pub use config::ConfigError;
 pub use error::{ExportError, NameError};
 pub use export::{
-    ExportContext, Exported, ExportedImage, FileSystem, InlineCache, export, targets,
+    CacheRecords, ExportContext, Exported, ExportedImage, FileSystem, InlineCache, export, targets,
 };
 pub use foreign::PartsError;
 pub use images::{Images, NamedImage, NamedPlatform};

@@ -12,6 +12,13 @@ use kiln_store::{Compression, CompressionKind};
 
 use crate::cloud::{CloudCache, Clouds, without_login};
 use crate::mounts::{self, MountExport};
+use crate::signing::{CacheSigner, RequiredSigner};
+
+/// The attribute of an export with the text of the private key that signs it.
+const SIGN_KEY: &str = "sign-key";
+
+/// The attribute of an import with the lines of the public keys of which one must have signed it.
+const VERIFY_KEY: &str = "verify-key";
 
 /// The types of caches that are written and read here.
 const SUPPORTED: &[&str] = &["azblob", "gha", "inline", "local", "registry", "s3"];
@@ -32,6 +39,7 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "mode",
             "mounts",
             "mounts-max-size",
+            SIGN_KEY,
             "ignore-error",
             "compression",
             "compression-level",
@@ -52,13 +60,14 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "mode",
             "mounts",
             "mounts-max-size",
+            SIGN_KEY,
             "ignore-error",
             "compression",
             "compression-level",
             "force-compression",
         ],
     ),
-    ("inline", &["mode", "ignore-error"]),
+    ("inline", &["mode", SIGN_KEY, "ignore-error"]),
     (
         "local",
         &[
@@ -68,6 +77,7 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "mode",
             "mounts",
             "mounts-max-size",
+            SIGN_KEY,
             "ignore-error",
             "image-manifest",
             "oci-mediatypes",
@@ -84,6 +94,7 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "mode",
             "mounts",
             "mounts-max-size",
+            SIGN_KEY,
             "ignore-error",
             "image-manifest",
             "oci-mediatypes",
@@ -114,6 +125,7 @@ const EXPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "mode",
             "mounts",
             "mounts-max-size",
+            SIGN_KEY,
             "ignore-error",
             "compression",
             "compression-level",
@@ -136,11 +148,25 @@ const IMPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "manifests_prefix",
             "name",
             "secret_access_key",
+            VERIFY_KEY,
         ],
     ),
-    ("gha", &["url", "url_v2", "token", "scope", "version", "repository", "ghtoken", "timeout"]),
-    ("local", &["src", "digest", "tag"]),
-    ("registry", &["ref", "registry.insecure"]),
+    (
+        "gha",
+        &[
+            "url",
+            "url_v2",
+            "token",
+            "scope",
+            "version",
+            "repository",
+            "ghtoken",
+            "timeout",
+            VERIFY_KEY,
+        ],
+    ),
+    ("local", &["src", "digest", "tag", VERIFY_KEY]),
+    ("registry", &["ref", "registry.insecure", VERIFY_KEY]),
     (
         "s3",
         &[
@@ -160,6 +186,7 @@ const IMPORT_ATTRIBUTES: &[(&str, &[&str])] = &[
             "disable_accept_encoding",
             "retry_mode",
             "retry_max_attempts",
+            VERIFY_KEY,
         ],
     ),
 ];
@@ -213,6 +240,8 @@ pub struct CacheExport {
     pub oci_types: bool,
     /// The cache mounts that go along.
     pub mounts: MountExport,
+    /// Who signs it, if anyone.
+    pub signer: Option<CacheSigner>,
     /// What it is called in the progress.
     pub name: String,
 }
@@ -295,6 +324,16 @@ pub enum AttributeError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A key that is none. The text has no part of it.
+    #[error(
+        "{attribute} of a cache is the text of a key, which `kiln` reads from the file that is named: {why}"
+    )]
+    Key {
+        /// The attribute.
+        attribute: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Two things that exclude each other.
     #[error(
         "image-manifest=true needs oci-mediatypes=true: a cache as an image has OCI media types"
@@ -302,9 +341,9 @@ pub enum AttributeError {
     DockerImageManifest,
 }
 
-/// Attributes that nobody is shown: logins.
+/// Attributes that nobody is shown: logins, and keys that sign.
 const SECRET_ATTRIBUTES: &[&str] =
-    &["access_key_id", "ghtoken", "secret_access_key", "session_token", "token"];
+    &["access_key_id", "ghtoken", "secret_access_key", "session_token", SIGN_KEY, "token"];
 
 /// A list of caches, as frontends are given it (`cache-imports`), without logins in it; empty if it is
 /// no such list.
@@ -331,12 +370,16 @@ const NAMES: &[&str] = &["ref", "src", "dest", "scope", "name", "bucket", "accou
 
 /// A cache as people call it: its type and where it is.
 pub fn cache_name(cache: &CacheImport) -> String {
-    let named =
-        NAMES.iter().find_map(|name| cache.attrs.get(*name).filter(|text| !text.is_empty()));
-    match named {
-        Some(name) => format!("{} ({})", without_login(name), cache.kind),
+    match named(cache) {
+        Some(name) => format!("{name} ({})", cache.kind),
         None => cache.kind.clone(),
     }
+}
+
+/// Where a cache is, without a login, if it says it.
+fn named(cache: &CacheImport) -> Option<String> {
+    let name = NAMES.iter().find_map(|name| cache.attrs.get(*name).filter(|text| !text.is_empty()));
+    name.map(|name| without_login(name))
 }
 
 /// The attributes that say nothing for a cache of its type.
@@ -398,6 +441,8 @@ impl CacheExport {
             image_manifest,
             oci_types,
             mounts: attributes.mounts()?,
+            // An empty one is no key, rather than none.
+            signer: cache.attrs.get(SIGN_KEY).map(|key| CacheSigner::parse(key)).transpose()?,
             name: cache_name(cache),
         };
         Ok((export, without_effect(EXPORT_ATTRIBUTES, cache)))
@@ -412,6 +457,26 @@ impl ImportFrom {
     /// [`AttributeError::UnknownKind`] if there is not.
     pub fn check_kind(cache: &CacheImport) -> Result<(), AttributeError> {
         check_kind(cache, "importer", IMPORT_ATTRIBUTES)
+    }
+
+    /// The signer that an import itself asks for, if it does.
+    ///
+    /// # Errors
+    ///
+    /// [`AttributeError::Key`] if its keys are none.
+    pub(crate) fn signer(cache: &CacheImport) -> Result<Option<RequiredSigner>, AttributeError> {
+        // Whoever asks for a signature and names no key gets no cache, rather than an unsigned one.
+        cache.attrs.get(VERIFY_KEY).map(|keys| RequiredSigner::of_import(keys)).transpose()
+    }
+
+    /// What a policy knows the cache by: the whole reference in a registry; for other caches the type,
+    /// `://`, and what the client calls it.
+    pub(crate) fn address(&self, cache: &CacheImport) -> String {
+        match self {
+            Self::Registry(registry) => registry.reference.to_string(),
+            Self::Local { store, .. } => format!("local://{store}"),
+            Self::Cloud(_) => format!("{}://{}", cache.kind, named(cache).unwrap_or_default()),
+        }
     }
 
     /// Reads the attributes of an import; also those that have no effect.
@@ -636,6 +701,48 @@ mod tests {
         let list = r#"[{"Type":"azblob","attrs":{"account_url":"https://a:b@c/d?sig=e"}}]"#;
         assert!(without_secrets(list).contains(r#""https://c/d""#));
         assert_eq!(without_secrets("token"), "");
+    }
+
+    #[test]
+    fn keys_are_texts_and_no_part_of_one_is_shown() {
+        let key = include_str!("../../signatures/fixtures/signs");
+        for kind in ["inline", "local", "registry"] {
+            let attrs = [("dest", "/c"), ("ref", "example.com/c"), ("sign-key", key)];
+            let export = exported(kind, &attrs).unwrap();
+            let shown = format!("{export:?}");
+            assert!(export.signer.is_some() && !shown.contains("PRIVATE"), "{shown}");
+        }
+        let part = &key[40..80];
+        for bad in ["", "/home/me/key", &key[..200], &key.replace("OPENSSH", "EC")] {
+            let error = exported("inline", &[("sign-key", bad)]).unwrap_err();
+            assert!(error.starts_with("sign-key of a cache is the text of a key"), "{error}");
+            assert!(!error.contains(part) && !error.contains("/home/me"), "{error}");
+        }
+        let list = serde_json::json!([{"Type": "s3", "Attrs": {"sign-key": key}}]).to_string();
+        assert_eq!(without_secrets(&list), r#"[{"Attrs":{"sign-key":"xxxxx"},"Type":"s3"}]"#);
+        let import = |keys| ImportFrom::signer(&cache("registry", &[("verify-key", keys)]));
+        let public = include_str!("../../signatures/fixtures/signs.pub");
+        assert!(import(public).unwrap().is_some());
+        for bad in ["", "cache.pub", key] {
+            let error = import(bad).unwrap_err().to_string();
+            assert!(error.starts_with("verify-key of a cache is the text of a key"), "{error}");
+            assert!(error.contains("ssh-ed25519 AAAA"), "{error}");
+        }
+        assert!(ImportFrom::signer(&cache("registry", &[])).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_policy_knows_a_cache_by_its_whole_reference_or_its_type() {
+        let clouds = Clouds::default();
+        let address = |kind, attrs: &[(&str, &str)]| {
+            let cache = cache(kind, attrs);
+            ImportFrom::parse(&cache, &clouds).unwrap().0.address(&cache)
+        };
+        let digest = Digest::sha256("x");
+        assert_eq!(address("registry", &[("ref", "alpine")]), "docker.io/library/alpine:latest");
+        let local = [("src", "/c"), ("digest", digest.as_str())];
+        assert_eq!(address("local", &local), "local:///c");
+        assert_eq!(address("s3", &[("bucket", "b"), ("region", "r"), ("name", "n")]), "s3://n");
     }
 
     #[test]

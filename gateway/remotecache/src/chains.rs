@@ -245,7 +245,7 @@ impl<L: ChainLayer + Clone> Chains<L> {
             });
         }
         let (sorted, order) = layers.sorted();
-        let config = CacheConfig { layers: sorted, records };
+        let config = CacheConfig { layers: sorted, records, signatures: Vec::new() };
         (
             sort_records(config, &order),
             order.iter().map(|old| layers.layers[*old].clone()).collect(),

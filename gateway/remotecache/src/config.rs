@@ -29,6 +29,14 @@ pub struct CacheConfig {
     /// The records.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     pub records: Vec<ConfigRecord>,
+    /// Signatures of the rest, which BuildKit passes over.
+    #[serde(
+        rename = "kiln.signatures",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "list"
+    )]
+    pub signatures: Vec<String>,
 }
 
 /// A layer.

@@ -16,11 +16,13 @@ use kiln_solver::Step;
 use kiln_store::PackError;
 
 use crate::attributes::{CacheExport, ExportTo};
-use crate::cloud::{CloudCache, annotate};
+use crate::cloud::{CloudCache, annotate, layers_of};
 use crate::collect::{BuildCache, ExportLayer};
 use crate::config::{CACHE_CONFIG, CacheConfig};
+use crate::import::believed;
 use crate::origin::Cause;
 use crate::progress::{Reporter, chain};
+use crate::signing;
 use crate::target::{self, CacheTarget, Target};
 
 /// The key under which clients are given the descriptor of the manifest.
@@ -133,6 +135,7 @@ impl Run<'_> {
         self.write_layers(&target, &layers).await?;
         let root = match target {
             Target::Manifests(target) => {
+                self.sign(&mut config, layers.iter().map(|layer| layer.descriptor.clone()));
                 let json = serde_json::to_vec(&config).unwrap_or_default();
                 let config = self.write_document(&*target, CACHE_CONFIG, json.into()).await?;
                 Some(self.write_manifest(&*target, config, &layers).await?)
@@ -140,12 +143,23 @@ impl Run<'_> {
             Target::Objects(cloud) => {
                 let annotated = annotate(&mut config, layers.iter().map(|layer| &layer.descriptor));
                 annotated.map_err(|source| self.failed("the config", source))?;
+                // As they will be read: the config has less to say of a layer than a manifest.
+                let read = layers_of(&config).into_values();
+                self.sign(&mut config, read);
                 self.publish(&cloud, &config).await?;
                 None
             }
         };
         status.done();
         Ok(root.and_then(|root| serde_json::to_string(&root).ok()))
+    }
+
+    /// Signs what readers will believe of a config and its layers, if that is asked for.
+    fn sign(&self, config: &mut CacheConfig, layers: impl Iterator<Item = Descriptor>) {
+        let Some(signer) = &self.export.signer else { return };
+        let signature = signer.sign(&signing::statement(config, &believed(layers)));
+        config.signatures = vec![signature];
+        self.reporter.status(format!("signing as {}", signer.fingerprint())).done();
     }
 
     async fn publish(

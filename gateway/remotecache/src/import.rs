@@ -28,6 +28,7 @@ use crate::config::{
 };
 use crate::origin::{ByteStream, CacheOrigin, Cause, Root, read};
 use crate::progress::{Reporter, chain};
+use crate::signing::{self, RequiredSigner, Untrusted};
 
 /// How long it may take to read what a cache has.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -43,6 +44,11 @@ pub(crate) const CREATED: &str = "buildkit/createdat";
 
 /// The annotations of a layer that are believed.
 const KEPT: &[&str] = &[CREATED, estargz::TABLE_DIGEST, estargz::UNCOMPRESSED_SIZE];
+
+/// Whether something follows from an annotation of a layer, so that it is signed with the rest.
+pub(crate) fn is_believed(annotation: &str) -> bool {
+    annotation == UNCOMPRESSED || KEPT.contains(&annotation)
+}
 
 /// Begins the names of imported results.
 const PREFIX: &str = "imported:";
@@ -63,6 +69,8 @@ pub struct ImportedCache {
     pub(crate) origin: Arc<dyn CacheOrigin>,
     /// The sessions of the build that imports it.
     sessions: Vec<String>,
+    /// Whose signatures it needs to be read.
+    required: Vec<RequiredSigner>,
     progress: Sender,
     known: OnceCell<Option<Known>>,
     /// Whether blobs are there, as far as that was asked.
@@ -89,6 +97,7 @@ impl ImportedCache {
         name: String,
         origin: Arc<dyn CacheOrigin>,
         sessions: Vec<String>,
+        required: Vec<RequiredSigner>,
         progress: Sender,
     ) -> Self {
         let id = format!("{:032x}", rand::random::<u128>());
@@ -97,6 +106,7 @@ impl ImportedCache {
             name,
             origin,
             sessions,
+            required,
             progress,
             known: OnceCell::new(),
             there: Mutex::default(),
@@ -200,9 +210,9 @@ impl ImportedCache {
             Root::Configs(configs) => {
                 for config in configs {
                     let config = CacheConfig::parse(&config)?;
-                    let layers = layers_of(&config).into_iter();
-                    let layers = layers.map(|(blob, layer)| (blob, self.layer(layer, None)));
-                    collected.add(&config, &layers.collect())?;
+                    let layers = believed(layers_of(&config).into_values());
+                    self.check(&config.signatures, || signing::statement(&config, &layers))?;
+                    collected.add(&config, &self.marked(layers))?;
                 }
                 return Ok(collected.known());
             }
@@ -210,9 +220,9 @@ impl ImportedCache {
         match CacheManifest::parse(&root)? {
             CacheManifest::Config { config, layers } => {
                 let bytes = self.document(&config, LARGEST_CONFIG).await?;
-                let layers = layers.into_iter().map(|layer| self.layer(layer, None));
-                let layers = layers.map(|layer| (layer.descriptor.digest.clone(), layer)).collect();
-                collected.add(&CacheConfig::parse(&bytes)?, &layers)?;
+                let (config, layers) = (CacheConfig::parse(&bytes)?, believed(layers));
+                self.check(&config.signatures, || signing::statement(&config, &layers))?;
+                collected.add(&config, &self.marked(layers))?;
             }
             CacheManifest::Image(manifest) => self.read_image(*manifest, &mut collected).await?,
             CacheManifest::Index(index) => self.read_images(index, &mut collected).await?,
@@ -248,9 +258,27 @@ impl ImportedCache {
         // Other artifacts than images have configs of other forms.
         let Ok(image) = serde_json::from_slice::<ImageWithCache>(&bytes) else { return Ok(()) };
         let Some((config, layers)) = image.cache(manifest.layers)? else { return Ok(()) };
-        let layers = layers.into_iter().map(|(layer, diff_id)| self.layer(layer, Some(diff_id)));
+        let diff_ids = || layers.iter().map(|(_, diff_id)| diff_id.clone()).collect::<Vec<_>>();
+        let statement = || signing::inline_statement(&config.records, &diff_ids());
+        self.check(&config.signatures, statement)?;
+        let layers = layers.into_iter().map(|(mut layer, diff_id)| {
+            // Of a layer of an image nothing is signed but what it is uncompressed.
+            if !self.required.is_empty() {
+                layer.annotations.retain(|name, _| name == CREATED);
+            }
+            ImportedLayer::believed(layer, Some(diff_id))
+        });
         let layers = layers.map(|layer| (layer.descriptor.digest.clone(), layer)).collect();
-        Ok(collected.add(&config, &layers)?)
+        Ok(collected.add(&config, &self.marked(layers))?)
+    }
+
+    /// Refuses what is not signed by everyone whose signature it needs.
+    fn check(
+        &self,
+        signatures: &[String],
+        statement: impl FnOnce() -> Vec<u8>,
+    ) -> Result<(), Untrusted> {
+        signing::check(&self.required, signatures, statement)
     }
 
     async fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Cause> {
@@ -260,7 +288,25 @@ impl ImportedCache {
         read(self.origin.blob(&self.sessions, descriptor), &descriptor.digest, limit).await
     }
 
-    fn layer(&self, mut descriptor: Descriptor, diff_id: Option<Digest>) -> ImportedLayer {
+    /// The layers with where they come from.
+    fn marked(&self, mut layers: Layered) -> Layered {
+        layers.values_mut().for_each(|layer| self.origin.mark(&mut layer.descriptor));
+        layers
+    }
+}
+
+/// Layers by the blobs that hold them.
+type Layered = BTreeMap<Digest, ImportedLayer>;
+
+/// What is believed of layers as a cache lists them.
+pub(crate) fn believed(layers: impl IntoIterator<Item = Descriptor>) -> Layered {
+    let layers = layers.into_iter().map(|layer| ImportedLayer::believed(layer, None));
+    layers.map(|layer| (layer.descriptor.digest.clone(), layer)).collect()
+}
+
+impl ImportedLayer {
+    /// What is believed of a layer as a cache describes it.
+    fn believed(mut descriptor: Descriptor, diff_id: Option<Digest>) -> Self {
         let annotated = || descriptor.annotations.get(UNCOMPRESSED)?.parse().ok();
         let diff_id = diff_id.or_else(annotated);
         descriptor.urls.clear();
@@ -269,8 +315,7 @@ impl ImportedCache {
         if let Some(diff_id) = &diff_id {
             descriptor.annotations.insert(UNCOMPRESSED.into(), diff_id.to_string());
         }
-        self.origin.mark(&mut descriptor);
-        ImportedLayer { descriptor, diff_id }
+        Self { descriptor, diff_id }
     }
 }
 
@@ -334,6 +379,8 @@ struct ImageWithCache {
     rootfs: Layers,
     #[serde(rename = "moby.buildkit.cache.v0", default)]
     cache: Option<String>,
+    #[serde(rename = "kiln.cache.signatures", default)]
+    signatures: Option<Vec<String>>,
     #[serde(default)]
     history: Option<Vec<HistoryEntry>>,
 }
@@ -372,7 +419,11 @@ impl ImageWithCache {
             annotations: None,
         };
         let numbered = (0..layers.len()).map(number).collect();
-        let config = CacheConfig { layers: numbered, records: records.unwrap_or_default() };
+        let config = CacheConfig {
+            layers: numbered,
+            records: records.unwrap_or_default(),
+            signatures: self.signatures.unwrap_or_default(),
+        };
         config.check_size()?;
         let history = self.history.unwrap_or_default().into_iter();
         let mut created = history.filter(|entry| !entry.empty_layer).map(|entry| entry.created);

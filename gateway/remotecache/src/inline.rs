@@ -5,8 +5,27 @@ use kiln_solver::Step;
 use kiln_store::PackError;
 
 use crate::collect::BuildCache;
+use crate::signing::{self, CacheSigner};
 
-/// The records of a build as JSON, for an image with layers of these diff ids; `None` if no result
+/// A cache for an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InlineRecords {
+    /// The records as JSON.
+    pub records: Vec<u8>,
+    /// Signatures of the records and the layers of the image.
+    pub signatures: Vec<String>,
+}
+
+/// The layers of an image that is to carry a cache, bottom first.
+#[derive(Clone, Copy, Debug)]
+pub struct InlineLayers<'a> {
+    /// As the store has them, by diff id: results are known by these.
+    pub stored: &'a [Digest],
+    /// As the image has them, by diff id.
+    pub exported: &'a [Digest],
+}
+
+/// The records of a build for an image with these layers, signed by each of these; `None` if no result
 /// consists of layers of the image.
 ///
 /// # Errors
@@ -15,9 +34,13 @@ use crate::collect::BuildCache;
 pub async fn inline(
     cache: &BuildCache,
     trail: &[Step],
-    diff_ids: &[Digest],
-) -> Result<Option<Vec<u8>>, PackError> {
+    layers: InlineLayers<'_>,
+    signers: &[&CacheSigner],
+) -> Result<Option<InlineRecords>, PackError> {
     let chains = cache.collect_inline(std::slice::from_ref(&trail.to_vec())).await?;
-    let records = chains.config_within(diff_ids);
-    Ok(records.and_then(|records| serde_json::to_vec(&records).ok()))
+    let Some(records) = chains.config_within(layers.stored) else { return Ok(None) };
+    let statement = signing::inline_statement(&records, layers.exported);
+    let signatures = signers.iter().map(|signer| signer.sign(&statement)).collect();
+    let json = serde_json::to_vec(&records).ok();
+    Ok(json.map(|records| InlineRecords { records, signatures }))
 }

@@ -16,6 +16,8 @@ mod inline;
 mod import;
 mod load;
 mod mounts;
+mod policy;
+mod signing;
 
 mod cloud;
 mod origin;
@@ -40,7 +42,9 @@ pub use config::{
 };
 pub use export::{CacheExportError, export};
 pub use import::{ImportedCache, ImportedLayer};
-pub use inline::inline;
+pub use inline::{InlineLayers, InlineRecords, inline};
 pub use load::Imports;
 pub use mounts::MountExport;
 pub use origin::{ByteStream, CacheOrigin, Cause, Reach, Root};
+pub use policy::{CachePolicy, CacheRule};
+pub use signing::{CacheSigner, RequiredSigner, Untrusted, Wanted};

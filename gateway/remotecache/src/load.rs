@@ -16,6 +16,7 @@ use kiln_store::{BlobProvider, ByteStream, LayerBlob, Ref, Requester, Store};
 use crate::attributes::{AttributeError, ImportFrom, cache_name};
 use crate::import::{ImportedCache, ImportedLayer, parse_name};
 use crate::origin::{Cause, Reach};
+use crate::policy::CachePolicy;
 use crate::progress::chain;
 
 /// The imported caches of all builds. Cheap to clone.
@@ -23,13 +24,14 @@ use crate::progress::chain;
 pub struct Imports {
     reach: Reach,
     store: Store,
+    policy: Arc<CachePolicy>,
     open: Arc<Mutex<BTreeMap<String, Weak<ImportedCache>>>>,
 }
 
 impl Imports {
-    /// No imported caches yet.
-    pub fn new(reach: Reach, store: &Store) -> Self {
-        Self { reach, store: store.clone(), open: Arc::default() }
+    /// No imported caches yet; the policy says who must have signed them.
+    pub fn new(reach: Reach, store: &Store, policy: CachePolicy) -> Self {
+        Self { reach, store: store.clone(), policy: Arc::new(policy), open: Arc::default() }
     }
 
     /// How registries, clouds and clients are reached.
@@ -49,8 +51,11 @@ impl Imports {
         progress: &Sender,
     ) -> Result<(Arc<ImportedCache>, Vec<String>), AttributeError> {
         let (from, unused) = ImportFrom::parse(import, &self.reach.clouds)?;
+        let asked = ImportFrom::signer(import)?;
+        let required = asked.into_iter().chain(self.policy.signer(&from.address(import)));
+        let (required, name) = (required.collect(), cache_name(import));
         let (origin, sessions) = (self.reach.origin(from), vec![session.to_owned()]);
-        let cache = ImportedCache::new(cache_name(import), origin, sessions, progress.clone());
+        let cache = ImportedCache::new(name, origin, sessions, required, progress.clone());
         let cache = Arc::new(cache);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, cache| cache.strong_count() > 0);

@@ -133,7 +133,7 @@ fn in_an_image_results_are_named_by_its_layers() {
     chains.add_result(elsewhere, result(7, &["0", "9"]));
     let layers = ["0", "1", "2"].map(digest);
     let records = chains.config_within(&layers).unwrap();
-    let config = CacheConfig { records, layers: Vec::new() };
+    let config = CacheConfig { records, ..CacheConfig::default() };
     let whole = record(&config, "whole");
     assert_eq!((whole.results[0].layer, whole.chains.len()), (2, 0));
     let upper = record(&config, "upper");

@@ -23,6 +23,9 @@ pub enum SignatureError {
     /// What is said to be a key of OpenSSH is none.
     #[error("failed to parse ssh public key: {0}")]
     SshKey(String),
+    /// What is said to be a private key of OpenSSH is none that can be used.
+    #[error("failed to read the private key: {0}")]
+    SshPrivateKey(String),
     /// It may be right, but nothing here can tell, or nobody should rely on it.
     #[error(
         "{0} is not supported; use SHA-256 or more, with RSA of 2048 bits or more, Ed25519, P-256 or P-384"
@@ -72,13 +75,15 @@ pub enum SignatureError {
         /// Why not.
         why: String,
     },
-    /// It was signed for something else than git.
-    #[error("signature by {by}: it is for {namespace:?}, not for \"git\"")]
+    /// It was signed for something else.
+    #[error("signature by {by}: it is for {namespace:?}, not for {wanted:?}")]
     Namespace {
         /// The key.
         by: String,
         /// What it is for.
         namespace: String,
+        /// What it should be for.
+        wanted: &'static str,
     },
     /// An object of git is none, or another one.
     #[error("invalid git object: {0}")]

@@ -126,7 +126,7 @@ impl SignedObject {
         }
         if self.signature.starts_with(ssh::BEGIN) {
             let signature = SshSignature::parse(&self.signature)?;
-            return signature.verify(&self.content, &Keys::parse(keys)?);
+            return signature.verify(ssh::GIT, &self.content, &Keys::parse(keys)?);
         }
         let expected = "expected one of OpenPGP or SSH; those of X.509 are not supported";
         Err(SignatureError::Format(expected.into()))

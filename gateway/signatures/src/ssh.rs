@@ -1,7 +1,12 @@
-//! Signatures of OpenSSH (`PROTOCOL.sshsig`), as git makes them.
+//! Signatures of OpenSSH (`PROTOCOL.sshsig`), as git and `ssh-keygen -Y sign` make them.
 //!
 //! The signature carries its key. It is accepted if that is one of those that are given, which are lines of
-//! a file of authorized keys. Keys that live in a device (`sk-…`) are taken as well.
+//! a file of authorized keys. Keys that live in a device (`sk-…`) are taken as well. What a signature is for
+//! is its namespace; [`SigningKey`] makes signatures.
+
+mod signing;
+
+pub use signing::SigningKey;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +21,7 @@ use crate::primitives::{self, Curve, PublicKey};
 pub(crate) const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
 
 /// What git signs for.
-const NAMESPACE: &str = "git";
+pub(crate) const GIT: &str = "git";
 const MAGIC: &[u8] = b"SSHSIG";
 /// How many keys may be given.
 const MOST_KEYS: usize = 1024;
@@ -44,6 +49,11 @@ impl Keys {
             ));
         }
         Ok(Self(keys))
+    }
+
+    /// What people know the keys by: `SHA256:…` of each, as `ssh-keygen -l` shows it.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.0.iter().map(|key| fingerprint(key)).collect()
     }
 }
 
@@ -109,16 +119,21 @@ impl SshSignature {
         }
     }
 
-    /// Says who signed `content` for git, as OpenSSH writes the hash of a key.
+    /// Says who signed `content` for a namespace such as `git`, as OpenSSH writes the hash of a key.
     ///
     /// # Errors
     ///
     /// [`SignatureError`].
-    pub fn verify(&self, content: &[u8], keys: &Keys) -> Result<String, SignatureError> {
-        let by = self.by();
-        if self.namespace != NAMESPACE {
+    pub fn verify(
+        &self,
+        wanted: &'static str,
+        content: &[u8],
+        keys: &Keys,
+    ) -> Result<String, SignatureError> {
+        let by = fingerprint(&self.key);
+        if self.namespace != wanted {
             let namespace = self.namespace.chars().take(100).collect();
-            return Err(SignatureError::Namespace { by, namespace });
+            return Err(SignatureError::Namespace { by, namespace, wanted });
         }
         if !keys.0.contains(&self.key) {
             return Err(SignatureError::Foreign { by });
@@ -133,23 +148,10 @@ impl SshSignature {
             }
         };
         let digest = hash.of(content);
-        let parts = [self.namespace.as_bytes(), &self.reserved, self.hash.as_bytes(), &digest];
-        let mut message = MAGIC.to_vec();
-        for part in parts {
-            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            message.extend_from_slice(&length.to_be_bytes());
-            message.extend_from_slice(part);
-        }
-        match self.is_over(&message)? {
+        match self.is_over(&signed_message(wanted, &self.reserved, &self.hash, &digest))? {
             true => Ok(by),
             false => Err(SignatureError::Wrong { by }),
         }
-    }
-
-    /// What people know its key by.
-    fn by(&self) -> String {
-        let sum = STANDARD.encode(Hash::Sha256.of(&self.key));
-        format!("SHA256:{}", sum.trim_end_matches('='))
     }
 
     fn is_over(&self, message: &[u8]) -> Result<bool, SignatureError> {
@@ -205,6 +207,28 @@ impl SshSignature {
             (_, kind) => return unsupported(kind),
         })
     }
+}
+
+/// What people know a key by.
+fn fingerprint(key: &[u8]) -> String {
+    let sum = STANDARD.encode(Hash::Sha256.of(key));
+    format!("SHA256:{}", sum.trim_end_matches('='))
+}
+
+/// The bytes over which a key signs, of content with this digest.
+fn signed_message(namespace: &str, reserved: &[u8], hash: &str, digest: &[u8]) -> Vec<u8> {
+    let mut message = MAGIC.to_vec();
+    for part in [namespace.as_bytes(), reserved, hash.as_bytes(), digest] {
+        put(&mut message, part);
+    }
+    message
+}
+
+/// Adds a string of SSH: its length in bytes, then its bytes.
+fn put(to: &mut Vec<u8>, part: &[u8]) {
+    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+    to.extend_from_slice(&length.to_be_bytes());
+    to.extend_from_slice(part);
 }
 
 /// A key, and for whom it signs if it lives in a device.

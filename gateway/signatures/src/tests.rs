@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::git::{ObjectKind, Objects, SignedObject, Wanted, verify};
 use crate::pgp::{Detached, Keyring};
-use crate::ssh::{Keys, SshSignature};
+use crate::ssh::{Keys, SigningKey, SshSignature};
 use crate::{Policy, SignatureError};
 
 /// The middle of 2024: half a year after the keys were made, five months after they signed.
@@ -181,7 +181,7 @@ fn a_changed_signature_is_none_and_nothing_panics() {
         (read("ssh-ed25519.sig"), Keys::parse(&read("ssh-ed25519.pub")).unwrap());
     for changed in changed(&signature) {
         let signature = SshSignature::parse(&changed);
-        assert!(signature.and_then(|of| of.verify(&content, &keys)).is_err());
+        assert!(signature.and_then(|of| of.verify("git", &content, &keys)).is_err());
     }
 }
 
@@ -195,22 +195,23 @@ fn openssh_signs_for_git() {
     for name in ["ed25519", "rsa", "ecdsa", "p384"] {
         let signature = SshSignature::parse(&read(&format!("ssh-{name}.sig"))).unwrap();
         for keys in [read(&format!("ssh-{name}.pub")), all.clone()] {
-            let signer = signature.verify(&content, &Keys::parse(&keys).unwrap()).unwrap();
+            let signer = signature.verify("git", &content, &Keys::parse(&keys).unwrap()).unwrap();
             assert!(signer.starts_with("SHA256:"), "{signer}");
         }
         let keys = Keys::parse(&all).unwrap();
-        let words = refused(signature.verify(b"something else", &keys));
+        let words = refused(signature.verify("git", b"something else", &keys));
         assert!(words.ends_with("not a signature of this content"), "{words}");
     }
     let signature = SshSignature::parse(&read("ssh-rsa.sig")).unwrap();
-    let words = refused(signature.verify(&content, &Keys::parse(&read("ssh-p384.pub")).unwrap()));
+    let words =
+        refused(signature.verify("git", &content, &Keys::parse(&read("ssh-p384.pub")).unwrap()));
     assert!(words.contains("none of the given keys"), "{words}");
     let signature = SshSignature::parse(&read("ssh-file.sig")).unwrap();
-    let words = refused(signature.verify(&content, &Keys::parse(&all).unwrap()));
+    let words = refused(signature.verify("git", &content, &Keys::parse(&all).unwrap()));
     assert!(words.contains("it is for \"file\", not for \"git\""), "{words}");
     let options = [b"# ours\nrestrict,no-pty ".to_vec(), read("ssh-ed25519.pub")].concat();
     let signature = SshSignature::parse(&read("ssh-ed25519.sig")).unwrap();
-    signature.verify(&content, &Keys::parse(&options).unwrap()).unwrap();
+    signature.verify("git", &content, &Keys::parse(&options).unwrap()).unwrap();
     let words = Keys::parse(&read("rsa.pub")).unwrap_err().to_string();
     assert!(words.starts_with("failed to parse ssh public key"), "{words}");
 }
@@ -287,4 +288,54 @@ fn an_object_is_the_one_of_its_id_and_has_one_signature() {
     let foreign = text.replace("PGP SIGNATURE", "SIGNED MESSAGE");
     let words = refused(parse(foreign.as_bytes()).unwrap().verify(&read("rsa.pub"), &NOW));
     assert!(words.contains("X.509"), "{words}");
+}
+
+#[test]
+fn a_key_of_openssh_signs_as_ssh_keygen_does() {
+    let key = SigningKey::parse(&read("signs")).unwrap();
+    let public = String::from_utf8(read("signs.pub")).unwrap();
+    assert!(public.starts_with(&key.public_line()), "{public}");
+    // Ed25519 draws no numbers: the same key and content give the same signature.
+    let signature = key.sign("kiln-cache", &read("content"));
+    assert_eq!(signature.as_bytes(), read("signs.sig"));
+    let keys = Keys::parse(public.as_bytes()).unwrap();
+    assert_eq!(keys.fingerprints(), [key.fingerprint()]);
+    let parsed = SshSignature::parse(signature.as_bytes()).unwrap();
+    assert_eq!(parsed.verify("kiln-cache", &read("content"), &keys).unwrap(), key.fingerprint());
+    let words = refused(parsed.verify("git", &read("content"), &keys));
+    assert!(words.ends_with("it is for \"kiln-cache\", not for \"git\""), "{words}");
+    for content in [&b""[..], b"x", &[7; 3000]] {
+        let signature = SshSignature::parse(key.sign("n", content).as_bytes()).unwrap();
+        signature.verify("n", content, &keys).unwrap();
+    }
+    assert_eq!(format!("{key:?}"), format!("SigningKey({:?})", key.fingerprint()));
+}
+
+#[test]
+fn what_cannot_sign_is_refused_by_name_and_never_shown() {
+    let text = String::from_utf8(read("signs")).unwrap();
+    let cosign = text.replace("OPENSSH", "ENCRYPTED SIGSTORE");
+    let cut = text.replacen(text.lines().nth(3).unwrap(), "", 1);
+    for (key, words) in [
+        (read("signs-phrase"), "it has a passphrase, for which nobody can be asked; make one with"),
+        (read("signs-rsa"), "it is of another type than Ed25519; make one with `ssh-keygen"),
+        (read("signs.pub"), "it is a public key; the private one is in the file without .pub"),
+        (cosign.into_bytes(), "it is of the type ENCRYPTED SIGSTORE PRIVATE KEY, expected OPENSSH"),
+        (b"/home/me/.ssh/id_ed25519".to_vec(), "it is no key; make one"),
+        (cut.into_bytes(), ""),
+    ] {
+        let refusal = SigningKey::parse(&key).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with(&format!("failed to read the private key: {words}")),
+            "{refusal}"
+        );
+        assert!(!refusal.contains("/home/me"), "{refusal}");
+    }
+    // A key that was changed anywhere is none: its halves no longer belong together.
+    let (mut accepted, all) = (0, changed(text.as_bytes()));
+    for changed in &all {
+        accepted += usize::from(SigningKey::parse(changed).is_ok());
+    }
+    // What is said loosely of the key: how its passphrase was made, its comment, its padding.
+    assert!(accepted < 40, "{accepted} of {} changes make no difference", all.len());
 }

@@ -24,7 +24,7 @@ use crate::options::Dest;
 use crate::output::{complain, print};
 use crate::page;
 use crate::progress::{Display, DisplayOptions, Mode, Palette, to_json_line, watch};
-use crate::solve_request::{BuildInput, session, solve_options};
+use crate::solve_request::{BuildInput, asks_for_signatures, session, solve_options};
 use crate::source_policy;
 
 /// How many lines of output a running step shows, unless the environment says otherwise.
@@ -68,6 +68,9 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
         write_file(path, options.id.as_bytes())?;
     }
     let client = context.connect().await?;
+    if asks_for_signatures(&command) {
+        understands_signatures(&client).await?;
+    }
     let (id, asked) = (options.id.clone(), client.clone());
     let mut expected = ExpectedCache::new(&command.expect_cached);
     let result = solve(context, &command, client, options, session, &mut expected).await;
@@ -108,6 +111,21 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
 #[derive(Debug, thiserror::Error)]
 #[error("the build was canceled")]
 pub(crate) struct Canceled(#[source] pub(crate) Interrupted);
+
+/// Makes sure that a daemon signs and verifies caches, as others pass over what they do not know: a key
+/// would be sent in vain, and an unsigned cache be read.
+async fn understands_signatures(client: &Client) -> anyhow::Result<()> {
+    let version = client.info().await.context("failed to ask which daemon this is")?;
+    if version.package != "kiln" {
+        bail!(
+            "sign-key and verify-key of caches need kilnd, and this daemon is {} {}: leave them out, or \
+             name a kilnd with --addr",
+            version.package,
+            version.version
+        );
+    }
+    Ok(())
+}
 
 /// A directory with the build file that is on standard input.
 async fn read_build_file(name: &str) -> anyhow::Result<TempDir> {

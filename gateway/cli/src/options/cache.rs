@@ -1,6 +1,7 @@
 //! `--export-cache` and `--import-cache`: caches outside the daemon.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use kiln_frontend::boolean;
 
@@ -23,6 +24,9 @@ pub(crate) struct CacheOption {
     pub kind: String,
     /// What the daemon is told about it.
     pub attrs: BTreeMap<String, String>,
+    /// Files with keys: one with the private key that signs an export, or those with the public ones of
+    /// which one must have signed an import.
+    pub keys: Vec<PathBuf>,
 }
 
 impl CacheOption {
@@ -36,17 +40,26 @@ impl CacheOption {
         text: &str,
         environment: &Environment,
     ) -> Result<Self, OptionError> {
-        let flag = match direction {
-            Direction::Export => "--export-cache",
-            Direction::Import => "--import-cache",
-        };
+        let flag = direction.flag();
         if !text.is_empty() && !text.contains('=') {
             let mut attrs = BTreeMap::from([("ref".to_owned(), text.to_owned())]);
             complete(direction, &mut attrs);
-            return Ok(Self { kind: "registry".to_owned(), attrs });
+            return Ok(Self { kind: "registry".to_owned(), attrs, keys: Vec::new() });
         }
         let mut fields = Fields::parse(flag, text)?;
         let kind = fields.require("type")?;
+        let (own, other) = (direction.key(), direction.other().key());
+        let keys: Vec<PathBuf> = fields.take_all(own).into_iter().map(PathBuf::from).collect();
+        if direction == Direction::Export && keys.len() > 1 {
+            return Err(fields.error(format!("one {own} signs it, got {}", keys.len())));
+        }
+        if keys.iter().any(|path| path.as_os_str().is_empty()) {
+            return Err(fields.error(format!("{own} is the name of a file")));
+        }
+        if fields.take(other).is_some() {
+            let flag = direction.other().flag();
+            return Err(fields.error(format!("{other} is for {flag}; here it is {own}=FILE")));
+        }
         let mut attrs = fields.clone().rest();
         let needed = match (kind.as_str(), direction) {
             ("registry", _) => Some("ref"),
@@ -61,7 +74,31 @@ impl CacheOption {
         if kind == "gha" {
             workflow(&mut attrs, environment).map_err(|why| fields.error(why))?;
         }
-        Ok(Self { kind, attrs })
+        Ok(Self { kind, attrs, keys })
+    }
+}
+
+impl Direction {
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Self::Export => "--export-cache",
+            Self::Import => "--import-cache",
+        }
+    }
+
+    /// The attribute that names files with keys, and has their text once it is sent.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Export => "sign-key",
+            Self::Import => "verify-key",
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Export => Self::Import,
+            Self::Import => Self::Export,
+        }
     }
 }
 
@@ -108,7 +145,10 @@ mod tests {
             ("ACTIONS_RUNTIME_TOKEN", "t"),
         ]);
         match CacheOption::parse(direction, text, &environment) {
-            Ok(CacheOption { kind, attrs }) => format!("{kind} {attrs:?}"),
+            Ok(CacheOption { kind, attrs, keys }) if keys.is_empty() => {
+                format!("{kind} {attrs:?}")
+            }
+            Ok(CacheOption { kind, attrs, keys }) => format!("{kind} {attrs:?} {keys:?}"),
             Err(error) => error.to_string(),
         }
     }
@@ -130,6 +170,32 @@ mod tests {
                 Import,
                 "type=gha,token=x,version=1",
                 r#"gha {"token": "x", "url": "https://one", "version": "1"}"#,
+            ),
+            (Export, "type=inline,sign-key=k", r#"inline {"mode": "min"} ["k"]"#),
+            (
+                Import,
+                "type=registry,ref=r,verify-key=a,verify-key=b",
+                r#"registry {"ref": "r"} ["a", "b"]"#,
+            ),
+            (
+                Export,
+                "type=inline,sign-key=a,sign-key=b",
+                r#"--export-cache "type=inline,sign-key=a,sign-key=b": one sign-key signs it, got 2"#,
+            ),
+            (
+                Import,
+                "type=registry,ref=r,verify-key=",
+                r#"--import-cache "type=registry,ref=r,verify-key=": verify-key is the name of a file"#,
+            ),
+            (
+                Import,
+                "type=registry,ref=r,sign-key=k",
+                r#"--import-cache "type=registry,ref=r,sign-key=k": sign-key is for --export-cache; here it is verify-key=FILE"#,
+            ),
+            (
+                Export,
+                "type=inline,verify-key=k",
+                r#"--export-cache "type=inline,verify-key=k": verify-key is for --import-cache; here it is sign-key=FILE"#,
             ),
             (Import, "type=local", r#"--import-cache "type=local": type=local needs src=…"#),
             (Export, "ref=x", r#"--export-cache "ref=x": needs type=…"#),

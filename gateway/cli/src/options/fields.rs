@@ -12,6 +12,8 @@ pub(crate) struct Fields {
     flag: &'static str,
     text: String,
     values: BTreeMap<String, String>,
+    /// What was given for a key before its last value.
+    earlier: Vec<(String, String)>,
     /// What was asked for and not there, for suggestions.
     known: Vec<&'static str>,
 }
@@ -23,15 +25,18 @@ impl Fields {
     ///
     /// If its quotes do not match, or a field has no `=`.
     pub(crate) fn parse(flag: &'static str, text: &str) -> Result<Self, OptionError> {
-        let mut values = BTreeMap::new();
+        let (mut values, mut earlier) = (BTreeMap::new(), Vec::new());
         for field in split(flag, text)? {
             let Some((key, value)) = field.split_once('=') else {
                 let reason = format!("{field:?} should be key=value");
                 return Err(OptionError::new(flag, text, reason));
             };
-            values.insert(key.trim().to_lowercase(), value.to_owned());
+            let key = key.trim().to_lowercase();
+            if let Some(value) = values.insert(key.clone(), value.to_owned()) {
+                earlier.push((key, value));
+            }
         }
-        Ok(Self { flag, text: text.to_owned(), values, known: Vec::new() })
+        Ok(Self { flag, text: text.to_owned(), values, earlier, known: Vec::new() })
     }
 
     /// Takes a field out.
@@ -41,6 +46,14 @@ impl Fields {
             self.known.push(key);
         }
         value
+    }
+
+    /// Takes a field out that may be given several times, in the order of its values.
+    pub(crate) fn take_all(&mut self, key: &'static str) -> Vec<String> {
+        let of_key = |(name, _): &mut (String, String)| name == key;
+        let mut values: Vec<String> = self.earlier.extract_if(.., of_key).map(|it| it.1).collect();
+        values.extend(self.take(key));
+        values
     }
 
     /// Takes a field out that must be there and not be empty.

@@ -16,9 +16,9 @@ use kiln_store::Filter;
 
 use super::address::Address;
 use super::file::{
-    CdiTable, ConfigFile, DnsTable, Entitlement, FrontendTable, GcPolicyTable, GrpcTable,
-    HistoryTable, InterruptedCaches, KilnTable, LevelName, LogFormat, NetworkModeName, OciTable,
-    TlsTable,
+    CacheSignersTable, CdiTable, ConfigFile, DnsTable, Entitlement, FrontendTable, GcPolicyTable,
+    GrpcTable, HistoryTable, InterruptedCaches, KilnTable, LevelName, LogFormat, NetworkModeName,
+    OciTable, TlsTable,
 };
 use super::judge::Judgement;
 use super::layers::{ConfigError, Layer, Layers};
@@ -75,6 +75,8 @@ pub struct Config {
     pub pull_frontends: bool,
     /// How the daemon and its steps end.
     pub stopping: StoppingConfig,
+    /// Whose signatures caches need: the first entry that fits one counts.
+    pub cache_signers: Vec<CacheSignersConfig>,
     /// What the log should say about all this.
     pub remarks: Vec<String>,
 }
@@ -177,6 +179,15 @@ pub struct PluginsConfig {
     pub directories: Vec<PathBuf>,
     /// Run them as plain processes of the machine.
     pub unconfined: bool,
+}
+
+/// Whose signatures some caches need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheSignersConfig {
+    /// Patterns of their addresses; all if there are none.
+    pub caches: Vec<String>,
+    /// Files with the keys of which one must have signed; none if nobody must.
+    pub key_files: Vec<PathBuf>,
 }
 
 /// How the daemon and its steps end.
@@ -321,6 +332,8 @@ impl Reader {
                 .map_or(defaults.provenance_env_dir, PathBuf::from),
             platforms_max_age: self.platforms_max_age(file.system.platforms_cache_max_age),
             stopping: self.stopping(&file.kiln),
+            cache_signers: self
+                .cache_signers(file.kiln.cache_signers.as_deref().unwrap_or_default()),
             emulators: file.kiln.emulators.iter().flatten().map(PathBuf::from).collect(),
             plugins: plugins(&file.kiln, environment),
             pull_frontends: file.kiln.pull_frontends.unwrap_or_default(),
@@ -513,6 +526,23 @@ impl Reader {
             step_timeout: step_timeout.unwrap_or(default.step_timeout),
             interrupted_caches: table.interrupted_caches.unwrap_or_default(),
         }
+    }
+
+    fn cache_signers(&mut self, tables: &[Spanned<CacheSignersTable>]) -> Vec<CacheSignersConfig> {
+        let mut read = Vec::new();
+        for Spanned { value: table, span } in tables {
+            let key_files = table.key_files.as_deref().unwrap_or_default();
+            if key_files.is_empty() != table.unsigned.unwrap_or_default() {
+                let mistake = "an entry of cacheSigners has keyFiles or says unsigned = true";
+                let hint = "name the files with the keys of which one must have signed";
+                self.mistakes.push(Diagnostic::error(mistake).at(*span).hint(hint));
+            }
+            read.push(CacheSignersConfig {
+                caches: table.caches.clone().unwrap_or_default(),
+                key_files: key_files.iter().map(PathBuf::from).collect(),
+            });
+        }
+        read
     }
 
     fn frontends(&mut self, table: FrontendTable) -> FrontendsConfig {

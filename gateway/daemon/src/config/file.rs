@@ -288,6 +288,25 @@ pub struct KilnTable {
     /// What becomes of a cache mount whose step was killed.
     #[serde(rename = "interruptedCaches")]
     pub interrupted_caches: Option<InterruptedCaches>,
+    /// Whose signatures caches need to be imported. The first entry that fits a cache counts; a cache that
+    /// none fits needs no signature.
+    #[serde(rename = "cacheSigners")]
+    pub cache_signers: Option<Vec<Spanned<CacheSignersTable>>>,
+}
+
+/// Whose signatures some caches need.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSignersTable {
+    /// Patterns of their addresses, in which `*` is any text; all, if there are none. The address of a
+    /// cache in a registry is its whole reference, such as `registry.example.com/app:cache`; that of others
+    /// begins with their type, such as `local://` and `s3://`, and goes on with what the client says.
+    pub caches: Option<Vec<String>>,
+    /// Files with public keys of OpenSSH, one a line; one of them must have signed the cache.
+    #[serde(rename = "keyFiles")]
+    pub key_files: Option<Vec<String>>,
+    /// They need no signature. There are no `keyFiles` then.
+    pub unsigned: Option<bool>,
 }
 
 /// What becomes of a cache mount whose step was killed.

@@ -165,10 +165,11 @@ pub const KEYS: &[Key] = keys! {
     "system"/"platformsCacheMaxAge" => Honoured;
     "system"/"maxRegistryConcurrency" => Honoured;
     "cache"/"gha"/"sign"/"command" => Refused(
-        "exports to the cache of GitHub Actions are not signed; leave it out",
+        "no command signs what is exported to the cache of GitHub Actions; leave it out, `sign-key` of the \
+         export signs it",
     );
     "cache"/"gha"/"verify"/"required" => Refused(
-        "signatures in the cache of GitHub Actions are not verified; do not import that cache",
+        "signatures of sigstore are not verified; kiln.cacheSigners says whose signatures caches need",
     );
     "cache"/"gha"/"verify"/"policy"/"*" => Idle(NO_GHA);
     "ghacache"/"*" => Idle(GHACACHE);
@@ -180,6 +181,9 @@ pub const KEYS: &[Key] = keys! {
     "kiln"/"stopTimeout" => Honoured;
     "kiln"/"stepStopTimeout" => Honoured;
     "kiln"/"interruptedCaches" => Honoured;
+    "kiln"/"cacheSigners"/"caches" => Honoured;
+    "kiln"/"cacheSigners"/"keyFiles" => Honoured;
+    "kiln"/"cacheSigners"/"unsigned" => Honoured;
 };
 
 /// The row of a key; names of the user's choice match `*`, and what is below a free-form table

@@ -403,7 +403,8 @@ async fn a_config_that_is_none_is_a_miss() {
 
 async fn knows_nothing(cache: &CloudCache) {
     let origin = Arc::new(InObjects(cache.clone()));
-    let imported = ImportedCache::new("test".into(), origin, Vec::new(), Sender::default());
+    let imported =
+        ImportedCache::new("test".into(), origin, Vec::new(), Vec::new(), Sender::default());
     let inputs = vec![KnownInput { number: 0, keys: Vec::new(), is_open: true }];
     let operation = CacheKey::of_digest(&Digest::sha256("x"));
     let answer = imported.look_up(&Lookup { operation, inputs, whole: true }).await;

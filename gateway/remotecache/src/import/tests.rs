@@ -42,7 +42,7 @@ impl CacheOrigin for InMemory {
 
 fn imported(root: Bytes, blobs: BTreeMap<Digest, Bytes>) -> ImportedCache {
     let origin = Arc::new(InMemory { root, blobs });
-    ImportedCache::new("test".into(), origin, Vec::new(), Sender::default())
+    ImportedCache::new("test".into(), origin, Vec::new(), Vec::new(), Sender::default())
 }
 
 fn vectors() -> PathBuf {
@@ -155,9 +155,7 @@ async fn caches_of_buildkit_are_read_and_written_again_as_they_were() {
         };
         let config = CacheConfig::parse(&blobs[&config.digest]).unwrap();
         let imported = imported(root, blobs);
-        let layers = layers.into_iter().map(|layer| imported.layer(layer, None));
-        let layers: BTreeMap<_, _> =
-            layers.map(|layer| (layer.descriptor.digest.clone(), layer)).collect();
+        let layers = believed(layers);
         assert!(layers.values().all(|layer| layer.diff_id.is_some()), "{name}");
         let mut collected = Collected::new("c");
         collected.add(&config, &layers).unwrap();
@@ -337,4 +335,231 @@ fn names_of_results_say_which_cache_has_them() {
     for other in ["", "abc", "imported:", "imported:abc", "imported:abc/x", "q4t0k2"] {
         assert_eq!(parse_name(other), None, "{other}");
     }
+}
+
+/// The key of the fixtures, and the public one of another.
+const SIGNS: &str = include_str!("../../../signatures/fixtures/signs");
+const SIGNS_PUB: &[u8] = include_bytes!("../../../signatures/fixtures/signs.pub");
+const OTHER_PUB: &[u8] = include_bytes!("../../../signatures/fixtures/ssh-ed25519.pub");
+
+/// A cache with two records and a layer, and what a manifest says of the layer.
+fn small() -> (CacheConfig, Vec<Descriptor>) {
+    let (blob, tar) = (Digest::sha256("blob"), Digest::sha256("tar"));
+    let (source, run) = (Digest::sha256("source"), Digest::sha256("run"));
+    let json = format!(
+        r#"{{"layers":[{{"blob":"{blob}","parent":-1}}],"records":[{{"digest":"{source}"}},
+        {{"digest":"{run}","layers":[{{"layer":0,"createdAt":"2026-11-28T16:37:14Z"}}],
+        "inputs":[[{{"link":0,"selector":"{tar}"}}]]}}]}}"#
+    );
+    let mut layer = Descriptor::new("application/vnd.oci.image.layer.v1.tar+gzip", blob, 4);
+    layer.annotations.insert(UNCOMPRESSED.into(), tar.to_string());
+    layer.annotations.insert(estargz::TABLE_DIGEST.into(), Digest::sha256("toc").to_string());
+    (CacheConfig::parse(json.as_bytes()).unwrap(), vec![layer])
+}
+
+/// The config with a signature as an export makes it.
+fn signed(mut config: CacheConfig, layers: &[Descriptor]) -> CacheConfig {
+    let signer = signing::CacheSigner::parse(SIGNS).unwrap();
+    let statement = signing::statement(&config, &believed(layers.iter().cloned()));
+    config.signatures = vec![signer.sign(&statement)];
+    config
+}
+
+fn required(keys: &[u8]) -> Vec<RequiredSigner> {
+    vec![RequiredSigner::parse(keys, "verify-key").unwrap()]
+}
+
+/// What comes of a cache that is read with these requirements: its results, or why there are none.
+async fn read_with(
+    root: Root,
+    blobs: BTreeMap<Digest, Bytes>,
+    required: Vec<RequiredSigner>,
+) -> Result<usize, String> {
+    struct At(Root, InMemory);
+    #[async_trait]
+    impl CacheOrigin for At {
+        async fn root(&self, _: &[String]) -> Result<Root, Cause> {
+            Ok(self.0.clone())
+        }
+        fn blob(&self, sessions: &[String], descriptor: &Descriptor) -> ByteStream {
+            self.1.blob(sessions, descriptor)
+        }
+        async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool {
+            self.1.has(sessions, descriptor).await
+        }
+        fn mark(&self, layer: &mut Descriptor) {
+            layer.annotations.insert("containerd.io/distribution.source.x".into(), "y".into());
+        }
+    }
+    let origin = Arc::new(At(root, InMemory { root: Bytes::new(), blobs }));
+    let (name, progress) = ("test".to_owned(), Sender::default());
+    let cache = ImportedCache::new(name, origin, Vec::new(), required, progress);
+    match cache.read_all().await {
+        Ok(known) => Ok(known.results.len()),
+        Err(error) => Err(chain(&*error)),
+    }
+}
+
+/// The same for a config with layers in a manifest, which is an image's or an index.
+async fn read_manifest(
+    config: &CacheConfig,
+    layers: &[Descriptor],
+    required: &[RequiredSigner],
+) -> Result<usize, String> {
+    let bytes = Bytes::from(serde_json::to_vec(config).unwrap());
+    let config = Descriptor::new(CACHE_CONFIG, Digest::sha256(&bytes), bytes.len() as u64);
+    let parts: Vec<Descriptor> = layers.iter().cloned().chain([config.clone()]).collect();
+    let index = serde_json::json!({ "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": parts });
+    let image = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": layers });
+    let mut answers = Vec::new();
+    for root in [image, index] {
+        let blobs = [(config.digest.clone(), bytes.clone())].into();
+        let root = Root::Manifest(root.to_string().into());
+        answers.push(read_with(root, blobs, required.to_vec()).await);
+    }
+    assert_eq!(answers[0], answers[1]);
+    answers.remove(0)
+}
+
+#[tokio::test]
+async fn a_signed_cache_is_read_by_who_wants_that_signature_and_by_who_wants_none() {
+    let (config, layers) = small();
+    let signed = signed(config.clone(), &layers);
+    assert_eq!(read_manifest(&signed, &layers, &[]).await, Ok(1));
+    assert_eq!(read_manifest(&signed, &layers, &required(SIGNS_PUB)).await, Ok(1));
+    let any = [SIGNS_PUB, b"\n", OTHER_PUB].concat();
+    assert_eq!(read_manifest(&signed, &layers, &required(&any)).await, Ok(1));
+    // Among others, and after something that is none.
+    let mut several = signed.clone();
+    several.signatures.insert(0, "none".into());
+    assert_eq!(read_manifest(&several, &layers, &required(SIGNS_PUB)).await, Ok(1));
+
+    let words = read_manifest(&config, &layers, &required(SIGNS_PUB)).await.unwrap_err();
+    let by = signing::CacheSigner::parse(SIGNS).unwrap().fingerprint();
+    assert_eq!(words, format!("it is not signed, and verify-key wants a signature by {by}"));
+    let words = read_manifest(&signed, &layers, &required(OTHER_PUB)).await.unwrap_err();
+    assert!(words.starts_with("verify-key wants a signature by SHA256:"), "{words}");
+    assert!(
+        words.ends_with(&format!("signature by {by}: none of the given keys is that key")),
+        "{words}"
+    );
+    // The policy of the daemon and the client may want different ones: then both must have signed.
+    let both = [required(SIGNS_PUB), required(OTHER_PUB)].concat();
+    assert!(read_manifest(&signed, &layers, &both).await.is_err());
+    // A signature for something else is none.
+    let key = kiln_signatures::ssh::SigningKey::parse(SIGNS.as_bytes()).unwrap();
+    let statement = signing::statement(&config, &believed(layers.clone()));
+    let git = CacheConfig { signatures: vec![key.sign("git", &statement)], ..config };
+    let words = read_manifest(&git, &layers, &required(SIGNS_PUB)).await.unwrap_err();
+    assert!(words.contains("it is for \"git\", not for \"kiln-cache\""), "{words}");
+}
+
+#[tokio::test]
+async fn nothing_that_is_believed_of_a_signed_cache_can_be_changed() {
+    let (config, layers) = small();
+    let signed = signed(config, &layers);
+    let required = required(SIGNS_PUB);
+    let (other, by) = (Digest::sha256("other"), "it is not what SHA256:");
+    let configs: &[(&str, &dyn Fn(&mut CacheConfig))] = &[
+        ("operation", &|config| config.records[1].digest = other.clone()),
+        ("selector", &|config| config.records[1].inputs[0][0].selector.clear()),
+        ("link", &|config| config.records[1].inputs.clear()),
+        ("time", &|config| config.records[1].results[0].created_at.clear()),
+        ("another result", &|config| {
+            let result = config.records[1].results.clone();
+            config.records[0].results = result;
+        }),
+        ("another record", &|config| {
+            let record = config.records[1].clone();
+            config.records.push(ConfigRecord { digest: other.clone(), ..record });
+        }),
+        ("chain", &|config| {
+            let created_at = String::new();
+            config.records[1].chains = vec![crate::ConfigChain { layers: vec![0], created_at }];
+        }),
+        ("layer", &|config| config.layers[0].blob = other.clone()),
+        ("another layer", &|config| {
+            let layer = config.layers[0].clone();
+            config.layers.push(layer);
+        }),
+    ];
+    for (what, change) in configs {
+        let mut changed = signed.clone();
+        change(&mut changed);
+        let words = read_manifest(&changed, &layers, &required).await.unwrap_err();
+        assert!(words.starts_with(by), "{what}: {words}");
+    }
+    let manifests: &[(&str, &dyn Fn(&mut Descriptor))] = &[
+        ("size", &|layer| layer.size += 1),
+        ("media type", &|layer| layer.media_type.push_str("+x")),
+        ("tar", &|layer| drop(layer.annotations.insert(UNCOMPRESSED.into(), other.to_string()))),
+        ("no tar", &|layer| drop(layer.annotations.remove(UNCOMPRESSED))),
+        ("table", &|layer| {
+            drop(layer.annotations.insert(estargz::TABLE_DIGEST.into(), other.to_string()));
+        }),
+        ("time", &|layer| drop(layer.annotations.insert(CREATED.into(), "2030".into()))),
+        ("blob", &|layer| layer.digest = other.clone()),
+    ];
+    for (what, change) in manifests {
+        let mut changed = layers.clone();
+        change(&mut changed[0]);
+        let words = read_manifest(&signed, &changed, &required).await.unwrap_err();
+        assert!(words.starts_with(by), "{what}: {words}");
+    }
+    // What nobody reads may be anything.
+    let mut other = layers.clone();
+    other[0].urls.push("https://example.com".into());
+    other[0].annotations.insert("com.example".into(), "x".into());
+    other.push(Descriptor::new("", Digest::sha256("unused"), 1));
+    assert_eq!(read_manifest(&signed, &other, &required).await, Ok(1));
+}
+
+#[tokio::test]
+async fn caches_in_clouds_and_images_are_signed_as_well() {
+    let (mut config, layers) = small();
+    crate::cloud::annotate(&mut config, &layers).unwrap();
+    // A config has less to say of a layer than a manifest.
+    let known: Vec<Descriptor> = layers_of(&config).into_values().collect();
+    let signed = signed(config.clone(), &known);
+    let read = async |configs: &[&CacheConfig], required: Vec<RequiredSigner>| {
+        let json = |config: &&CacheConfig| Bytes::from(serde_json::to_vec(config).unwrap());
+        let root = Root::Configs(configs.iter().map(json).collect());
+        read_with(root, BTreeMap::new(), required).await
+    };
+    assert_eq!(read(&[&signed], required(SIGNS_PUB)).await, Ok(1));
+    assert_eq!(read(&[&signed, &config], Vec::new()).await, Ok(2));
+    // One of several that is not signed spoils the rest.
+    let words = read(&[&signed, &config], required(SIGNS_PUB)).await.unwrap_err();
+    assert!(words.starts_with("it is not signed"), "{words}");
+    let mut changed = signed.clone();
+    let annotations = changed.layers[0].annotations.as_mut().unwrap();
+    annotations.diff_id = Some(Digest::sha256("other"));
+    let words = read(&[&changed], required(SIGNS_PUB)).await.unwrap_err();
+    assert!(words.starts_with("it is not what SHA256:"), "{words}");
+
+    let (records, diff_id) = (&config.records, Digest::sha256("tar"));
+    let signer = signing::CacheSigner::parse(SIGNS).unwrap();
+    let statement = signing::inline_statement(records, std::slice::from_ref(&diff_id));
+    let signature = signer.sign(&statement);
+    let read = async |diff_id: &Digest, signatures: &[&str]| {
+        use base64::Engine as _;
+        let records = serde_json::to_vec(records).unwrap();
+        let records = base64::engine::general_purpose::STANDARD.encode(records);
+        let image = serde_json::json!({ "rootfs": { "diff_ids": [diff_id] },
+            "moby.buildkit.cache.v0": records, "kiln.cache.signatures": signatures });
+        let image = Bytes::from(image.to_string());
+        let config = Descriptor::new(
+            "application/vnd.oci.image.config.v1+json",
+            Digest::sha256(&image),
+            image.len() as u64,
+        );
+        let root = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": layers });
+        let root = Root::Manifest(root.to_string().into());
+        read_with(root, [(config.digest, image)].into(), required(SIGNS_PUB)).await
+    };
+    assert_eq!(read(&diff_id, &[&signature]).await, Ok(1));
+    assert!(read(&diff_id, &[]).await.unwrap_err().starts_with("it is not signed"));
+    let words = read(&Digest::sha256("other"), &[&signature]).await.unwrap_err();
+    assert!(words.starts_with("it is not what SHA256:"), "{words}");
 }
