@@ -64,7 +64,7 @@ impl SigningKey {
         if cursor.take(FORMAT.len()) != Some(FORMAT) {
             return Err(failed("it does not begin as one of OpenSSH does"));
         }
-        Self::read(cursor).map_err(|why| failed(why))
+        Self::read(cursor).map_err(failed)
     }
 
     /// Reads what follows the name of the format.
