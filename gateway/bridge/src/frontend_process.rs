@@ -74,7 +74,7 @@ pub(crate) async fn call_image(
     let config: ImageConfig =
         serde_json::from_slice(&found.config).map_err(|error| failed(&name, &error))?;
     let definition = image_definition(found.source, bridge);
-    let solve = Solve { definition: Some(definition.clone()), ..Solve::default() };
+    let solve = Solve::default().with_definition(Some(definition.clone().into()));
     let image = bridge.solve(solve).await?.into_single();
     let image =
         image.map_err(|error| RichStatus::new(Code::Unknown, format!("{name}: {error}")))?;
@@ -198,7 +198,7 @@ async fn converse(
 ) -> Result<BuildResult<Ref>, RichStatus> {
     let io = tokio::io::join(pipes.stdout, pipes.stdin);
     let frontend = FrontendProcess { name, io, stderr: pipes.stderr, ended: process.ended() };
-    frontend.converse(Arc::new(bridge.clone()), None).await
+    Ok(frontend.converse(Arc::new(bridge.clone()), None).await?)
 }
 
 fn failed(name: &str, error: &dyn std::error::Error) -> RichStatus {

@@ -112,30 +112,24 @@ pub(crate) fn solve_options(
             if command.no_cache {
                 ignore_cache(&mut definition);
             }
-            (What::Definition(Box::new(definition.into())), BTreeMap::new())
+            (What::Definition(Box::new(definition)), BTreeMap::new())
         }
     };
     let caches = |caches: &[CacheOption]| {
-        let entry = |cache: &CacheOption| CacheEntry {
-            kind: cache.kind.clone(),
-            attrs: cache.attrs.clone(),
+        let entry = |cache: &CacheOption| {
+            CacheEntry::default().with_kind(cache.kind.clone()).with_attrs(cache.attrs.clone())
         };
         caches.iter().map(entry).collect()
     };
-    Ok(SolveOptions {
-        what,
-        frontend_attrs,
-        exports: command
-            .exports
-            .iter()
-            .map(|one| export(one, &mut load))
-            .collect::<Result<_, _>>()?,
-        cache_imports: caches(&command.cache_imports),
-        cache_exports: caches(&command.cache_exports),
-        entitlements: command.entitlements.clone(),
-        proxy_network: command.proxy_network,
-        ..SolveOptions::default()
-    })
+    let exports = command.exports.iter().map(|one| export(one, &mut load));
+    Ok(SolveOptions::default()
+        .with_what(what)
+        .with_frontend_attrs(frontend_attrs)
+        .with_exports(exports.collect::<Result<_, _>>()?)
+        .with_cache_imports(caches(&command.cache_imports))
+        .with_cache_exports(caches(&command.cache_exports))
+        .with_entitlements(command.entitlements.clone())
+        .with_proxy_network(command.proxy_network))
 }
 
 /// Marks every op, so that each runs again.
@@ -163,7 +157,10 @@ fn export(export: &options::Export, load: &mut Option<ChildStdin>) -> Result<Exp
         Dest::File(path) => Some(ExportTarget::file(path)),
         Dest::Load => load.take().map(ExportTarget::writer),
     };
-    Ok(Export { kind: export.kind.as_str().to_owned(), attrs: export.attrs.clone(), target })
+    Ok(Export::default()
+        .with_kind(export.kind.as_str().to_owned())
+        .with_attrs(export.attrs.clone())
+        .with_target(target))
 }
 
 /// Finds out before the build what cannot be written after it.

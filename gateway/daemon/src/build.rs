@@ -145,17 +145,17 @@ impl Build {
 
     fn bridge(&self, daemon: &Daemon, progress: &Sender) -> BuildBridge {
         let worker = daemon.0.worker.info();
-        let info = BuildInfo {
-            options: self.0.options.clone().into_iter().collect(),
-            workers: vec![kiln_frontend::Worker {
-                id: worker.id.clone(),
-                labels: worker.labels.clone(),
-                platforms: daemon.0.worker.platforms(),
-            }],
-            session_id: self.0.session.clone(),
-            llb_caps: caps::LLB.iter().map(|cap| (*cap).to_owned()).collect(),
-            gateway_caps: caps::GATEWAY.iter().map(|cap| (*cap).to_owned()).collect(),
-        };
+        let info = BuildInfo::default()
+            .with_options(self.0.options.clone().into_iter().collect())
+            .with_workers(vec![
+                kiln_frontend::Worker::default()
+                    .with_id(worker.id.clone())
+                    .with_labels(worker.labels.clone())
+                    .with_platforms(daemon.0.worker.platforms()),
+            ])
+            .with_session_id(self.0.session.clone())
+            .with_llb_caps(caps::LLB.iter().map(|cap| (*cap).to_owned()).collect())
+            .with_gateway_caps(caps::GATEWAY.iter().map(|cap| (*cap).to_owned()).collect());
         let load = LoadContext {
             default_platform: info.default_platform(),
             session: self.0.session.clone(),
@@ -194,8 +194,8 @@ impl Build {
     ) -> Result<(BuildResult<Ref>, Option<GatewayGuard>), RichStatus> {
         match whose_graph(self.0.definition.as_ref(), &self.0.frontend)? {
             WhoseGraph::Request(definition) => {
-                let definition = Some(definition.clone());
-                Ok((bridge.solve(Solve { definition, ..Solve::default() }).await?, None))
+                let definition = Some(definition.clone().into());
+                Ok((bridge.solve(Solve::default().with_definition(definition)).await?, None))
             }
             WhoseGraph::Frontend(frontend) => Ok((bridge.call(frontend).await?, None)),
             WhoseGraph::Client => {
