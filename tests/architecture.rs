@@ -87,7 +87,7 @@ const IMPURE_WORDS: &[&str] = &[
 ];
 
 /// The platform whose dependencies are looked at: that of the tests.
-const PLATFORM: &str = match cfg!(target_arch = "aarch64") {
+pub(crate) const PLATFORM: &str = match cfg!(target_arch = "aarch64") {
     true => "aarch64-unknown-linux-gnu",
     false => "x86_64-unknown-linux-gnu",
 };

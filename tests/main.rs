@@ -8,5 +8,6 @@
 mod api;
 mod architecture;
 mod e2e;
+mod packaging;
 mod readme;
 mod vectors;

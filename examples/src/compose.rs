@@ -11,8 +11,6 @@
 //! Each part is a build of its own, cached and parallel like every other; the results are merged,
 //! later parts over earlier ones, and the first part's config describes the image.
 
-use async_trait::async_trait;
-use kiln_sdk::document::{Language, Limits, parse};
 use kiln_sdk::frontend::{Call, Contexts, PlatformResult, Ref, Settings, build_platforms};
 use kiln_sdk::prelude::*;
 use schemars::JsonSchema;
@@ -47,7 +45,7 @@ pub struct Compose;
 
 #[async_trait]
 impl Frontend for Compose {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let settings = Settings::read(bridge.info())?;
         let file = Contexts::new(bridge, &settings).definition_file(&[FILE], "YAML").await?;
         let source = file.source()?;

@@ -4,8 +4,6 @@
 //! about line 7 is about line 7 of the user's file too. The rest is left to `dockerfile.v0`, which
 //! is called as a function and need not know.
 
-use async_trait::async_trait;
-use kiln_sdk::document::Source;
 use kiln_sdk::frontend::{Call, Contexts, Ref, Settings};
 use kiln_sdk::prelude::*;
 
@@ -15,7 +13,7 @@ pub struct Dialect;
 
 #[async_trait]
 impl Frontend for Dialect {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let settings = Settings::read(bridge.info())?;
         let contexts = Contexts::new(bridge, &settings);
         let names = ["Dockerfile", "dockerfile"];

@@ -21,7 +21,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, Source, did_you_mean, parse};
 use kiln_sdk::frontend::requests::Target;
 use kiln_sdk::frontend::{BuildLanguage, PlatformResult, Project, TargetPlatform};
@@ -259,15 +258,15 @@ impl BuildLanguage for Plans {
     const NAME: &'static str = "plan";
     const FILES: &'static [&'static str] = &["plan.json"];
 
-    fn read(&self, source: &Source) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn read(&self, source: &Source) -> Result<Parsed<Plan>, Vec<Diagnostic>> {
         let plan: Plan = parse(source, Language::Json, &Limits::default())?;
         let mistakes = plan.mistakes();
-        if mistakes.is_empty() { Ok((plan, Vec::new())) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Parsed::new(plan)) } else { Err(mistakes) }
     }
 
     fn targets(&self, project: &Project<'_, Plan>) -> Result<Vec<Target>, FrontendError> {
-        let target = |name: &str| Target { name: name.into(), ..Target::default() };
-        let deploy = Target { default: true, ..target(DEPLOY) };
+        let target = |name: &str| Target::default().with_name(name);
+        let deploy = target(DEPLOY).with_default(true);
         let steps = project.plan.steps.iter().map(|step| target(&step.name));
         Ok([deploy].into_iter().chain(steps).collect())
     }
@@ -335,13 +334,13 @@ impl Build<'_> {
             state = state.with_env(name, value);
         }
         for command in &step.commands {
-            let at = |title: &str| Constraints {
-                locations: self.project.step(self.target, title, command.span).locations,
-                ..self.named(&step.name, command.custom_name.as_deref().unwrap_or(title))
+            let at = |title: &str| {
+                self.named(&step.name, command.custom_name.as_deref().unwrap_or(title))
+                    .with_locations(self.project.step(self.target, title, command.span).locations)
             };
             let Command { cmd, path, file, content, .. } = &command.value;
             if let Some(line) = cmd {
-                let exec = Exec { constraints: at(line), ..self.exec(step, line) };
+                let exec = self.exec(step, line).with_constraints(at(line));
                 state = state.run(self.project.exec(exec)).root();
             }
             if let Some(path) = path {
@@ -351,14 +350,14 @@ impl Build<'_> {
             }
             if let Some(path) = file {
                 let place = in_app(path);
-                let parents = Mkdir { parents: true, ..Mkdir::default() };
+                let parents = Mkdir::default().with_parents(true);
                 let directory = place.rsplit_once('/').map_or("/", |(above, _)| above);
                 let actions = vec![
                     Action::mkdir(directory, parents),
                     Action::mkfile(&place, content.clone(), Mkfile::default()),
                 ];
                 let constraints = at(&format!("write {path}"));
-                state = state.file(FileActions { actions, constraints });
+                state = state.file(FileActions::from(actions).with_constraints(constraints));
             }
         }
         Ok(Files { state, ..files })
@@ -380,7 +379,7 @@ impl Build<'_> {
         let used =
             |name: &&String| step.secrets.iter().any(|s| s.value == "*" || s.value == **name);
         let secrets = plan.secrets.iter().filter(used).map(|name| Secret::env(name, name));
-        Exec { mounts: mounts.collect(), secrets: secrets.collect(), ..Exec::sh(line) }
+        Exec::sh(line).with_mounts(mounts.collect()).with_secrets(secrets.collect())
     }
 
     /// All files of a step or image.
@@ -415,19 +414,16 @@ impl Build<'_> {
             let source =
                 below.map_or(place.as_str(), |path| if path.is_empty() { "/" } else { path });
             let source = source.to_owned();
-            let copy = Copy {
-                exclude_patterns: input.exclude.clone(),
-                dir_contents_only: true,
-                create_dest_path: true,
-                ..Copy::default()
-            };
+            let copy = CopyOptions::default()
+                .with_exclude_patterns(input.exclude.clone())
+                .with_dir_contents_only(true)
+                .with_create_dest_path(true);
             Action::copy(&from, source, place, copy)
         });
-        let constraints = Constraints {
-            locations: self.project.step(self.target, "", input.span).locations,
-            ..self.named(of, &format!("copy {}", input.paths().collect::<Vec<_>>().join(" ")))
-        };
-        Ok(below.file(FileActions { actions: actions.collect(), constraints }))
+        let constraints = self
+            .named(of, &format!("copy {}", input.paths().collect::<Vec<_>>().join(" ")))
+            .with_locations(self.project.step(self.target, "", input.span).locations);
+        Ok(below.file(FileActions::from(actions).with_constraints(constraints)))
     }
 
     fn image(&self, files: Files) -> Result<PlatformResult, FrontendError> {
@@ -453,7 +449,7 @@ impl Build<'_> {
     fn named(&self, step: &str, title: &str) -> Constraints {
         let ignore_cache = self.project.settings.no_cache.covers(step);
         let title = format!("[{step}] {title}");
-        Constraints { ignore_cache, ..self.project.name(self.target, &title) }
+        self.project.name(self.target, &title).with_ignore_cache(ignore_cache)
     }
 }
 

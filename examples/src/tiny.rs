@@ -14,8 +14,6 @@
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
-use kiln_sdk::document::{Language, Limits, Source, parse};
 use kiln_sdk::frontend::{BuildLanguage, PlatformResult, Project, TargetPlatform};
 use kiln_sdk::llb::FileActions;
 use kiln_sdk::prelude::*;
@@ -48,7 +46,7 @@ impl BuildLanguage for Tiny {
     const NAME: &'static str = "tiny";
     const FILES: &'static [&'static str] = &["tiny.yaml"];
 
-    fn read(&self, source: &Source) -> Result<(Recipe, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn read(&self, source: &Source) -> Result<Parsed<Recipe>, Vec<Diagnostic>> {
         let recipe: Recipe = parse(source, Language::Yaml, &Limits::default())?;
         let wrong = recipe.copy.iter().filter(|(place, _)| !place.starts_with('/'));
         let mistakes: Vec<Diagnostic> = wrong
@@ -57,7 +55,7 @@ impl BuildLanguage for Tiny {
                 mistake.at(path.span).hint(format!("write `/{place}`"))
             })
             .collect();
-        if mistakes.is_empty() { Ok((recipe, Vec::new())) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Parsed::new(recipe)) } else { Err(mistakes) }
     }
 
     async fn build(
@@ -75,12 +73,12 @@ impl BuildLanguage for Tiny {
         let paths = recipe.copy.values().map(|path| path.value.clone()).collect();
         let context = project.context(paths).await?;
         for (place, path) in &recipe.copy {
-            let copy = Copy { create_dest_path: true, ..Copy::default() };
+            let copy = CopyOptions::default().with_create_dest_path(true);
             let actions = vec![Action::copy(&context, format!("/{}", path.value), place, copy)];
-            state = state.file(FileActions { actions, constraints: step("copy", path) });
+            state = state.file(FileActions::from(actions).with_constraints(step("copy", path)));
         }
         for command in &recipe.run {
-            let exec = Exec { constraints: step("run", command), ..Exec::sh(&command.value) };
+            let exec = Exec::sh(&command.value).with_constraints(step("run", command));
             state = state.run(project.exec(exec)).root();
         }
         let mut config = base.config(&target.platform);

@@ -5,7 +5,8 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("not started by cargo")?;
-    let schemas = Path::new(&manifest).join("../../schemas");
+    // A link to those of the workspace, so that they are in the package.
+    let schemas = Path::new(&manifest).join("schemas");
     let folders = ["buildkit", "kiln", "opentelemetry"].map(|folder| schemas.join(folder));
     let mut files = Vec::new();
     for folder in &folders {

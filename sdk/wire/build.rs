@@ -30,7 +30,8 @@ const PACKAGES: &[(&str, &str)] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("not started by cargo")?;
-    let schemas = Path::new(&manifest).join("../../schemas");
+    // A link to those of the workspace, so that they are in the package.
+    let schemas = Path::new(&manifest).join("schemas");
     let folders = ["buildkit", "kiln", "opentelemetry"].map(|folder| schemas.join(folder));
     let mut files = Vec::new();
     for folder in &folders {
@@ -47,8 +48,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::var_os("OUT_DIR").ok_or("not started by cargo")?;
     std::fs::write(Path::new(&out).join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let descriptors = protox::compile(files, folders)?;
-    let builder =
-        tonic_prost_build::configure().generate_default_stubs(true).emit_rerun_if_changed(false);
+    let builder = tonic_prost_build::configure()
+        .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
+        .generate_default_stubs(true)
+        .emit_rerun_if_changed(false);
     PACKAGES
         .iter()
         .fold(builder, |builder, (package, module)| {

@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use kiln_client::{Client, SecretSource, Session, SolveOptions};
 use kiln_frontend::containers::{Container, Order, Process, UNKNOWN_EXIT};
-use kiln_frontend::{Bridge, BuildResult, FileRange, Frontend, FrontendError, Ref, Solve};
+use kiln_frontend::{
+    Bridge, BuildResult, FileMode, FileRange, Frontend, FrontendError, Ref, Solve,
+};
 use kiln_llb::{Action, Exec, Marshal, State};
 use kiln_tests::Kilnd;
 use kiln_wire::pb;
 use kiln_wire::proto::errdefs;
 use kiln_wire::proto::gateway::{InitMessage, NewContainerRequest};
-use kiln_wire::status::{Detail, RichStatus};
+use kiln_wire::status::Detail;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::story::Story;
@@ -32,7 +34,7 @@ struct Acting {
 
 #[async_trait]
 impl Frontend for Acting {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         (self.act)(bridge, &self.base).await;
         Ok(BuildResult::single(None))
     }
@@ -50,15 +52,11 @@ fn in_a_build(flags: &[&str], entitlements: &[&str], act: Act) {
         let secrets = [("token".to_owned(), SecretSource::Value(b"hush".to_vec()))].into();
         let session = Session { secrets, ..Session::default() };
         let entitlements = entitlements.iter().map(|name| (*name).to_owned()).collect();
-        let options = SolveOptions { entitlements, ..SolveOptions::default() };
+        let options = SolveOptions::default().with_entitlements(entitlements);
         let frontend = Acting { act, base: story.base.clone() };
         let build = client.build(options, session, &frontend, Default::default());
         tokio::time::timeout(LONG, build).await.expect("it hangs").unwrap();
     });
-}
-
-fn definition(state: &State) -> pb::Definition {
-    state.marshal(&Marshal::default()).unwrap().into()
 }
 
 /// The ref of a state, which is run.
@@ -66,9 +64,9 @@ async fn solved(bridge: &dyn Bridge, state: &State) -> Ref {
     evaluated(bridge, state).await.unwrap()
 }
 
-async fn evaluated(bridge: &dyn Bridge, state: &State) -> Result<Ref, RichStatus> {
-    let definition = Some(definition(state));
-    let solve = Solve { definition, evaluate: true, ..Solve::default() };
+async fn evaluated(bridge: &dyn Bridge, state: &State) -> Result<Ref, FrontendError> {
+    let definition = state.marshal(&Marshal::default()).unwrap();
+    let solve = Solve::default().with_definition(definition).with_evaluate(true);
     Ok(bridge.solve(solve).await?.held().next().cloned().unwrap())
 }
 
@@ -93,7 +91,7 @@ fn sh(line: &str) -> InitMessage {
 }
 
 async fn made(bridge: &dyn Bridge, request: NewContainerRequest) -> Arc<dyn Container> {
-    bridge.containers().expect("a client has containers").create(request).await.unwrap()
+    bridge.containers().expect("a client has containers").create(request.into()).await.unwrap()
 }
 
 /// What a process says, and its exit code.
@@ -105,11 +103,11 @@ async fn ended(process: Process) -> (String, u32) {
     let exit = process.ended.await;
     // What did not run has said nothing, and its error says why.
     let lost = exit.error.filter(|_| exit.code == UNKNOWN_EXIT);
-    (lost.map_or(said, |error| error.message), exit.code)
+    (lost.map_or(said, |error| error.message().to_owned()), exit.code)
 }
 
 async fn run(container: &dyn Container, process: InitMessage) -> (String, u32) {
-    ended(container.start(process).await.unwrap()).await
+    ended(container.start(process.into()).await.unwrap()).await
 }
 
 /// Why something is refused.
@@ -119,14 +117,14 @@ async fn refused(
     process: InitMessage,
 ) -> String {
     let containers = bridge.containers().unwrap();
-    let error = match containers.create(request).await {
+    let error = match containers.create(request.into()).await {
         Err(error) => error,
-        Ok(container) => match container.start(process).await {
+        Ok(container) => match container.start(process.into()).await {
             Err(error) => error,
-            Ok(process) => RichStatus::from_rpc(process.ended.await.error.expect("it runs")),
+            Ok(process) => process.ended.await.error.expect("it runs"),
         },
     };
-    error.message
+    error.message().to_owned()
 }
 
 #[test]
@@ -153,7 +151,7 @@ fn processes_of_a_container_are_started_as_they_are_asked_for() {
             // The first one holds the container, and answers what it is asked.
             let mut first = sh("while read line; do echo \"$line $(hostname)\"; done; exit 3");
             first.fds = vec![0, 1];
-            let mut first = container.start(first).await.unwrap();
+            let mut first = container.start(first.into()).await.unwrap();
             let mut stdin = first.stdin.take().unwrap();
             stdin.write_all(b"here is\n").await.unwrap();
             let mut said = [0; 15];
@@ -182,17 +180,20 @@ fn processes_of_a_container_are_started_as_they_are_asked_for() {
             let part = FileRange { offset: 1, length: 2 };
             assert_eq!(container.read_file(1, "a", Some(part)).await.unwrap(), "n ");
             let stat = container.stat_file(0, "/new").await.unwrap();
-            assert_eq!((stat.path.as_str(), stat.mode, stat.size), ("new", 0o640, 4));
+            assert_eq!(
+                (stat.path.as_str(), stat.mode, stat.size),
+                ("new", FileMode::file(0o640), 4)
+            );
             let list = container.read_dir(1, "/", "a*").await.unwrap();
             assert_eq!(list.iter().map(|stat| stat.path.as_str()).collect::<Vec<_>>(), ["a"]);
             let missing = container.read_file(7, "/new", None).await.unwrap_err();
-            assert!(missing.message.contains("mount 7 does not exist"), "{missing}");
+            assert!(missing.message().contains("mount 7 does not exist"), "{missing}");
 
             drop(stdin);
             assert_eq!(ended(first).await.1, 3);
             // What is written into a container is in no result.
             let again = bridge.stat_file(&base, "/new").await.unwrap_err();
-            assert!(again.message.contains("no such file"), "{again}");
+            assert!(again.message().contains("no such file"), "{again}");
         })
     });
 }
@@ -206,7 +207,7 @@ fn a_terminal_has_a_size_and_a_process_takes_signals() {
             let line =
                 "trap 'stty size; exit 5' USR1; echo $TERM ready; while :; do sleep 0.01; done";
             let process = InitMessage { tty: true, fds: vec![0, 1], ..sh(line) };
-            let mut process = container.start(process).await.unwrap();
+            let mut process = container.start(process.into()).await.unwrap();
             let mut said = Vec::new();
             while !String::from_utf8_lossy(&said).contains("xterm ready") {
                 process.outputs[0].1.read_buf(&mut said).await.unwrap();
@@ -226,13 +227,13 @@ fn a_container_that_is_released_ends_its_processes() {
         Box::pin(async move {
             let base = solved(bridge, &State::image(base)).await;
             let container = made(bridge, on(vec![bind("/", &base.0)])).await;
-            let long = container.start(sh("echo up; sleep 1000")).await.unwrap();
-            let other = container.start(sh("sleep 1000")).await.unwrap();
+            let long = container.start(sh("echo up; sleep 1000").into()).await.unwrap();
+            let other = container.start(sh("sleep 1000").into()).await.unwrap();
             container.release();
             assert_ne!(ended(long).await.1, 0);
             assert_ne!(ended(other).await.1, 0);
-            let error = container.start(sh("true")).await.err().unwrap();
-            assert!(error.message.contains("previously released or not created"), "{error}");
+            let error = container.start(sh("true").into()).await.err().unwrap();
+            assert!(error.message().contains("previously released or not created"), "{error}");
         })
     });
 }
@@ -253,12 +254,12 @@ fn a_container_that_is_released_lets_its_process_put_things_in_order() {
             let mounts = || vec![bind("/", &base.0), cache.clone()];
             let container = made(bridge, on(mounts())).await;
             let line = "trap 'echo well > /cache/saved; exit 7' TERM; echo up; while :; do sleep 0.02; done";
-            let process = container.start(sh(line)).await.unwrap();
+            let process = container.start(sh(line).into()).await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             container.release();
             assert_ne!(ended(process).await.1, 0);
             let container = made(bridge, on(mounts())).await;
-            let process = container.start(sh("cat /cache/saved")).await.unwrap();
+            let process = container.start(sh("cat /cache/saved").into()).await.unwrap();
             assert_eq!(ended(process).await, ("well\n".into(), 0));
         })
     });
@@ -267,7 +268,7 @@ fn a_container_that_is_released_lets_its_process_put_things_in_order() {
 /// The operation that failed, and the names of what there is of it.
 async fn failure(bridge: &dyn Bridge, state: &State) -> errdefs::Solve {
     let error = evaluated(bridge, state).await.unwrap_err();
-    let solve = error.details.into_iter().find_map(|detail| match detail {
+    let solve = error.into_status().details.into_iter().find_map(|detail| match detail {
         Detail::Solve(solve) => Some(*solve),
         _ => None,
     });

@@ -91,9 +91,9 @@ struct Looking {
 
 #[async_trait]
 impl Frontend for Looking {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
-        let definition = Some(self.definition.clone());
-        let solve = Solve { definition, evaluate: true, ..Solve::default() };
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        let definition = Some(self.definition.clone().into());
+        let solve = Solve::default().with_definition(definition).with_evaluate(true);
         let solved = bridge.solve(solve).await?;
         let words = bridge.read_file(solved.held().next().unwrap(), "words", None).await?;
         self.found.set(words).unwrap();
@@ -107,8 +107,8 @@ impl Frontend for Looking {
 fn a_build_without_directories_uses_those_of_the_build_that_its_definition_is_from() {
     let daemon = Kilnd::start();
     daemon.client().run(&["debug", "workers"]).succeeds();
-    let unique = Constraints { local_unique_id: Some("one".into()), ..Constraints::default() };
-    let marshal = Marshal { defaults: unique, ..Marshal::default() };
+    let unique = Constraints::default().with_local_unique_id(Some("one".to_owned()));
+    let marshal = Marshal::default().with_defaults(unique);
     let definition = State::local("context", Local::default()).marshal(&marshal).unwrap();
     let looking = || Looking {
         definition: definition.clone().into(),

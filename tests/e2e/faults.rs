@@ -155,7 +155,7 @@ struct Silent;
 
 #[async_trait]
 impl Frontend for Silent {
-    async fn build(&self, _: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, _: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         std::future::pending().await
     }
 }
@@ -184,8 +184,8 @@ fn two_hundred_builds_at_once_do_what_they_share_once() {
     let watched = warm(&registry, &[]);
     let before = watched.footprint();
     let base = State::image(&base(&registry));
-    let shared = base
-        .run(Exec { args: args!["sh", "-c", "sleep 1; echo shared > /shared"], ..Exec::default() });
+    let shared =
+        base.run(Exec::default().with_args(args!["sh", "-c", "sleep 1; echo shared > /shared"]));
     let own = |n: usize| {
         let shared = shared.root().file(Action::mkfile("/own", n.to_string(), Mkfile::default()));
         shared.marshal(&Marshal::default()).unwrap()
@@ -201,8 +201,8 @@ fn two_hundred_builds_at_once_do_what_they_share_once() {
         }
         let (mut builds, mut progress) = (Vec::new(), Vec::new());
         for n in 0..BUILDS {
-            let what = What::Definition(Box::new(own(n).into()));
-            let options = SolveOptions { what, ..SolveOptions::default() };
+            let what = What::Definition(Box::new(own(n)));
+            let options = SolveOptions::default().with_what(what);
             let (sender, receiver) = kiln_progress::channel();
             progress.push(receiver);
             builds.push(clients[n % clients.len()].solve(options, Session::default(), sender));

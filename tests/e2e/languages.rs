@@ -97,12 +97,13 @@ fn linked(daemon: &Kilnd, project: &Project, example: &Example, archive: &Path) 
         };
         let attrs = BTreeMap::from([("rewrite-timestamp".to_owned(), "true".to_owned())]);
         let target = Some(ExportTarget::file(archive));
-        let options = SolveOptions {
-            frontend_attrs: [("build-arg:SOURCE_DATE_EPOCH".to_owned(), "1700000000".to_owned())]
-                .into(),
-            exports: vec![Export { kind: "oci".into(), attrs, target }],
-            ..SolveOptions::default()
-        };
+        let options = SolveOptions::default()
+            .with_frontend_attrs(
+                [("build-arg:SOURCE_DATE_EPOCH".to_owned(), "1700000000".to_owned())].into(),
+            )
+            .with_exports(vec![
+                Export::default().with_kind("oci").with_attrs(attrs).with_target(target),
+            ]);
         client.build(options, session, example.linked, Default::default()).await.unwrap();
     });
 }

@@ -27,22 +27,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Only the file that is copied is transferred from the client.
     let context = State::local(
         "context",
-        Local {
-            include_patterns: vec![file.clone()],
-            constraints: Constraints::named(format!("load {file} from the client")),
-            ..Local::default()
-        },
+        Local::default()
+            .with_include_patterns(vec![file.clone()])
+            .with_constraints(Constraints::named(format!("load {file} from the client"))),
     );
     let with_file = system.file([
-        Action::mkdir("/app", Mkdir { parents: true, ..Mkdir::default() }),
-        Action::copy(&context, format!("/{file}"), "/app/file", Copy::default()),
+        Action::mkdir("/app", Mkdir::default().with_parents(true)),
+        Action::copy(&context, format!("/{file}"), "/app/file", CopyOptions::default()),
     ]);
 
     // The command sees the file; what it writes is part of the image.
-    let built = with_file.run(Exec {
-        constraints: Constraints::named(format!("count the lines of {file}")),
-        ..Exec::sh("echo \"$GREETING\" > greeting && wc -l file >> greeting")
-    });
+    let built = with_file.run(
+        Exec::sh("echo \"$GREETING\" > greeting && wc -l file >> greeting")
+            .with_constraints(Constraints::named(format!("count the lines of {file}"))),
+    );
 
     let definition = built.root().marshal(&Marshal::default())?;
     std::io::stdout().write_all(&definition.to_bytes())?;

@@ -13,13 +13,11 @@ use std::io::Write as _;
 use kiln_sdk::prelude::*;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let context = State::local(
-        "context",
-        Local { exclude_patterns: vec![".git".into()], ..Local::default() },
-    );
+    let context =
+        State::local("context", Local::default().with_exclude_patterns(vec![".git".into()]));
 
     // Each action works on the result of the one before; together they are one op.
-    let contents = Copy { dir_contents_only: true, ..Copy::default() };
+    let contents = CopyOptions::default().with_dir_contents_only(true);
     let packed = State::scratch().file([
         Action::mkdir("/pack", Mkdir::default()),
         Action::copy(&context, "/", "/pack/", contents),

@@ -25,7 +25,6 @@ pub mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_trait::async_trait;
 use kiln_sdk::document::{Language, Limits, Source, did_you_mean, parse};
 use kiln_sdk::frontend::requests::Target;
 use kiln_sdk::frontend::{BuildLanguage, DefinitionFile, PlatformResult, Project, TargetPlatform};
@@ -64,13 +63,13 @@ impl BuildLanguage for Hardened {
     const NAME: &'static str = "hardened";
     const FILES: &'static [&'static str] = &["image.yaml"];
 
-    fn read(&self, source: &Source) -> Result<(Definition, Vec<Diagnostic>), Vec<Diagnostic>> {
-        Ok((read(source, true)?, Vec::new()))
+    fn read(&self, source: &Source) -> Result<Parsed<Definition>, Vec<Diagnostic>> {
+        read(source, true).map(Parsed::new)
     }
 
     fn targets(&self, project: &Project<'_, Definition>) -> Result<Vec<Target>, FrontendError> {
-        let target = |name: &str| Target { name: name.into(), ..Target::default() };
-        let runtime = Target { default: true, ..target(RUNTIME) };
+        let target = |name: &str| Target::default().with_name(name);
+        let runtime = target(RUNTIME).with_default(true);
         let variants = project.plan.variants.keys().map(|name| target(name));
         Ok([runtime].into_iter().chain(variants).collect())
     }
@@ -139,17 +138,17 @@ impl Image<'_> {
         let epoch = project.bridge.info().options.source_date_epoch()?;
         let created = epoch.map(|seconds| seconds.saturating_mul(1_000_000_000));
         let mut state = self.packages().await?;
-        let etc = Mkdir { parents: true, created, ..Mkdir::default() };
-        let of_file = Mkfile { created, ..Mkfile::default() };
+        let etc = Mkdir::default().with_parents(true).with_created(created);
+        let of_file = Mkfile::default().with_created(created);
         let (passwd, group) = self.accounts();
-        state = state.file(FileActions {
-            actions: vec![
+        state = state.file(
+            FileActions::from(vec![
                 Action::mkdir("/etc", etc),
                 Action::mkfile("/etc/passwd", passwd, of_file.clone()),
                 Action::mkfile("/etc/group", group, of_file),
-            ],
-            constraints: project.name(self.target, "accounts"),
-        });
+            ])
+            .with_constraints(project.name(self.target, "accounts")),
+        );
         let entries = || self.layers.iter().flat_map(|layer| &layer.definition.paths);
         let copied = entries().filter(|entry| entry.kind == EntryKind::Context);
         let copied: Vec<String> = copied.map(|entry| entry.content.clone()).collect();
@@ -164,7 +163,7 @@ impl Image<'_> {
                     project.needs(caps::FILE_SYMLINK_CREATE, "symbolic links")?;
                 }
                 let actions = vec![action(entry, &context, created)];
-                state = state.file(FileActions { actions, constraints });
+                state = state.file(FileActions::from(actions).with_constraints(constraints));
             }
         }
         let config = self.config()?;
@@ -172,7 +171,7 @@ impl Image<'_> {
         let tests = self.layers.iter().flat_map(|layer| {
             layer.definition.tests.iter().map(|test| {
                 let constraints = self.step(layer, &format!("test {}", test.name), test.span);
-                let exec = Exec { constraints, ..Exec::args(test.run.clone()) };
+                let exec = Exec::args(test.run.clone()).with_constraints(constraints);
                 ready.run(project.exec(exec)).root()
             })
         });
@@ -214,15 +213,13 @@ impl Image<'_> {
         });
         let args = command.iter().map(|word| (*word).to_owned()).chain(names);
         let id = format!("hardened-{builder}-{}", self.target.platform);
-        let exec = Exec {
-            user: "root".into(),
-            mounts: vec![
+        let exec = Exec::args(args)
+            .with_user("root")
+            .with_mounts(vec![
                 Mount::bind(ROOT, &State::scratch()),
                 Mount::cache("/packages").id(id).shared(Sharing::Locked),
-            ],
-            constraints: Constraints { locations, ..self.named("install packages") },
-            ..Exec::args(args)
-        };
+            ])
+            .with_constraints(self.named("install packages").with_locations(locations));
         Ok(system.run(self.project.exec(exec)).get_mount(ROOT).unwrap_or_default())
     }
 
@@ -289,12 +286,12 @@ impl Image<'_> {
 
     fn named(&self, title: &str) -> Constraints {
         let ignore_cache = self.project.settings.no_cache.covers(self.variant);
-        Constraints { ignore_cache, ..self.project.name(self.target, title) }
+        self.project.name(self.target, title).with_ignore_cache(ignore_cache)
     }
 
     fn step(&self, layer: &Layer<'_>, title: &str, span: Span) -> Constraints {
         let locations = vec![layer.file.location(layer.source, span)];
-        Constraints { locations, ..self.named(title) }
+        self.named(title).with_locations(locations)
     }
 }
 
@@ -303,11 +300,29 @@ fn action(entry: &Entry, context: &State, created: Option<i64>) -> Action {
     let (owner, mode) = (Some(Owner::ids(entry.uid, entry.gid)), entry.mode().unwrap_or(0o644));
     let Entry { path, content, .. } = entry;
     match entry.kind {
-        EntryKind::Directory => Action::mkdir(path, Mkdir { mode, parents: true, owner, created }),
-        EntryKind::File => Action::mkfile(path, content.clone(), Mkfile { mode, owner, created }),
-        EntryKind::Symlink => Action::symlink(content, path, Symlink { owner, created }),
+        EntryKind::Directory => Action::mkdir(
+            path,
+            Mkdir::default()
+                .with_mode(mode)
+                .with_parents(true)
+                .with_owner(owner)
+                .with_created(created),
+        ),
+        EntryKind::File => Action::mkfile(
+            path,
+            content.clone(),
+            Mkfile::default().with_mode(mode).with_owner(owner).with_created(created),
+        ),
+        EntryKind::Symlink => Action::symlink(
+            content,
+            path,
+            Symlink::default().with_owner(owner).with_created(created),
+        ),
         EntryKind::Context => {
-            let copy = Copy { owner, created, create_dest_path: true, ..Copy::default() };
+            let copy = CopyOptions::default()
+                .with_owner(owner)
+                .with_created(created)
+                .with_create_dest_path(true);
             Action::copy(context, format!("/{content}"), path, copy)
         }
     }

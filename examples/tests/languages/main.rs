@@ -66,7 +66,7 @@ fn the_dialect_hands_lines_on_as_they_were() {
     let [forward] = built.asked.forwards.as_slice() else { panic!("one call of a frontend") };
     assert_eq!(forward.frontend, "dockerfile.v0");
     assert_eq!(forward.options["target"], "x");
-    insta::assert_snapshot!(text(&forward.inputs["dockerfile"].clone().into()).unwrap());
+    insta::assert_snapshot!(text(&forward.inputs["dockerfile"]).unwrap());
 }
 
 #[test]

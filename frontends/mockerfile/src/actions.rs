@@ -174,7 +174,7 @@ images:
     gpg: ['https://example.com/key.gpg']
     repo: ['deb https://example.com stable main']
 ";
-        let (plan, _) = Plan::read(&Source::new("Mockerfile.yaml", text)).unwrap();
+        let plan = Plan::read(&Source::new("Mockerfile.yaml", text)).unwrap().plan;
         let titles: Vec<String> =
             actions(&plan.images[0], "/src").iter().map(|action| action.work.title()).collect();
         expect![[r#"

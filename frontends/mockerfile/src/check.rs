@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use kiln_sdk::document::{Diagnostic, Span, Spanned, did_you_mean};
+use kiln_sdk::frontend::Parsed;
 use kiln_sdk::oci::{Digest, Reference};
 
 use crate::file::{self, File};
@@ -13,7 +14,7 @@ use crate::paths::{absolute, context_path, file_name_of_url, is_archive, is_url}
 use crate::plan::{Base, External, Image, Origin, Packages, Placed, Plan};
 
 /// Turns the file into a plan. On success the diagnostics are warnings.
-pub(crate) fn check(file: &File) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub(crate) fn check(file: &File) -> Result<Parsed<Plan>, Vec<Diagnostic>> {
     let mut checker = Checker {
         images: &file.images,
         first: BTreeMap::new(),
@@ -27,7 +28,7 @@ pub(crate) fn check(file: &File) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnost
     found.sort_by_key(|diagnostic| diagnostic.span);
     let fatal =
         found.iter().any(|diagnostic| diagnostic.severity == kiln_sdk::document::Severity::Error);
-    if fatal { Err(found) } else { Ok((Plan { images }, found)) }
+    if fatal { Err(found) } else { Ok(Parsed::new(Plan { images }).with_warnings(found)) }
 }
 
 struct Checker<'a> {

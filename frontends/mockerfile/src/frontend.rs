@@ -5,7 +5,9 @@
 use async_trait::async_trait;
 use kiln_sdk::document::{Diagnostic, Source};
 use kiln_sdk::frontend::requests::{Outline, Target};
-use kiln_sdk::frontend::{BuildLanguage, FrontendError, PlatformResult, Project, TargetPlatform};
+use kiln_sdk::frontend::{
+    BuildLanguage, FrontendError, Parsed, PlatformResult, Project, TargetPlatform,
+};
 use kiln_sdk::llb::State;
 
 use crate::choices::Choices;
@@ -32,29 +34,29 @@ impl BuildLanguage for Mockerfile {
     const FILES: &'static [&'static str] =
         &["Mockerfile.yaml", "Mockerfile.yml", "mockerfile.yaml"];
 
-    fn read(&self, source: &Source) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn read(&self, source: &Source) -> Result<Parsed<Plan>, Vec<Diagnostic>> {
         Plan::read(source)
     }
 
     fn targets(&self, project: &Project<'_, Plan>) -> Result<Vec<Target>, FrontendError> {
         let images = &project.plan.images;
-        let targets = images.iter().enumerate().map(|(index, image)| Target {
-            name: image.name.clone(),
-            default: index + 1 == images.len(),
-            base: match &image.base {
-                Base::Scratch => "scratch".to_owned(),
-                Base::Image(reference) => reference.familiar(),
-                Base::Result(base) | Base::Whole(base) => images[*base].name.clone(),
-            },
-            location: Some(project.place(image.base_span)),
-            ..Target::default()
+        let targets = images.iter().enumerate().map(|(index, image)| {
+            Target::default()
+                .with_name(image.name.clone())
+                .with_default(index + 1 == images.len())
+                .with_base(match &image.base {
+                    Base::Scratch => "scratch".to_owned(),
+                    Base::Image(reference) => reference.familiar(),
+                    Base::Result(base) | Base::Whole(base) => images[*base].name.clone(),
+                })
+                .with_location(Some(project.place(image.base_span)))
         });
         Ok(targets.collect())
     }
 
     fn outline(&self, project: &Project<'_, Plan>) -> Result<Outline, FrontendError> {
         let target = target(project)?;
-        Ok(Outline { name: project.plan.images[target].name.clone(), ..Outline::default() })
+        Ok(Outline::default().with_name(project.plan.images[target].name.clone()))
     }
 
     async fn build(

@@ -49,9 +49,9 @@ fn base() -> ImageConfig {
 
 fn made(text: &str, pairs: &[(&str, &str)]) -> PlatformResult {
     let source = Source::new("Mockerfile.yaml", text);
-    let (plan, warnings) = Plan::read(&source).unwrap();
+    let kiln_sdk::frontend::Parsed { plan, warnings, .. } = Plan::read(&source).unwrap();
     assert_eq!(warnings, []);
-    let info = BuildInfo { options: options(pairs), ..BuildInfo::default() };
+    let info = BuildInfo::default().with_options(options(pairs));
     let options = &info.options;
     let settings = Settings::read(&info).unwrap();
     let target = plan.target(options.target()).unwrap();
@@ -62,11 +62,9 @@ fn made(text: &str, pairs: &[(&str, &str)]) -> PlatformResult {
     let platforms = &settings.target_platforms;
     let platform = platforms.first().cloned().unwrap_or_else(|| Platform::new("linux", "amd64"));
     let paths = context_paths(&plan, target).unwrap_or_default();
-    let context = Local {
-        follow_paths: paths,
-        constraints: Constraints::named("[internal] load build context"),
-        ..Local::default()
-    };
+    let context = Local::default()
+        .with_follow_paths(paths)
+        .with_constraints(Constraints::named("[internal] load build context"));
     lower(&Request {
         source: &source,
         map: &SourceMap::new("Mockerfile.yaml", "mockerfile", text),
@@ -509,7 +507,7 @@ fn scratch_starts_from_nothing_and_may_stay_so() {
 #[test]
 fn a_target_is_an_image_of_the_file() {
     let text = "apiVersion: v1alpha1\nimages:\n- {name: build, from: scratch}\n- {name: app, from: scratch}\n";
-    let (plan, _) = Plan::read(&Source::new("f", text)).unwrap();
+    let plan = Plan::read(&Source::new("f", text)).unwrap().plan;
     assert_eq!(plan.target(None), Ok(1));
     assert_eq!(plan.target(Some("build")), Ok(0));
     expect!["target `biuld` does not exist; did you mean `build`? images of this file are `build`, `app`"]

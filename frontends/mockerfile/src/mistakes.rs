@@ -8,8 +8,9 @@ use crate::plan::Plan;
 fn check(text: &str, expected: Expect) {
     let source = Source::new("Mockerfile.yaml", text);
     let screen = match Plan::read(&source) {
-        Ok((plan, warnings)) => {
-            format!("{}{} image(s)\n", render_all(&warnings, &source), plan.images.len())
+        Ok(read) => {
+            let warnings = render_all(&read.warnings, &source);
+            format!("{warnings}{} image(s)\n", read.plan.images.len())
         }
         Err(mistakes) => render_all(&mistakes, &source),
     };

@@ -2,8 +2,8 @@
 
 use kiln_sdk::document::Span;
 use kiln_sdk::llb::{
-    Action, Constraints, Copy, Exec, FileActions, Http, Mkdir, Mkfile, Mount, Proxy, Sharing,
-    SourceMap, SourcePosition, SourceRange, State, UNPACK_ZIP,
+    Action, Constraints, CopyOptions, Exec, FileActions, Http, Mkdir, Mkfile, Mount, Proxy,
+    Sharing, SourceMap, SourcePosition, SourceRange, State, UNPACK_ZIP,
 };
 
 use crate::actions::{Work, install_script};
@@ -33,12 +33,10 @@ impl Place<'_> {
         let platform = self.request.platform;
         let shown =
             if self.request.many_platforms { format!("{platform} ") } else { String::new() };
-        Constraints {
-            platform: Some(platform.clone()),
-            ignore_cache: self.request.choices.no_cache.covers(&self.image.name),
-            locations: vec![self.map.location([self.range(span)])],
-            ..Constraints::named(format!("[{shown}{}{number}] {title}", self.image.name))
-        }
+        Constraints::named(format!("[{shown}{}{number}] {title}", self.image.name))
+            .with_platform(Some(platform.clone()))
+            .with_ignore_cache(self.request.choices.no_cache.covers(&self.image.name))
+            .with_locations(vec![self.map.location([self.range(span)])])
     }
 
     /// Lines count from one, characters from zero.
@@ -65,12 +63,12 @@ impl Place<'_> {
             }
             Work::Install { names, has_keys } => self.install(made, names, *has_keys, constraints),
             Work::Workdir { path } => {
-                let options = Mkdir { parents: true, created: self.time(), ..Mkdir::default() };
+                let options = Mkdir::default().with_parents(true).with_created(self.time());
                 file(state, vec![Action::mkdir(*path, options)], constraints)
             }
             Work::Place { external } => self.external(state, external, constraints),
             Work::Run { command, directory } => {
-                let exec = Exec { dir: (*directory).to_owned(), ..Exec::sh(*command) };
+                let exec = Exec::sh(*command).with_dir((*directory).to_owned());
                 self.run(made, exec, constraints)
             }
             Work::Output { paths } => self.output(state, paths, constraints),
@@ -78,12 +76,10 @@ impl Place<'_> {
     }
 
     fn key(&self, state: &State, url: &str, number: usize, constraints: Constraints) -> State {
-        let download = Http {
-            filename: "key".to_owned(),
-            mode: Some(0o644),
-            constraints: self.download(url, &constraints),
-            ..Http::default()
-        };
+        let download = Http::default()
+            .with_filename("key".to_owned())
+            .with_mode(Some(0o644))
+            .with_constraints(self.download(url, &constraints));
         let name = format!("/etc/apt/trusted.gpg.d/mockerfile-{}-{number}.asc", self.image.name);
         let copy = Action::copy(State::http(url, download), "/key", name, self.copy());
         file(state, vec![copy], constraints)
@@ -92,8 +88,8 @@ impl Place<'_> {
     fn sources(&self, state: &State, lines: &[String], constraints: Constraints) -> State {
         const DIRECTORY: &str = "/etc/apt/sources.list.d";
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        let directory = Mkdir { parents: true, created: self.time(), ..Mkdir::default() };
-        let list = Mkfile { created: self.time(), ..Mkfile::default() };
+        let directory = Mkdir::default().with_parents(true).with_created(self.time());
+        let list = Mkfile::default().with_created(self.time());
         let actions = vec![
             Action::mkdir(DIRECTORY, directory),
             Action::mkfile(format!("{DIRECTORY}/mockerfile.list"), text, list),
@@ -110,29 +106,29 @@ impl Place<'_> {
         has_keys: bool,
         constraints: Constraints,
     ) -> State {
-        let keep = Mkfile { created: Some(0), ..Mkfile::default() };
-        let keep = FileActions {
-            actions: vec![Action::mkfile("/keep", "// Packages stay in the cache mount.\n", keep)],
-            constraints: Constraints {
-                platform: constraints.platform.clone(),
-                ..Constraints::named("[internal] keep downloaded packages")
-            },
-        };
+        let keep = Mkfile::default().with_created(Some(0));
+        let keep = FileActions::from(vec![Action::mkfile(
+            "/keep",
+            "// Packages stay in the cache mount.\n",
+            keep,
+        )])
+        .with_constraints(
+            Constraints::named("[internal] keep downloaded packages")
+                .with_platform(constraints.platform.clone()),
+        );
         let keep = State::scratch().file(keep);
         let cache = |path: &str| {
             let platform = self.request.platform;
             Mount::cache(path).id(format!("mockerfile{path}/{platform}")).shared(Sharing::Locked)
         };
-        let exec = Exec {
-            dir: "/".to_owned(),
-            env: vec![("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())],
-            mounts: vec![
+        let exec = Exec::sh(install_script(names, has_keys))
+            .with_dir("/".to_owned())
+            .with_env(vec![("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())])
+            .with_mounts(vec![
                 cache("/var/cache/apt"),
                 cache("/var/lib/apt"),
                 Mount::bind("/etc/apt/apt.conf.d/docker-clean", &keep).path("/keep").readonly(),
-            ],
-            ..Exec::sh(install_script(names, has_keys))
-        };
+            ]);
         self.run(made, exec, constraints)
     }
 
@@ -140,16 +136,14 @@ impl Place<'_> {
         if external.is_zip() {
             constraints.require.push(UNPACK_ZIP.to_owned());
         }
-        let options = Copy { attempt_unpack: external.unpack, ..self.copy() };
+        let options = self.copy().with_attempt_unpack(external.unpack);
         let copy = match &external.from {
             Origin::Url { url, checksum, file_name } => {
-                let download = Http {
-                    checksum: checksum.clone(),
-                    filename: file_name.clone(),
-                    mode: Some(if external.unpack { 0o644 } else { 0o755 }),
-                    constraints: self.download(url, &constraints),
-                    ..Http::default()
-                };
+                let download = Http::default()
+                    .with_checksum(checksum.clone())
+                    .with_filename(file_name.clone())
+                    .with_mode(Some(if external.unpack { 0o644 } else { 0o755 }))
+                    .with_constraints(self.download(url, &constraints));
                 Action::copy(
                     State::http(url, download),
                     format!("/{file_name}"),
@@ -158,12 +152,10 @@ impl Place<'_> {
                 )
             }
             Origin::Context(path) => {
-                let options = Copy {
-                    dir_contents_only: true,
-                    follow_symlinks: true,
-                    allow_wildcard: is_pattern(path),
-                    ..options
-                };
+                let options = options
+                    .with_dir_contents_only(true)
+                    .with_follow_symlinks(true)
+                    .with_allow_wildcard(is_pattern(path));
                 Action::copy(self.context, format!("/{path}"), &external.to, options)
             }
         };
@@ -177,28 +169,28 @@ impl Place<'_> {
         let arguments = choices.environment.iter().filter(|(name, _)| !own(name));
         let mut env: Vec<(String, String)> =
             arguments.map(|(name, value)| (name.clone(), value.clone())).collect();
-        env.extend(exec.env);
-        let exec = Exec { env, proxy: self.proxy(), constraints, ..exec };
+        env.extend(exec.env.iter().cloned());
+        let exec = exec.with_env(env).with_proxy(self.proxy()).with_constraints(constraints);
         made.state.run(self.request.settings.applied_to(exec, self.request.info)).root()
     }
 
     fn proxy(&self) -> Option<Proxy> {
         let proxies = &self.request.choices.proxies;
         let of = |kind: ProxyKind| proxies.get(&kind).cloned().unwrap_or_default();
-        (!proxies.is_empty()).then(|| Proxy {
-            http: of(ProxyKind::Http),
-            https: of(ProxyKind::Https),
-            ftp: of(ProxyKind::Ftp),
-            no_proxy: of(ProxyKind::No),
-            all: of(ProxyKind::All),
+        (!proxies.is_empty()).then(|| {
+            Proxy::default()
+                .with_http(of(ProxyKind::Http))
+                .with_https(of(ProxyKind::Https))
+                .with_ftp(of(ProxyKind::Ftp))
+                .with_no_proxy(of(ProxyKind::No))
+                .with_all(of(ProxyKind::All))
         })
     }
 
     fn output(&self, state: &State, paths: &[String], constraints: Constraints) -> State {
         let copies = paths.iter().map(|path| {
             let pattern = is_pattern(path);
-            let options =
-                Copy { dir_contents_only: !pattern, allow_wildcard: pattern, ..self.copy() };
+            let options = self.copy().with_dir_contents_only(!pattern).with_allow_wildcard(pattern);
             // What a pattern matches keeps its names, a path keeps its own.
             let dest = if pattern {
                 format!("{}/", parent(path).trim_end_matches('/'))
@@ -210,18 +202,15 @@ impl Place<'_> {
         file(&State::scratch(), copies.collect(), constraints)
     }
 
-    fn copy(&self) -> Copy {
-        Copy { create_dest_path: true, created: self.time(), ..Copy::default() }
+    fn copy(&self) -> CopyOptions {
+        CopyOptions::default().with_create_dest_path(true).with_created(self.time())
     }
 
     /// The name of a download, which is not counted: several vertices may share it.
     fn download(&self, url: &str, of: &Constraints) -> Constraints {
         let title = format!("download {url}");
         let span = Span::default();
-        Constraints {
-            locations: of.locations.clone(),
-            ..self.constraints(String::new(), &title, span)
-        }
+        self.constraints(String::new(), &title, span).with_locations(of.locations.clone())
     }
 
     /// The time of what is made, in nanoseconds.
@@ -231,7 +220,7 @@ impl Place<'_> {
 }
 
 fn file(state: &State, actions: Vec<Action>, constraints: Constraints) -> State {
-    state.file(FileActions { actions, constraints })
+    state.file(FileActions::from(actions).with_constraints(constraints))
 }
 
 fn is_pattern(path: &str) -> bool {

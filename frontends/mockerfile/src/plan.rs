@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use kiln_sdk::document::{self, Diagnostic, Language, Limits, Source, Span};
+use kiln_sdk::frontend::Parsed;
 use kiln_sdk::oci::{Digest, Reference};
 
 use crate::check;
@@ -109,7 +110,7 @@ impl Plan {
     /// # Errors
     ///
     /// Every mistake of the file, in its order.
-    pub(crate) fn read(source: &Source) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+    pub(crate) fn read(source: &Source) -> Result<Parsed<Self>, Vec<Diagnostic>> {
         let language = Language::of(&source.name).unwrap_or(Language::Yaml);
         let file: File = document::parse(source, language, &Limits::default())?;
         check::check(&file)

@@ -9,14 +9,12 @@ use bytes::Bytes;
 use expect_test::expect;
 use kiln_mockerfile::Mockerfile;
 use kiln_sdk::frontend::{
-    Bridge, BuildInfo, BuildResult, FileRange, Frontend as _, FrontendError, ImageConfigRequest,
-    Inputs, Ref, Refs, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning, Worker,
+    Bridge, BuildInfo, BuildResult, Code, FileRange, FileStat, Frontend as _, FrontendError,
+    ImageConfigRequest, Inputs, Ref, Refs, ResolvedImage, Solve, SourceIdentifier, SourceMeta,
+    SourceRequest, Warning, Worker,
 };
+use kiln_sdk::llb::Definition;
 use kiln_sdk::oci::{Digest, ImageConfig, Platform};
-use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::proto::rpc;
-use kiln_wire::status::RichStatus;
 
 const FILE: &str = "apiVersion: v1alpha1
 images:
@@ -42,16 +40,13 @@ impl Fake {
         let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
-        let worker =
-            Worker { platforms: vec![Platform::new("linux", "arm64")], ..Worker::default() };
+        let worker = Worker::default().with_platforms(vec![Platform::new("linux", "arm64")]);
         let options = own(options).into_iter().collect();
         Self {
-            info: BuildInfo {
-                options,
-                workers: vec![worker],
-                session_id: "s".into(),
-                ..BuildInfo::default()
-            },
+            info: BuildInfo::default()
+                .with_options(options)
+                .with_workers(vec![worker])
+                .with_session_id("s"),
             files: own(files).into_iter().collect(),
             solved: Mutex::default(),
             asked: Mutex::default(),
@@ -60,11 +55,11 @@ impl Fake {
     }
 
     async fn build(&self) -> Result<BuildResult<Ref>, FrontendError> {
-        Mockerfile.build(self).await
+        Mockerfile.solve(self).await
     }
 
     /// The graphs that were solved after the file was read.
-    fn graphs(&self) -> Vec<pb::Definition> {
+    fn graphs(&self) -> Vec<Definition> {
         self.solved
             .lock()
             .unwrap()
@@ -75,13 +70,8 @@ impl Fake {
     }
 }
 
-fn missing(what: &str) -> RichStatus {
-    const NOT_FOUND: i32 = 5;
-    RichStatus::from_rpc(rpc::Status {
-        code: NOT_FOUND,
-        message: format!("{what}: not found"),
-        details: Vec::new(),
-    })
+fn missing(what: &str) -> FrontendError {
+    FrontendError::new(Code::NotFound, format!("{what}: not found"))
 }
 
 #[async_trait]
@@ -90,7 +80,7 @@ impl Bridge for Fake {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         let mut solved = self.solved.lock().unwrap();
         solved.push(request);
         Ok(BuildResult::single(Some(Ref(format!("ref{}", solved.len())))))
@@ -100,7 +90,7 @@ impl Bridge for Fake {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         let platform = request.platform.unwrap();
         self.asked.lock().unwrap().push(format!("{reference} {platform}"));
         if reference != "docker.io/library/debian:13" {
@@ -109,19 +99,17 @@ impl Bridge for Fake {
         let mut config = ImageConfig::new(&platform);
         config.config.env.push("BASE=yes".into());
         let config = serde_json::to_vec(&config).unwrap().into();
-        Ok(ResolvedImage {
-            reference: reference.into(),
-            digest: Digest::sha256("debian").to_string(),
-            config,
-            non_image: None,
-        })
+        Ok(ResolvedImage::default()
+            .with_reference(reference)
+            .with_digest(Digest::sha256("debian").to_string())
+            .with_config(config))
     }
 
     async fn resolve_source(
         &self,
-        _: pb::SourceOp,
+        _: SourceIdentifier,
         _: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         Err(missing("source"))
     }
 
@@ -130,33 +118,33 @@ impl Bridge for Fake {
         _: &Ref,
         path: &str,
         _: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         self.files.get(path).map(|text| Bytes::from(text.clone())).ok_or_else(|| missing(path))
     }
 
-    async fn read_dir(&self, _: &Ref, path: &str, _: &str) -> Result<Vec<Stat>, RichStatus> {
+    async fn read_dir(&self, _: &Ref, path: &str, _: &str) -> Result<Vec<FileStat>, FrontendError> {
         Err(missing(path))
     }
 
-    async fn stat_file(&self, _: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, _: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         Err(missing(path))
     }
 
-    async fn evaluate(&self, _: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, _: &Ref) -> Result<(), FrontendError> {
         Ok(())
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
         Ok(Inputs::new())
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         self.warned.lock().unwrap().push(warning);
         Ok(())
     }
 }
 
-fn names(definition: &pb::Definition) -> Vec<&str> {
+fn names(definition: &Definition) -> Vec<&str> {
     let names = definition
         .metadata
         .values()

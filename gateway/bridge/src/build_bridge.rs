@@ -7,24 +7,25 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_container::read::{self, FileStat};
+use kiln_container::read;
 use kiln_container::{Judge, JudgeGuard, fresh_caches};
 use kiln_engine::{Job, JobContext, Sessions};
 use kiln_frontend::containers::Containers;
-use kiln_frontend::grpc::platform_to_wire;
+use kiln_frontend::grpc::{platform_to_wire, source_from_wire, source_to_wire};
 use kiln_frontend::{
     AttestationChain, Bridge, BuildInfo, BuildResult, ChecksumAlgorithm, ChecksumAnswer,
-    ChecksumQuestion, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts, Inputs,
-    LayoutStore, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp, Warning,
+    ChecksumQuestion, FileMode, FileRange, FileStat, FrontendError, GitFacts, HttpFacts,
+    ImageConfigRequest, ImageFacts, Inputs, LayoutStore, Ref, ResolvedImage, Solve,
+    SourceIdentifier, SourceMeta, SourcePolicy, SourceRequest, Timestamp, Warning,
 };
 use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext, ProxyNetwork};
+use kiln_llb::Definition;
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
 use kiln_provenance::Used;
 use kiln_remotecache::Imports;
 use kiln_sources::{Attestations, Clients, Context, GitObjects, Metadata, Pin, ResolvedSources};
 use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::sourcepolicy::Policy;
 use kiln_wire::status::{Detail, RichStatus};
 use kiln_worker::{Requester, Worker};
@@ -395,7 +396,7 @@ impl BuildBridge {
     /// What is known of a source that policies allow.
     pub(crate) async fn resolve_allowed(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
     ) -> Result<SourceMeta, RichStatus> {
         let mut attrs = source.attrs.clone();
@@ -411,7 +412,7 @@ impl BuildBridge {
             true => self.attestations(&pin, &request.attestations).await?,
             false => None,
         };
-        let mut meta = SourceMeta { source, ..SourceMeta::default() };
+        let mut meta = SourceMeta::default().with_source(source);
         let objects = match (&pin.metadata, request.git_object) {
             (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
             _ => None,
@@ -425,23 +426,35 @@ impl BuildBridge {
                 let digest = reference.digest().unwrap_or(&manifest).to_string();
                 let config = if request.no_config { Bytes::new() } else { config };
                 let attestations = attestations.map(chain);
-                meta.image = Some(ImageFacts { digest, config, attestations });
+                meta.image = Some(
+                    ImageFacts::default()
+                        .with_digest(digest)
+                        .with_config(config)
+                        .with_attestations(attestations),
+                );
             }
             Metadata::Http { digest, filename, last_modified } => {
                 let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
-                meta.http = Some(HttpFacts { checksum, filename, last_modified, summed });
+                meta.http = Some(
+                    HttpFacts::default()
+                        .with_checksum(checksum)
+                        .with_filename(filename)
+                        .with_last_modified(last_modified)
+                        .with_summed(summed),
+                );
             }
             Metadata::Git { reference, checksum, commit_checksum } => {
                 let objects = objects.unwrap_or_default();
                 // A commit that was asked for by its id may turn out to be a tag.
                 let commit_checksum = commit_checksum.or(objects.commit_checksum);
-                meta.git = Some(GitFacts {
-                    checksum,
-                    reference,
-                    commit_checksum: commit_checksum.unwrap_or_default(),
-                    commit_object: objects.commit,
-                    tag_object: objects.tag.unwrap_or_default(),
-                });
+                meta.git = Some(
+                    GitFacts::default()
+                        .with_checksum(checksum)
+                        .with_reference(reference)
+                        .with_commit_checksum(commit_checksum.unwrap_or_default())
+                        .with_commit_object(objects.commit)
+                        .with_tag_object(objects.tag.unwrap_or_default()),
+                );
             }
             Metadata::Local | Metadata::Blob { .. } => {}
         }
@@ -496,7 +509,7 @@ impl BuildBridge {
             let message = format!("{}: only a file by URL has a checksum", of.canonical());
             return Err(RichStatus::new(Code::InvalidArgument, message));
         };
-        Ok(ChecksumAnswer { digest: digest.to_string(), suffix: asked.suffix })
+        Ok(ChecksumAnswer::default().with_digest(digest.to_string()).with_suffix(asked.suffix))
     }
 
     /// The objects of a git source, as git stores them.
@@ -552,7 +565,7 @@ impl Bridge for BuildBridge {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         let Solve {
             definition,
             frontend,
@@ -561,20 +574,22 @@ impl Bridge for BuildBridge {
             evaluate,
             cache_imports,
             source_policies,
+            ..
         } = request;
+        let source_policies = policies(source_policies);
         self.import_caches(&cache_imports)?;
         let result = match (definition, frontend.as_str()) {
             (Some(definition), "") => {
-                BuildResult::single(self.define(&definition, &source_policies).await?)
+                BuildResult::single(self.define(&definition.into(), &source_policies).await?)
             }
             (Some(definition), _) if !definition.def.is_empty() => {
                 let message = "a request has either a definition or a frontend, not both";
-                return Err(RichStatus::new(Code::InvalidArgument, message));
+                return Err(FrontendError::new(kiln_frontend::Code::InvalidArgument, message));
             }
             (None, "") => BuildResult::single(None),
             _ if self.depth >= MAX_DEPTH => {
                 let message = format!("frontends call each other more than {MAX_DEPTH} deep");
-                return Err(RichStatus::new(Code::ResourceExhausted, message));
+                return Err(FrontendError::new(kiln_frontend::Code::ResourceExhausted, message));
             }
             (_, frontend) => {
                 let bridge = self.nested(frontend, options, inputs);
@@ -597,43 +612,43 @@ impl Bridge for BuildBridge {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         let source = match request.layout {
-            Some(LayoutStore { session_id, store_id }) => {
-                let attrs = [("oci.session", session_id), ("oci.store", store_id)];
-                let attrs = attrs.map(|(name, value)| (name.to_owned(), value)).into();
-                pb::SourceOp { identifier: format!("oci-layout://{reference}"), attrs }
+            Some(LayoutStore { session_id, store_id, .. }) => {
+                SourceIdentifier::new(format!("oci-layout://{reference}"))
+                    .attr("oci.session", session_id)
+                    .attr("oci.store", store_id)
             }
-            None => {
-                let identifier = format!("docker-image://{reference}");
-                pb::SourceOp { identifier, ..Default::default() }
-            }
+            None => SourceIdentifier::new(format!("docker-image://{reference}")),
         };
-        let asked = SourceRequest {
-            platform: request.platform,
-            resolve_mode: request.resolve_mode,
-            log_name: request.log_name,
-            source_policies: request.source_policies,
-            ..SourceRequest::default()
-        };
+        let asked = SourceRequest::default()
+            .with_platform(request.platform)
+            .with_resolve_mode(request.resolve_mode)
+            .with_log_name(request.log_name)
+            .with_source_policies(request.source_policies);
         let meta = self.resolve_source(source, asked).await?;
         let Some(ImageFacts { digest, config, .. }) = meta.image else {
             let non_image = Some(meta.source.identifier);
-            return Ok(ResolvedImage { non_image, ..ResolvedImage::default() });
+            return Ok(ResolvedImage::default().with_non_image(non_image));
         };
         let identifier = meta.source.identifier;
         let (_, reference) = identifier.split_once("://").unwrap_or(("", &identifier));
-        Ok(ResolvedImage { reference: reference.to_owned(), digest, config, non_image: None })
+        Ok(ResolvedImage::default()
+            .with_reference(reference.to_owned())
+            .with_digest(digest)
+            .with_config(config))
     }
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         let asked = request.platform.clone();
         let platform = asked.clone().map(platform_to_wire);
-        let source = self.judged_source(source, platform, &request.source_policies).await?;
+        let own = policies(request.source_policies.clone());
+        let source = self.judged_source(source_to_wire(source), platform, &own).await?;
+        let source = source_from_wire(source);
         let meta = self.resolve_allowed(source, request).await?;
         if let Some(image) = &meta.image {
             self.note_image(&meta.source.identifier, asked.as_ref(), &image.digest);
@@ -641,9 +656,9 @@ impl Bridge for BuildBridge {
         Ok(meta)
     }
 
-    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+    async fn definition(&self, of: &Ref) -> Result<Option<Definition>, FrontendError> {
         let lazy = self.lazy(of)?;
-        Ok(Some((*lazy.definition).clone()))
+        Ok(Some((*lazy.definition).clone().into()))
     }
 
     async fn read_file(
@@ -651,13 +666,13 @@ impl Bridge for BuildBridge {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         let found = self.looked_into(of).await?;
         let range = range.map(|range| (range.offset, range.length));
         read::read_file(&found, path, range)
             .await
             .map(Bytes::from)
-            .map_err(|error| op_status(&error))
+            .map_err(|error| op_status(&error).into())
     }
 
     async fn read_dir(
@@ -665,7 +680,7 @@ impl Bridge for BuildBridge {
         of: &Ref,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         let found = self.looked_into(of).await?;
         let list = read::read_dir(&found, path, include_pattern)
             .await
@@ -673,51 +688,53 @@ impl Bridge for BuildBridge {
         Ok(list.into_iter().map(stat).collect())
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         let found = self.looked_into(of).await?;
-        read::stat_file(&found, path).await.map(stat).map_err(|error| op_status(&error))
+        read::stat_file(&found, path).await.map(stat).map_err(|error| op_status(&error).into())
     }
 
     fn containers(&self) -> Option<&dyn Containers> {
         Some(self)
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
-        self.result(of).await.map(drop)
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
+        Ok(self.result(of).await.map(drop)?)
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
-        let complete = |(name, graph): (&String, &pb::Definition)| {
-            (name.clone(), with_metadata(graph.clone()))
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
+        let complete = |(name, graph): (&String, &Definition)| {
+            (name.clone(), with_metadata(graph.clone().into()).into())
         };
         Ok(self.inputs.iter().map(complete).collect())
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         let vertex = warning.vertex.parse();
-        let vertex =
-            vertex.map_err(|error| RichStatus::new(Code::InvalidArgument, format!("{error}")))?;
+        let vertex = vertex.map_err(|error| {
+            FrontendError::new(kiln_frontend::Code::InvalidArgument, format!("{error}"))
+        })?;
         self.shared.progress.send(Progress::Warning(kiln_progress::Warning {
             vertex,
             level: warning.level,
             short: warning.short,
             detail: warning.detail,
             url: warning.url,
-            info: warning.info,
-            ranges: warning.ranges,
+            info: warning.info.map(Into::into),
+            ranges: warning.ranges.into_iter().map(Into::into).collect(),
         }));
         Ok(())
     }
 }
 
 fn chain(found: Attestations) -> AttestationChain {
-    AttestationChain {
-        root: found.root.to_string(),
-        image_manifest: found.image.to_string(),
-        attestation_manifest: found.manifest.as_ref().map(ToString::to_string).unwrap_or_default(),
-        signature_manifests: found.signatures.iter().map(ToString::to_string).collect(),
-        blobs: found.blobs,
-    }
+    AttestationChain::default()
+        .with_root(found.root.to_string())
+        .with_image_manifest(found.image.to_string())
+        .with_attestation_manifest(
+            found.manifest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        )
+        .with_signature_manifests(found.signatures.iter().map(ToString::to_string).collect())
+        .with_blobs(found.blobs)
 }
 
 fn options(info: &BuildInfo) -> BTreeMap<String, String> {
@@ -748,17 +765,17 @@ fn timestamp(time: SystemTime) -> Timestamp {
     }
 }
 
-pub(crate) fn stat(stat: FileStat) -> Stat {
-    Stat {
-        path: stat.path,
-        mode: kiln_filesync::mode::from_posix(stat.mode),
-        uid: stat.uid,
-        gid: stat.gid,
-        size: i64::try_from(stat.size).unwrap_or(i64::MAX),
-        mod_time: stat.modified,
-        linkname: stat.target,
-        ..Stat::default()
-    }
+/// Policies for who judges.
+fn policies(own: Vec<SourcePolicy>) -> Vec<Policy> {
+    own.into_iter().map(Policy::from).collect()
+}
+
+pub(crate) fn stat(stat: read::FileStat) -> FileStat {
+    FileStat::new(stat.path, FileMode(stat.mode))
+        .owner(stat.uid, stat.gid)
+        .size(stat.size)
+        .modified_nanos(stat.modified)
+        .link(stat.target)
 }
 
 #[cfg(test)]

@@ -8,15 +8,16 @@ use bytes::Bytes;
 use kiln_container::{ContainerParts, Ended};
 use kiln_engine::{ErrorKind, OpError};
 use kiln_executor::{Pipes, Stdio, Terminal};
-use kiln_frontend::containers::{self, Container, Containers, Order, Process, exited, lost};
+use kiln_frontend::containers::{
+    self, Container, ContainerRequest, Containers, Order, Process, ProcessRequest, exited, lost,
+};
 use kiln_frontend::grpc::platform_from_wire;
-use kiln_frontend::{Bridge as _, FileRange, Ref};
+use kiln_frontend::{Bridge as _, FileRange, FileStat, FrontendError, Ref};
 use kiln_graph::{
     Entitlements, Exec, HostEntry, NetworkMode, ProxyNetwork, exec_mounts, exec_process,
 };
 use kiln_oci::Digest;
 use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::status::RichStatus;
 use rustix::fd::OwnedFd;
@@ -45,10 +46,8 @@ struct BuildContainer {
 
 #[async_trait]
 impl Containers for BuildBridge {
-    async fn create(
-        &self,
-        request: wire::NewContainerRequest,
-    ) -> Result<Arc<dyn Container>, RichStatus> {
+    async fn create(&self, request: ContainerRequest) -> Result<Arc<dyn Container>, FrontendError> {
+        let request = wire::NewContainerRequest::from(request);
         check_hosts(&request.extra_hosts)?;
         let filters = request.constraints.unwrap_or_default().filter;
         let worker = self.worker().info();
@@ -122,7 +121,8 @@ impl BuildContainer {
 
 #[async_trait]
 impl Container for BuildContainer {
-    async fn start(&self, init: wire::InitMessage) -> Result<Process, RichStatus> {
+    async fn start(&self, process: ProcessRequest) -> Result<Process, FrontendError> {
+        let init = wire::InitMessage::from(process);
         let (tty, fds) = (init.tty, init.fds.clone());
         let exec = self.exec(init)?;
         self.started.store(true, Ordering::Relaxed);
@@ -136,8 +136,8 @@ impl Container for BuildContainer {
         let ended = async move {
             match started.ended().await {
                 Ok(Ended::Exited(code)) => exited(code),
-                Ok(Ended::Cancelled) => lost(&containers::cancelled()),
-                Err(error) => lost(&op_status(&error)),
+                Ok(Ended::Cancelled) => lost(containers::cancelled()),
+                Err(error) => lost(op_status(&error).into()),
             }
         };
         Ok(Process {
@@ -161,7 +161,7 @@ impl Container for BuildContainer {
         self.container.release();
     }
 
-    async fn ended(&self) -> Result<(), RichStatus> {
+    async fn ended(&self) -> Result<(), FrontendError> {
         match self.container.ended().await {
             None => Ok(()),
             Some(Ended::Exited(code)) => Err(containers::failed_with(code)),
@@ -174,10 +174,10 @@ impl Container for BuildContainer {
         mount: usize,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         let range = range.map(|range| (range.offset, range.length));
         let data = self.container.read_file(mount, path, range).await;
-        data.map(Bytes::from).map_err(|error| op_status(&error))
+        data.map(Bytes::from).map_err(|error| op_status(&error).into())
     }
 
     async fn read_dir(
@@ -185,13 +185,15 @@ impl Container for BuildContainer {
         mount: usize,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         let list = self.container.read_dir(mount, path, include_pattern).await;
-        list.map(|list| list.into_iter().map(stat).collect()).map_err(|error| op_status(&error))
+        let list = list.map_err(|error| op_status(&error))?;
+        Ok(list.into_iter().map(stat).collect())
     }
 
-    async fn stat_file(&self, mount: usize, path: &str) -> Result<Stat, RichStatus> {
-        self.container.stat_file(mount, path).await.map(stat).map_err(|error| op_status(&error))
+    async fn stat_file(&self, mount: usize, path: &str) -> Result<FileStat, FrontendError> {
+        let found = self.container.stat_file(mount, path).await;
+        found.map(stat).map_err(|error| op_status(&error).into())
     }
 }
 

@@ -6,6 +6,7 @@
 //! it would ignore what it does not know.
 
 use bytes::Bytes;
+use kiln_frontend::grpc::{source_from_wire, source_to_wire};
 use kiln_frontend::{
     Bridge, BuildInfo, FrontendError, ImageConfigRequest, ImageFacts, SourceRequest,
 };
@@ -99,7 +100,7 @@ impl FrontendImage {
 
     async fn named(reference: Reference, bridge: &BuildBridge) -> Result<Self, RichStatus> {
         let log_name = format!("resolve image config for {reference}");
-        let request = ImageConfigRequest { log_name, ..Default::default() };
+        let request = ImageConfigRequest::default().with_log_name(log_name);
         let resolved = bridge.resolve_image(&reference.to_string(), request).await?;
         let pinned = pinned(&reference, &resolved.digest);
         let identifier = format!("docker-image://{pinned}");
@@ -109,12 +110,12 @@ impl FrontendImage {
 
     async fn given(given: pb::SourceOp, bridge: &BuildBridge) -> Result<Self, RichStatus> {
         let identifier = given.identifier.clone();
-        let meta = bridge.resolve_source(given, SourceRequest::default()).await?;
+        let meta = bridge.resolve_source(source_from_wire(given), SourceRequest::default()).await?;
         let Some(ImageFacts { digest, config, .. }) = meta.image else {
             let message = format!("{identifier} is not an image");
             return Err(RichStatus::new(Code::InvalidArgument, message));
         };
-        let mut source = meta.source;
+        let mut source = source_to_wire(meta.source);
         if let Some(name) = source.identifier.strip_prefix("docker-image://")
             && let Ok(reference) = name.parse::<Reference>()
         {
@@ -226,17 +227,14 @@ mod tests {
 
     fn given(source: &str, options: &[(&str, &str)]) -> Result<Option<pb::SourceOp>, ContextError> {
         let pairs = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let worker = kiln_frontend::Worker {
-            platforms: vec!["linux/amd64".parse().unwrap()],
-            ..Default::default()
-        };
-        let info = BuildInfo {
-            options: pairs.collect(),
-            workers: vec![worker],
-            session_id: "session-1".to_owned(),
-            llb_caps: [].into(),
-            gateway_caps: [].into(),
-        };
+        let worker =
+            kiln_frontend::Worker::default().with_platforms(vec!["linux/amd64".parse().unwrap()]);
+        let info = BuildInfo::default()
+            .with_options(pairs.collect())
+            .with_workers(vec![worker])
+            .with_session_id("session-1".to_owned())
+            .with_llb_caps([].into())
+            .with_gateway_caps([].into());
         context(source, &source.parse().unwrap(), &info)
     }
 

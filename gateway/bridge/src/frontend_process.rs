@@ -87,7 +87,7 @@ pub(crate) async fn call_image(
     let config: ImageConfig =
         serde_json::from_slice(&found.config).map_err(|error| failed(&name, &error))?;
     let definition = image_definition(found.source, bridge);
-    let solve = Solve { definition: Some(definition.clone()), ..Solve::default() };
+    let solve = Solve::default().with_definition(Some(definition.clone().into()));
     let image = bridge.solve(solve).await?.into_single();
     let image =
         image.map_err(|error| RichStatus::new(Code::Unknown, format!("{name}: {error}")))?;
@@ -148,7 +148,7 @@ async fn call_contained(
     let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
     let started = containers.start(prepared, stdio).await;
     let running = started.map_err(|error| explain(failed(&name, &error), &error))?;
-    converse(name, RunningFrontend::Container(running), pipes, bridge).await
+    converse(name, RunningFrontend::Container(Box::new(running)), pipes, bridge).await
 }
 
 /// The graph that is just the frontend's image.
@@ -181,7 +181,7 @@ fn environment(info: &BuildInfo) -> impl Iterator<Item = String> {
 /// The frontend's process.
 enum RunningFrontend {
     Plugin(HostRunning),
-    Container(RunningProcess),
+    Container(Box<RunningProcess>),
 }
 
 impl RunningFrontend {
@@ -207,7 +207,7 @@ async fn converse(
 ) -> Result<BuildResult<Ref>, RichStatus> {
     let io = tokio::io::join(pipes.stdout, pipes.stdin);
     let frontend = FrontendProcess { name, io, stderr: pipes.stderr, ended: process.ended() };
-    frontend.converse(Arc::new(bridge.clone()), None).await
+    Ok(frontend.converse(Arc::new(bridge.clone()), None).await?)
 }
 
 fn failed(name: &str, error: &dyn std::error::Error) -> RichStatus {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use kiln_frontend::grpc::{checksum_from_wire, platform_from_wire, source_meta_to_wire};
+use kiln_frontend::grpc::{
+    checksum_from_wire, platform_from_wire, source_from_wire, source_meta_to_wire,
+};
 use kiln_frontend::{SourceMeta, SourceRequest};
 use kiln_graph::Identifier;
 use kiln_policy::{EvaluateError, Policies, Policy, PolicyError, Source};
@@ -177,7 +179,7 @@ impl BuildBridge {
         source = policies.rules.evaluate(source)?.source;
         let Some(caller) = caller else { return Ok(source) };
         for _ in 0..MAX_QUESTIONS {
-            facts.source = source.clone().into();
+            facts.source = source_from_wire(source.clone().into());
             let asked = CheckPolicyRequest {
                 platform: platform.clone(),
                 source: Some(source_meta_to_wire(facts.clone())),
@@ -226,18 +228,18 @@ impl BuildBridge {
         let image = wanted.image.unwrap_or_default();
         let checksum = wanted.http.and_then(|http| http.checksum_request);
         let checksum = checksum.map(checksum_from_wire).transpose();
-        let request = SourceRequest {
-            platform: wanted.platform.map(platform_from_wire),
-            resolve_mode: wanted.resolve_mode,
-            log_name: wanted.log_name,
-            git_object: wanted.git.is_some_and(|git| git.return_object),
-            no_config: image.no_config,
-            attestation_chain: image.attestation_chain,
-            attestations: image.resolve_attestations,
-            checksum: checksum.map_err(|reason| no_decision(source, &reason))?,
-            source_policies: Vec::new(),
-        };
-        let facts = self.resolve_allowed(source.clone().into(), request).await;
+        let request = SourceRequest::default()
+            .with_platform(wanted.platform.map(platform_from_wire))
+            .with_resolve_mode(wanted.resolve_mode)
+            .with_log_name(wanted.log_name)
+            .with_git_object(wanted.git.is_some_and(|git| git.return_object))
+            .with_no_config(image.no_config)
+            .with_attestation_chain(image.attestation_chain)
+            .with_attestations(image.resolve_attestations)
+            .with_checksum(checksum.map_err(|reason| no_decision(source, &reason))?)
+            .with_source_policies(Vec::new());
+        let asked = source_from_wire(source.clone().into());
+        let facts = self.resolve_allowed(asked, request).await;
         facts.map_err(|error| JudgeError::Resolve {
             identifier: source.identifier.clone(),
             source: error,

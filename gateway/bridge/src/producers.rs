@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use kiln_provenance::Requested;
 use kiln_wire::pb;
 use prost::Message as _;
@@ -30,8 +31,8 @@ pub(crate) struct Known {
 }
 
 impl Producers {
-    /// Notes the request that a graph was made for; nothing for the empty graph.
-    pub(crate) fn note(&self, graph: &pb::Definition, requested: Requested) -> Option<Known> {
+    /// Notes the request that a graph, of these ops, was made for; nothing for the empty graph.
+    pub(crate) fn note(&self, graph: &[Bytes], requested: Requested) -> Option<Known> {
         let digest = head(graph)?;
         let mut table = self.table();
         table.next += 1;
@@ -41,7 +42,7 @@ impl Producers {
     }
 
     /// The request that a graph was made for, if there is only one.
-    pub(crate) fn of(&self, graph: &pb::Definition) -> Option<Requested> {
+    pub(crate) fn of(&self, graph: &[Bytes]) -> Option<Requested> {
         let table = self.table();
         let mut requests = table.made.get(&head(graph)?)?.values().map(without_root);
         let first = requests.next()?;
@@ -72,8 +73,8 @@ fn without_root(requested: &Requested) -> Requested {
 }
 
 /// The digest of the op that a graph resolves to.
-fn head(graph: &pb::Definition) -> Option<String> {
-    let last = pb::Op::decode(graph.def.last()?.clone()).ok()?;
+fn head(graph: &[Bytes]) -> Option<String> {
+    let last = pb::Op::decode(graph.last()?.clone()).ok()?;
     Some(last.inputs.first()?.digest.clone())
 }
 
@@ -83,10 +84,10 @@ mod tests {
 
     use super::*;
 
-    fn graph(digest: &str) -> pb::Definition {
+    fn graph(digest: &str) -> Vec<Bytes> {
         let input = pb::Input { digest: digest.into(), index: 0 };
         let last = pb::Op { inputs: vec![input], ..Default::default() };
-        pb::Definition { def: vec![last.encode_to_vec().into()], ..Default::default() }
+        vec![last.encode_to_vec().into()]
     }
 
     fn request(frontend: &str) -> Requested {
@@ -107,6 +108,6 @@ mod tests {
         assert_eq!(producers.of(&graph("a")), Some(request("y")));
         drop(other);
         assert!(producers.table().made.is_empty());
-        assert!(producers.note(&pb::Definition::default(), request("x")).is_none());
+        assert!(producers.note(&[], request("x")).is_none());
     }
 }

@@ -133,8 +133,8 @@ impl BuildBridge {
             }
             let used = lazy.used.get().cloned().unwrap_or_default();
             let requested = lazy.trace.requested(&used, self.producers());
-            let known =
-                requested.and_then(|requested| self.producers().note(&lazy.definition, requested));
+            let known = requested
+                .and_then(|requested| self.producers().note(&lazy.definition.def, requested));
             lazy.known.set(known).ok();
         }
         Ok(())

@@ -73,11 +73,9 @@ impl BuildBridge {
 impl<'a> Ready<'a> {
     async fn find(scanner: &'a Scanner, bridge: &BuildBridge) -> Result<Self, RichStatus> {
         let platform = bridge.info().default_platform();
-        let request = ImageConfigRequest {
-            platform: Some(platform.clone()),
-            resolve_mode: scanner.resolve_mode.clone(),
-            ..ImageConfigRequest::default()
-        };
+        let request = ImageConfigRequest::default()
+            .with_platform(Some(platform.clone()))
+            .with_resolve_mode(scanner.resolve_mode.clone());
         let found = bridge.resolve_image(&scanner.image.to_string(), request).await?;
         let invalid = |message: String| RichStatus::new(Code::InvalidArgument, message);
         if let Some(source) = found.non_image {
@@ -126,7 +124,7 @@ impl<'a> Ready<'a> {
             .state(id, &scanned)
             .marshal(&Marshal::default())
             .map_err(|error| failed(&error))?;
-        let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+        let solve = Solve::default().with_definition(Some(definition));
         let reference = bridge.solve(solve).await?.into_single();
         let reference = reference.map_err(|error| RichStatus::new(Code::Unknown, error))?;
         let mut attestation = Attestation::bundle(reference, "");
@@ -138,24 +136,22 @@ impl<'a> Ready<'a> {
 
     /// The directory with what the scanner found.
     fn state(&self, id: &str, scanned: &State) -> State {
-        let source =
-            Image { constraints: Constraints::on(self.platform.clone()), ..Image::default() };
+        let source = Image::default().with_constraints(Constraints::on(self.platform.clone()));
         let name = format!("[{id}] generating sbom using {}", self.reference);
-        let run = State::image_with(&self.reference, source).run(Exec {
-            args: self.args(),
-            env: self.env(),
-            dir: self.config.config.working_dir.clone(),
-            mounts: vec![
-                Mount::tmpfs("/tmp"),
-                Mount::bind(SOURCE, scanned).readonly(),
-                Mount::bind(RESULTS, &State::scratch()),
-            ],
-            constraints: Constraints {
-                ignore_cache: !self.scanner.use_cache,
-                ..Constraints::named(name)
-            },
-            ..Exec::default()
-        });
+        let run = State::image_with(&self.reference, source).run(
+            Exec::default()
+                .with_args(self.args())
+                .with_env(self.env())
+                .with_dir(self.config.config.working_dir.clone())
+                .with_mounts(vec![
+                    Mount::tmpfs("/tmp"),
+                    Mount::bind(SOURCE, scanned).readonly(),
+                    Mount::bind(RESULTS, &State::scratch()),
+                ])
+                .with_constraints(
+                    Constraints::named(name).with_ignore_cache(!self.scanner.use_cache),
+                ),
+        );
         run.mount(RESULTS).unwrap_or_default()
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_frontend::{Inputs, Ref};
+use kiln_llb::Definition;
 use kiln_provenance::{Request, Requested, Used, UsedImage};
 
 use crate::producers::Producers;
@@ -47,7 +48,8 @@ impl Asked {
     fn request(&self, producers: &Producers) -> Request {
         let options = self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut request = Request::new(&self.frontend, options);
-        let made = |(name, graph): (&String, _)| Some((name.clone(), producers.of(graph)?));
+        let made =
+            |(name, graph): (&String, &Definition)| Some((name.clone(), producers.of(&graph.def)?));
         request.inputs = self.inputs.iter().filter_map(made).collect();
         request
     }

@@ -104,17 +104,17 @@ impl Builder {
     /// The bridge that the build's frontend asks, and that solves its graphs.
     fn bridge(&self, build: &Build, progress: &Sender) -> BuildBridge {
         let worker = self.parts.worker.info();
-        let info = BuildInfo {
-            options: build.options.clone().into_iter().collect(),
-            workers: vec![kiln_frontend::Worker {
-                id: worker.id.clone(),
-                labels: worker.labels.clone(),
-                platforms: self.parts.worker.platforms(),
-            }],
-            session_id: build.session.clone(),
-            llb_caps: caps::LLB.iter().map(|cap| (*cap).to_owned()).collect(),
-            gateway_caps: caps::GATEWAY.iter().map(|cap| (*cap).to_owned()).collect(),
-        };
+        let info = BuildInfo::default()
+            .with_options(build.options.clone().into_iter().collect())
+            .with_workers(vec![
+                kiln_frontend::Worker::default()
+                    .with_id(worker.id.clone())
+                    .with_labels(worker.labels.clone())
+                    .with_platforms(self.parts.worker.platforms()),
+            ])
+            .with_session_id(build.session.clone())
+            .with_llb_caps(caps::LLB.iter().map(|cap| (*cap).to_owned()).collect())
+            .with_gateway_caps(caps::GATEWAY.iter().map(|cap| (*cap).to_owned()).collect());
         // The client may ask for a proxy, and the operator for all builds.
         let proxied = build.proxy_network || self.parts.proxy_network;
         let load = LoadContext {
@@ -151,8 +151,8 @@ impl Builder {
     ) -> Result<(BuildResult<Ref>, Option<GatewayGuard>), RichStatus> {
         match &build.graph {
             WhoseGraph::Request(definition) => {
-                let definition = Some(definition.clone());
-                Ok((bridge.solve(Solve { definition, ..Solve::default() }).await?, None))
+                let definition = Some(definition.clone().into());
+                Ok((bridge.solve(Solve::default().with_definition(definition)).await?, None))
             }
             WhoseGraph::Frontend => Ok((bridge.call(&build.frontend).await?, None)),
             WhoseGraph::Client => {

@@ -140,7 +140,7 @@ impl Build {
             frontend,
             options: frontend_attrs,
             compatibility,
-            inputs: frontend_inputs,
+            inputs: kiln_frontend::grpc::inputs_from_wire(frontend_inputs),
             cache_exports: caches.exports,
             cache_imports: caches.imports,
         })
@@ -345,7 +345,7 @@ fn caches(options: CacheOptions, clouds: &Clouds) -> Result<Caches, RichStatus> 
 }
 
 fn cache(CacheOptionsEntry { r#type: kind, attrs }: CacheOptionsEntry) -> CacheImport {
-    CacheImport { kind, attrs }
+    CacheImport::default().with_kind(kind).with_attrs(attrs)
 }
 
 fn without_effect(cache: &CacheImport, attribute: &str) -> Notice {

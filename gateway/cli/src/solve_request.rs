@@ -124,23 +124,18 @@ pub(crate) fn solve_options(
             if command.no_cache {
                 ignore_cache(&mut definition);
             }
-            (What::Definition(Box::new(definition.into())), BTreeMap::new())
+            (What::Definition(Box::new(definition)), BTreeMap::new())
         }
     };
-    Ok(SolveOptions {
-        what,
-        frontend_attrs,
-        exports: command
-            .exports
-            .iter()
-            .map(|one| export(one, &mut load))
-            .collect::<Result<_, _>>()?,
-        cache_imports: caches(Direction::Import, &command.cache_imports)?,
-        cache_exports: caches(Direction::Export, &command.cache_exports)?,
-        entitlements: command.entitlements.clone(),
-        proxy_network: command.proxy_network,
-        ..SolveOptions::default()
-    })
+    let exports = command.exports.iter().map(|one| export(one, &mut load));
+    Ok(SolveOptions::default()
+        .with_what(what)
+        .with_frontend_attrs(frontend_attrs)
+        .with_exports(exports.collect::<Result<_, _>>()?)
+        .with_cache_imports(caches(Direction::Import, &command.cache_imports)?)
+        .with_cache_exports(caches(Direction::Export, &command.cache_exports)?)
+        .with_entitlements(command.entitlements.clone())
+        .with_proxy_network(command.proxy_network))
 }
 
 /// The caches as the daemon is told of them, with the keys that are in files.
@@ -152,7 +147,7 @@ fn caches(direction: Direction, caches: &[CacheOption]) -> Result<Vec<CacheEntry
             let texts: Vec<String> = read.collect::<Result<_, _>>()?;
             attrs.insert(direction.key().to_owned(), texts.join("\n"));
         }
-        Ok(CacheEntry { kind, attrs })
+        Ok(CacheEntry::default().with_kind(kind).with_attrs(attrs))
     };
     caches.iter().map(entry).collect()
 }
@@ -201,7 +196,10 @@ fn export(export: &options::Export, load: &mut Option<ChildStdin>) -> Result<Exp
         Dest::File(path) => Some(ExportTarget::file(path)),
         Dest::Load => load.take().map(ExportTarget::writer),
     };
-    Ok(Export { kind: export.kind.as_str().to_owned(), attrs: export.attrs.clone(), target })
+    Ok(Export::default()
+        .with_kind(export.kind.as_str().to_owned())
+        .with_attrs(export.attrs.clone())
+        .with_target(target))
 }
 
 /// Finds out before the build what cannot be written after it.

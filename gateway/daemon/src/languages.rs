@@ -49,7 +49,7 @@ fn described<L: BuildLanguage + 'static>(language: L, schema: &str) -> kiln_edit
     let schema = serde_json::from_str(schema).unwrap_or_default();
     let described = kiln_editor::Described::new(L::NAME, L::FILES, schema);
     described.read_by(move |source| match language.read(source) {
-        Ok((_, warnings)) => warnings,
+        Ok(read) => read.warnings,
         Err(mistakes) => mistakes,
     })
 }

@@ -592,7 +592,7 @@ mod tests {
 
     fn cache(kind: &str, attrs: &[(&str, &str)]) -> CacheImport {
         let attrs = attrs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        CacheImport { kind: kind.into(), attrs: attrs.collect() }
+        CacheImport::default().with_kind(kind).with_attrs(attrs.collect())
     }
 
     fn exported(kind: &str, attrs: &[(&str, &str)]) -> Result<CacheExport, String> {

@@ -55,6 +55,6 @@ impl Client {
     ) -> Result<(), RichStatus> {
         let bridge = GrpcBridge::connect(self.channel(), options, session, Some(build)).await?;
         let result = kiln_frontend::run(frontend, &bridge).await;
-        bridge.finish(result).await
+        Ok(bridge.finish(result).await?)
     }
 }

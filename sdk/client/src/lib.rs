@@ -4,6 +4,9 @@
 //! daemon can call back for local files, secrets, agents and credentials, asks for the build and
 //! passes on its progress. [`Client::build`] does the same with a frontend that runs in this process.
 //! What the daemon asks for is bounded by what was attached; nothing else can be reached.
+//!
+//! What is asked of a daemon is in the types of the SDK. What it answers about itself, and its errors,
+//! are the messages of the protocol as `kiln-wire` has them.
 
 mod address;
 mod build;

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use kiln_wire::pb;
-use kiln_wire::proto::sourcepolicy::Policy;
+use kiln_frontend::{Inputs, SourcePolicy};
+use kiln_llb::Definition;
 
 use crate::attach::ExportTarget;
 use crate::id::new_id;
 
 /// What to build.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub enum What {
     /// A graph.
-    Definition(Box<pb::Definition>),
+    Definition(Box<Definition>),
     /// A frontend of the daemon's, with graphs it may read.
     Frontend {
         /// Its name, such as `dockerfile.v0` or `gateway.v0`.
         name: String,
         /// Graphs by name.
-        inputs: BTreeMap<String, pb::Definition>,
+        inputs: Inputs,
     },
     /// Nothing; the result is empty, or comes from [`Client::build`](crate::Client::build).
     #[default]
@@ -27,6 +28,7 @@ pub enum What {
 
 /// What to do with the result.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Export {
     /// `image`, `oci`, `docker`, `tar`, `local`.
     pub kind: String,
@@ -36,8 +38,15 @@ pub struct Export {
     pub target: Option<ExportTarget>,
 }
 
+kiln_llb::setters!(Export {
+    with_kind(kind: impl Into<String>),
+    with_attrs(attrs: BTreeMap<String, String>),
+    with_target(target: impl Into<Option<ExportTarget>>),
+});
+
 /// A cache to read from or to write to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheEntry {
     /// `registry`, `local`, `inline` and so on.
     pub kind: String,
@@ -45,8 +54,14 @@ pub struct CacheEntry {
     pub attrs: BTreeMap<String, String>,
 }
 
+kiln_llb::setters!(CacheEntry {
+    with_kind(kind: impl Into<String>),
+    with_attrs(attrs: BTreeMap<String, String>),
+});
+
 /// A build.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SolveOptions {
     /// Names the build.
     pub id: String,
@@ -63,12 +78,25 @@ pub struct SolveOptions {
     /// What the build may do beyond the usual, such as `network.host`.
     pub entitlements: Vec<String>,
     /// Rules for sources.
-    pub source_policy: Option<Policy>,
+    pub source_policy: Option<SourcePolicy>,
     /// The network of steps is a proxy of the daemon's that notes what they fetch.
     pub proxy_network: bool,
     /// Leaves no record in the daemon's history.
     pub internal: bool,
 }
+
+kiln_llb::setters!(SolveOptions {
+    with_id(id: impl Into<String>),
+    with_what(what: What),
+    with_frontend_attrs(frontend_attrs: BTreeMap<String, String>),
+    with_exports(exports: Vec<Export>),
+    with_cache_imports(cache_imports: Vec<CacheEntry>),
+    with_cache_exports(cache_exports: Vec<CacheEntry>),
+    with_entitlements(entitlements: Vec<String>),
+    with_source_policy(source_policy: impl Into<Option<SourcePolicy>>),
+    with_proxy_network(proxy_network: bool),
+    with_internal(internal: bool),
+});
 
 impl Default for SolveOptions {
     fn default() -> Self {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use futures::StreamExt;
+use kiln_llb::Definition;
 use kiln_oci::Descriptor;
 use kiln_progress::Sender;
 use kiln_wire::proto::control::{
@@ -225,8 +226,13 @@ impl Prepared {
         let imports = imports.collect::<Result<Vec<_>, _>>()?;
         let frontend_in_use = in_client || matches!(what, What::Frontend { .. });
         let (definition, frontend, frontend_inputs) = match what {
-            What::Definition(definition) => (Some(*definition), String::new(), BTreeMap::new()),
-            What::Frontend { name, inputs } => (None, name, inputs),
+            What::Definition(definition) => {
+                (Some((*definition).into()), String::new(), BTreeMap::new())
+            }
+            What::Frontend { name, inputs } => {
+                let message = |(name, graph): (String, Definition)| (name, graph.into());
+                (None, name, inputs.into_iter().map(message).collect())
+            }
             // Without either, the daemon waits for a frontend in the client.
             What::Nothing if in_client => (None, String::new(), BTreeMap::new()),
             What::Nothing => {
@@ -251,7 +257,7 @@ impl Prepared {
             entitlements,
             frontend_inputs,
             internal,
-            source_policy,
+            source_policy: source_policy.map(Into::into),
             proxy_network,
             exporters,
             ..SolveRequest::default()

@@ -36,11 +36,11 @@ fn ours() -> ReceiveOptions {
 
 fn frontend() -> SolveOptions {
     let what = What::Frontend { name: "test".into(), inputs: BTreeMap::new() };
-    SolveOptions { what, ..SolveOptions::default() }
+    SolveOptions::default().with_what(what)
 }
 
 fn export(kind: &str, target: Option<ExportTarget>) -> Export {
-    Export { kind: kind.into(), attrs: BTreeMap::new(), target }
+    Export::default().with_kind(kind).with_target(target)
 }
 
 #[tokio::test]
@@ -188,14 +188,11 @@ async fn exports_reach_their_targets_and_no_others() {
     .await;
     let directory = to.path().join("dir");
     let archive = to.path().join("archive.tar");
-    let options = SolveOptions {
-        exports: vec![
-            export("local", Some(ExportTarget::directory(&directory))),
-            export("tar", Some(ExportTarget::file(&archive))),
-            export("image", None),
-        ],
-        ..frontend()
-    };
+    let options = frontend().with_exports(vec![
+        export("local", Some(ExportTarget::directory(&directory))),
+        export("tar", Some(ExportTarget::file(&archive))),
+        export("image", None),
+    ]);
     client.solve(options, Session::default(), Sender::default()).await.unwrap();
     assert_eq!(fs::read_to_string(directory.join("bin/tool")).unwrap(), "tool");
     assert_eq!(fs::read_to_string(directory.join("kept")).unwrap(), "kept");
@@ -221,7 +218,7 @@ async fn a_target_that_cannot_be_written_says_so() {
     }))
     .await;
     let target = ExportTarget::file("/nowhere/archive.tar");
-    let options = SolveOptions { exports: vec![export("tar", Some(target))], ..frontend() };
+    let options = frontend().with_exports(vec![export("tar", Some(target))]);
     let error = client.solve(options, Session::default(), Sender::default()).await.unwrap_err();
     assert!(
         error.to_string().contains("cannot write the export: /nowhere/archive.tar: No such file"),
@@ -273,8 +270,8 @@ async fn content_stores_read_and_write_blobs_that_are_what_they_say() {
     let mut session = Session::default();
     session.content.insert("oci:base".into(), Content::read_only(layout.path()));
     let dest = BTreeMap::from([("dest".into(), cache.path().display().to_string())]);
-    let entry = CacheEntry { kind: "local".into(), attrs: dest };
-    let options = SolveOptions { cache_exports: vec![entry], ..frontend() };
+    let entry = CacheEntry::default().with_kind("local").with_attrs(dest);
+    let options = frontend().with_cache_exports(vec![entry]);
     client.solve(options, session, Sender::default()).await.unwrap();
     let hello = Digest::sha256("hello");
     assert_eq!(fs::read(cache.path().join("blobs/sha256").join(hello.hex())).unwrap(), b"hello");
@@ -298,8 +295,8 @@ async fn content_stores_read_and_write_blobs_that_are_what_they_say() {
     let import = |tag: &str| {
         let src = cache.path().display().to_string();
         let attrs = BTreeMap::from([("src".into(), src), ("tag".into(), tag.to_owned())]);
-        let entry = CacheEntry { kind: "local".into(), attrs };
-        SolveOptions { cache_imports: vec![entry], ..frontend() }
+        let entry = CacheEntry::default().with_kind("local").with_attrs(attrs);
+        frontend().with_cache_imports(vec![entry])
     };
     client.solve(import("latest"), Session::default(), Sender::default()).await.unwrap();
     let error =
@@ -351,7 +348,7 @@ struct Local(Result<&'static str, &'static str>);
 
 #[async_trait::async_trait]
 impl Frontend for Local {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         assert_eq!(bridge.info().options.get("key"), Some("value"));
         assert!(!bridge.info().session_id.is_empty());
         match self.0 {

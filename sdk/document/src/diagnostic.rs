@@ -9,6 +9,7 @@ use crate::{Source, Span};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+// Complete: a mistake ends the build, or it does not.
 pub enum Severity {
     /// Nothing can be built.
     Error,

@@ -40,6 +40,7 @@ mod source;
 mod spanned;
 mod suggest;
 mod toml_text;
+mod validate;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Edit, Fix, Severity, render_all};

@@ -15,6 +15,7 @@ pub struct Node {
 
 /// A value as all three languages know it.
 #[derive(Debug, Clone, PartialEq)]
+// Complete: these are the values of JSON.
 pub enum Value {
     /// Nothing: `null`, `~`, or a key with no value.
     Null,

@@ -40,6 +40,7 @@ pub struct Position {
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Language {
     /// YAML 1.2.
     Yaml,

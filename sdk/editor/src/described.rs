@@ -54,9 +54,10 @@ impl Described {
 
     fn place(&self, source: &Source, offset: usize) -> Option<(Place, document::Language)> {
         match document::Language::of(source.name()).unwrap_or(document::Language::Yaml) {
-            document::Language::Toml => None,
             language @ document::Language::Json => Some((outline::json(source, offset), language)),
             language @ document::Language::Yaml => Some((outline::yaml(source, offset), language)),
+            // TOML, and what comes later.
+            _ => None,
         }
     }
 }

@@ -26,6 +26,7 @@ pub struct Attestation<R> {
 
 /// What the file of an attestation is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+// Complete, because who writes attestations down has to know every kind.
 pub enum AttestationKind {
     /// The predicate of one in-toto statement, as JSON.
     #[default]
@@ -47,6 +48,7 @@ pub struct Subject {
 
 /// How a subject is named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+// Complete, for the same reason.
 pub enum SubjectKind {
     /// It is the result that the attestation stands beside.
     #[default]

@@ -35,9 +35,10 @@ impl Base {
             Self::Context(context) => context.state.clone(),
             Self::Image { image, resolve_mode } => {
                 // The image is pinned, so it is the same however often it is fetched.
-                let constraints = Constraints { ignore_cache: false, ..constraints };
+                let constraints = constraints.with_ignore_cache(false);
                 let resolve_mode = *resolve_mode;
-                let options = Image { resolve_mode, constraints, ..Image::default() };
+                let options =
+                    Image::default().with_resolve_mode(resolve_mode).with_constraints(constraints);
                 State::image_with(&image.reference.to_string(), options)
                     .with_image_config(&image.config)
             }

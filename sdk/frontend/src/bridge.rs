@@ -5,20 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::containers::Containers;
+use crate::{
+    BuildResult, Code, FileStat, FrontendError, Options, SourceIdentifier, SourceInfo, SourcePolicy,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
+use kiln_llb::{Definition, SourceRange};
 use kiln_oci::{Descriptor, Platform};
-use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::proto::sourcepolicy::Policy;
-use kiln_wire::status::RichStatus;
-use tonic::Code;
-
-use crate::containers::Containers;
-use crate::{BuildResult, Options};
 
 /// Named graphs a caller hands to a frontend.
-pub type Inputs = BTreeMap<String, pb::Definition>;
+pub type Inputs = BTreeMap<String, Definition>;
 
 /// A result at the daemon, by name. It lives as long as the build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +23,7 @@ pub struct Ref(pub String);
 
 /// What a frontend knows from the start.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct BuildInfo {
     /// The options of the request.
     pub options: Options,
@@ -38,6 +36,14 @@ pub struct BuildInfo {
     /// Gateway features of the daemon.
     pub gateway_caps: BTreeSet<String>,
 }
+
+kiln_llb::setters!(BuildInfo {
+    with_options(options: Options),
+    with_workers(workers: Vec<Worker>),
+    with_session_id(session_id: impl Into<String>),
+    with_llb_caps(llb_caps: BTreeSet<String>),
+    with_gateway_caps(gateway_caps: BTreeSet<String>),
+});
 
 impl BuildInfo {
     /// The session to name in local sources.
@@ -61,6 +67,7 @@ impl BuildInfo {
 
 /// A worker of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Worker {
     /// Its id.
     pub id: String,
@@ -70,11 +77,18 @@ pub struct Worker {
     pub platforms: Vec<Platform>,
 }
 
+kiln_llb::setters!(Worker {
+    with_id(id: impl Into<String>),
+    with_labels(labels: BTreeMap<String, String>),
+    with_platforms(platforms: Vec<Platform>),
+});
+
 /// A graph or another frontend to solve.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Solve {
     /// The graph; empty if `frontend` is set.
-    pub definition: Option<pb::Definition>,
+    pub definition: Option<Definition>,
     /// The name of a frontend to call, such as `gateway.v0`.
     pub frontend: String,
     /// Options for that frontend.
@@ -86,11 +100,22 @@ pub struct Solve {
     /// Caches to look into, besides the daemon's own.
     pub cache_imports: Vec<CacheImport>,
     /// Policies for the sources of this graph, which are asked before the build's own.
-    pub source_policies: Vec<Policy>,
+    pub source_policies: Vec<SourcePolicy>,
 }
+
+kiln_llb::setters!(Solve {
+    with_definition(definition: impl Into<Option<Definition>>),
+    with_frontend(frontend: impl Into<String>),
+    with_options(options: BTreeMap<String, String>),
+    with_inputs(inputs: Inputs),
+    with_evaluate(evaluate: bool),
+    with_cache_imports(cache_imports: Vec<CacheImport>),
+    with_source_policies(source_policies: Vec<SourcePolicy>),
+});
 
 /// A cache outside the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheImport {
     /// What kind of cache, such as `registry` or `local`.
     pub kind: String,
@@ -98,8 +123,14 @@ pub struct CacheImport {
     pub attrs: BTreeMap<String, String>,
 }
 
+kiln_llb::setters!(CacheImport {
+    with_kind(kind: impl Into<String>),
+    with_attrs(attrs: BTreeMap<String, String>),
+});
+
 /// A question for the config of an image.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ImageConfigRequest {
     /// For this platform; the default platform if absent.
     pub platform: Option<Platform>,
@@ -110,11 +141,20 @@ pub struct ImageConfigRequest {
     /// The layout that has the image; a registry if absent.
     pub layout: Option<LayoutStore>,
     /// Policies for this image, which are asked before the build's own.
-    pub source_policies: Vec<Policy>,
+    pub source_policies: Vec<SourcePolicy>,
 }
+
+kiln_llb::setters!(ImageConfigRequest {
+    with_platform(platform: impl Into<Option<Platform>>),
+    with_resolve_mode(resolve_mode: impl Into<String>),
+    with_log_name(log_name: impl Into<String>),
+    with_layout(layout: impl Into<Option<LayoutStore>>),
+    with_source_policies(source_policies: Vec<SourcePolicy>),
+});
 
 /// An OCI layout that a client's session offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayoutStore {
     /// The session.
     pub session_id: String,
@@ -122,8 +162,14 @@ pub struct LayoutStore {
     pub store_id: String,
 }
 
+kiln_llb::setters!(LayoutStore {
+    with_session_id(session_id: impl Into<String>),
+    with_store_id(store_id: impl Into<String>),
+});
+
 /// An image as the daemon found it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResolvedImage {
     /// The reference, which a policy may have changed.
     pub reference: String,
@@ -136,8 +182,16 @@ pub struct ResolvedImage {
     pub non_image: Option<String>,
 }
 
+kiln_llb::setters!(ResolvedImage {
+    with_reference(reference: impl Into<String>),
+    with_digest(digest: impl Into<String>),
+    with_config(config: Bytes),
+    with_non_image(non_image: impl Into<Option<String>>),
+});
+
 /// A question about a source.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct SourceRequest {
     /// For this platform; the default platform if absent.
     pub platform: Option<Platform>,
@@ -156,11 +210,24 @@ pub struct SourceRequest {
     /// For HTTP: another sum of the file is wanted too, for which it is fetched.
     pub checksum: Option<ChecksumQuestion>,
     /// Policies for this source, which are asked before the build's own.
-    pub source_policies: Vec<Policy>,
+    pub source_policies: Vec<SourcePolicy>,
 }
+
+kiln_llb::setters!(SourceRequest {
+    with_platform(platform: impl Into<Option<Platform>>),
+    with_resolve_mode(resolve_mode: impl Into<String>),
+    with_log_name(log_name: impl Into<String>),
+    with_git_object(git_object: bool),
+    with_no_config(no_config: bool),
+    with_attestation_chain(attestation_chain: bool),
+    with_attestations(attestations: Vec<String>),
+    with_checksum(checksum: impl Into<Option<ChecksumQuestion>>),
+    with_source_policies(source_policies: Vec<SourcePolicy>),
+});
 
 /// Asks for the sum of a file and of some bytes behind it, as signatures are made over.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChecksumQuestion {
     /// By which algorithm.
     pub algorithm: ChecksumAlgorithm,
@@ -168,11 +235,23 @@ pub struct ChecksumQuestion {
     pub suffix: Bytes,
 }
 
+impl ChecksumQuestion {
+    /// Asks for a sum of the file alone.
+    pub fn new(algorithm: ChecksumAlgorithm) -> Self {
+        Self { algorithm, suffix: Bytes::new() }
+    }
+}
+
+kiln_llb::setters!(ChecksumQuestion {
+    with_suffix(suffix: Bytes),
+});
+
 /// The longest [`ChecksumQuestion::suffix`], in bytes.
 pub const MAX_SUFFIX: usize = 4096;
 
 /// How a sum is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+// Complete, because who answers has to know every one.
 pub enum ChecksumAlgorithm {
     /// SHA-256.
     #[default]
@@ -185,6 +264,7 @@ pub enum ChecksumAlgorithm {
 
 /// The answer to a [`ChecksumQuestion`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChecksumAnswer {
     /// The sum, `algorithm:hex`.
     pub digest: String,
@@ -192,11 +272,17 @@ pub struct ChecksumAnswer {
     pub suffix: Bytes,
 }
 
+kiln_llb::setters!(ChecksumAnswer {
+    with_digest(digest: impl Into<String>),
+    with_suffix(suffix: Bytes),
+});
+
 /// What is known of a source without fetching it.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct SourceMeta {
     /// The source, which a policy may have changed.
-    pub source: pb::SourceOp,
+    pub source: SourceIdentifier,
     /// For images.
     pub image: Option<ImageFacts>,
     /// For git.
@@ -205,8 +291,16 @@ pub struct SourceMeta {
     pub http: Option<HttpFacts>,
 }
 
+kiln_llb::setters!(SourceMeta {
+    with_source(source: SourceIdentifier),
+    with_image(image: impl Into<Option<ImageFacts>>),
+    with_git(git: impl Into<Option<GitFacts>>),
+    with_http(http: impl Into<Option<HttpFacts>>),
+});
+
 /// What is known of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageFacts {
     /// The digest of its manifest or index.
     pub digest: String,
@@ -216,8 +310,15 @@ pub struct ImageFacts {
     pub attestations: Option<AttestationChain>,
 }
 
+kiln_llb::setters!(ImageFacts {
+    with_digest(digest: impl Into<String>),
+    with_config(config: Bytes),
+    with_attestations(attestations: impl Into<Option<AttestationChain>>),
+});
+
 /// What is claimed about an image, by digest. Nothing of it is verified but that it has its digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AttestationChain {
     /// The index.
     pub root: String,
@@ -231,8 +332,17 @@ pub struct AttestationChain {
     pub blobs: Vec<(Descriptor, Bytes)>,
 }
 
+kiln_llb::setters!(AttestationChain {
+    with_root(root: impl Into<String>),
+    with_image_manifest(image_manifest: impl Into<String>),
+    with_attestation_manifest(attestation_manifest: impl Into<String>),
+    with_signature_manifests(signature_manifests: Vec<String>),
+    with_blobs(blobs: Vec<(Descriptor, Bytes)>),
+});
+
 /// What is known of a git repository at a reference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GitFacts {
     /// The commit, or the tag object that names it.
     pub checksum: String,
@@ -246,6 +356,14 @@ pub struct GitFacts {
     pub tag_object: Bytes,
 }
 
+kiln_llb::setters!(GitFacts {
+    with_checksum(checksum: impl Into<String>),
+    with_reference(reference: impl Into<String>),
+    with_commit_checksum(commit_checksum: impl Into<String>),
+    with_commit_object(commit_object: Bytes),
+    with_tag_object(tag_object: Bytes),
+});
+
 /// A moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
@@ -257,6 +375,7 @@ pub struct Timestamp {
 
 /// What is known of a file behind a URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpFacts {
     /// The digest of the body.
     pub checksum: String,
@@ -267,6 +386,13 @@ pub struct HttpFacts {
     /// The sum that was asked for.
     pub summed: Option<ChecksumAnswer>,
 }
+
+kiln_llb::setters!(HttpFacts {
+    with_checksum(checksum: impl Into<String>),
+    with_filename(filename: impl Into<String>),
+    with_last_modified(last_modified: impl Into<Option<Timestamp>>),
+    with_summed(summed: impl Into<Option<ChecksumAnswer>>),
+});
 
 /// A part of a file, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,6 +405,7 @@ pub struct FileRange {
 
 /// Something the user should know although the build goes on.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Warning {
     /// The digest of the vertex it belongs to.
     pub vertex: String,
@@ -291,43 +418,54 @@ pub struct Warning {
     /// Where to read more.
     pub url: String,
     /// The user's file.
-    pub info: Option<pb::SourceInfo>,
+    pub info: Option<SourceInfo>,
     /// Places in it.
-    pub ranges: Vec<pb::Range>,
+    pub ranges: Vec<SourceRange>,
 }
+
+kiln_llb::setters!(Warning {
+    with_vertex(vertex: impl Into<String>),
+    with_level(level: i64),
+    with_short(short: impl Into<String>),
+    with_detail(detail: Vec<String>),
+    with_url(url: impl Into<String>),
+    with_info(info: impl Into<Option<SourceInfo>>),
+    with_ranges(ranges: Vec<SourceRange>),
+});
 
 /// The daemon, as a frontend sees it.
 ///
-/// Every call may fail with a [`RichStatus`]: the daemon's own words, with its typed details.
+/// Every call may fail with the daemon's own words, which carry its details: a [`FrontendError`] that
+/// a frontend gives back as it is.
 #[async_trait]
 pub trait Bridge: Send + Sync {
     /// What is known from the start.
     fn info(&self) -> &BuildInfo;
 
     /// Solves a graph or calls another frontend. Without [`Solve::evaluate`] nothing runs yet.
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus>;
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError>;
 
     /// Finds out an image's digest and config.
     async fn resolve_image(
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus>;
+    ) -> Result<ResolvedImage, FrontendError>;
 
     /// Finds out about a source without fetching it.
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus>;
+    ) -> Result<SourceMeta, FrontendError>;
 
     /// The graph that makes a result, so that more can be put on top of it. `None` is an empty
     /// file system.
     ///
     /// This is what lets one frontend use another as a function.
-    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+    async fn definition(&self, of: &Ref) -> Result<Option<Definition>, FrontendError> {
         let message = format!("this daemon does not tell the graph of {}", of.0);
-        Err(RichStatus::new(Code::Unimplemented, message))
+        Err(FrontendError::new(Code::Unimplemented, message))
     }
 
     /// Reads a file of a result, or a part of it. Symbolic links stay inside the result.
@@ -336,7 +474,7 @@ pub trait Bridge: Send + Sync {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus>;
+    ) -> Result<Bytes, FrontendError>;
 
     /// Lists a directory of a result, one level. An empty pattern means all.
     async fn read_dir(
@@ -344,16 +482,16 @@ pub trait Bridge: Send + Sync {
         of: &Ref,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus>;
+    ) -> Result<Vec<FileStat>, FrontendError>;
 
     /// Looks at a path of a result.
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus>;
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError>;
 
     /// Runs what a result needs, now.
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus>;
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError>;
 
     /// The graphs the caller handed over.
-    async fn inputs(&self) -> Result<Inputs, RichStatus>;
+    async fn inputs(&self) -> Result<Inputs, FrontendError>;
 
     /// What runs containers on results, if this daemon does that for frontends.
     fn containers(&self) -> Option<&dyn Containers> {
@@ -361,5 +499,5 @@ pub trait Bridge: Send + Sync {
     }
 
     /// Shows a warning.
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus>;
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError>;
 }

@@ -81,7 +81,7 @@ impl Call {
     pub fn input(mut self, name: &str, state: &State) -> Result<Self, FrontendError> {
         let definition = state.marshal(&Marshal::default());
         let definition = definition.map_err(|error| FrontendError::unknown(error.to_string()))?;
-        self.inputs.insert(name.to_owned(), definition.into());
+        self.inputs.insert(name.to_owned(), definition);
         Ok(self)
     }
 
@@ -97,7 +97,7 @@ impl Call {
             inputs: self.inputs,
             ..Solve::default()
         };
-        Ok(bridge.solve(request).await?)
+        bridge.solve(request).await
     }
 
     /// Calls the frontend and takes what it made as states, one per platform.
@@ -157,7 +157,7 @@ pub async fn state_of(
     let Some(reference) = reference else { return Ok(State::scratch()) };
     match bridge.definition(reference).await? {
         None => Ok(State::scratch()),
-        Some(definition) => State::from_definition(&definition.into())
+        Some(definition) => State::from_definition(&definition)
             .map_err(|error| FrontendError::unknown(error.to_string())),
     }
 }
@@ -195,25 +195,22 @@ pub async fn forward(
         false => Inputs::new(),
     };
     let frontend = "gateway.v0".to_owned();
-    Ok(bridge.solve(Solve { frontend, options, inputs, ..Solve::default() }).await?)
+    bridge.solve(Solve { frontend, options, inputs, ..Solve::default() }).await
 }
 
 async fn passed_on(bridge: &dyn Bridge) -> Result<Inputs, FrontendError> {
-    let inputs = bridge
-        .inputs()
-        .await
-        .map_err(|status| FrontendError::from(status).context("failed to get frontend inputs"))?;
+    let inputs = bridge.inputs().await;
+    let inputs = inputs.map_err(|error| error.context("failed to get frontend inputs"))?;
     let mut passed = Inputs::new();
     for (name, definition) in inputs {
         let unfit = |error: &dyn std::fmt::Display| FrontendError::unknown(error.to_string());
-        let definition = match definition.def.is_empty() {
+        let definition = match definition.is_empty() {
             true => definition,
             // Marshalled anew, because BuildKit does so and the bytes are compared.
-            false => State::from_definition(&definition.into())
+            false => State::from_definition(&definition)
                 .map_err(|error| unfit(&error))?
                 .marshal(&Marshal::default())
-                .map_err(|error| unfit(&error))?
-                .into(),
+                .map_err(|error| unfit(&error))?,
         };
         passed.insert(name, definition);
     }

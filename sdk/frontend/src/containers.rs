@@ -1,25 +1,19 @@
 //! Containers that a frontend starts processes in, beside the graph that it solves.
 //!
 //! A daemon that has them implements [`Containers`]; the gateway service gives them the names that
-//! the far side chose and carries the streams of their processes. Requests and exits are the
-//! messages of the protocol.
+//! the far side chose and carries the streams of their processes.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::status::{Detail, RichStatus};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::{Code, Status};
 
-use crate::FileRange;
-
-/// Containers that one build may have at a time.
-const MAX_CONTAINERS: usize = 256;
+pub use crate::container_request::{ContainerRequest, ProcessRequest};
+use crate::{Code, FileRange, FileStat, FrontendError};
 
 /// The exit code of a process of which nothing is known (BuildKit's `UnknownExitStatus`).
 pub const UNKNOWN_EXIT: u32 = 255;
@@ -28,10 +22,7 @@ pub const UNKNOWN_EXIT: u32 = 255;
 #[async_trait]
 pub trait Containers: Send + Sync {
     /// Makes a container's mounts; no process runs yet. The container lives as long as the value.
-    async fn create(
-        &self,
-        request: wire::NewContainerRequest,
-    ) -> Result<Arc<dyn Container>, RichStatus>;
+    async fn create(&self, request: ContainerRequest) -> Result<Arc<dyn Container>, FrontendError>;
 }
 
 /// A container.
@@ -40,7 +31,7 @@ pub trait Container: Send + Sync {
     /// Starts a process: the first is the container's own, and when it ends the others end too.
     ///
     /// An error says why its program cannot be run.
-    async fn start(&self, process: wire::InitMessage) -> Result<Process, RichStatus>;
+    async fn start(&self, process: ProcessRequest) -> Result<Process, FrontendError>;
 
     /// Whether a process was started already, so that others join it.
     fn is_started(&self) -> bool {
@@ -51,7 +42,7 @@ pub trait Container: Send + Sync {
     fn release(&self);
 
     /// Waits until no process is left; an error is the first that one of them ended with.
-    async fn ended(&self) -> Result<(), RichStatus> {
+    async fn ended(&self) -> Result<(), FrontendError> {
         Ok(())
     }
 
@@ -61,7 +52,7 @@ pub trait Container: Send + Sync {
         mount: usize,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus>;
+    ) -> Result<Bytes, FrontendError>;
 
     /// Lists a directory of a mount, one level. An empty pattern means all.
     async fn read_dir(
@@ -69,10 +60,10 @@ pub trait Container: Send + Sync {
         mount: usize,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus>;
+    ) -> Result<Vec<FileStat>, FrontendError>;
 
     /// Looks at a path of a mount.
-    async fn stat_file(&self, mount: usize, path: &str) -> Result<Stat, RichStatus>;
+    async fn stat_file(&self, mount: usize, path: &str) -> Result<FileStat, FrontendError>;
 }
 
 /// A process that runs.
@@ -84,7 +75,17 @@ pub struct Process {
     /// Gives it orders; one that has ended ignores them.
     pub orders: Box<dyn Fn(Order) + Send + Sync>,
     /// Waits for its end. Dropping this ends the process.
-    pub ended: BoxFuture<'static, wire::ExitMessage>,
+    pub ended: BoxFuture<'static, Exit>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Exit {
+    /// Its exit code; [`UNKNOWN_EXIT`] if it did not run or nobody knows.
+    pub code: u32,
+    /// What is wrong, unless the code is 0.
+    pub error: Option<FrontendError>,
 }
 
 /// What a process can be asked.
@@ -96,70 +97,38 @@ pub enum Order {
     Resize(u16, u16),
 }
 
+impl Exit {
+    pub(crate) fn from_wire(exit: wire::ExitMessage) -> Self {
+        let error = exit.error.map(|error| FrontendError(RichStatus::from_rpc(error)));
+        Self { code: exit.code, error }
+    }
+
+    #[cfg(feature = "daemon")]
+    pub(crate) fn into_wire(self) -> wire::ExitMessage {
+        wire::ExitMessage { code: self.code, error: self.error.map(|error| error.0.to_rpc()) }
+    }
+}
+
 /// The exit of a process that ended by itself.
-pub fn exited(code: u32) -> wire::ExitMessage {
-    wire::ExitMessage { code, error: (code != 0).then(|| failed_with(code).to_rpc()) }
+pub fn exited(code: u32) -> Exit {
+    Exit { code, error: (code != 0).then(|| failed_with(code)) }
 }
 
 /// The error of a process that ended with a code.
-pub fn failed_with(code: u32) -> RichStatus {
-    RichStatus::new(Code::Unknown, format!("exit code: {code}")).with(Detail::Exit(code))
+pub fn failed_with(code: u32) -> FrontendError {
+    let status = RichStatus::new(Code::Unknown.to_wire(), format!("exit code: {code}"));
+    FrontendError(status.with(Detail::Exit(code)))
 }
 
 /// The exit of a process that did not run, or of which nothing is known.
-pub fn lost(error: &RichStatus) -> wire::ExitMessage {
-    wire::ExitMessage { code: UNKNOWN_EXIT, error: Some(error.to_rpc()) }
+pub fn lost(error: FrontendError) -> Exit {
+    Exit { code: UNKNOWN_EXIT, error: Some(error) }
 }
 
 /// The error of a process that was no longer wanted.
-pub fn cancelled() -> RichStatus {
+pub fn cancelled() -> FrontendError {
     // Those who wait look for these words.
-    RichStatus::new(Code::Cancelled, "the process was ended: context canceled")
-}
-
-/// The containers of one build, by the names that the far side chose. Dropping it releases them.
-#[derive(Default)]
-pub(crate) struct Table(Mutex<BTreeMap<String, Arc<dyn Container>>>);
-
-impl Table {
-    /// Adds a container under a name that is not taken.
-    pub(crate) fn add(&self, name: &str, container: Arc<dyn Container>) -> Result<(), Status> {
-        let mut table = self.lock();
-        if table.contains_key(name) {
-            return Err(Status::already_exists(format!("Container {name} already exists")));
-        }
-        if table.len() >= MAX_CONTAINERS {
-            let message = format!("a build may have {MAX_CONTAINERS} containers at a time");
-            return Err(Status::resource_exhausted(message));
-        }
-        table.insert(name.to_owned(), container);
-        Ok(())
-    }
-
-    /// The container of a name.
-    pub(crate) fn get(&self, name: &str) -> Result<Arc<dyn Container>, Status> {
-        let missing =
-            || Status::not_found(format!("container {name:?} previously released or not created"));
-        self.lock().get(name).cloned().ok_or_else(missing)
-    }
-
-    /// Releases the container of a name.
-    pub(crate) async fn release(&self, name: &str) -> Result<(), Status> {
-        let missing = || Status::unknown(format!("container details for {name} not found"));
-        let container = self.lock().remove(name).ok_or_else(missing)?;
-        container.release();
-        container.ended().await.map_err(|status| status.to_status())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<dyn Container>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        self.lock().values().for_each(|container| container.release());
-    }
+    FrontendError::new(Code::Cancelled, "the process was ended: context canceled")
 }
 
 /// The signals of Linux, from 1 on.
@@ -170,6 +139,7 @@ const SIGNALS: [&str; 31] = [
 ];
 
 /// The number of a signal by its name, with or without `SIG`, as Linux has them.
+#[cfg(feature = "daemon")]
 pub(crate) fn signal(name: &str) -> Option<i32> {
     let name = name.strip_prefix("SIG").unwrap_or(name);
     let name = match name {
@@ -202,11 +172,12 @@ mod tests {
 
     #[test]
     fn only_a_failure_has_an_error() {
-        assert_eq!(exited(0), wire::ExitMessage::default());
+        let ended = exited(0);
+        assert!(ended.code == 0 && ended.error.is_none());
         let failed = exited(99);
-        let error = RichStatus::from_rpc(failed.error.clone().unwrap());
-        assert_eq!((failed.code, error.message.as_str()), (99, "exit code: 99"));
-        assert_eq!(error.details, [Detail::Exit(99)]);
-        assert_eq!(lost(&cancelled()).code, UNKNOWN_EXIT);
+        let error = failed.error.unwrap();
+        assert_eq!((failed.code, error.message()), (99, "exit code: 99"));
+        assert_eq!(error.exit_code(), Some(99));
+        assert_eq!(lost(cancelled()).code, UNKNOWN_EXIT);
     }
 }

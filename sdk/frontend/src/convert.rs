@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use kiln_oci::{Descriptor, Platform};
 use kiln_wire::pb;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::checksum_request::ChecksumAlgo;
+use kiln_wire::proto::sourcepolicy::Policy;
 
 use crate::{
     Attestation, AttestationChain, AttestationKind, BuildResult, CacheImport, ChecksumAlgorithm,
-    ChecksumAnswer, ChecksumQuestion, GitFacts, HttpFacts, ImageFacts, MAX_SUFFIX, Ref, Refs,
-    SourceMeta, Subject, SubjectKind, Timestamp,
+    ChecksumAnswer, ChecksumQuestion, GitFacts, HttpFacts, ImageFacts, Inputs, Ref, Refs,
+    SourceIdentifier, SourceMeta, SourcePolicy, Subject, SubjectKind, Timestamp,
 };
 
 /// A result as it travels. `graphs` adds the graph of a ref, where it is known.
@@ -66,7 +66,7 @@ pub fn result_from_wire(result: wire::Result) -> BuildResult<Ref> {
 }
 
 /// The graphs that a result brings along, by ref.
-pub(crate) fn graphs_of(result: &wire::Result) -> BTreeMap<String, pb::Definition> {
+pub(crate) fn graphs_of(result: &wire::Result) -> Inputs {
     use wire::result::Result as Wire;
     let refs: Vec<&wire::Ref> = match &result.result {
         Some(Wire::Ref(one)) => vec![one],
@@ -75,7 +75,8 @@ pub(crate) fn graphs_of(result: &wire::Result) -> BTreeMap<String, pb::Definitio
     };
     let attested = result.attestations.values().flat_map(|list| &list.attestation);
     let refs = refs.into_iter().chain(attested.filter_map(|a| a.r#ref.as_ref()));
-    refs.filter_map(|one| Some((one.id.clone(), one.def.clone()?))).collect()
+    refs.filter_map(|one| Some((one.id.clone(), kiln_llb::wire::from_message(one.def.clone()?))))
+        .collect()
 }
 
 pub(crate) fn some_ref(id: String) -> Option<Ref> {
@@ -131,56 +132,6 @@ fn attestation_from_wire(attestation: wire::Attestation) -> Attestation<Ref> {
     }
 }
 
-/// What is known of a source, as it travels.
-pub fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse {
-    wire::ResolveSourceMetaResponse {
-        source: Some(meta.source),
-        image: meta.image.map(|image| wire::ResolveSourceImageResponse {
-            digest: image.digest,
-            config: image.config,
-            attestation_chain: image.attestations.map(chain_to_wire),
-        }),
-        git: meta.git.map(|git| wire::ResolveSourceGitResponse {
-            checksum: git.checksum,
-            r#ref: git.reference,
-            commit_checksum: git.commit_checksum,
-            commit_object: git.commit_object,
-            tag_object: git.tag_object,
-        }),
-        http: meta.http.map(|http| wire::ResolveSourceHttpResponse {
-            checksum: http.checksum,
-            filename: http.filename,
-            last_modified: http
-                .last_modified
-                .map(|at| wire::Timestamp { seconds: at.seconds, nanos: at.nanos }),
-            checksum_response: http.summed.map(|summed| wire::ChecksumResponse {
-                digest: summed.digest,
-                suffix: summed.suffix,
-            }),
-        }),
-    }
-}
-
-fn chain_to_wire(chain: AttestationChain) -> wire::AttestationChain {
-    let blob = |(descriptor, data): (Descriptor, Bytes)| {
-        let described = wire::BlobDescriptor {
-            media_type: descriptor.media_type,
-            digest: descriptor.digest.to_string(),
-            size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
-            annotations: descriptor.annotations,
-        };
-        let digest = described.digest.clone();
-        (digest, wire::Blob { descriptor: Some(described), data })
-    };
-    wire::AttestationChain {
-        root: chain.root,
-        image_manifest: chain.image_manifest,
-        attestation_manifest: chain.attestation_manifest,
-        signature_manifests: chain.signature_manifests,
-        blobs: chain.blobs.into_iter().map(blob).collect(),
-    }
-}
-
 /// A chain as it came; `None` if a digest in it is none.
 fn chain_from_wire(chain: wire::AttestationChain) -> Option<AttestationChain> {
     let blob = |wire::Blob { descriptor, data }: wire::Blob| {
@@ -203,7 +154,7 @@ fn chain_from_wire(chain: wire::AttestationChain) -> Option<AttestationChain> {
 /// What is known of a source, as it came.
 pub(crate) fn source_meta_from_wire(meta: wire::ResolveSourceMetaResponse) -> SourceMeta {
     SourceMeta {
-        source: meta.source.unwrap_or_default(),
+        source: source_from_wire(meta.source.unwrap_or_default()),
         image: meta.image.map(|image| ImageFacts {
             digest: image.digest,
             config: image.config,
@@ -239,24 +190,6 @@ pub(crate) fn checksum_to_wire(asked: ChecksumQuestion) -> wire::ChecksumRequest
     wire::ChecksumRequest { algo: algo.into(), suffix: asked.suffix }
 }
 
-/// A question for a sum, as it came.
-///
-/// # Errors
-///
-/// What is wrong with it, as text.
-pub fn checksum_from_wire(asked: wire::ChecksumRequest) -> Result<ChecksumQuestion, String> {
-    if asked.suffix.len() > MAX_SUFFIX {
-        return Err(format!("http checksum request suffix exceeds max size {MAX_SUFFIX}"));
-    }
-    let algorithm = match ChecksumAlgo::try_from(asked.algo) {
-        Ok(ChecksumAlgo::Sha256) => ChecksumAlgorithm::Sha256,
-        Ok(ChecksumAlgo::Sha384) => ChecksumAlgorithm::Sha384,
-        Ok(ChecksumAlgo::Sha512) => ChecksumAlgorithm::Sha512,
-        Err(_) => return Err(format!("unsupported checksum algorithm {}", asked.algo)),
-    };
-    Ok(ChecksumQuestion { algorithm, suffix: asked.suffix })
-}
-
 /// Caches as they travel.
 pub(crate) fn cache_imports_to_wire(imports: Vec<CacheImport>) -> Vec<wire::CacheOptionsEntry> {
     let entry =
@@ -264,11 +197,31 @@ pub(crate) fn cache_imports_to_wire(imports: Vec<CacheImport>) -> Vec<wire::Cach
     imports.into_iter().map(entry).collect()
 }
 
-/// Caches as they came.
-pub(crate) fn cache_imports_from_wire(imports: Vec<wire::CacheOptionsEntry>) -> Vec<CacheImport> {
-    let import =
-        |entry: wire::CacheOptionsEntry| CacheImport { kind: entry.r#type, attrs: entry.attrs };
-    imports.into_iter().map(import).collect()
+/// Graphs as they travel.
+pub(crate) fn inputs_to_wire(inputs: Inputs) -> BTreeMap<String, pb::Definition> {
+    let message = |(name, graph)| (name, kiln_llb::wire::to_message(graph));
+    inputs.into_iter().map(message).collect()
+}
+
+/// Graphs as they came.
+pub fn inputs_from_wire(inputs: BTreeMap<String, pb::Definition>) -> Inputs {
+    let graph = |(name, message)| (name, kiln_llb::wire::from_message(message));
+    inputs.into_iter().map(graph).collect()
+}
+
+/// Policies as they travel.
+pub(crate) fn policies_to_wire(policies: Vec<SourcePolicy>) -> Vec<Policy> {
+    policies.into_iter().map(|policy| policy.0).collect()
+}
+
+/// A source as it travels.
+pub fn source_to_wire(source: SourceIdentifier) -> pb::SourceOp {
+    pb::SourceOp { identifier: source.identifier, attrs: source.attrs }
+}
+
+/// A source as it came.
+pub fn source_from_wire(source: pb::SourceOp) -> SourceIdentifier {
+    SourceIdentifier { identifier: source.identifier, attrs: source.attrs }
 }
 
 /// A platform as it travels.
@@ -318,7 +271,10 @@ mod tests {
         assert_eq!(result.held().count(), 2);
         let graph = pb::Definition { def: vec!["op".into()], ..pb::Definition::default() };
         let wired = result_to_wire(result.clone(), &[(one, graph.clone())].into());
-        assert_eq!(graphs_of(&wired), [("one".to_owned(), graph)].into());
+        assert_eq!(
+            graphs_of(&wired),
+            [("one".to_owned(), kiln_llb::wire::from_message(graph))].into()
+        );
         assert_eq!(result_from_wire(wired), result);
     }
 

@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use crate::containers::{Container, Order, Process, Table, lost, signal};
+use crate::container_table::Table;
+use crate::containers::{Container, Order, Process, ProcessRequest, lost, signal};
 
 /// Messages that may wait for the far side.
 const WAITING: usize = 16;
@@ -192,7 +193,7 @@ fn carry(
             turn = None;
             far.send(Input::Started(wire::StartedMessage {})).await;
         }
-        let started = container.start(init).await;
+        let started = container.start(ProcessRequest(init)).await;
         drop((container, turn));
         if !joins {
             far.send(Input::Started(wire::StartedMessage {})).await;
@@ -200,7 +201,7 @@ fn carry(
         match started {
             Ok(process) => far.attend(process, input, ordered).await,
             Err(error) => {
-                far.send(Input::Exit(lost(&error))).await;
+                far.send(Input::Exit(lost(error).into_wire())).await;
                 for fd in fds.into_iter().filter(|fd| *fd > 0) {
                     far.send(end_of(fd)).await;
                 }
@@ -246,7 +247,7 @@ impl Far {
                 exit = ended => exit,
                 () = async { asked.await; std::future::pending().await } => return,
             };
-            self.send(Input::Exit(exit)).await;
+            self.send(Input::Exit(exit.into_wire())).await;
         };
         tokio::join!(until_exit, futures::future::join_all(outputs));
     }
@@ -284,14 +285,11 @@ async fn feed(stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>, mut input: mpsc
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use kiln_wire::proto::filetree::Stat;
-    use kiln_wire::status::RichStatus;
     use tokio_stream::wrappers::ReceiverStream;
-    use tonic::Code;
 
     use super::*;
-    use crate::FileRange;
     use crate::containers::exited;
+    use crate::{Code, FileRange, FileStat, FrontendError};
 
     /// A container whose processes write back what they read, and end with the code that their
     /// argument is. Those without an argument cannot be run.
@@ -299,10 +297,10 @@ mod tests {
 
     #[async_trait]
     impl Container for Echo {
-        async fn start(&self, process: wire::InitMessage) -> Result<Process, RichStatus> {
-            let args = process.meta.unwrap_or_default().args;
+        async fn start(&self, process: ProcessRequest) -> Result<Process, FrontendError> {
+            let args = process.0.meta.unwrap_or_default().args;
             let code = args.first().and_then(|code| code.parse().ok());
-            let code: u32 = code.ok_or_else(|| RichStatus::new(Code::NotFound, "no program"))?;
+            let code: u32 = code.ok_or_else(|| FrontendError::new(Code::NotFound, "no program"))?;
             let (ours, theirs) = tokio::io::duplex(1 << 10);
             let (done, ended) = oneshot::channel();
             tokio::spawn(async move {
@@ -327,16 +325,21 @@ mod tests {
             _: usize,
             _: &str,
             _: Option<FileRange>,
-        ) -> Result<Bytes, RichStatus> {
+        ) -> Result<Bytes, FrontendError> {
             Ok(Bytes::new())
         }
 
-        async fn read_dir(&self, _: usize, _: &str, _: &str) -> Result<Vec<Stat>, RichStatus> {
+        async fn read_dir(
+            &self,
+            _: usize,
+            _: &str,
+            _: &str,
+        ) -> Result<Vec<FileStat>, FrontendError> {
             Ok(Vec::new())
         }
 
-        async fn stat_file(&self, _: usize, _: &str) -> Result<Stat, RichStatus> {
-            Ok(Stat::default())
+        async fn stat_file(&self, _: usize, _: &str) -> Result<FileStat, FrontendError> {
+            Ok(FileStat::default())
         }
     }
 
@@ -443,7 +446,7 @@ mod tests {
         ];
         for (said, code) in wrong {
             let (_, ended) = conversation(said).await;
-            assert_eq!(ended.map(|status| status.code()), Some(code));
+            assert_eq!(ended.map(|status| Code::from_wire(status.code())), Some(code));
         }
     }
 }

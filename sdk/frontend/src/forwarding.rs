@@ -11,15 +11,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::status::RichStatus;
+use kiln_llb::Definition;
 use tokio::sync::{mpsc, oneshot};
-use tonic::Code;
 
 use crate::{
-    Bridge, BuildInfo, BuildResult, FileRange, ImageConfigRequest, Inputs, Ref, ResolvedImage,
-    Solve, SourceMeta, SourceRequest, Warning,
+    Bridge, BuildInfo, BuildResult, Code, FileRange, FileStat, FrontendError, ImageConfigRequest,
+    Inputs, Ref, ResolvedImage, Solve, SourceIdentifier, SourceMeta, SourceRequest, Warning,
 };
 
 /// Calls that may wait to be passed on.
@@ -59,10 +56,12 @@ struct ForwardingBridge {
 }
 
 impl ForwardingBridge {
-    async fn ask<T, Q>(&self, question: Q) -> Result<T, RichStatus>
+    async fn ask<T, Q>(&self, question: Q) -> Result<T, FrontendError>
     where
         T: Send + 'static,
-        Q: for<'a> FnOnce(&'a dyn Bridge) -> BoxFuture<'a, Result<T, RichStatus>> + Send + 'static,
+        Q: for<'a> FnOnce(&'a dyn Bridge) -> BoxFuture<'a, Result<T, FrontendError>>
+            + Send
+            + 'static,
     {
         let (mut sender, receiver) = oneshot::channel();
         let call: Call = Box::new(move |bridge| {
@@ -75,7 +74,7 @@ impl ForwardingBridge {
                 }
             })
         });
-        let ended = || RichStatus::new(Code::Cancelled, "the build has ended");
+        let ended = || FrontendError::new(Code::Cancelled, "the build has ended");
         self.calls.send(call).await.map_err(|_| ended())?;
         receiver.await.map_err(|_| ended())?
     }
@@ -87,7 +86,7 @@ impl Bridge for ForwardingBridge {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         self.ask(|bridge| bridge.solve(request)).await
     }
 
@@ -95,7 +94,7 @@ impl Bridge for ForwardingBridge {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         let reference = reference.to_owned();
         self.ask(|bridge| Box::pin(async move { bridge.resolve_image(&reference, request).await }))
             .await
@@ -103,13 +102,13 @@ impl Bridge for ForwardingBridge {
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         self.ask(|bridge| bridge.resolve_source(source, request)).await
     }
 
-    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+    async fn definition(&self, of: &Ref) -> Result<Option<Definition>, FrontendError> {
         let of = of.clone();
         self.ask(|bridge| Box::pin(async move { bridge.definition(&of).await })).await
     }
@@ -119,7 +118,7 @@ impl Bridge for ForwardingBridge {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         let (of, path) = (of.clone(), path.to_owned());
         self.ask(move |bridge| Box::pin(async move { bridge.read_file(&of, &path, range).await }))
             .await
@@ -130,27 +129,27 @@ impl Bridge for ForwardingBridge {
         of: &Ref,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         let (of, path, pattern) = (of.clone(), path.to_owned(), include_pattern.to_owned());
         self.ask(|bridge| Box::pin(async move { bridge.read_dir(&of, &path, &pattern).await }))
             .await
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         let (of, path) = (of.clone(), path.to_owned());
         self.ask(|bridge| Box::pin(async move { bridge.stat_file(&of, &path).await })).await
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
         let of = of.clone();
         self.ask(|bridge| Box::pin(async move { bridge.evaluate(&of).await })).await
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
         self.ask(|bridge| bridge.inputs()).await
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         self.ask(|bridge| bridge.warn(warning)).await
     }
 }

@@ -19,7 +19,7 @@ pub trait Frontend: Send + Sync {
     /// # Cancellation
     ///
     /// Dropping the future must be enough.
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError>;
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError>;
 }
 
 /// Calls a frontend and turns a panic into an error, so that one build cannot end a daemon.
@@ -31,7 +31,7 @@ pub async fn run(
     frontend: &dyn Frontend,
     bridge: &dyn Bridge,
 ) -> Result<BuildResult<Ref>, FrontendError> {
-    match AssertUnwindSafe(frontend.build(bridge)).catch_unwind().await {
+    match AssertUnwindSafe(frontend.solve(bridge)).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);

@@ -5,31 +5,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
+use kiln_llb::Definition;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::llb_bridge_client::LlbBridgeClient;
-use kiln_wire::status::RichStatus;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 use crate::containers::Containers;
 use crate::convert::{
-    cache_imports_to_wire, checksum_to_wire, graphs_of, some_ref, source_meta_from_wire,
+    cache_imports_to_wire, checksum_to_wire, graphs_of, inputs_to_wire, policies_to_wire, some_ref,
+    source_meta_from_wire,
 };
 use crate::{
-    Bridge, BuildInfo, BuildResult, FileRange, FrontendError, ImageConfigRequest, ImageFacts,
-    Inputs, LayoutStore, Options, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning,
-    Worker,
+    Bridge, BuildInfo, BuildResult, Code, FileRange, FileStat, FrontendError, ImageConfigRequest,
+    ImageFacts, Inputs, LayoutStore, Options, Ref, ResolvedImage, Solve, SourceIdentifier,
+    SourceMeta, SourceRequest, Warning, Worker,
 };
 
+#[cfg(feature = "pb")]
+pub use crate::convert::source_from_wire;
 pub use crate::convert::{
-    checksum_from_wire, platform_from_wire, platform_to_wire, result_from_wire, result_to_wire,
-    source_meta_to_wire,
+    inputs_from_wire, platform_from_wire, platform_to_wire, result_from_wire, result_to_wire,
+    source_to_wire,
 };
+#[cfg(feature = "pb")]
+pub use crate::convert_daemon::{checksum_from_wire, source_meta_to_wire};
 
 /// The metadata key by which a daemon finds the build of a client's gateway call.
 const BUILD_ID_KEY: &str = "buildkit-controlapi-buildid";
@@ -59,7 +62,7 @@ pub struct GrpcBridge {
     pub(crate) client: GatewayClient,
     info: BuildInfo,
     /// The graphs the daemon told, by ref.
-    graphs: Arc<Mutex<BTreeMap<String, pb::Definition>>>,
+    graphs: Arc<Mutex<BTreeMap<String, Definition>>>,
 }
 
 impl GrpcBridge {
@@ -75,17 +78,17 @@ impl GrpcBridge {
         options: Options,
         session_id: String,
         build_id: Option<&str>,
-    ) -> Result<Self, RichStatus> {
+    ) -> Result<Self, FrontendError> {
         let id = build_id.map(str::parse).transpose();
         let id =
-            id.map_err(|_| RichStatus::new(Code::InvalidArgument, "the build id is not ASCII"))?;
+            id.map_err(|_| FrontendError::new(Code::InvalidArgument, "the build id is not ASCII"))?;
         let mut client = LlbBridgeClient::with_interceptor(channel, BuildId(id))
             .max_decoding_message_size(kiln_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(kiln_wire::MAX_MESSAGE_BYTES);
         let pong = client
             .ping(wire::PingRequest {})
             .await
-            .map_err(|s| RichStatus::from_status(&s))?
+            .map_err(|s| FrontendError::from_wire(&s))?
             .into_inner();
         let enabled = |caps: Vec<kiln_wire::proto::apicaps::ApiCap>| {
             caps.into_iter().filter(|cap| cap.enabled).map(|cap| cap.id).collect()
@@ -108,20 +111,18 @@ impl GrpcBridge {
     pub async fn finish(
         &self,
         result: Result<BuildResult<Ref>, FrontendError>,
-    ) -> Result<(), RichStatus> {
+    ) -> Result<(), FrontendError> {
         let wired = |result| Some(result_to_wire(result, &BTreeMap::new()));
         let request = match result {
             Ok(result) => wire::ReturnRequest { result: wired(result), error: None },
-            Err(error) => {
-                wire::ReturnRequest { result: None, error: Some(error.status().to_rpc()) }
-            }
+            Err(error) => wire::ReturnRequest { result: None, error: Some(error.0.to_rpc()) },
         };
         self.client
             .clone()
             .r#return(request)
             .await
             .map(drop)
-            .map_err(|s| RichStatus::from_status(&s))
+            .map_err(|s| FrontendError::from_wire(&s))
     }
 }
 
@@ -131,20 +132,20 @@ impl Bridge for GrpcBridge {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         // An older daemon runs a graph when somebody looks inside.
         let look_inside =
             request.evaluate && !self.info.gateway_caps.contains("gateway.solve.evaluate");
         let request = wire::SolveRequest {
-            definition: request.definition,
+            definition: request.definition.map(kiln_llb::wire::to_message),
             frontend: request.frontend,
             frontend_opt: request.options,
             allow_result_return: true,
             allow_result_array_ref: true,
-            frontend_inputs: request.inputs,
+            frontend_inputs: inputs_to_wire(request.inputs),
             evaluate: request.evaluate,
             cache_imports: cache_imports_to_wire(request.cache_imports),
-            source_policies: request.source_policies,
+            source_policies: policies_to_wire(request.source_policies),
             ..wire::SolveRequest::default()
         };
         let response = call(self.client.clone().solve(request)).await?;
@@ -167,7 +168,7 @@ impl Bridge for GrpcBridge {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         // The newer question also tells what a policy turned the image into.
         if self.info.gateway_caps.contains(META_RESOLVER) {
             return self.resolve_image_source(reference, request).await;
@@ -181,7 +182,7 @@ impl Bridge for GrpcBridge {
             resolver_type: i32::from(!layout.store_id.is_empty()),
             session_id: layout.session_id,
             store_id: layout.store_id,
-            source_policies: request.source_policies,
+            source_policies: policies_to_wire(request.source_policies),
         };
         let response = call(self.client.clone().resolve_image_config(request)).await?;
         let reference =
@@ -192,9 +193,9 @@ impl Bridge for GrpcBridge {
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         if !self.info.gateway_caps.contains(META_RESOLVER) {
             return self.resolve_source_as_image(source, request).await;
         }
@@ -206,7 +207,7 @@ impl Bridge for GrpcBridge {
         };
         let is_asked = image != wire::ResolveSourceImageRequest::default();
         let request = wire::ResolveSourceMetaRequest {
-            source: Some(source),
+            source: Some(source_to_wire(source)),
             platform: request.platform.map(platform_to_wire),
             log_name: request.log_name,
             resolve_mode: request.resolve_mode,
@@ -215,20 +216,20 @@ impl Bridge for GrpcBridge {
             http: request.checksum.map(|asked| wire::ResolveSourceHttpRequest {
                 checksum_request: Some(checksum_to_wire(asked)),
             }),
-            source_policies: request.source_policies,
+            source_policies: policies_to_wire(request.source_policies),
         };
         let response = call(self.client.clone().resolve_source_meta(request)).await?;
         Ok(source_meta_from_wire(response))
     }
 
-    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+    async fn definition(&self, of: &Ref) -> Result<Option<Definition>, FrontendError> {
         let graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
         let found = graphs.get(&of.0).cloned();
         let untold = || {
             let message = format!("the daemon did not tell the graph of {}", of.0);
-            RichStatus::new(Code::Unimplemented, message)
+            FrontendError::new(Code::Unimplemented, message)
         };
-        found.map(|graph| Some(graph).filter(|graph| !graph.def.is_empty())).ok_or_else(untold)
+        found.map(|graph| Some(graph).filter(|graph| !graph.is_empty())).ok_or_else(untold)
     }
 
     async fn read_file(
@@ -236,7 +237,7 @@ impl Bridge for GrpcBridge {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let range =
             range.map(|r| wire::FileRange { offset: number(r.offset), length: number(r.length) });
@@ -254,45 +255,48 @@ impl Bridge for GrpcBridge {
         of: &Ref,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         let request = wire::ReadDirRequest {
             r#ref: of.0.clone(),
             dir_path: path.into(),
             include_pattern: include_pattern.into(),
             mount_index: 0,
         };
-        Ok(call(self.client.clone().read_dir(request)).await?.entries)
+        let entries = call(self.client.clone().read_dir(request)).await?.entries;
+        Ok(entries.into_iter().map(FileStat::from_wire).collect())
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         let request =
             wire::StatFileRequest { r#ref: of.0.clone(), path: path.into(), mount_index: 0 };
-        Ok(call(self.client.clone().stat_file(request)).await?.stat.unwrap_or_default())
+        let stat = call(self.client.clone().stat_file(request)).await?.stat;
+        Ok(FileStat::from_wire(stat.unwrap_or_default()))
     }
 
     fn containers(&self) -> Option<&dyn Containers> {
         self.info.gateway_caps.contains("gateway.exec").then_some(self)
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
         call(self.client.clone().evaluate(wire::EvaluateRequest { r#ref: of.0.clone() }))
             .await
             .map(drop)
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
-        Ok(call(self.client.clone().inputs(wire::InputsRequest {})).await?.definitions)
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
+        let inputs = call(self.client.clone().inputs(wire::InputsRequest {})).await?.definitions;
+        Ok(inputs_from_wire(inputs))
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         let request = wire::WarnRequest {
             digest: warning.vertex,
             level: warning.level,
             short: warning.short.into(),
             detail: warning.detail.into_iter().map(Into::into).collect(),
             url: warning.url,
-            info: warning.info,
-            ranges: warning.ranges,
+            info: warning.info.map(|info| info.0),
+            ranges: warning.ranges.into_iter().map(kiln_llb::wire::range_to_message).collect(),
         };
         call(self.client.clone().warn(request)).await.map(drop)
     }
@@ -302,9 +306,9 @@ impl GrpcBridge {
     /// What an older daemon tells of a source: the config of an image, and of others nothing.
     async fn resolve_source_as_image(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         let attr = |name: &str| source.attrs.get(name).cloned().unwrap_or_default();
         let store = LayoutStore { session_id: attr("oci.session"), store_id: attr("oci.store") };
         let (name, layout) = match source.identifier.split_once("://") {
@@ -329,17 +333,13 @@ impl GrpcBridge {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
-        let mut source = pb::SourceOp {
-            identifier: format!("docker-image://{reference}"),
-            ..pb::SourceOp::default()
+    ) -> Result<ResolvedImage, FrontendError> {
+        let source = match request.layout {
+            None => SourceIdentifier::new(format!("docker-image://{reference}")),
+            Some(layout) => SourceIdentifier::new(format!("oci-layout://{reference}"))
+                .attr("oci.session", layout.session_id)
+                .attr("oci.store", layout.store_id),
         };
-        if let Some(layout) = request.layout {
-            source.identifier = format!("oci-layout://{reference}");
-            source.attrs = [("oci.session", layout.session_id), ("oci.store", layout.store_id)]
-                .map(|(name, value)| (name.to_owned(), value))
-                .into();
-        }
         let asked = SourceRequest {
             platform: request.platform,
             resolve_mode: request.resolve_mode,
@@ -367,8 +367,11 @@ impl GrpcBridge {
 
 async fn call<T>(
     future: impl Future<Output = Result<tonic::Response<T>, Status>>,
-) -> Result<T, RichStatus> {
-    future.await.map(tonic::Response::into_inner).map_err(|status| RichStatus::from_status(&status))
+) -> Result<T, FrontendError> {
+    future
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| FrontendError::from_wire(&status))
 }
 
 fn worker_from(worker: kiln_wire::proto::types::WorkerRecord) -> Worker {

@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::exec_message::Input;
-use kiln_wire::status::RichStatus;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use crate::FileRange;
-use crate::containers::{Container, Containers, Order, Process, lost, signal_name};
+use crate::containers::{
+    Container, ContainerRequest, Containers, Exit, Order, Process, ProcessRequest, lost,
+    signal_name,
+};
 use crate::grpc::{GatewayClient, GrpcBridge};
+use crate::{Code, FileRange, FileStat, FrontendError};
 
 /// What may wait in a stream of a process, in bytes.
 const WAITING: usize = 64 << 10;
@@ -33,10 +34,8 @@ struct GrpcContainer {
 
 #[async_trait]
 impl Containers for GrpcBridge {
-    async fn create(
-        &self,
-        mut request: wire::NewContainerRequest,
-    ) -> Result<Arc<dyn Container>, RichStatus> {
+    async fn create(&self, request: ContainerRequest) -> Result<Arc<dyn Container>, FrontendError> {
+        let ContainerRequest(mut request) = request;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         if request.container_id.is_empty() {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +49,8 @@ impl Containers for GrpcBridge {
 
 #[async_trait]
 impl Container for GrpcContainer {
-    async fn start(&self, mut process: wire::InitMessage) -> Result<Process, RichStatus> {
+    async fn start(&self, process: ProcessRequest) -> Result<Process, FrontendError> {
+        let ProcessRequest(mut process) = process;
         process.container_id.clone_from(&self.id);
         let has_input = process.fds.contains(&0);
         let (sender, receiver) = mpsc::channel(16);
@@ -77,7 +77,7 @@ impl Container for GrpcContainer {
             orders: Box::new(move |order| far.order(order)),
             ended: Box::pin(async move {
                 let _tasks = (feeding, carrying);
-                exit.await.unwrap_or_else(|_| lost(&broken()))
+                exit.await.unwrap_or_else(|_| lost(broken()))
             }),
         })
     }
@@ -98,7 +98,7 @@ impl Container for GrpcContainer {
         mount: usize,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let range = range.map(|range| wire::FileRange {
             offset: number(range.offset),
@@ -119,7 +119,7 @@ impl Container for GrpcContainer {
         mount: usize,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         let asked = wire::ReadDirRequest {
             r#ref: self.id.clone(),
             dir_path: path.to_owned(),
@@ -127,15 +127,16 @@ impl Container for GrpcContainer {
             mount_index: index(mount),
         };
         let answer = self.client.clone().read_dir_container(asked).await;
-        answer.map(|answer| answer.into_inner().entries).map_err(|error| rich(&error))
+        let entries = answer.map_err(|error| rich(&error))?.into_inner().entries;
+        Ok(entries.into_iter().map(FileStat::from_wire).collect())
     }
 
-    async fn stat_file(&self, mount: usize, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, mount: usize, path: &str) -> Result<FileStat, FrontendError> {
         let (id, path) = (self.id.clone(), path.to_owned());
         let asked = wire::StatFileRequest { r#ref: id, path, mount_index: index(mount) };
         let answer = self.client.clone().stat_file_container(asked).await;
         let stat = answer.map_err(|error| rich(&error))?.into_inner().stat;
-        Ok(stat.unwrap_or_default())
+        Ok(FileStat::from_wire(stat.unwrap_or_default()))
     }
 }
 
@@ -172,7 +173,7 @@ impl Far {
 }
 
 /// Waits for the message that says the process runs.
-async fn started(messages: &mut Streaming<wire::ExecMessage>) -> Result<(), RichStatus> {
+async fn started(messages: &mut Streaming<wire::ExecMessage>) -> Result<(), FrontendError> {
     loop {
         match messages.message().await.map_err(|error| rich(&error))? {
             Some(wire::ExecMessage { input: Some(Input::Started(_)), .. }) => return Ok(()),
@@ -199,14 +200,14 @@ async fn feed(far: Far, mut input: DuplexStream) {
 async fn carry(
     mut messages: Streaming<wire::ExecMessage>,
     mut writers: BTreeMap<u32, DuplexStream>,
-    said: oneshot::Sender<wire::ExitMessage>,
+    said: oneshot::Sender<Exit>,
 ) {
     let mut exit = None;
     let end = loop {
         let input = match messages.message().await {
             Ok(Some(message)) => message.input,
-            Ok(None) => break lost(&broken()),
-            Err(error) => break lost(&rich(&error)),
+            Ok(None) => break lost(broken()),
+            Err(error) => break lost(rich(&error)),
         };
         match input {
             Some(Input::File(file)) => {
@@ -218,20 +219,20 @@ async fn carry(
                     writers.remove(&file.fd);
                 }
             }
-            Some(Input::Exit(message)) => exit = Some(message),
-            Some(Input::Done(_)) => break exit.take().unwrap_or_else(|| lost(&broken())),
+            Some(Input::Exit(message)) => exit = Some(Exit::from_wire(message)),
+            Some(Input::Done(_)) => break exit.take().unwrap_or_else(|| lost(broken())),
             _ => {}
         }
     };
     said.send(exit.unwrap_or(end)).ok();
 }
 
-fn broken() -> RichStatus {
-    RichStatus::new(Code::Unavailable, "the daemon said no more about the process")
+fn broken() -> FrontendError {
+    FrontendError::new(Code::Unavailable, "the daemon said no more about the process")
 }
 
-fn rich(status: &Status) -> RichStatus {
-    RichStatus::from_status(status)
+fn rich(status: &Status) -> FrontendError {
+    FrontendError::from_wire(status)
 }
 
 fn index(mount: usize) -> i64 {

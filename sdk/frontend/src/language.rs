@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use kiln_document::{Diagnostic, Source, Span, did_you_mean};
 use kiln_llb::{Constraints, Exec, State, caps};
 use kiln_oci::{ImageConfig, Platform, quoted};
-use kiln_wire::pb;
 
 use crate::base::{Base, base};
 use crate::error::range;
@@ -17,8 +16,8 @@ use crate::requests::{
     self, Answers, BuildError, ConvertedLlb, LintResults, LintWarning, Outline, Target, TargetList,
 };
 use crate::{
-    Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, PlatformResult, Ref,
-    Settings, Solve, TargetPlatform, build_platforms, forward,
+    Bridge, BuildResult, Contexts, DefinitionFile, Frontend, FrontendError, Location, Parsed,
+    PlatformResult, Ref, Settings, Solve, TargetPlatform, build_platforms, forward,
 };
 
 /// What callers may require of every language (`frontend.caps`).
@@ -34,7 +33,9 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 /// ```
 /// use async_trait::async_trait;
 /// use kiln_document::{Diagnostic, Source};
-/// use kiln_frontend::{FrontendError, BuildLanguage, PlatformResult, Project, TargetPlatform};
+/// use kiln_frontend::{
+///     BuildLanguage, FrontendError, Parsed, PlatformResult, Project, TargetPlatform,
+/// };
 /// use kiln_llb::{Exec, State};
 ///
 /// /// Every line is a command, run on the base image that the first line names.
@@ -46,10 +47,10 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 ///     const NAME: &'static str = "lines";
 ///     const FILES: &'static [&'static str] = &["build.lines"];
 ///
-///     fn read(&self, source: &Source) -> Result<(Self::Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+///     fn read(&self, source: &Source) -> Result<Parsed<Self::Plan>, Vec<Diagnostic>> {
 ///         match source.text().lines().map(str::to_owned).collect::<Vec<_>>() {
 ///             lines if lines.is_empty() => Err(vec![Diagnostic::error("the file is empty")]),
-///             lines => Ok((lines, Vec::new())),
+///             lines => Ok(Parsed::new(lines)),
 ///         }
 ///     }
 ///
@@ -62,7 +63,7 @@ pub const LANGUAGE_CAPS: &[&str] = &[
 ///         let mut state = base.state(project.name(target, "base"));
 ///         for line in &project.plan[1..] {
 ///             let constraints = project.name(target, line);
-///             state = state.run(project.exec(Exec { constraints, ..Exec::sh(line) })).root();
+///             state = state.run(project.exec(Exec::sh(line).with_constraints(constraints))).root();
 ///         }
 ///         let config = base.config(&target.platform);
 ///         Ok(PlatformResult::new(state, &config).based_on(base.image_config()))
@@ -80,12 +81,12 @@ pub trait BuildLanguage: Send + Sync {
     /// Names of the file, the preferred one first.
     const FILES: &'static [&'static str];
 
-    /// Understands a file. With the plan come warnings.
+    /// Understands a file, and says what is doubtful in it.
     ///
     /// # Errors
     ///
     /// All mistakes of the file.
-    fn read(&self, source: &Source) -> Result<(Self::Plan, Vec<Diagnostic>), Vec<Diagnostic>>;
+    fn read(&self, source: &Source) -> Result<Parsed<Self::Plan>, Vec<Diagnostic>>;
 
     /// What there is to build, for those who ask; by default one thing without a name.
     ///
@@ -175,17 +176,15 @@ impl<Plan> Project<'_, Plan> {
             true => format!("[{}] {title}", target.platform),
             false => title.to_owned(),
         };
-        Constraints {
-            platform: Some(target.platform.clone()),
-            ignore_cache: self.settings.no_cache.covers(&self.settings.target),
-            ..Constraints::named(name)
-        }
+        Constraints::named(name)
+            .with_platform(Some(target.platform.clone()))
+            .with_ignore_cache(self.settings.no_cache.covers(&self.settings.target))
     }
 
     /// As [`Project::name`], with the place in the user's file that the step comes from.
     pub fn step(&self, target: &TargetPlatform, title: &str, span: Span) -> Constraints {
         let locations = vec![self.file.location(self.source, span)];
-        Constraints { locations, ..self.name(target, title) }
+        self.name(target, title).with_locations(locations)
     }
 
     /// A command with what the user chose for all commands: network, hosts, limits and the like.
@@ -236,7 +235,7 @@ impl<Plan> Project<'_, Plan> {
         let platform = info.default_platform();
         for other in others {
             let made = PlatformResult::new(other.clone(), &ImageConfig::new(&platform));
-            let definition = Some(made.definition(info, &platform)?.into());
+            let definition = Some(made.definition(info, &platform)?);
             let request = Solve { definition, evaluate: true, ..Solve::default() };
             self.bridge.solve(request).await?;
         }
@@ -274,8 +273,8 @@ impl<Plan> Project<'_, Plan> {
     }
 
     /// A place in the file, for answers to sub-requests.
-    pub fn place(&self, span: Span) -> pb::Location {
-        pb::Location { source_index: 0, ranges: vec![range(self.source, span)] }
+    pub fn place(&self, span: Span) -> Location {
+        Location::new([range(self.source, span)])
     }
 
     /// An error that points at a place in the file.
@@ -286,7 +285,7 @@ impl<Plan> Project<'_, Plan> {
 
 #[async_trait]
 impl<L: BuildLanguage> Frontend for L {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let settings = Settings::read(bridge.info())?;
         // A user may name another frontend for the file, unless this one is it.
         let other = settings.syntax.clone().filter(|_| settings.cmdline.is_none());
@@ -307,7 +306,7 @@ impl<L: BuildLanguage> Frontend for L {
         if let (Err(mistakes), Some(requests::LINT)) = (&read, settings.request.as_deref()) {
             return Ok(unreadable(&file, &source, mistakes).to_result());
         }
-        let (plan, warnings) =
+        let Parsed { plan, warnings } =
             read.map_err(|mistakes| FrontendError::diagnostics(&source, &mistakes))?;
         let project = Project {
             bridge,
@@ -328,7 +327,7 @@ impl<L: BuildLanguage> Frontend for L {
         let targets = settings.targets();
         let mut builds = Vec::new();
         for target in &targets {
-            builds.push((target.clone(), BuildLanguage::build(self, &project, target)));
+            builds.push((target.clone(), self.build(&project, target)));
         }
         build_platforms(bridge, &settings, builds).await
     }
@@ -380,7 +379,7 @@ impl<L: BuildLanguage> Answers for Asked<'_, L> {
             let message = format!("one platform can be converted at a time, not {}", targets.len());
             return Err(FrontendError::invalid(message));
         };
-        let made = BuildLanguage::build(self.language, self.project, target).await?;
+        let made = self.language.build(self.project, target).await?;
         let definition = made.definition(self.project.bridge.info(), &target.platform)?;
         ConvertedLlb::new(&definition).map(Some)
     }
@@ -390,8 +389,7 @@ impl<L: BuildLanguage> Answers for Asked<'_, L> {
 fn unreadable(file: &DefinitionFile, source: &Source, mistakes: &[Diagnostic]) -> LintResults {
     let message = FrontendError::diagnostics(source, mistakes).to_string();
     let span = mistakes.iter().find_map(|mistake| mistake.span);
-    let location = span.map(|span| range(source, span)).into_iter().collect();
-    let location = Some(pb::Location { source_index: 0, ranges: location });
+    let location = Some(Location::new(span.map(|span| range(source, span))));
     let build_error = Some(BuildError { message, location });
     LintResults { warnings: Vec::new(), sources: vec![file.info()], build_error }
 }

@@ -7,31 +7,53 @@
 //! makes an executable of it. Absent here: files, environment, network. All of it goes through the
 //! bridge.
 
+#![cfg_attr(not(feature = "pb"), expect(unreachable_pub, reason = "public with the feature `pb`"))]
+
 mod attestation;
 mod base;
 mod bridge;
+mod code;
 mod compose;
 mod config_error;
+mod container_request;
+#[cfg(feature = "daemon")]
+mod container_table;
 pub mod containers;
 mod contexts;
 mod convert;
+#[cfg(feature = "pb")]
+mod convert_daemon;
 mod error;
+#[cfg(feature = "daemon")]
 mod exec_stream;
+mod file_stat;
 mod forwarding;
 mod frontend;
+#[cfg(not(feature = "pb"))]
+mod grpc;
+#[cfg(feature = "pb")]
 pub mod grpc;
 mod grpc_containers;
 mod image;
 mod json_error;
 mod language;
 mod options;
+mod parsed;
 mod platforms;
+#[cfg(feature = "daemon")]
 pub mod process;
+#[cfg(not(feature = "pb"))]
+mod protobuf_json;
+#[cfg(feature = "pb")]
 pub mod protobuf_json;
 pub mod requests;
 mod result;
 pub mod serve;
+#[cfg(feature = "daemon")]
 pub mod service;
+mod source_identifier;
+mod source_info;
+mod source_policy;
 
 pub use attestation::{Attestation, AttestationKind, Subject, SubjectKind};
 pub use base::{Base, base};
@@ -41,6 +63,7 @@ pub use bridge::{
     LayoutStore, MAX_SUFFIX, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Timestamp,
     Warning, Worker,
 };
+pub use code::Code;
 pub use compose::{Call, CallResult, forward, state_of};
 pub use config_error::image_config_error;
 pub use contexts::{
@@ -48,12 +71,14 @@ pub use contexts::{
     MainContext, NamedContext, NamedRequest, QueryError,
 };
 pub use error::{ALSO, FrontendError};
+pub use file_stat::{FileMode, FileStat};
 pub use forwarding::lend;
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
 pub use json_error::{JsonType, json_error};
 pub use kiln_oci::quoted;
 /// The messages that errors, warnings and graphs are made of.
+#[cfg(feature = "pb")]
 pub use kiln_wire::pb;
 pub use language::{BuildLanguage, LANGUAGE_CAPS, Project};
 pub use options::{
@@ -61,5 +86,9 @@ pub use options::{
     Options, ResourceError, SbomScanner, Settings, SettingsError, SizeError, UlimitError, attests,
     boolean, check_cpu_set, fields, size_bytes, ulimit,
 };
+pub use parsed::Parsed;
 pub use platforms::{MadeGraph, PlatformResult, TargetPlatform, build_platforms};
 pub use result::{BuildResult, PlatformEntry, PlatformResults, Refs, keys};
+pub use source_identifier::SourceIdentifier;
+pub use source_info::{Location, SourceInfo};
+pub use source_policy::SourcePolicy;

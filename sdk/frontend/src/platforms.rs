@@ -52,6 +52,7 @@ pub struct PlatformResult {
 
 /// A file system to come.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum MadeGraph {
     /// As a state, to be marshalled for the platform.
     State(Box<State>),
@@ -100,7 +101,7 @@ impl PlatformResult {
             MadeGraph::State(state) => {
                 let caps: CapSet = info.llb_caps.iter().cloned().collect();
                 let caps = (!info.llb_caps.is_empty()).then_some(caps);
-                let options = Marshal { caps, ..Marshal::on(platform.clone()) };
+                let options = Marshal::on(platform.clone()).with_caps(caps);
                 state.marshal(&options).map_err(|error| FrontendError::unknown(error.to_string()))
             }
         }
@@ -153,7 +154,7 @@ where
         return Ok((target, made, None));
     }
     let cache_imports = settings.cache_imports.clone();
-    let request = Solve { definition: Some(definition.into()), cache_imports, ..Solve::default() };
+    let request = Solve { definition: Some(definition), cache_imports, ..Solve::default() };
     let reference = bridge.solve(request).await?.into_single().map_err(FrontendError::unknown)?;
     Ok((target, made, reference))
 }

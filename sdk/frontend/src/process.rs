@@ -13,13 +13,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use kiln_wire::channel::Io;
-use kiln_wire::status::RichStatus;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
-use tonic::Code;
 
 use crate::service::{self, FrontendSession};
-use crate::{Bridge, BuildInfo, BuildResult, Ref};
+use crate::{Bridge, BuildInfo, BuildResult, Code, FrontendError, Ref};
 
 /// How long a frontend that has returned may take to end by itself.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -107,7 +105,7 @@ where
         self,
         bridge: Arc<dyn Bridge>,
         limit: Option<Duration>,
-    ) -> Result<BuildResult<Ref>, RichStatus> {
+    ) -> Result<BuildResult<Ref>, FrontendError> {
         let words = LastWords::default();
         let mut listening = JoinSet::new();
         listening.spawn(words.clone().listen(self.stderr));
@@ -165,7 +163,7 @@ where
         }
         let calls = session.calls();
         let message = format!("{} {wrong}{}", self.name, opening.explain(calls));
-        Err(RichStatus::new(Code::Unavailable, words.append_to(message)))
+        Err(FrontendError::new(Code::Unavailable, words.append_to(message)))
     }
 }
 

@@ -38,6 +38,7 @@ pub struct BuildResult<R> {
 
 /// The file systems of a result. `None` is an empty one (scratch).
 #[derive(Clone, Debug, PartialEq)]
+// Complete: a result is one file system or one for each platform.
 pub enum Refs<R> {
     /// One, for the default platform.
     Single(Option<R>),

@@ -6,11 +6,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kiln_wire::status::RichStatus;
-use tonic::Code;
-
 use crate::grpc::GrpcBridge;
-use crate::{Frontend, Options, run};
+use crate::{Code, Frontend, FrontendError, Options, run};
 
 /// How long the daemon may take to answer the greeting.
 const GREETING: Duration = Duration::from_secs(15);
@@ -41,10 +38,10 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(frontend: &dyn Frontend) -> Result<(), RichStatus> {
+async fn serve(frontend: &dyn Frontend) -> Result<(), FrontendError> {
     let io = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
     let unavailable = |error: &dyn std::fmt::Display| {
-        RichStatus::new(
+        FrontendError::new(
             Code::Unavailable,
             format!("no build daemon on the standard streams: {error}"),
         )

@@ -22,15 +22,19 @@ use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::containers::Table;
+use crate::container_table::Table;
+use crate::containers::ContainerRequest;
 use crate::convert::{
-    cache_imports_from_wire, checksum_from_wire, platform_from_wire, platform_to_wire,
-    result_from_wire, result_to_wire, source_meta_to_wire,
+    inputs_from_wire, inputs_to_wire, platform_from_wire, platform_to_wire, result_from_wire,
+    result_to_wire, source_from_wire,
+};
+use crate::convert_daemon::{
+    cache_imports_from_wire, checksum_from_wire, policies_from_wire, source_meta_to_wire,
 };
 use crate::exec_stream;
 use crate::{
-    Bridge, BuildResult, FileRange, ImageConfigRequest, LayoutStore, Ref, Solve, SourceRequest,
-    Warning, Worker,
+    Bridge, BuildResult, FileRange, FileStat, FrontendError, ImageConfigRequest, LayoutStore, Ref,
+    Solve, SourceInfo, SourceRequest, Warning, Worker,
 };
 
 /// The resolver type of images of registries.
@@ -39,7 +43,7 @@ const REGISTRY: i32 = 0;
 const OCI_LAYOUT: i32 = 1;
 
 /// What a frontend returned.
-pub type Returned = Result<BuildResult<Ref>, RichStatus>;
+pub type Returned = Result<BuildResult<Ref>, FrontendError>;
 
 /// A bridge with the place where its frontend's result goes.
 pub struct FrontendSession {
@@ -154,8 +158,8 @@ fn exporter_attr(json: &[u8]) -> Result<BTreeMap<String, Bytes>, Status> {
     texts.into_iter().map(value).collect()
 }
 
-fn answer<T>(result: Result<T, RichStatus>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(|status| status.to_status())
+fn answer<T>(result: Result<T, FrontendError>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| error.to_status())
 }
 
 #[async_trait]
@@ -169,7 +173,10 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let containers = containers
             .ok_or_else(|| Status::unimplemented("this daemon runs no containers of frontends"))?;
         let name = request.container_id.clone();
-        let made = containers.create(request).await.map_err(|status| status.to_status())?;
+        let made = containers
+            .create(ContainerRequest(request))
+            .await
+            .map_err(|error| error.to_status())?;
         session.containers.add(&name, made)?;
         Ok(Response::new(wire::NewContainerResponse {}))
     }
@@ -213,7 +220,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let container = session.containers.get(&request.r#ref)?;
         let mount = mount_index(request.mount_index)?;
         let entries = container.read_dir(mount, &request.dir_path, &request.include_pattern).await;
-        answer(entries.map(|entries| wire::ReadDirResponse { entries }))
+        answer(entries.map(listed))
     }
 
     async fn stat_file_container(
@@ -224,7 +231,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let container = session.containers.get(&request.r#ref)?;
         let mount = mount_index(request.mount_index)?;
         let stat = container.stat_file(mount, &request.path).await;
-        answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat) }))
+        answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat.into_wire()) }))
     }
 
     async fn ping(
@@ -260,6 +267,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
             other => return Err(unsupported(&format!("images of ResolverType {other}"))),
         };
         let platform = platform.map(platform_from_wire);
+        let source_policies = policies_from_wire(source_policies);
         let asked =
             ImageConfigRequest { platform, resolve_mode, log_name, layout, source_policies };
         let image = session.bridge.resolve_image(&r#ref, asked).await;
@@ -272,7 +280,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
             // This question has no way to say so, so it is an error.
             Some(source) => {
                 let message = format!("ref mutated by policy to non-image: {source}");
-                Err(RichStatus::new(Code::Unknown, message))
+                Err(FrontendError::unknown(message))
             }
         }))
     }
@@ -306,9 +314,10 @@ impl<F: Find> LlbBridge for Gateway<F> {
             attestation_chain,
             attestations: resolve_attestations,
             checksum: checksum.map_err(Status::invalid_argument)?,
-            source_policies,
+            source_policies: policies_from_wire(source_policies),
         };
-        answer(session.bridge.resolve_source(source, asked).await.map(source_meta_to_wire))
+        let meta = session.bridge.resolve_source(source_from_wire(source), asked).await;
+        answer(meta.map(source_meta_to_wire))
     }
 
     async fn solve(
@@ -334,15 +343,15 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let said = last.then(|| exporter_attr(&attrs)).transpose()?;
         let cache_imports = cache_imports_from_wire(cache_imports);
         let solve = Solve {
-            definition,
+            definition: definition.map(kiln_llb::wire::from_message),
             frontend,
             options,
-            inputs,
+            inputs: inputs_from_wire(inputs),
             evaluate,
             cache_imports,
-            source_policies,
+            source_policies: policies_from_wire(source_policies),
         };
-        let result = session.bridge.solve(solve).await.map_err(|status| status.to_status())?;
+        let result = session.bridge.solve(solve).await.map_err(|error| error.to_status())?;
         if let Some(said) = said {
             let mut last = result.clone();
             for (name, value) in said {
@@ -357,7 +366,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
             for one in result.held() {
                 // A bridge that does not tell graphs is as good for everything else.
                 if let Ok(Some(graph)) = session.bridge.definition(one).await {
-                    graphs.insert(one.clone(), graph);
+                    graphs.insert(one.clone(), kiln_llb::wire::to_message(graph));
                 }
             }
         }
@@ -389,7 +398,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let wire::ReadDirRequest { r#ref, dir_path, include_pattern, mount_index } = request;
         check_mount(mount_index)?;
         let entries = session.bridge.read_dir(&Ref(r#ref), &dir_path, &include_pattern).await;
-        answer(entries.map(|entries| wire::ReadDirResponse { entries }))
+        answer(entries.map(listed))
     }
 
     async fn stat_file(
@@ -400,7 +409,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let wire::StatFileRequest { r#ref, path, mount_index } = request;
         check_mount(mount_index)?;
         let stat = session.bridge.stat_file(&Ref(r#ref), &path).await;
-        answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat) }))
+        answer(stat.map(|stat| wire::StatFileResponse { stat: Some(stat.into_wire()) }))
     }
 
     async fn evaluate(
@@ -420,7 +429,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let (session, request) = self.open(request).await?;
         let wire::ReturnRequest { result, error } = request;
         let returned = match error {
-            Some(error) => Err(RichStatus::from_rpc(error)),
+            Some(error) => Err(FrontendError(RichStatus::from_rpc(error))),
             None => Ok(result.map(result_from_wire).unwrap_or_default()),
         };
         let sender = session.returned.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -436,9 +445,8 @@ impl<F: Find> LlbBridge for Gateway<F> {
         request: Request<wire::InputsRequest>,
     ) -> Result<Response<wire::InputsResponse>, Status> {
         let (session, _) = self.open(request).await?;
-        answer(
-            session.bridge.inputs().await.map(|definitions| wire::InputsResponse { definitions }),
-        )
+        let inputs = session.bridge.inputs().await.map(inputs_to_wire);
+        answer(inputs.map(|definitions| wire::InputsResponse { definitions }))
     }
 
     async fn warn(
@@ -449,9 +457,16 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let wire::WarnRequest { digest: vertex, level, short, detail, url, info, ranges } = request;
         let (short, detail) = (text(&short), detail.iter().map(|line| text(line)).collect());
+        let info = info.map(SourceInfo);
+        let ranges = ranges.iter().map(kiln_llb::wire::range_from_message).collect();
         let warning = Warning { vertex, level, short, detail, url, info, ranges };
         answer(session.bridge.warn(warning).await.map(|()| wire::WarnResponse {}))
     }
+}
+
+/// A directory as it travels.
+fn listed(entries: Vec<FileStat>) -> wire::ReadDirResponse {
+    wire::ReadDirResponse { entries: entries.into_iter().map(FileStat::into_wire).collect() }
 }
 
 /// Capabilities as they travel.

@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn any_options_are_read_or_refused(options in options()) {
-        let info = BuildInfo { options: Options(options.clone()), ..BuildInfo::default() };
+        let info = BuildInfo::default().with_options(Options(options.clone()));
         let Ok(settings) = Settings::read(&info) else { return Ok(()) };
         let mut fixture = Fixture::new().file("dockerfile", "Dockerfile", "x").any_image();
         for (key, value) in &options {

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use kiln_document::{Diagnostic, Source, Span};
 use kiln_frontend::requests::{self, Target};
 use kiln_frontend::{
-    BuildLanguage, Call, Frontend, FrontendError, PlatformResult, Project, TargetPlatform,
+    BuildLanguage, Call, Frontend, FrontendError, Parsed, PlatformResult, Project, TargetPlatform,
 };
-use kiln_llb::{Action, Copy, Exec, State};
+use kiln_llb::{Action, CopyOptions, Exec, State};
 use kiln_oci::{ImageConfig, Platform};
 use kiln_testing::{Fixture, block_on};
 use kiln_wire::pb;
@@ -28,7 +28,7 @@ impl BuildLanguage for Lines {
     const NAME: &'static str = "lines";
     const FILES: &'static [&'static str] = &["build.lines", "lines"];
 
-    fn read(&self, source: &Source) -> Result<(Self::Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn read(&self, source: &Source) -> Result<Parsed<Self::Plan>, Vec<Diagnostic>> {
         let (mut plan, mut mistakes, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         let mut start = 0;
         for text in source.text().lines() {
@@ -42,13 +42,22 @@ impl BuildLanguage for Lines {
             }
             plan.push(Line { word: word.to_owned(), rest: rest.to_owned(), span });
         }
-        if mistakes.is_empty() { Ok((plan, warnings)) } else { Err(mistakes) }
+        if mistakes.is_empty() {
+            Ok(Parsed::new(plan).with_warnings(warnings))
+        } else {
+            Err(mistakes)
+        }
     }
 
     fn targets(&self, project: &Project<'_, Self::Plan>) -> Result<Vec<Target>, FrontendError> {
         let base = &project.plan[0];
         let location = Some(project.place(base.span));
-        Ok(vec![Target { default: true, base: base.rest.clone(), location, ..Target::default() }])
+        Ok(vec![
+            Target::default()
+                .with_default(true)
+                .with_base(base.rest.clone())
+                .with_location(location),
+        ])
     }
 
     async fn build(
@@ -68,19 +77,21 @@ impl BuildLanguage for Lines {
                     base_config = base.image_config().cloned();
                 }
                 "run" => {
-                    let exec = Exec { constraints: step, ..Exec::sh(&*line.rest) };
+                    let exec = Exec::sh(&*line.rest).with_constraints(step);
                     state = state.run(project.exec(exec)).root();
                 }
                 "use" => {
                     let call =
                         Call::named(&*line.rest).with_options_of(&project.bridge.info().options);
                     let other = call.states(project.bridge).await?.remove(0).state;
-                    state = state.file(Action::copy(&other, "/", "/other/", Copy::default()));
+                    state =
+                        state.file(Action::copy(&other, "/", "/other/", CopyOptions::default()));
                 }
                 _ => {
                     let from = project.context(vec![line.rest.clone()]).await?;
                     let path = format!("/{}", line.rest);
-                    state = state.file(Action::copy(&from, path.clone(), path, Copy::default()));
+                    state =
+                        state.file(Action::copy(&from, path.clone(), path, CopyOptions::default()));
                 }
             }
         }
@@ -215,8 +226,8 @@ fn a_step_that_is_not_cached_says_so() {
 fn a_warning_belongs_to_the_vertex_that_loads_the_file() {
     let built = fixture("from scratch\nrun sudo make\n").build(&Lines).unwrap();
     let warning = &built.asked.warnings[0];
-    assert_eq!(warning.ranges[0].start.unwrap().line, 2);
-    assert_eq!(warning.info.as_ref().unwrap().filename, "build.lines");
+    assert_eq!(warning.ranges[0].start.line, 2);
+    assert_eq!(warning.info.as_ref().unwrap().filename(), "build.lines");
     let load = built.asked.solves[0].definition.head().unwrap().unwrap().0;
     assert_eq!(warning.vertex, load);
 }
@@ -237,7 +248,7 @@ fn a_failing_step_points_into_the_file() {
 
 fn answer(fixture: &Fixture, request: &str) -> Result<Value, FrontendError> {
     let bridge = fixture.clone().option("requestid", request).bridge();
-    let result = block_on(Frontend::build(&Lines, &bridge))?;
+    let result = block_on(Lines.solve(&bridge))?;
     Ok(serde_json::from_slice(&result.metadata["result.json"]).unwrap())
 }
 
@@ -303,14 +314,14 @@ struct Inner(Fixture);
 
 #[async_trait]
 impl Frontend for Inner {
-    async fn build(
+    async fn solve(
         &self,
         bridge: &dyn kiln_frontend::Bridge,
     ) -> Result<kiln_frontend::BuildResult<kiln_frontend::Ref>, FrontendError> {
         let made = self.0.build_async(&Lines).await?;
-        let definition = Some(made.definition().clone().into());
-        let request = kiln_frontend::Solve { definition, ..kiln_frontend::Solve::default() };
-        Ok(bridge.solve(request).await?)
+        let definition = made.definition().clone();
+        let request = kiln_frontend::Solve::default().with_definition(definition);
+        bridge.solve(request).await
     }
 }
 
@@ -318,7 +329,7 @@ impl Frontend for Inner {
 fn another_frontend_is_called_for_the_file_if_the_user_says_so() {
     let bridge =
         fixture(FILE).option("build-arg:BUILDKIT_SYNTAX", "example.com/other:1 x").bridge();
-    block_on(Frontend::build(&Lines, &bridge)).unwrap();
+    block_on(Lines.solve(&bridge)).unwrap();
     let forward = &bridge.asked().forwards[0];
     assert_eq!(forward.frontend, "gateway.v0");
     assert_eq!(forward.options["source"], "example.com/other:1");

@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use kiln_frontend::pb;
 use kiln_frontend::requests::{
     self, Answers, Arg, BuildError, LintResults, LintWarning, Needed, Outline, Target, TargetList,
 };
 use kiln_frontend::{BuildResult, Ref};
+use kiln_frontend::{Location, pb};
+use kiln_llb::{SourcePosition, SourceRange};
 use kiln_testing::{Case, block_on};
 use serde_json::Value;
 
@@ -37,24 +38,20 @@ fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
 }
 
-fn location(value: &Value) -> Option<pb::Location> {
+fn location(value: &Value) -> Option<Location> {
     let place = &value["location"];
-    let number = |value: &Value| i32::try_from(value.as_i64().unwrap_or_default()).unwrap();
-    let position = |value: &Value| {
-        value.is_object().then(|| pb::Position {
-            line: number(&value["line"]),
-            character: number(&value["character"]),
-        })
+    let number = |value: &Value| i32::try_from(value.as_i64().unwrap_or(0)).unwrap();
+    let position = |value: &Value| SourcePosition {
+        line: number(&value["line"]),
+        character: number(&value["character"]),
     };
-    place.is_object().then(|| pb::Location {
-        source_index: number(&place["sourceIndex"]),
-        ranges: list(place, "ranges")
-            .map(|range| pb::Range {
-                start: position(&range["start"]),
-                end: position(&range["end"]),
-            })
-            .collect(),
-    })
+    let range = |range: &Value| SourceRange {
+        start: position(&range["start"]),
+        end: position(&range["end"]),
+    };
+    let source = usize::try_from(place["sourceIndex"].as_u64().unwrap_or(0)).unwrap();
+    let ranges = || place["ranges"].as_array().into_iter().flatten().map(range);
+    place.is_object().then(|| Location::new(ranges()).of_source(source))
 }
 
 /// What BuildKit leaves out of the recording.
@@ -82,27 +79,30 @@ fn outlines_are_written_as_recorded() {
     let answers = recorded(requests::OUTLINE);
     for (case, answer) in &answers {
         let json = &answer["result_json"];
-        let needed = |value: &Value| Needed {
-            name: text(&value["name"]),
-            required: value["required"] == true,
-            location: location(value),
+        let needed = |value: &Value| {
+            Needed::default()
+                .with_name(text(&value["name"]))
+                .with_required(value["required"] == true)
+                .with_location(location(value))
         };
-        let outline = Outline {
-            name: text(&json["name"]),
-            description: text(&json["description"]),
-            args: list(json, "args")
-                .map(|arg| Arg {
-                    name: text(&arg["name"]),
-                    description: text(&arg["description"]),
-                    value: text(&arg["value"]),
-                    location: location(arg),
-                })
-                .collect(),
-            secrets: list(json, "secrets").map(needed).collect(),
-            ssh: list(json, "ssh").map(needed).collect(),
-            cache: Vec::new(),
-            sources: vec![Bytes::from("FROM scratch\n")],
-        };
+        let outline = Outline::default()
+            .with_name(text(&json["name"]))
+            .with_description(text(&json["description"]))
+            .with_args(
+                list(json, "args")
+                    .map(|arg| {
+                        Arg::default()
+                            .with_name(text(&arg["name"]))
+                            .with_description(text(&arg["description"]))
+                            .with_value(text(&arg["value"]))
+                            .with_location(location(arg))
+                    })
+                    .collect(),
+            )
+            .with_secrets(list(json, "secrets").map(needed).collect())
+            .with_ssh(list(json, "ssh").map(needed).collect())
+            .with_cache(Vec::new())
+            .with_sources(vec![Bytes::from("FROM scratch\n")]);
         same(&outline.to_result(), answer, &case.name);
     }
     assert!(answers.len() > 300, "{}", answers.len());
@@ -112,15 +112,18 @@ fn outlines_are_written_as_recorded() {
 fn lists_of_targets_are_written_as_recorded() {
     let answers = recorded(requests::TARGETS);
     for (case, answer) in &answers {
-        let targets = list(&answer["result_json"], "targets").map(|target| Target {
-            name: text(&target["name"]),
-            default: target["default"] == true,
-            description: text(&target["description"]),
-            base: text(&target["base"]),
-            platform: text(&target["platform"]),
-            location: location(target),
+        let targets = list(&answer["result_json"], "targets").map(|target| {
+            Target::default()
+                .with_name(text(&target["name"]))
+                .with_default(target["default"] == true)
+                .with_description(text(&target["description"]))
+                .with_base(text(&target["base"]))
+                .with_platform(text(&target["platform"]))
+                .with_location(location(target))
         });
-        let list = TargetList { targets: targets.collect(), sources: vec![Bytes::from("x")] };
+        let list = TargetList::default()
+            .with_targets(targets.collect())
+            .with_sources(vec![Bytes::from("x")]);
         same(&list.to_result(), answer, &case.name);
     }
     assert!(answers.len() > 300, "{}", answers.len());
@@ -133,18 +136,21 @@ fn checks_are_written_as_recorded() {
     for (case, answer) in &answers {
         let json = &answer["result_json"];
         let warnings: Vec<LintWarning> = list(json, "warnings")
-            .map(|warning| LintWarning {
-                rule: text(&warning["ruleName"]),
-                description: text(&warning["description"]),
-                url: text(&warning["url"]),
-                detail: text(&warning["detail"]),
-                location: location(warning),
+            .map(|warning| {
+                LintWarning::default()
+                    .with_rule(text(&warning["ruleName"]))
+                    .with_description(text(&warning["description"]))
+                    .with_url(text(&warning["url"]))
+                    .with_detail(text(&warning["detail"]))
+                    .with_location(location(warning))
             })
             .collect();
         let error = &json["buildError"];
-        let build_error = error
-            .is_object()
-            .then(|| BuildError { message: text(&error["message"]), location: location(error) });
+        let build_error = error.is_object().then(|| {
+            BuildError::default()
+                .with_message(text(&error["message"]))
+                .with_location(location(error))
+        });
         let file = case.dir.join("Dockerfile");
         let Ok(data) = std::fs::read(file) else { continue };
         let info = pb::SourceInfo {
@@ -153,7 +159,10 @@ fn checks_are_written_as_recorded() {
             ..pb::SourceInfo::default()
         };
         shown += warnings.len();
-        let results = LintResults { warnings, sources: vec![info], build_error };
+        let results = LintResults::default()
+            .with_warnings(warnings)
+            .with_sources(vec![info.into()])
+            .with_build_error(build_error);
         same(&results.to_result(), answer, &case.name);
     }
     assert!(answers.len() > 400 && shown > 60, "{} {shown}", answers.len());

@@ -8,16 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_frontend::service::{FrontendSession, Returned, service};
 use kiln_frontend::{
-    Bridge, BuildInfo, BuildResult, FileRange, ImageConfigRequest, Inputs, Ref, ResolvedImage,
-    Solve, SourceMeta, SourceRequest, Warning,
+    Bridge, BuildInfo, BuildResult, FileRange, FileStat, FrontendError, ImageConfigRequest, Inputs,
+    Ref, ResolvedImage, Solve, SourceIdentifier, SourceMeta, SourceRequest, Warning,
 };
 use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::llb_bridge_client::LlbBridgeClient;
 use kiln_wire::proto::rpc;
 use kiln_wire::proto::sourcepolicy::Policy;
-use kiln_wire::status::RichStatus;
 use tonic::transport::Channel;
 
 /// A bridge that writes down what it is asked.
@@ -39,7 +37,7 @@ impl Bridge for Recorder {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         self.note(format!("{request:?}"));
         Ok(BuildResult::single(Some(Ref("solved".into()))))
     }
@@ -48,16 +46,16 @@ impl Bridge for Recorder {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         self.note(format!("{reference} {request:?}"));
         Ok(ResolvedImage::default())
     }
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         self.note(format!("{source:?} {request:?}"));
         Ok(SourceMeta::default())
     }
@@ -67,31 +65,36 @@ impl Bridge for Recorder {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         self.note(format!("{of:?} {path} {range:?}"));
         Ok(Bytes::new())
     }
 
-    async fn read_dir(&self, of: &Ref, path: &str, only: &str) -> Result<Vec<Stat>, RichStatus> {
+    async fn read_dir(
+        &self,
+        of: &Ref,
+        path: &str,
+        only: &str,
+    ) -> Result<Vec<FileStat>, FrontendError> {
         self.note(format!("{of:?} {path} {only}"));
         Ok(Vec::new())
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         self.note(format!("{of:?} {path}"));
-        Ok(Stat::default())
+        Ok(FileStat::default())
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
         self.note(format!("{of:?}"));
         Ok(())
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
         Ok(Inputs::new())
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         self.note(format!("{warning:?}"));
         Ok(())
     }

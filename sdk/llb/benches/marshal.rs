@@ -19,7 +19,7 @@ fn main() {
 /// Half of the vertices in one chain, half fanned out from one base and merged.
 fn graph() -> State {
     let base = State::image("docker.io/library/alpine:3.20").with_env("PATH", "/bin");
-    let command = |n: usize| Exec { args: args!["step", n.to_string()], ..Exec::default() };
+    let command = |n: usize| Exec::default().with_args(args!["step", n.to_string()]);
     let chain = (0..VERTICES / 2).fold(base.clone(), |state, n| state.run(command(n)).root());
     let file = |n: usize| Action::mkfile(format!("/f{n}"), "content", Mkfile::default());
     let mut fan: Vec<State> = (0..VERTICES / 2).map(|n| base.file(file(n))).collect();

@@ -16,6 +16,7 @@ pub const CUSTOM_NAME: &str = "llb.customname";
 
 /// Properties of one op, or defaults for all ops of a graph.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Constraints {
     /// The platform to run on or fetch for; the marshal default if absent.
     pub platform: Option<Platform>,
@@ -38,6 +39,19 @@ pub struct Constraints {
     /// The identity of a local source without a session: equal ids share a cache entry.
     pub local_unique_id: Option<String>,
 }
+
+crate::setters!(Constraints {
+    with_platform(platform: impl Into<Option<Platform>>),
+    with_custom_name(custom_name: impl Into<Option<String>>),
+    with_description(description: BTreeMap<String, String>),
+    with_ignore_cache(ignore_cache: bool),
+    with_export_cache(export_cache: impl Into<Option<bool>>),
+    with_progress_group(progress_group: impl Into<Option<ProgressGroup>>),
+    with_linux_resources(linux_resources: impl Into<Option<LinuxResources>>),
+    with_require(require: Vec<String>),
+    with_locations(locations: Vec<SourceLocation>),
+    with_local_unique_id(local_unique_id: impl Into<Option<String>>),
+});
 
 impl Constraints {
     /// Only a display name.
@@ -92,6 +106,7 @@ fn replace<T: Clone>(value: &mut Option<T>, over: Option<&T>) {
 
 /// Ops shown as one in progress.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProgressGroup {
     /// Equal ids are one group.
     pub id: String,
@@ -101,6 +116,12 @@ pub struct ProgressGroup {
     pub weak: bool,
 }
 
+crate::setters!(ProgressGroup {
+    with_id(id: impl Into<String>),
+    with_name(name: impl Into<String>),
+    with_weak(weak: bool),
+});
+
 impl ProgressGroup {
     fn to_wire(&self) -> pb::ProgressGroup {
         pb::ProgressGroup { id: self.id.clone(), name: self.name.clone(), weak: self.weak }
@@ -109,6 +130,7 @@ impl ProgressGroup {
 
 /// Limits for the processes of an exec. Zero or empty is unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinuxResources {
     /// Memory in bytes.
     pub memory_bytes: i64,
@@ -125,6 +147,16 @@ pub struct LinuxResources {
     /// Memory nodes to use, such as `0,1`.
     pub cpuset_mems: String,
 }
+
+crate::setters!(LinuxResources {
+    with_memory_bytes(memory_bytes: i64),
+    with_memory_swap_bytes(memory_swap_bytes: i64),
+    with_cpu_shares(cpu_shares: u64),
+    with_cpu_period_micros(cpu_period_micros: u64),
+    with_cpu_quota_micros(cpu_quota_micros: i64),
+    with_cpuset_cpus(cpuset_cpus: impl Into<String>),
+    with_cpuset_mems(cpuset_mems: impl Into<String>),
+});
 
 impl LinuxResources {
     fn to_wire(&self) -> pb::LinuxResources {
@@ -146,6 +178,7 @@ pub struct SourceMap(pub(crate) Arc<SourceFile>);
 
 /// What a [`SourceMap`] holds.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SourceFile {
     /// Its name, as the user knows it.
     pub filename: String,
@@ -156,6 +189,13 @@ pub struct SourceFile {
     /// The state the file was read from, so that a client can show it again.
     pub state: Option<State>,
 }
+
+crate::setters!(SourceFile {
+    with_filename(filename: impl Into<String>),
+    with_language(language: impl Into<String>),
+    with_data(data: Vec<u8>),
+    with_state(state: impl Into<Option<State>>),
+});
 
 impl SourceMap {
     /// A file with its text.

@@ -15,6 +15,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a deferred state may know when it is made.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Deferral<'a> {
     /// The platform of the marshal call.
     pub platform: Option<&'a Platform>,
@@ -40,6 +41,7 @@ pub trait MetaResolver: Send + Sync {
 
 /// A question for the config of an image.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ImageRequest<'a> {
     /// The normalised reference.
     pub reference: &'a str,

@@ -15,7 +15,7 @@ impl Definition {
     ///
     /// [`DefinitionError::DecodeOp`] if the bytes of an op are no op.
     pub fn to_dot(&self) -> Result<String, DefinitionError> {
-        let ops = self.ops().collect::<Result<Vec<_>, _>>()?;
+        let ops = self.decoded().collect::<Result<Vec<_>, _>>()?;
         let mut out = String::from("digraph {\n");
         for (digest, op) in &ops {
             let digest = digest.as_str();

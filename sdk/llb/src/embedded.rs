@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kiln_oci::Digest;
 use kiln_pb::pb;
-use prost::Message as _;
-use prost::bytes::Bytes;
 
-use crate::constraints::{SourceFile, SourceLocation, SourceMap, SourcePosition, SourceRange};
+use crate::constraints::{SourceFile, SourceLocation, SourceMap};
+use crate::deferred::BoxError;
+use crate::definition::decode_op;
 use crate::vertex::{Kind, Output, Port, Vertex};
+use crate::wire::range_from_message;
 use crate::{Constraints, Definition, State};
 
 /// How many definitions of source files may stand in each other.
@@ -28,14 +30,14 @@ pub(crate) struct Embedded {
 pub enum DefinitionError {
     /// The bytes are not the message they claim to be.
     #[error("definition does not decode")]
-    Decode(#[source] prost::DecodeError),
+    Decode(#[source] BoxError),
     /// The bytes of an op are not the message they claim to be.
     #[error("op {digest} does not decode")]
     DecodeOp {
         /// The op.
         digest: Digest,
         /// What is wrong.
-        source: prost::DecodeError,
+        source: BoxError,
     },
     /// An op reads one that the definition does not have.
     #[error("op {op} reads {input}, which the definition does not contain")]
@@ -75,7 +77,7 @@ fn state(definition: &Definition, nesting: usize) -> Result<State, DefinitionErr
         let vertex = Vertex::new(Kind::EmptyDefinition, Vec::new(), Constraints::default());
         return Ok(State::on(vertex.plain_output(Port::Index(0))));
     };
-    let terminal = decode(last)?;
+    let terminal = decode_op(last)?;
     let mut builder = Builder {
         ops: BTreeMap::new(),
         locations: locations(definition, nesting)?,
@@ -91,13 +93,6 @@ fn state(definition: &Definition, nesting: usize) -> Result<State, DefinitionErr
     };
     let vertex = builder.vertex(&digest, &input.digest)?;
     Ok(State::on(vertex.plain_output(Port::Index(input.index))))
-}
-
-fn decode(bytes: &Bytes) -> Result<pb::Op, DefinitionError> {
-    pb::Op::decode(bytes.clone()).map_err(|source| {
-        let digest = Digest::sha256(bytes);
-        DefinitionError::DecodeOp { digest, source }
-    })
 }
 
 /// Makes vertices of ops, inputs first.
@@ -142,7 +137,7 @@ impl Builder<'_> {
             op: reader.clone(),
             input: wanted.chars().take(160).collect(),
         })?;
-        decode(bytes)
+        decode_op(bytes)
     }
 
     fn finish(&mut self, digest: &str, op: &pb::Op) -> Arc<Vertex> {
@@ -175,7 +170,7 @@ fn locations(
         let state = match &info.definition {
             Some(definition) => {
                 let below = nesting.checked_sub(1).ok_or(DefinitionError::Nesting)?;
-                Some(state(&definition.clone().into(), below)?)
+                Some(state(&Definition::from_message(definition.clone()), below)?)
             }
             None => None,
         };
@@ -191,17 +186,10 @@ fn locations(
         let located = locations.locations.iter().map(|location| {
             let map = usize::try_from(location.source_index).ok().and_then(|index| maps.get(index));
             let map = map.ok_or(DefinitionError::MissingSource(location.source_index))?;
-            let ranges = location.ranges.iter().map(raise_range).collect();
+            let ranges = location.ranges.iter().map(range_from_message).collect();
             Ok(SourceLocation { map: map.clone(), ranges })
         });
         all.insert(digest.clone(), located.collect::<Result<_, DefinitionError>>()?);
     }
     Ok(all)
-}
-
-fn raise_range(range: &pb::Range) -> SourceRange {
-    let position = |at: Option<pb::Position>| {
-        at.map(|at| SourcePosition { line: at.line, character: at.character }).unwrap_or_default()
-    };
-    SourceRange { start: position(range.start), end: position(range.end) }
 }

@@ -21,14 +21,15 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// ```
 /// use kiln_llb::{Exec, Mount, Sharing, State, args};
 ///
-/// let run = State::image("alpine:3.20").run(Exec {
-///     args: args!["make", "install"],
-///     mounts: vec![Mount::cache("/root/.cache").shared(Sharing::Locked)],
-///     ..Exec::in_dir("/src")
-/// });
+/// let run = State::image("alpine:3.20").run(
+///     Exec::in_dir("/src")
+///         .with_args(args!["make", "install"])
+///         .with_mounts(vec![Mount::cache("/root/.cache").shared(Sharing::Locked)]),
+/// );
 /// assert!(!run.root().is_scratch());
 /// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Exec {
     /// The program and its arguments.
     pub args: Vec<String>,
@@ -67,6 +68,27 @@ pub struct Exec {
     /// What is said about the op.
     pub constraints: Constraints,
 }
+
+crate::setters!(Exec {
+    with_args(args: Vec<String>),
+    with_env(env: Vec<(String, String)>),
+    with_dir(dir: impl Into<String>),
+    with_user(user: impl Into<String>),
+    with_hostname(hostname: impl Into<String>),
+    with_network(network: impl Into<Option<NetMode>>),
+    with_security(security: impl Into<Option<SecurityMode>>),
+    with_extra_hosts(extra_hosts: Vec<(String, IpAddr)>),
+    with_ulimits(ulimits: Vec<Ulimit>),
+    with_cgroup_parent(cgroup_parent: impl Into<String>),
+    with_mounts(mounts: Vec<Mount>),
+    with_secrets(secrets: Vec<Secret>),
+    with_ssh(ssh: Vec<Ssh>),
+    with_devices(devices: Vec<Device>),
+    with_proxy(proxy: impl Into<Option<Proxy>>),
+    with_readonly_root(readonly_root: bool),
+    with_valid_exit_codes(valid_exit_codes: impl Into<Option<Vec<i32>>>),
+    with_constraints(constraints: Constraints),
+});
 
 /// Words as a `Vec<String>`, for [`Exec::args`].
 #[macro_export]

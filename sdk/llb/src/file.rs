@@ -21,6 +21,7 @@ pub type Nanos = i64;
 
 /// One file action. Relative paths start at the working directory of the state.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Action {
     /// Makes a directory.
     Mkdir(String, Mkdir),
@@ -31,7 +32,7 @@ pub enum Action {
     /// Makes a symbolic link: what it says, where it is. The paths stay as they are written.
     Symlink(String, String, Symlink),
     /// Copies a file or directory: from where, which path, to which path.
-    Copy(CopyFrom, String, String, Box<Copy>),
+    Copy(CopyFrom, String, String, Box<CopyOptions>),
 }
 
 impl Action {
@@ -64,7 +65,7 @@ impl Action {
         from: impl Into<CopyFrom>,
         src: impl Into<String>,
         dest: impl Into<String>,
-        options: Copy,
+        options: CopyOptions,
     ) -> Self {
         Self::Copy(from.into(), src.into(), dest.into(), Box::new(options))
     }
@@ -72,6 +73,7 @@ impl Action {
 
 /// Options of a new directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mkdir {
     /// Permissions; only the lower nine bits count.
     pub mode: u32,
@@ -83,6 +85,13 @@ pub struct Mkdir {
     pub created: Option<Nanos>,
 }
 
+crate::setters!(Mkdir {
+    with_mode(mode: u32),
+    with_parents(parents: bool),
+    with_owner(owner: impl Into<Option<Owner>>),
+    with_created(created: Option<Nanos>),
+});
+
 impl Default for Mkdir {
     fn default() -> Self {
         Self { mode: 0o755, parents: false, owner: None, created: None }
@@ -91,6 +100,7 @@ impl Default for Mkdir {
 
 /// Options of a new file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mkfile {
     /// Permissions; only the lower nine bits count.
     pub mode: u32,
@@ -100,6 +110,12 @@ pub struct Mkfile {
     pub created: Option<Nanos>,
 }
 
+crate::setters!(Mkfile {
+    with_mode(mode: u32),
+    with_owner(owner: impl Into<Option<Owner>>),
+    with_created(created: Option<Nanos>),
+});
+
 impl Default for Mkfile {
     fn default() -> Self {
         Self { mode: 0o644, owner: None, created: None }
@@ -108,6 +124,7 @@ impl Default for Mkfile {
 
 /// Options of a removal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rm {
     /// Nothing to remove is no failure.
     pub allow_not_found: bool,
@@ -115,8 +132,14 @@ pub struct Rm {
     pub allow_wildcard: bool,
 }
 
+crate::setters!(Rm {
+    with_allow_not_found(allow_not_found: bool),
+    with_allow_wildcard(allow_wildcard: bool),
+});
+
 /// Options of a symbolic link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Symlink {
     /// Owner; root if absent.
     pub owner: Option<Owner>,
@@ -124,13 +147,19 @@ pub struct Symlink {
     pub created: Option<Nanos>,
 }
 
+crate::setters!(Symlink {
+    with_owner(owner: impl Into<Option<Owner>>),
+    with_created(created: Option<Nanos>),
+});
+
 /// A worker filter that makes copies which unpack archives unpack zip files too. It is Kiln's: other
 /// daemons do not look at it, and copy zip files as they are.
 pub const UNPACK_ZIP: &str = "kiln.unpack==zip";
 
 /// Options of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Copy {
+#[non_exhaustive]
+pub struct CopyOptions {
     /// Permissions; those of the source if absent.
     pub mode: Option<CopyMode>,
     /// Owner; that of the source if absent.
@@ -160,8 +189,25 @@ pub struct Copy {
     pub always_replace_existing: bool,
 }
 
+crate::setters!(CopyOptions {
+    with_mode(mode: impl Into<Option<CopyMode>>),
+    with_owner(owner: impl Into<Option<Owner>>),
+    with_created(created: Option<Nanos>),
+    with_follow_symlinks(follow_symlinks: bool),
+    with_dir_contents_only(dir_contents_only: bool),
+    with_include_patterns(include_patterns: Vec<String>),
+    with_exclude_patterns(exclude_patterns: Vec<String>),
+    with_required_paths(required_paths: Vec<String>),
+    with_attempt_unpack(attempt_unpack: bool),
+    with_create_dest_path(create_dest_path: bool),
+    with_allow_wildcard(allow_wildcard: bool),
+    with_allow_empty_wildcard(allow_empty_wildcard: bool),
+    with_always_replace_existing(always_replace_existing: bool),
+});
+
 /// Permissions of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CopyMode {
     /// Bits, the set-id and sticky bits included.
     Octal(u32),
@@ -171,6 +217,7 @@ pub enum CopyMode {
 
 /// Where a copy comes from.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum CopyFrom {
     /// Another state.
     State(State),
@@ -192,12 +239,18 @@ impl From<&State> for CopyFrom {
 
 /// The actions of one op.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct FileActions {
     /// In order.
     pub actions: Vec<Action>,
     /// What is said about the op.
     pub constraints: Constraints,
 }
+
+crate::setters!(FileActions {
+    with_actions(actions: Vec<Action>),
+    with_constraints(constraints: Constraints),
+});
 
 impl<A: IntoIterator<Item = Action>> From<A> for FileActions {
     fn from(actions: A) -> Self {
@@ -215,12 +268,12 @@ impl State {
     /// Changes files.
     ///
     /// ```
-    /// use kiln_llb::{Action, Copy, Mkdir, State};
+    /// use kiln_llb::{Action, CopyOptions, Mkdir, State};
     ///
     /// let tool = State::image("golang:1.25");
     /// let image = State::scratch().file([
     ///     Action::mkdir("/bin", Mkdir::default()),
-    ///     Action::copy(&tool, "/out/app", "/bin/app", Copy::default()),
+    ///     Action::copy(&tool, "/out/app", "/bin/app", CopyOptions::default()),
     /// ]);
     /// # assert!(!image.is_scratch());
     /// ```
@@ -255,7 +308,7 @@ enum Does {
     Mkfile(String, Vec<u8>, Mkfile),
     Rm(String, Rm),
     Symlink(String, String, Symlink),
-    Copy { from: Origin, values: Inherited, src: String, dest: String, options: Box<Copy> },
+    Copy { from: Origin, values: Inherited, src: String, dest: String, options: Box<CopyOptions> },
 }
 
 enum Origin {
@@ -448,7 +501,7 @@ impl Step {
     }
 }
 
-impl Copy {
+impl CopyOptions {
     fn lower(&self, src: String, dest: String, base: i64) -> pb::FileActionCopy {
         let (mode, mode_str) = match &self.mode {
             None => (-1, String::new()),

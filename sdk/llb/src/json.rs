@@ -14,7 +14,7 @@ impl Definition {
     pub fn to_json(&self) -> Result<String, DefinitionError> {
         let mut lines = String::new();
         let unsaid = pb::OpMetadata::default();
-        for op in self.ops() {
+        for op in self.decoded() {
             let (digest, op) = op?;
             let metadata = self.metadata.get(digest.as_str()).unwrap_or(&unsaid);
             let mut object = Object::open(&mut lines);

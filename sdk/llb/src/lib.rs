@@ -5,6 +5,8 @@
 //! byte what BuildKit's own client would send. Nothing here waits, reads a clock, the environment
 //! or a file, or draws a random number: the same calls give the same bytes. Start with [`State`].
 
+mod setters;
+
 mod state;
 
 mod source;
@@ -30,10 +32,19 @@ mod vertex;
 mod definition;
 mod embedded;
 
+#[cfg(not(feature = "pb"))]
+#[expect(unreachable_pub, reason = "public with the feature `pb`")]
+mod encode;
+#[cfg(feature = "pb")]
 pub mod encode;
 
 mod dot;
 mod json;
+
+#[cfg(feature = "pb")]
+mod messages;
+#[doc(hidden)]
+pub mod wire;
 
 pub mod caps;
 mod path;
@@ -50,7 +61,8 @@ pub use definition::Definition;
 pub use embedded::DefinitionError;
 pub use exec::{Exec, Run};
 pub use file::{
-    Action, Copy, CopyFrom, CopyMode, FileActions, Mkdir, Mkfile, Nanos, Rm, Symlink, UNPACK_ZIP,
+    Action, CopyFrom, CopyMode, CopyOptions, FileActions, Mkdir, Mkfile, Nanos, Rm, Symlink,
+    UNPACK_ZIP,
 };
 pub use marshal::{Marshal, MarshalError};
 pub use mount::{ContentCache, Device, Mount, MountKind, Proxy, Secret, Sharing, Ssh};

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kiln_oci::{Digest, Platform};
 use kiln_pb::pb;
-use prost::bytes::Bytes;
 
 use crate::deferred::{BoxError, Deferral, Deferred, MetaResolver};
 use crate::encode::Canonical;
@@ -21,6 +21,7 @@ use crate::{CapSet, Constraints, Definition, State, caps, compose};
 
 /// Options of [`State::marshal`].
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Marshal<'a> {
     /// Constraints for ops that say nothing else, the platform above all. Without one, it is the
     /// platform this program runs on.
@@ -40,6 +41,14 @@ pub struct Marshal<'a> {
     /// Who knows the configs of images.
     pub resolver: Option<&'a dyn MetaResolver>,
 }
+
+crate::setters!(Marshal<'a> {
+    with_defaults(defaults: Constraints),
+    with_overrides(overrides: Constraints),
+    with_caps(caps: impl Into<Option<CapSet>>),
+    with_fallback(fallback: bool),
+    with_resolver(resolver: Option<&'a dyn MetaResolver>),
+});
 
 impl std::fmt::Debug for Marshal<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,6 +4,7 @@ use crate::State;
 
 /// A directory mounted for a command.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Mount {
     /// Where it is seen.
     pub target: String,
@@ -21,8 +22,19 @@ pub struct Mount {
     pub kind: MountKind,
 }
 
+crate::setters!(Mount {
+    with_target(target: impl Into<String>),
+    with_source(source: State),
+    with_source_path(source_path: impl Into<String>),
+    with_readonly(readonly: bool),
+    with_no_output(no_output: bool),
+    with_content_cache(content_cache: ContentCache),
+    with_kind(kind: MountKind),
+});
+
 /// Kinds of mounts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MountKind {
     /// The source itself.
     #[default]
@@ -43,6 +55,7 @@ pub enum MountKind {
 
 /// Who may use a cache directory at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sharing {
     /// Everybody.
     #[default]
@@ -55,6 +68,7 @@ pub enum Sharing {
 
 /// Whether a cache key is made of a mount's contents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ContentCache {
     /// If the mount cannot be written back.
     #[default]
@@ -125,6 +139,7 @@ impl Mount {
 
 /// A secret of the client's, as a file, an environment variable, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Secret {
     /// The name the client knows it by.
     pub id: String,
@@ -141,6 +156,16 @@ pub struct Secret {
     /// The command runs without it if the client has none.
     pub optional: bool,
 }
+
+crate::setters!(Secret {
+    with_id(id: impl Into<String>),
+    with_target(target: impl Into<Option<String>>),
+    with_env(env: impl Into<Option<String>>),
+    with_uid(uid: u32),
+    with_gid(gid: u32),
+    with_mode(mode: u32),
+    with_optional(optional: bool),
+});
 
 impl Secret {
     /// A file that only root may read.
@@ -164,6 +189,7 @@ impl Secret {
 
 /// An SSH agent of the client's, as a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ssh {
     /// The name the client knows it by; `default` if empty.
     pub id: String,
@@ -178,6 +204,15 @@ pub struct Ssh {
     /// The command runs without it if the client has none.
     pub optional: bool,
 }
+
+crate::setters!(Ssh {
+    with_id(id: impl Into<String>),
+    with_target(target: impl Into<String>),
+    with_uid(uid: u32),
+    with_gid(gid: u32),
+    with_mode(mode: u32),
+    with_optional(optional: bool),
+});
 
 impl Default for Ssh {
     fn default() -> Self {
@@ -194,6 +229,7 @@ impl Default for Ssh {
 
 /// A device of the host, by its CDI name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Device {
     /// Such as `vendor.com/gpu=0`.
     pub name: String,
@@ -201,8 +237,14 @@ pub struct Device {
     pub optional: bool,
 }
 
+crate::setters!(Device {
+    with_name(name: impl Into<String>),
+    with_optional(optional: bool),
+});
+
 /// Proxies for a command. They are not part of its cache key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Proxy {
     /// `HTTP_PROXY`
     pub http: String,
@@ -215,3 +257,11 @@ pub struct Proxy {
     /// `ALL_PROXY`
     pub all: String,
 }
+
+crate::setters!(Proxy {
+    with_http(http: impl Into<String>),
+    with_https(https: impl Into<String>),
+    with_ftp(ftp: impl Into<String>),
+    with_no_proxy(no_proxy: impl Into<String>),
+    with_all(all: impl Into<String>),
+});

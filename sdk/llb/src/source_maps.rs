@@ -6,8 +6,9 @@ use std::sync::Arc;
 use kiln_oci::Digest;
 use kiln_pb::pb;
 
-use crate::constraints::{SourceFile, SourceLocation, SourceMap, SourcePosition, SourceRange};
+use crate::constraints::{SourceFile, SourceLocation, SourceMap};
 use crate::marshal::{MarshalError, Target};
+use crate::wire::range_to_message;
 
 /// The files seen so far, and the locations of each op.
 #[derive(Default)]
@@ -23,7 +24,7 @@ impl SourceMaps {
     pub(crate) fn add(&mut self, digest: &Digest, locations: &[SourceLocation]) {
         let located = locations.iter().map(|location| pb::Location {
             source_index: self.index(&location.map),
-            ranges: location.ranges.iter().map(lower_range).collect(),
+            ranges: location.ranges.iter().copied().map(range_to_message).collect(),
         });
         let located: Vec<pb::Location> = located.collect();
         self.locations.entry(digest.to_string()).or_default().locations.extend(located);
@@ -52,7 +53,7 @@ impl SourceMaps {
         let mut infos = Vec::with_capacity(self.files.len());
         for file in &self.files {
             let definition = match &file.state {
-                Some(state) => Some(state.marshal_for(target)?.into()),
+                Some(state) => Some(state.marshal_for(target)?.into_message()),
                 None => None,
             };
             infos.push(pb::SourceInfo {
@@ -64,9 +65,4 @@ impl SourceMaps {
         }
         Ok(pb::Source { locations: self.locations, infos })
     }
-}
-
-fn lower_range(range: &SourceRange) -> pb::Range {
-    let position = |at: SourcePosition| pb::Position { line: at.line, character: at.character };
-    pb::Range { start: Some(position(range.start)), end: Some(position(range.end)) }
 }

@@ -20,14 +20,13 @@ use crate::vertex::Output;
 /// let built = State::image("docker.io/library/golang:1.25")
 ///     .with_dir("/src")
 ///     .with_env("CGO_ENABLED", "0")
-///     .run(Exec {
-///         args: args!["go", "build", "-o", "/out/app", "."],
-///         mounts: vec![Mount::bind("/src", &source).readonly()],
-///         ..Exec::default()
-///     })
+///     .run(
+///         Exec::args(args!["go", "build", "-o", "/out/app", "."])
+///             .with_mounts(vec![Mount::bind("/src", &source).readonly()]),
+///     )
 ///     .with_mount(Mount::bind("/out", &State::scratch()));
 /// let definition = built.mount("/out").unwrap().marshal(&Marshal::default()).unwrap();
-/// assert_eq!(definition.def.len(), 4); // two sources, the command, and which output is meant
+/// assert_eq!(definition.len(), 4); // two sources, the command, and which output is meant
 /// ```
 #[derive(Clone, Debug)]
 pub struct State {

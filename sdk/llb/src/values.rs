@@ -12,6 +12,7 @@ use crate::path;
 
 /// How a command reaches the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NetMode {
     /// The daemon's default: a network of its own.
     #[default]
@@ -24,6 +25,7 @@ pub enum NetMode {
 
 /// How much a command may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SecurityMode {
     /// A container.
     #[default]
@@ -34,6 +36,7 @@ pub enum SecurityMode {
 
 /// A limit on a process (`setrlimit`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ulimit {
     /// Such as `nofile`.
     pub name: String,
@@ -43,8 +46,15 @@ pub struct Ulimit {
     pub hard: i64,
 }
 
+crate::setters!(Ulimit {
+    with_name(name: impl Into<String>),
+    with_soft(soft: i64),
+    with_hard(hard: i64),
+});
+
 /// What a command inherits from the state it runs on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Values {
     /// Environment, ordered by last write. Shared by states that differ in other values.
     pub env: Arc<Vec<(String, String)>>,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use expect_test::{Expect, expect};
 use kiln_llb::{
-    Action, BoxError, CapSet, Constraints, Copy, Definition, DefinitionError, Exec, Image,
+    Action, BoxError, CapSet, Constraints, CopyOptions, Definition, DefinitionError, Exec, Image,
     ImageMeta, ImageRequest, Local, Marshal, MarshalError, MetaResolver, Mkdir, Mkfile, Mount,
     Owner, Passthrough, PassthroughInput, ResolvedImage, Secret, Sharing, SourceMap, SourceRange,
     Ssh, State, Symlink, args, caps,
@@ -50,7 +50,7 @@ fn check(state: &State, want: &Expect) {
 }
 
 fn command(word: &str) -> Exec {
-    Exec { args: args![word], ..Exec::default() }
+    Exec::default().with_args(args![word])
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_vertex_used_twice_is_sent_once() {
 #[test]
 fn equal_ops_built_apart_are_sent_once() {
     let image = || State::image("alpine");
-    let copy = Action::copy(image(), "/a", "/b", Copy::default());
+    let copy = Action::copy(image(), "/a", "/b", CopyOptions::default());
     check(
         &image().file(copy),
         &expect![[r#"
@@ -95,14 +95,11 @@ fn a_state_does_not_change_when_it_is_built_upon() {
 
 #[test]
 fn each_writable_mount_is_an_output() {
-    let run = State::image("alpine").run(Exec {
-        mounts: vec![
-            Mount::bind("/z", &State::scratch()),
-            Mount::cache("/c"),
-            Mount::bind("/a", &State::scratch()),
-        ],
-        ..command("x")
-    });
+    let run = State::image("alpine").run(command("x").with_mounts(vec![
+        Mount::bind("/z", &State::scratch()),
+        Mount::cache("/c"),
+        Mount::bind("/a", &State::scratch()),
+    ]));
     let head = |state: State| marshal(&state).head().unwrap().unwrap().1;
     assert_eq!(head(run.root()), 0);
     assert_eq!(head(run.mount("/a").unwrap()), 1);
@@ -115,23 +112,26 @@ fn each_writable_mount_is_an_output() {
 #[test]
 fn a_command_that_cannot_write_leaves_its_root_as_it_was() {
     let base = State::image("alpine");
-    let run = base.run(Exec { readonly_root: true, ..command("x") });
+    let run = base.run(command("x").with_readonly_root(true));
     assert_eq!(marshal(&run.root()), marshal(&base));
 }
 
 #[test]
 fn the_same_calls_give_the_same_bytes_anywhere() {
     fn graph() -> State {
-        let source = State::local("context", Local { session_id: "s".into(), ..Local::default() });
+        let source = State::local("context", Local::default().with_session_id("s"));
         let base = State::image("alpine").with_env("B", "1").with_env("A", "2");
-        let run = base.run(Exec {
-            mounts: vec![Mount::bind("/src", &source).readonly(), Mount::cache("/c")],
-            secrets: vec![Secret::file("token", "/run/token"), Secret::env("token", "TOKEN")],
-            ssh: vec![Ssh::default()],
-            ..command("x")
-        });
+        let run = base.run(
+            command("x")
+                .with_mounts(vec![Mount::bind("/src", &source).readonly(), Mount::cache("/c")])
+                .with_secrets(vec![
+                    Secret::file("token", "/run/token"),
+                    Secret::env("token", "TOKEN"),
+                ])
+                .with_ssh(vec![Ssh::default()]),
+        );
         let owner = Some(Owner::parse("app:0"));
-        let mkdir = Action::mkdir("/d", Mkdir { owner, ..Mkdir::default() });
+        let mkdir = Action::mkdir("/d", Mkdir::default().with_owner(owner));
         State::merge(&[base, run.root().file(mkdir)])
     }
     let want = marshal(&graph()).to_bytes();
@@ -149,7 +149,7 @@ fn a_chain_of_twenty_thousand_commands_fits_a_small_stack() {
     let long = || {
         let base = State::image("alpine");
         let state = (0..20_000).fold(base, |state, n| {
-            state.run(Exec { args: args!["step", n.to_string()], ..Exec::default() }).root()
+            state.run(Exec::default().with_args(args!["step", n.to_string()])).root()
         });
         let definition = marshal(&state);
         drop(state);
@@ -163,11 +163,9 @@ fn a_chain_of_twenty_thousand_commands_fits_a_small_stack() {
 #[test]
 fn a_definition_can_be_built_upon_and_keeps_what_was_said() {
     let map = SourceMap::new("Buildfile", "Build", "FROM alpine\n");
-    let constraints = Constraints {
-        locations: vec![map.location([SourceRange::lines(1, 1)])],
-        ..Constraints::named("load")
-    };
-    let base = State::image_with("alpine", Image { constraints, ..Image::default() });
+    let constraints =
+        Constraints::named("load").with_locations(vec![map.location([SourceRange::lines(1, 1)])]);
+    let base = State::image_with("alpine", Image::default().with_constraints(constraints));
     let first = marshal(&base.run(command("x")).root());
     let again =
         State::from_definition(&Definition::from_bytes(&first.to_bytes()).unwrap()).unwrap();
@@ -223,12 +221,12 @@ impl MetaResolver for Counting {
 
 #[test]
 fn an_image_config_is_asked_for_once_and_inherited() {
-    let image = Image { meta: ImageMeta::ConfigAndDigest, ..Image::default() };
+    let image = Image::default().with_meta(ImageMeta::ConfigAndDigest);
     let base = State::image_with("alpine", image);
     assert!(base.values().is_none(), "nobody was asked yet");
     let state = base.run(command("a")).root().with_dir("sub").run(command("b")).root();
     let resolver = Counting(AtomicUsize::new(0));
-    let definition = state.marshal(&Marshal { resolver: Some(&resolver), ..options() }).unwrap();
+    let definition = state.marshal(&options().with_resolver(Some(&resolver))).unwrap();
     assert_eq!(resolver.0.load(Ordering::Relaxed), 1);
     let json = definition.to_json().unwrap();
     assert!(json.contains("alpine:latest@sha256:"), "{json}");
@@ -286,14 +284,12 @@ fn a_state_waits_for_what_it_requires() {
 #[test]
 fn equal_source_files_are_sent_once_and_states_of_files_come_along() {
     let file = |text: &str| SourceMap::new("F", "L", text);
-    let at = |map: &SourceMap| Constraints {
-        locations: vec![map.location([SourceRange::lines(1, 2)])],
-        ..Constraints::default()
+    let at = |map: &SourceMap| {
+        Constraints::default().with_locations(vec![map.location([SourceRange::lines(1, 2)])])
     };
-    let state =
-        State::image_with("alpine", Image { constraints: at(&file("same")), ..Image::default() });
-    let run = state.run(Exec { constraints: at(&file("same")), ..command("x") });
-    let run = run.root().run(Exec { constraints: at(&file("other")), ..command("y") });
+    let state = State::image_with("alpine", Image::default().with_constraints(at(&file("same"))));
+    let run = state.run(command("x").with_constraints(at(&file("same"))));
+    let run = run.root().run(command("y").with_constraints(at(&file("other"))));
     let source = marshal(&run.root()).source.unwrap();
     assert_eq!(source.infos.len(), 2);
     let indexes = source.locations.values().flat_map(|l| &l.locations).map(|l| l.source_index);
@@ -304,16 +300,16 @@ fn equal_source_files_are_sent_once_and_states_of_files_come_along() {
 
 #[test]
 fn a_graph_shows_as_json_and_as_a_drawing() {
-    let src = State::local("context", Local { session_id: "s1".into(), ..Local::default() });
-    let run = State::image("alpine").run(Exec {
-        mounts: vec![Mount::bind("/src", &src).readonly()],
-        constraints: Constraints { ignore_cache: true, ..Constraints::named("<build>") },
-        ..command("make")
-    });
+    let src = State::local("context", Local::default().with_session_id("s1"));
+    let run = State::image("alpine").run(
+        command("make")
+            .with_mounts(vec![Mount::bind("/src", &src).readonly()])
+            .with_constraints(Constraints::named("<build>").with_ignore_cache(true)),
+    );
     let owner = Some(Owner::parse("root:app"));
     let state = State::scratch().file([
         Action::mkdir("/bin", Mkdir::default()),
-        Action::copy(run.root(), "/out", "/bin/out", Copy { owner, ..Copy::default() }),
+        Action::copy(run.root(), "/out", "/bin/out", CopyOptions::default().with_owner(owner)),
         Action::mkfile("/hi", "hi\n", Mkfile::default()),
     ]);
     let definition = marshal(&state);
@@ -354,7 +350,7 @@ fn links_and_pass_throughs_show_as_the_peers_json_shows_them() {
 /// Options for a daemon that lacks some features.
 fn without(lacks: &[&str], fallback: bool) -> Marshal<'static> {
     let caps = lacks.iter().fold(CapSet::all(), |caps, cap| caps.without(cap));
-    Marshal { caps: Some(caps), fallback, ..options() }
+    options().with_caps(Some(caps)).with_fallback(fallback)
 }
 
 #[test]

@@ -11,7 +11,6 @@
 //! that serde can read, and says all mistakes at once with their line.
 //!
 //! ```
-//! use kiln_sdk::document::{Language, Limits, Source, parse};
 //! use kiln_sdk::prelude::*;
 //!
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -24,14 +23,14 @@
 //!
 //! struct Recipes;
 //!
-//! #[async_trait::async_trait]
+//! #[async_trait]
 //! impl BuildLanguage for Recipes {
 //!     type Plan = Recipe;
 //!     const NAME: &'static str = "recipes";
 //!     const FILES: &'static [&'static str] = &["recipe.yaml"];
 //!
-//!     fn read(&self, source: &Source) -> Result<(Recipe, Vec<Diagnostic>), Vec<Diagnostic>> {
-//!         Ok((parse(source, Language::Yaml, &Limits::default())?, Vec::new()))
+//!     fn read(&self, source: &Source) -> Result<Parsed<Recipe>, Vec<Diagnostic>> {
+//!         parse(source, Language::Yaml, &Limits::default()).map(Parsed::new)
 //!     }
 //!
 //!     async fn build(
@@ -44,7 +43,8 @@
 //!         let mut state = base.state(project.step(target, from, from.span));
 //!         for command in &project.plan.run {
 //!             let constraints = project.step(target, command, command.span);
-//!             state = state.run(project.exec(Exec { constraints, ..Exec::sh(&**command) })).root();
+//!             let exec = Exec::sh(&**command).with_constraints(constraints);
+//!             state = state.run(project.exec(exec)).root();
 //!         }
 //!         let config = base.config(&target.platform);
 //!         Ok(PlatformResult::new(state, &config).based_on(base.image_config()))
@@ -55,7 +55,7 @@
 //! let file = "from: debian:13\nrun: [make]\n";
 //! let fixture = kiln_testing::Fixture::new().any_image().file("dockerfile", "recipe.yaml", file);
 //! let built = fixture.build(&Recipes)?;
-//! assert_eq!(built.definition().ops().count(), 3);
+//! assert_eq!(built.definition().len(), 3);
 //!
 //! // A mistake is shown where it was made.
 //! let mistaken = fixture.file("dockerfile", "recipe.yaml", "form: debian:13\n");
@@ -76,7 +76,7 @@
 //! # use kiln_sdk::prelude::*;
 //! # async fn lower(project: &Project<'_, ()>, base: State) -> Result<State, FrontendError> {
 //! let context = project.context(vec!["src".to_owned()]).await?;
-//! let copy = Copy { create_dest_path: true, ..Copy::default() };
+//! let copy = CopyOptions::default().with_create_dest_path(true);
 //! Ok(base.file(Action::copy(&context, "/src", "/app/src", copy)))
 //! # }
 //! ```
@@ -98,7 +98,6 @@
 //!
 //! ```
 //! # use kiln_sdk::prelude::*;
-//! # use kiln_sdk::document::Source;
 //! # fn check(port: &Spanned<String>) -> Vec<Diagnostic> {
 //! match port.parse::<u16>() {
 //!     Ok(_) => Vec::new(),
@@ -118,12 +117,29 @@
 //! ```
 //! use kiln_sdk::prelude::*;
 //!
-//! let source = State::local("context", Local { session_id: "s".into(), ..Local::default() });
-//! let image = State::scratch().file(Action::copy(&source, "/hello", "/hello", Copy::default()));
+//! let source = State::local("context", Local::default().with_session_id("s"));
+//! let hello = Action::copy(&source, "/hello", "/hello", CopyOptions::default());
+//! let image = State::scratch().file(hello);
 //! let definition = image.marshal(&Marshal::on(Platform::new("linux", "amd64")))?;
-//! assert_eq!(definition.ops().count(), 3);
+//! assert_eq!(definition.len(), 3);
 //! # Ok::<(), MarshalError>(())
 //! ```
+//!
+//! # Options
+//!
+//! Options are structs with a default and a method for each field: `Exec::sh("make").with_dir("/src")`.
+//! Fields can be read and changed. New ones may come with any version, which is why such a struct
+//! cannot be written as a literal; the same is true of enums that may grow.
+//!
+//! # Features
+//!
+//! | feature | what comes with it |
+//! |---|---|
+//! | `xz` | the age of contexts that are archives packed with xz, which takes a C library |
+//! | `pb` | the messages of the protocol in the API, for programs that speak it themselves; they follow the schemas, not the version of this crate |
+//!
+//! None is on by default: a language is a client of the daemon on its standard streams, and nothing
+//! else of the protocol is compiled into it.
 //!
 //! # Testing, packaging, publishing
 //!

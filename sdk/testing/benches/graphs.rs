@@ -4,8 +4,8 @@
 
 use divan::{Bencher, black_box};
 use kiln_llb::{
-    Action, Constraints, Copy, Definition, Exec, Local, Marshal, SourceMap, SourceRange, State,
-    args,
+    Action, Constraints, CopyOptions, Definition, Exec, Local, Marshal, SourceMap, SourceRange,
+    State, args,
 };
 use kiln_oci::Platform;
 use kiln_testing::{Edit, LintOptions, World};
@@ -25,17 +25,16 @@ fn graph(word: &str) -> Definition {
         let base = State::image("docker.io/library/alpine:3.20").with_env("PATH", "/bin");
         (0..100).fold(base, |state, n| {
             if n % 10 == 5 {
-                let copy = Action::copy(&context, format!("/s{stage}"), "/src/", Copy::default());
+                let copy =
+                    Action::copy(&context, format!("/s{stage}"), "/src/", CopyOptions::default());
                 return state.file(copy);
             }
             let word = if stage * 100 + n == STEPS / 2 { word } else { "step" };
             let name = format!("[{n}/100] RUN {word} {stage} {n}");
-            let constraints = Constraints {
-                locations: vec![map.location([SourceRange::lines(n + 1, n + 1)])],
-                ..Constraints::named(name)
-            };
+            let constraints = Constraints::named(name)
+                .with_locations(vec![map.location([SourceRange::lines(n + 1, n + 1)])]);
             let args = args![word, stage.to_string(), n.to_string()];
-            state.run(Exec { args, constraints, ..Exec::default() }).root()
+            state.run(Exec::default().with_args(args).with_constraints(constraints)).root()
         })
     });
     let stages: Vec<State> = stages.collect();

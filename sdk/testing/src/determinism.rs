@@ -123,7 +123,7 @@ fn of(name: &str) -> String {
 /// let error = check(3, |shuffle| {
 ///     let options = shuffle.order([("A", "1"), ("B", "2")]);
 ///     let state = options.iter().fold(State::image("alpine:3.20"), |s, (k, v)| s.with_env(*k, *v));
-///     state.run(Exec { args: args!["env"], ..Exec::default() }).root().marshal(&Marshal::default())
+///     state.run(Exec::default().with_args(args!["env"])).root().marshal(&Marshal::default())
 /// });
 /// assert_eq!(
 ///     error.unwrap_err().to_string(),

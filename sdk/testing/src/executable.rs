@@ -12,12 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kiln_frontend::Code;
 use kiln_frontend::process::{self, Ended, FrontendProcess};
 use kiln_frontend::{Bridge, BuildResult, Frontend, FrontendError, Ref, lend};
-use kiln_wire::status::RichStatus;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
-use tonic::Code;
 
 /// How long a build of a frontend may take unless the caller says otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -126,10 +125,10 @@ impl Executable {
         Ok(Running { group: child.id(), child })
     }
 
-    async fn call(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn call(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let name = format!("frontend {}", self.name());
         let failed = |error: &dyn std::fmt::Display| {
-            RichStatus::new(Code::NotFound, format!("{name} cannot be started: {error}"))
+            FrontendError::new(Code::NotFound, format!("{name} cannot be started: {error}"))
         };
         let mut running = self.start(bridge).map_err(|error| failed(&error))?;
         let streams =
@@ -145,8 +144,8 @@ impl Executable {
 
 #[async_trait]
 impl Frontend for Executable {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
-        self.call(bridge).await.map_err(FrontendError::from)
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        self.call(bridge).await
     }
 }
 

@@ -19,7 +19,7 @@
 //! # struct MyLanguage;
 //! # #[async_trait]
 //! # impl Frontend for MyLanguage {
-//! #     async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+//! #     async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
 //! #         let target = bridge.info().options.target().unwrap_or("nothing").to_owned();
 //! #         Err(FrontendError::invalid(format!("target `{target}` does not exist")))
 //! #     }

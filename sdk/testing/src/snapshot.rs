@@ -23,13 +23,13 @@ use crate::text;
 ///
 /// #[async_trait::async_trait]
 /// impl Frontend for Greeting {
-///     async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+///     async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
 ///         let name = bridge.info().options.get("name").unwrap_or("world").to_owned();
-///         let exec = Exec { args: vec!["echo".into(), name], ..Exec::default() };
+///         let exec = Exec::default().with_args(vec!["echo".into(), name]);
 ///         let made = State::image("alpine:3.20").run(exec);
 ///         let platform = bridge.info().default_platform();
 ///         let definition = made.root().marshal(&Marshal::on(platform)).unwrap();
-///         let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+///         let solve = Solve::default().with_definition(Some(definition.into()));
 ///         Ok(bridge.solve(solve).await?)
 ///     }
 /// }
@@ -59,9 +59,13 @@ fn of_built(built: &Built) -> String {
         of_platform(&mut out, platform);
     }
     for warning in &built.asked.warnings {
-        let file = warning.info.as_ref().map(|info| info.filename.as_str());
+        let file = warning.info.as_ref().map(|info| info.filename());
         line(&mut out, format_args!("warning: {}", warning.short));
-        places(&mut out, file.unwrap_or_default(), &warning.ranges);
+        places(
+            &mut out,
+            file.unwrap_or_default(),
+            &warning.ranges.iter().copied().map(Into::into).collect::<Vec<_>>(),
+        );
     }
     out
 }

@@ -105,7 +105,7 @@ impl Steps {
     /// use kiln_llb::{Exec, Marshal, State, args};
     /// use kiln_testing::Steps;
     ///
-    /// let built = State::image("alpine:3.20").run(Exec { args: args!["make"], ..Exec::default() });
+    /// let built = State::image("alpine:3.20").run(Exec::default().with_args(args!["make"]));
     /// let steps = Steps::of(&built.root().marshal(&Marshal::default())?)?;
     /// let names: Vec<String> = steps.iter().map(|step| step.name()).collect();
     /// assert_eq!(names, ["image docker.io/library/alpine:3.20", "make"]);

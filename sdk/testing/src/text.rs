@@ -30,14 +30,14 @@ impl Default for Text {
 /// A graph as text, in the way of [`Text::default`].
 ///
 /// ```
-/// use kiln_llb::{Action, Copy, Exec, Local, Marshal, State, args};
+/// use kiln_llb::{Action, CopyOptions, Exec, Local, Marshal, State, args};
 /// use kiln_oci::Platform;
 ///
 /// let source = State::local("context", Local::default());
 /// let made = State::image("alpine:3.20")
-///     .file(Action::copy(&source, "/src", "/app", Copy::default()))
+///     .file(Action::copy(&source, "/src", "/app", CopyOptions::default()))
 ///     .with_dir("/app")
-///     .run(Exec { args: args!["make", "all"], ..Exec::default() });
+///     .run(Exec::default().with_args(args!["make", "all"]));
 /// let definition = made.root().marshal(&Marshal::on(Platform::new("linux", "amd64")))?;
 /// assert_eq!(
 ///     kiln_testing::text(&definition)?,

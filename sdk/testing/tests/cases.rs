@@ -101,14 +101,14 @@ struct Runs(&'static str);
 
 #[async_trait]
 impl Frontend for Runs {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         if let Some(request) = bridge.info().options.get("requestid") {
             return Err(FrontendError::invalid(format!("no {request} here")));
         }
-        let exec = Exec { args: vec![self.0.into()], ..Exec::default() };
+        let exec = Exec::default().with_args(vec![self.0.into()]);
         let state = State::scratch().run(exec).root();
         let definition = state.marshal(&Marshal::default()).unwrap();
-        let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+        let solve = Solve::default().with_definition(Some(definition.into()));
         Ok(bridge.solve(solve).await?)
     }
 }

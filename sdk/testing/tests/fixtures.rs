@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use kiln_frontend::{
-    Bridge, BuildResult, Call, FileRange, Frontend, FrontendError, PlatformResults, Ref, Solve,
-    Warning, base_image,
+    Bridge, BuildResult, Call, FileMode, FileRange, Frontend, FrontendError, PlatformResults, Ref,
+    Solve, Warning, base_image,
 };
-use kiln_llb::{Action, Copy, Exec, Local, Marshal, Mkfile, Rm, State, Symlink, words};
+use kiln_llb::{Action, CopyOptions, Exec, Local, Marshal, Mkfile, Rm, State, Symlink, words};
 use kiln_oci::{ImageConfig, Platform};
 use kiln_testing::{AskedResolve, Fixture, block_on, insta, snapshot};
 use tonic::Code;
@@ -17,10 +17,10 @@ struct TwoLines;
 
 #[async_trait]
 impl Frontend for TwoLines {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
-        let local = Local { follow_paths: vec!["Two".into()], ..Local::default() };
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        let local = Local::default().with_follow_paths(vec!["Two".into()]);
         let definition = State::local("dockerfile", local).marshal(&Marshal::default()).unwrap();
-        let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+        let solve = Solve::default().with_definition(Some(definition.into()));
         let loaded = bridge.solve(solve).await?.into_single().unwrap().unwrap();
         let file = bridge.read_file(&loaded, "Two", None).await?;
         let text = String::from_utf8(file.to_vec()).unwrap();
@@ -31,7 +31,7 @@ impl Frontend for TwoLines {
             false => asked,
         };
         if command.is_empty() {
-            let warning = Warning { short: "nothing to run".into(), ..Warning::default() };
+            let warning = Warning::default().with_short("nothing to run");
             bridge.warn(warning).await?;
         }
         let mut results = PlatformResults::new(platforms.len() > 1);
@@ -42,16 +42,16 @@ impl Frontend for TwoLines {
                 &context,
                 "/",
                 "/src",
-                Copy::default(),
+                CopyOptions::default(),
             ));
             if !command.is_empty() {
                 let args = words(command).map_err(|e| FrontendError::invalid(e.to_string()))?;
-                state = state.run(Exec { args, ..Exec::default() }).root();
+                state = state.run(Exec::default().with_args(args)).root();
             }
             let definition = state
                 .marshal(&Marshal::on(platform.clone()))
                 .map_err(|error| FrontendError::internal(error.to_string()))?;
-            let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+            let solve = Solve::default().with_definition(Some(definition.into()));
             let made = bridge.solve(solve).await?.into_single().map_err(FrontendError::internal)?;
             results.push(platform, made, &image.config);
         }
@@ -144,7 +144,7 @@ fn a_panic_of_a_frontend_is_an_error_of_it() {
     struct Panics;
     #[async_trait]
     impl Frontend for Panics {
-        async fn build(&self, _: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        async fn solve(&self, _: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
             panic!("I am lost")
         }
     }
@@ -157,12 +157,12 @@ struct OnTop;
 
 #[async_trait]
 impl Frontend for OnTop {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let called = Call::named("two-lines").option("platform", "linux/arm64");
         let below = called.states(bridge).await?.remove(0);
-        let exec = Exec { args: vec!["strip".into()], ..Exec::default() };
+        let exec = Exec::default().with_args(vec!["strip".into()]);
         let definition = below.state.run(exec).root().marshal(&Marshal::default()).unwrap();
-        let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+        let solve = Solve::default().with_definition(Some(definition.into()));
         Ok(bridge.solve(solve).await?)
     }
 }
@@ -181,7 +181,7 @@ fn frontends_that_call_each_other_forever_are_stopped() {
     struct Again;
     #[async_trait]
     impl Frontend for Again {
-        async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
             Call::image("example.com/again:1").result(bridge).await
         }
     }
@@ -194,11 +194,11 @@ fn frontends_that_call_each_other_forever_are_stopped() {
 fn read(fixture: &Fixture, state: &State, paths: &[&str]) -> BTreeMap<String, String> {
     let bridge = fixture.bridge();
     let definition = state.marshal(&Marshal::default()).unwrap();
-    let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+    let solve = Solve::default().with_definition(Some(definition.into()));
     let solved = block_on(bridge.solve(solve)).unwrap().into_single().unwrap().unwrap();
     let read = |path: &str| match block_on(bridge.read_file(&solved, path, None)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) => error.message,
+        Err(error) => error.message().to_owned(),
     };
     paths.iter().map(|path| ((*path).to_owned(), read(path))).collect()
 }
@@ -213,7 +213,7 @@ fn only_what_a_local_source_asks_for_is_there() {
     let in_memory = ["sub/a.txt", "sub/b.txt", "c.txt"]
         .into_iter()
         .fold(Fixture::new(), |fixture, path| fixture.file("context", path, path));
-    let local = Local { follow_paths: vec!["sub/a.txt".into()], ..Local::default() };
+    let local = Local::default().with_follow_paths(vec!["sub/a.txt".into()]);
     for fixture in [in_memory, Fixture::new().directory("context", &on_disk)] {
         let state = State::local("context", local.clone());
         let read = read(&fixture, &state, &["sub/a.txt", "/sub/b.txt", "c.txt"]);
@@ -231,7 +231,7 @@ fn file_operations_are_carried_out_before_a_file_is_read() {
         .file("context", "sub/deep/b.txt", "b")
         .file("context", "c.txt", "c");
     let context = State::local("context", Local::default());
-    let contents = Copy { dir_contents_only: true, ..Copy::default() };
+    let contents = CopyOptions::default().with_dir_contents_only(true);
     let state = State::scratch()
         .file(Action::copy(&context, "/sub", "/", contents))
         .file(Action::mkfile("/made", "made", Mkfile::default()))
@@ -245,7 +245,7 @@ fn file_operations_are_carried_out_before_a_file_is_read() {
 
 #[test]
 fn the_result_of_a_command_cannot_be_read() {
-    let state = State::scratch().run(Exec { args: vec!["true".into()], ..Exec::default() }).root();
+    let state = State::scratch().run(Exec::default().with_args(vec!["true".into()])).root();
     let read = read(&Fixture::new(), &state, &["out"]);
     let want = "cannot read out: the files of a command are not known without a daemon";
     assert!(read["out"].starts_with(want), "{read:?}");
@@ -255,10 +255,10 @@ fn the_result_of_a_command_cannot_be_read() {
 fn a_directory_that_no_client_offers_is_an_error_where_it_must_run() {
     let bridge = Fixture::new().bridge();
     let definition = State::local("data", Local::default()).marshal(&Marshal::default()).unwrap();
-    let solve = Solve { definition: Some(definition.into()), evaluate: true, ..Solve::default() };
+    let solve = Solve::default().with_definition(Some(definition.into())).with_evaluate(true);
     let error = block_on(bridge.solve(solve)).unwrap_err();
     let want = "no local directory `data` is given (there are: context, dockerfile)";
-    assert_eq!(error.message, want);
+    assert_eq!(error.message(), want);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn parts_lists_and_stats_are_those_of_the_tree() {
     let bridge = fixture.bridge();
     let definition =
         State::local("context", Local::default()).marshal(&Marshal::default()).unwrap();
-    let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+    let solve = Solve::default().with_definition(Some(definition.into()));
     let solved = block_on(bridge.solve(solve)).unwrap().into_single().unwrap().unwrap();
     let part = |offset, length| {
         let range = Some(FileRange { offset, length });
@@ -283,6 +283,6 @@ fn parts_lists_and_stats_are_those_of_the_tree() {
     };
     assert_eq!((list(""), list("*.c")), (vec!["a.txt".into(), "b.c".into()], vec!["b.c".into()]));
     let stat = block_on(bridge.stat_file(&solved, "/d/a.txt")).unwrap();
-    assert_eq!((stat.path.as_str(), stat.size, stat.mode), ("a.txt", 5, 0o644));
+    assert_eq!((stat.path.as_str(), stat.size, stat.mode), ("a.txt", 5, FileMode::file(0o644)));
     assert_eq!(bridge.asked().solves[0].reads.len(), 6);
 }

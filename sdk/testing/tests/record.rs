@@ -8,13 +8,12 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use kiln_frontend::{
-    Bridge, BuildInfo, BuildResult, FileRange, Frontend as _, ImageConfigRequest, Inputs, Ref,
-    ResolvedImage, Solve, SourceMeta, SourceRequest, Warning,
+    Bridge, BuildInfo, BuildResult, FileRange, FileStat, Frontend as _, FrontendError,
+    ImageConfigRequest, Inputs, Ref, ResolvedImage, Solve, SourceIdentifier, SourceMeta,
+    SourceRequest, Warning,
 };
 use kiln_testing::{Fixture, Recorder, Recording};
 use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::status::RichStatus;
 use language::{Fault, Faulty};
 
 const LINES: &str = "from debian:13\nrun make\nrun make install\n";
@@ -34,7 +33,7 @@ struct Random<B>(B, BuildInfo, &'static str);
 
 impl<B: Bridge> Random<B> {
     fn new(bridge: B, salt: &'static str) -> Self {
-        let info = BuildInfo { session_id: format!("session-{salt}"), ..bridge.info().clone() };
+        let info = bridge.info().clone().with_session_id(format!("session-{salt}"));
         Self(bridge, info, salt)
     }
 
@@ -53,8 +52,8 @@ impl<B: Bridge> Bridge for Random<B> {
         &self.1
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
-        let definition = kiln_llb::Definition::from(request.definition.clone().unwrap());
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
+        let definition = request.definition.clone().unwrap();
         let sessions = definition.ops().filter_map(|op| match op.unwrap().1.op? {
             pb::op::Op::Source(source) => source.attrs.get("local.session").cloned(),
             _ => None,
@@ -68,15 +67,15 @@ impl<B: Bridge> Bridge for Random<B> {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         self.0.resolve_image(reference, request).await
     }
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         self.0.resolve_source(source, request).await
     }
 
@@ -85,27 +84,32 @@ impl<B: Bridge> Bridge for Random<B> {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<bytes::Bytes, RichStatus> {
+    ) -> Result<bytes::Bytes, FrontendError> {
         self.0.read_file(&self.own(of), path, range).await
     }
 
-    async fn read_dir(&self, of: &Ref, path: &str, pattern: &str) -> Result<Vec<Stat>, RichStatus> {
+    async fn read_dir(
+        &self,
+        of: &Ref,
+        path: &str,
+        pattern: &str,
+    ) -> Result<Vec<FileStat>, FrontendError> {
         self.0.read_dir(&self.own(of), path, pattern).await
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         self.0.stat_file(&self.own(of), path).await
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
         self.0.evaluate(&self.own(of)).await
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
         self.0.inputs().await
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         self.0.warn(warning).await
     }
 }
@@ -113,7 +117,7 @@ impl<B: Bridge> Bridge for Random<B> {
 async fn record(salt: &'static str) -> (BuildResult<Ref>, Recording) {
     let daemon = Random::new(fixture().bridge(), salt);
     let recorder = Recorder::new(&daemon);
-    let result = Faulty(Fault::None).build(&recorder).await.unwrap();
+    let result = Faulty(Fault::None).solve(&recorder).await.unwrap();
     (result, recorder.finish().unwrap())
 }
 
@@ -133,7 +137,7 @@ async fn a_recording_answers_like_the_daemon_it_was_made_with() {
     let again = Recording::load(&path).unwrap();
     assert_eq!(again, recording);
     let replayed = again.replay();
-    assert_eq!(Faulty(Fault::None).build(&replayed).await.unwrap(), result);
+    assert_eq!(Faulty(Fault::None).solve(&replayed).await.unwrap(), result);
     assert_eq!(replayed.unused(), [""; 0]);
 }
 
@@ -151,7 +155,7 @@ async fn what_was_not_recorded_is_an_error_with_the_nearest_call() {
     let (_, recording) = record("x").await;
     // A frontend that has changed since.
     let replayed = recording.clone().replay();
-    let error = Faulty(Fault::SessionInCommands).build(&replayed).await.unwrap_err().to_string();
+    let error = Faulty(Fault::SessionInCommands).solve(&replayed).await.unwrap_err().to_string();
     assert!(
         error.starts_with("the recording has no answer to: solve 3 steps, the last"),
         "{error}"
@@ -159,7 +163,7 @@ async fn what_was_not_recorded_is_an_error_with_the_nearest_call() {
     assert!(error.contains("the nearest it has: solve 3 steps"), "{error}");
     assert!(error.contains("FAULT"), "it says what is different: {error}");
     // A frontend that asks something else altogether.
-    let error = recording.replay().stat_file(&Ref("r".into()), "a").await.unwrap_err().message;
+    let error = recording.replay().stat_file(&Ref("r".into()), "a").await.unwrap_err().to_string();
     assert!(error.contains("look at a of r; it has no such call at all"), "{error}");
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kiln_frontend::{Bridge as _, ImageConfigRequest, LayoutStore, Solve, SourceRequest};
+use kiln_frontend::{
+    Bridge as _, ImageConfigRequest, LayoutStore, Solve, SourceIdentifier, SourceRequest,
+};
 use kiln_llb::Definition;
 use kiln_testing::{Case, Fixture, block_on, render};
 use kiln_wire::pb;
@@ -111,8 +113,9 @@ fn the_stubs_give_every_recorded_build_the_files_it_read() {
         let expected = case.expected().unwrap().unwrap();
         let bridge = Fixture::from_case(&case).unwrap().bridge();
         for load in expected["build"]["loads"].as_array().unwrap_or(&Vec::new()) {
-            let request =
-                Solve { definition: Some(definition_of(load)), evaluate: true, ..Solve::default() };
+            let request = Solve::default()
+                .with_definition(Definition::from(definition_of(load)))
+                .with_evaluate(true);
             let solved = block_on(bridge.solve(request)).unwrap().into_single().unwrap().unwrap();
             for path in load["reads"].as_array().unwrap_or(&Vec::new()) {
                 let path = path.as_str().unwrap();
@@ -120,7 +123,7 @@ fn the_stubs_give_every_recorded_build_the_files_it_read() {
                     Ok(_) => read += 1,
                     Err(error) => {
                         let want = format!("open {path}: no such file or directory");
-                        assert_eq!(error.message, want, "{}", case.name);
+                        assert_eq!(error.message(), want, "{}", case.name);
                         missing += 1;
                     }
                 }
@@ -139,21 +142,24 @@ fn the_stubs_answer_every_recorded_question_about_images_and_sources() {
         for asked in expected["build"]["resolves"].as_array().unwrap_or(&Vec::new()) {
             let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
             let answer = if asked["kind"] == "source" {
-                let source = pb::SourceOp { identifier: text("identifier"), ..Default::default() };
+                let source = SourceIdentifier::new(text("identifier"));
                 block_on(bridge.resolve_source(source, SourceRequest::default())).map(|meta| {
                     let known = meta.git.is_some() || meta.http.is_some();
                     assert_eq!(known, !text("identifier").starts_with("local:"), "{}", case.name);
                 })
             } else {
                 let store_id = asked["store"]["store_id"].as_str().map(str::to_owned);
-                let request = ImageConfigRequest {
-                    platform: Some(text("platform"))
-                        .filter(|platform| !platform.is_empty())
-                        .map(|platform| platform.parse().unwrap()),
-                    layout: store_id
-                        .map(|store_id| LayoutStore { store_id, session_id: text("store") }),
-                    ..Default::default()
-                };
+                let request = ImageConfigRequest::default()
+                    .with_platform(
+                        Some(text("platform"))
+                            .filter(|platform| !platform.is_empty())
+                            .map(|platform| platform.parse().unwrap()),
+                    )
+                    .with_layout(store_id.map(|store_id| {
+                        LayoutStore::default()
+                            .with_store_id(store_id)
+                            .with_session_id(text("store"))
+                    }));
                 block_on(bridge.resolve_image(&text("ref"), request)).map(|image| {
                     assert_ne!(image.non_image.is_some(), !image.config.is_empty());
                 })
@@ -163,7 +169,7 @@ fn the_stubs_answer_every_recorded_question_about_images_and_sources() {
                 Err(error) => {
                     let image = case.images.iter().find(|image| image.error.is_some());
                     assert_eq!(
-                        Some(&error.message),
+                        Some(&error.to_string()),
                         image.unwrap().error.as_ref(),
                         "{}",
                         case.name

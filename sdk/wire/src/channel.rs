@@ -1,21 +1,18 @@
 //! gRPC over any byte stream: a pipe, a tunnel, a pair of standard streams.
 //!
-//! One end calls [`connect`] and gets a channel; the other calls [`serve`] with its services. There
-//! is exactly one connection and no reconnecting: when the stream ends, the channel is dead.
+//! One end calls [`connect`] and gets a channel; the other, which needs the feature `server`, calls
+//! `serve` with its services. There is exactly one connection and no reconnecting: when the stream
+//! ends, the channel is dead.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use futures::Stream;
-use futures::StreamExt;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::{Connected, Router};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::authority::WithAuthority;
+#[cfg(feature = "server")]
+pub use crate::serving::{serve, serve_all, server};
 
 /// Any two-way byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -28,10 +25,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 /// a frame that is shorter than 256 bytes costs what it lacks, until it is read. Go servers send each
 /// message as two frames, one of 5 bytes, so a list of files fills the window of its stream at about
 /// ten times its bytes, and a connection that has spent all is closed (`too_many_data_frames`).
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 256 << 20;
-/// The most header bytes of one call: which files of a directory are wanted stands there.
-const HEADER_BYTES: u32 = 4 << 20;
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 256 << 20;
 
 /// Opens a channel over a byte stream.
 ///
@@ -67,86 +62,10 @@ fn once<T: Io>(
     })
 }
 
-/// A server with the same windows as [`connect`].
-pub fn server() -> tonic::transport::Server {
-    tonic::transport::Server::builder()
-        .http2_max_header_list_size(HEADER_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-}
-
-/// Serves one connection until the far side closes it.
-///
-/// # Errors
-///
-/// If the far side does not speak HTTP/2.
-pub async fn serve(router: Router, io: impl Io) -> Result<(), tonic::transport::Error> {
-    let (ended, on_end) = tokio::sync::oneshot::channel::<()>();
-    let io = Once { io: WithAuthority::new(io), _ended: ended };
-    // The list of connections must not end after the first: that would start a graceful shutdown.
-    let incoming =
-        futures::stream::iter([Ok::<_, io::Error>(io)]).chain(futures::stream::pending());
-    let closed = async {
-        on_end.await.ok();
-    };
-    router.serve_with_incoming_shutdown(incoming, closed).await
-}
-
-/// Serves every connection that comes in, also those of old clients (see [`crate::authority`]).
-///
-/// # Errors
-///
-/// If `incoming` fails; a connection that fails ends alone.
-pub async fn serve_all<S, T>(router: Router, incoming: S) -> Result<(), tonic::transport::Error>
-where
-    S: Stream<Item = io::Result<T>>,
-    T: Io + Connected<ConnectInfo: Clone + Send + Sync>,
-{
-    router.serve_with_incoming(incoming.map(|io| io.map(WithAuthority::new))).await
-}
-
-/// The one connection; when the server drops it, `serve` returns.
-struct Once<T> {
-    io: T,
-    _ended: tokio::sync::oneshot::Sender<()>,
-}
-
-impl<T> Connected for Once<T> {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Once<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Once<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
+    use futures::StreamExt as _;
+
     use super::*;
     use crate::proto::secrets::secrets_client::SecretsClient;
     use crate::proto::secrets::secrets_server::{Secrets, SecretsServer};

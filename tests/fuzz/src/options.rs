@@ -11,9 +11,7 @@ pub(crate) fn run(bytes: &[u8]) {
     options.resolve_mode().ok();
     options.source_date_epoch().ok();
     options.no_cache();
-    if let Ok(settings) =
-        Settings::read(&BuildInfo { options: options.clone(), ..BuildInfo::default() })
-    {
+    if let Ok(settings) = Settings::read(&BuildInfo::default().with_options(options.clone())) {
         assert!(settings.targets().len() == settings.target_platforms.len().max(1));
     }
     assert!(options.labels().count() + options.build_args().count() <= options.0.len());

@@ -7,14 +7,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::executor::block_on;
 use kiln_sdk::frontend::{
-    Bridge, BuildInfo, BuildResult, FileRange, Frontend, ImageConfigRequest, Inputs, Ref,
-    ResolvedImage, Solve, SourceMeta, SourceRequest, Warning, run,
+    Bridge, BuildInfo, BuildResult, FileRange, FileStat, Frontend, FrontendError,
+    ImageConfigRequest, Inputs, Ref, ResolvedImage, Solve, SourceIdentifier, SourceMeta,
+    SourceRequest, Warning, run,
 };
 use kiln_testing::{Fixture, FixtureBridge};
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::status::RichStatus;
 
-type Answer<T> = Result<T, RichStatus>;
+type Answer<T> = Result<T, FrontendError>;
 
 /// What was asked, as far as answers depend on it: of a file, the first operation of its graph.
 #[derive(Default)]
@@ -80,7 +79,7 @@ impl Bridge for Answers {
             def: vec![key.0.clone(), last(&key.0)],
             ..Default::default()
         };
-        let solve = Solve { definition: Some(graph), ..Solve::default() };
+        let solve = Solve::default().with_definition(Some(graph.into()));
         let of = self.fixture.solve(solve).await?.into_single().unwrap().unwrap();
         let answer = self.fixture.read_file(&of, path, range).await;
         self.known(|known| known.files.insert(key, answer.clone()));
@@ -104,7 +103,7 @@ impl Bridge for Answers {
 
     async fn resolve_source(
         &self,
-        source: kiln_wire::pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
     ) -> Answer<SourceMeta> {
         let key = source.identifier.clone();
@@ -116,11 +115,11 @@ impl Bridge for Answers {
         answer
     }
 
-    async fn read_dir(&self, of: &Ref, path: &str, pattern: &str) -> Answer<Vec<Stat>> {
+    async fn read_dir(&self, of: &Ref, path: &str, pattern: &str) -> Answer<Vec<FileStat>> {
         self.fixture.read_dir(of, path, pattern).await
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Answer<Stat> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Answer<FileStat> {
         self.fixture.stat_file(of, path).await
     }
 

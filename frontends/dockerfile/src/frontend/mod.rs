@@ -60,7 +60,7 @@ impl Dockerfile {
 
 #[async_trait]
 impl Frontend for Dockerfile {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let settings = Settings::read(bridge.info())?;
         let check = settings.check.as_deref().map(LintConfig::parse).transpose();
         let check = check.map_err(|mistake| {

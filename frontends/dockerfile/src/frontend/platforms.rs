@@ -85,13 +85,10 @@ async fn one(
     let reference = if definition.is_empty() {
         None
     } else {
-        let request = Solve {
-            definition: Some(definition.into()),
-            cache_imports: world.settings.cache_imports.clone(),
-            ..Solve::default()
-        };
-        let result =
-            world.bridge.solve(request).await.map_err(kiln_sdk::frontend::FrontendError::from)?;
+        let request = Solve::default()
+            .with_definition(Some(definition))
+            .with_cache_imports(world.settings.cache_imports.clone());
+        let result = world.bridge.solve(request).await?;
         result.into_single().map_err(Failure::new)?
     };
     let config = lowered.image.to_json();

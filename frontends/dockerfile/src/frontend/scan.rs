@@ -1,6 +1,6 @@
 //! `attest:sbom`: an image that scans the result, and perhaps more, and lists what it is made of.
 
-use kiln_sdk::frontend::{Attestation, FrontendError, ImageConfigRequest, Ref, SbomScanner, Solve};
+use kiln_sdk::frontend::{Attestation, ImageConfigRequest, Ref, SbomScanner, Solve};
 use kiln_sdk::llb::{
     Action, Constraints, Definition, Exec, FileActions, Image as ImageSource, Marshal, Mkdir,
     Mount, State,
@@ -29,21 +29,19 @@ impl Scanner {
     /// Finds the image of a scanner.
     pub(super) async fn find(world: &World<'_>, scanner: &SbomScanner) -> Result<Self, Failure> {
         let platform = world.settings.build_platform.clone();
-        let request = ImageConfigRequest {
-            platform: Some(platform.clone()),
-            resolve_mode: world
-                .bridge
-                .info()
-                .options
-                .get("image-resolve-mode")
-                .unwrap_or_default()
-                .to_owned(),
-            ..ImageConfigRequest::default()
-        };
+        let request =
+            ImageConfigRequest::default().with_platform(Some(platform.clone())).with_resolve_mode(
+                world
+                    .bridge
+                    .info()
+                    .options
+                    .get("image-resolve-mode")
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         let name = &scanner.image;
-        let found = world.bridge.resolve_image(name, request).await.map_err(|status| {
-            let context = format!("failed to resolve source metadata for {name}");
-            FrontendError::from(status).context(context)
+        let found = world.bridge.resolve_image(name, request).await.map_err(|error| {
+            error.context(format!("failed to resolve source metadata for {name}"))
         })?;
         if let Some(source) = &found.non_image {
             let message =
@@ -108,8 +106,8 @@ impl Scanner {
                 said.caps.extend(before.caps.clone());
             }
         }
-        let request = Solve { definition: Some(definition.into()), ..Solve::default() };
-        let result = world.bridge.solve(request).await.map_err(FrontendError::from)?;
+        let request = Solve::default().with_definition(Some(definition));
+        let result = world.bridge.solve(request).await?;
         let reference = result.into_single().map_err(Failure::new)?;
         let mut attestation = Attestation::bundle(reference, "");
         attestation.predicate_type = "https://spdx.dev/Document".into();
@@ -120,10 +118,8 @@ impl Scanner {
 
     /// The file system with what the scanner found.
     fn state(&self, id: &str, lowered: &Lowered) -> State {
-        let source = ImageSource {
-            constraints: Constraints::on(self.platform.clone()),
-            ..ImageSource::default()
-        };
+        let source =
+            ImageSource::default().with_constraints(Constraints::on(self.platform.clone()));
         let image = State::image_with(&self.reference, source);
         let mut mounts = vec![self.tmp(&image)];
         mounts.push(Mount::bind(format!("{SOURCES}/core/{CORE}"), &lowered.state).readonly());
@@ -132,17 +128,14 @@ impl Scanner {
         }
         mounts.push(Mount::bind(RESULTS, &State::scratch()));
         let name = format!("[{id}] generating sbom using {}", self.reference);
-        let run = image.run(Exec {
-            args: self.args(),
-            env: self.env(!lowered.extras.is_empty()),
-            dir: self.config.config.working_dir.clone(),
-            mounts,
-            constraints: Constraints {
-                ignore_cache: lowered.ignore_cache,
-                ..Constraints::named(name)
-            },
-            ..Exec::default()
-        });
+        let run = image.run(
+            Exec::default()
+                .with_args(self.args())
+                .with_env(self.env(!lowered.extras.is_empty()))
+                .with_dir(self.config.config.working_dir.clone())
+                .with_mounts(mounts)
+                .with_constraints(Constraints::named(name).with_ignore_cache(lowered.ignore_cache)),
+        );
         run.mount(RESULTS).unwrap_or_default()
     }
 
@@ -150,8 +143,8 @@ impl Scanner {
         if self.platform.os != "windows" {
             return Mount::tmpfs("/tmp");
         }
-        let options = Mkdir { mode: 0o777, parents: true, ..Mkdir::default() };
+        let options = Mkdir::default().with_mode(0o777).with_parents(true);
         let made = image.file(FileActions::from(Action::mkdir("/tmp", options)));
-        Mount { no_output: true, ..Mount::bind("/tmp", &made).path("/tmp") }
+        Mount::bind("/tmp", &made).path("/tmp").with_no_output(true)
     }
 }

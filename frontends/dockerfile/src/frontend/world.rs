@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use futures::future::join_all;
 use kiln_sdk::frontend::{
     Age, Bridge, Contexts, DefinitionFile, FrontendError, ImageConfigRequest, NamedRequest,
-    ResolvedImage, Settings, pb,
+    ResolvedImage, Settings,
 };
-use kiln_sdk::llb::CapSet;
+use kiln_sdk::llb::{CapSet, SourceRange};
 use kiln_sdk::oci::Platform;
 
 use crate::dockerignore::Dockerignore;
@@ -143,17 +143,15 @@ impl<'a> World<'a> {
         if let Some(image) = known().get(&key) {
             return Ok(image.clone());
         }
-        let request = ImageConfigRequest {
-            platform: question.platform.clone(),
-            resolve_mode: self.settings.resolve_mode.as_str().to_owned(),
-            log_name: log_name.to_owned(),
-            ..ImageConfigRequest::default()
-        };
+        let request = ImageConfigRequest::default()
+            .with_platform(question.platform.clone())
+            .with_resolve_mode(self.settings.resolve_mode.as_str().to_owned())
+            .with_log_name(log_name.to_owned());
         let image = self
             .bridge
             .resolve_image(&question.name, request)
             .await
-            .map_err(|status| question.not_found(FrontendError::from(status).into()))?;
+            .map_err(|error| question.not_found(error.into()))?;
         if let Some(source) = &image.non_image {
             let message = format!(
                 "ref mutated by policy to non-image: docker-image://{} -> {source}",
@@ -189,11 +187,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Lines as ranges on the wire: one per line.
-pub(super) fn ranges(lines: Lines) -> Vec<pb::Range> {
-    let position = |line: u32| {
-        let line = i32::try_from(line).unwrap_or(i32::MAX);
-        Some(pb::Position { line, character: 0 })
-    };
-    lines.each().map(|line| pb::Range { start: position(line), end: position(line) }).collect()
+/// Lines as ranges: one per line.
+pub(super) fn ranges(lines: Lines) -> Vec<SourceRange> {
+    lines.each().map(|line| SourceRange::lines(line, line)).collect()
 }

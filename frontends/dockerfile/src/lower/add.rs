@@ -1,7 +1,7 @@
 //! `ADD`: what `COPY` does, and files of the web and of repositories.
 
 use kiln_sdk::frontend::GitRef;
-use kiln_sdk::llb::{Constraints, Copy as CopyOptions, Git, Http, State};
+use kiln_sdk::llb::{Constraints, CopyOptions, Git, Http, State};
 use kiln_sdk::oci::Digest;
 
 use super::copy::{Piece, Plan};
@@ -88,16 +88,14 @@ impl Remote {
             }
             self.checksum.clone_from(&git.checksum);
         }
-        let options = Git {
-            reference: git.reference.clone(),
-            subdir: git.subdir.clone(),
-            keep_git_dir: self.keep_git_dir == Some(true),
-            checksum: self.checksum.clone(),
-            skip_submodules: git.submodules == Some(false),
-            fetch_by_commit: git.fetch_by_commit,
-            constraints: Constraints::named(name),
-            ..Git::default()
-        };
+        let options = Git::default()
+            .with_reference(git.reference.clone())
+            .with_subdir(git.subdir.clone())
+            .with_keep_git_dir(self.keep_git_dir == Some(true))
+            .with_checksum(self.checksum.clone())
+            .with_skip_submodules(git.submodules == Some(false))
+            .with_fetch_by_commit(git.fetch_by_commit)
+            .with_constraints(Constraints::named(name));
         let state = State::git(&git.remote, "", options);
         Ok(Piece { state, path: "/".into(), options: CopyOptions::default() })
     }
@@ -109,15 +107,15 @@ impl Remote {
             text => Some(digest(text)?),
         };
         let filename = remote::file_name(url);
-        let constraints = Constraints { description: description(""), ..Constraints::named(name) };
-        let options = Http { checksum, filename: filename.clone(), constraints, ..Http::default() };
+        let constraints = Constraints::named(name).with_description(description(""));
+        let options = Http::default()
+            .with_checksum(checksum)
+            .with_filename(filename.clone())
+            .with_constraints(constraints);
         Ok(Piece {
             state: State::http(url, options),
             path: filename,
-            options: CopyOptions {
-                attempt_unpack: self.unpack.unwrap_or(false),
-                ..CopyOptions::default()
-            },
+            options: CopyOptions::default().with_attempt_unpack(self.unpack.unwrap_or(false)),
         })
     }
 }

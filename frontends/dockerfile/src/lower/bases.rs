@@ -252,15 +252,14 @@ impl Lowering<'_> {
         let text = format!("FROM {}", node.origin.base_name);
         let name = names::step_of_base(node, &text, shown);
         let reference = node.origin.base_name.clone();
-        let constraints = Constraints {
-            platform: Some(platform.clone()),
-            custom_name: Some(name),
-            description: super::steps::description(&node.origin.code),
-            locations: super::steps::location(&self.request.source_map, node.origin.lines),
-            ..Constraints::default()
-        };
-        let source =
-            ImageSource { resolve_mode: settings.resolve_mode, constraints, ..Default::default() };
+        let constraints = Constraints::default()
+            .with_platform(Some(platform.clone()))
+            .with_custom_name(Some(name))
+            .with_description(super::steps::description(&node.origin.code))
+            .with_locations(super::steps::location(&self.request.source_map, node.origin.lines));
+        let source = ImageSource::default()
+            .with_resolve_mode(settings.resolve_mode)
+            .with_constraints(constraints);
         node.state = State::image_with(&reference, source);
         node.platform = Some(platform.clone());
     }

@@ -1,8 +1,8 @@
 //! `COPY`, and what it shares with `ADD`: one file op that puts files of several sources in place.
 
 use kiln_sdk::llb::{
-    Action, Constraints, Copy as CopyOptions, CopyMode, FileActions, Mkfile, Owner, ProgressGroup,
-    State, caps,
+    Action, Constraints, CopyMode, CopyOptions, FileActions, Mkfile, Owner, ProgressGroup, State,
+    caps,
 };
 use kiln_sdk::oci::Platform;
 
@@ -60,13 +60,11 @@ impl Plan<'_> {
     pub(super) fn options(&self, node: &Node) -> Result<Options, Failure> {
         let directory = &values(&node.state)?.dir;
         let destination = destination(directory, &self.sources.destination, &self.os)?;
-        let defaults = CopyOptions {
-            mode: mode(&self.chmod)?,
-            owner: (!self.chown.is_empty()).then(|| Owner::parse(&self.chown)),
-            exclude_patterns: self.excludes.to_vec(),
-            create_dest_path: true,
-            ..CopyOptions::default()
-        };
+        let defaults = CopyOptions::default()
+            .with_mode(mode(&self.chmod)?)
+            .with_owner((!self.chown.is_empty()).then(|| Owner::parse(&self.chown)))
+            .with_exclude_patterns(self.excludes.to_vec())
+            .with_create_dest_path(true);
         Ok(Options { destination, defaults })
     }
 }
@@ -153,13 +151,11 @@ impl Scope<'_> {
         for path in &plan.sources.paths {
             history.extend([" ", path.as_str()]);
             let Piece { state, path, options } = piece(self, &name, plan, path)?;
-            let options = CopyOptions {
-                mode: defaults.mode.clone(),
-                owner: defaults.owner.clone(),
-                exclude_patterns: defaults.exclude_patterns.clone(),
-                create_dest_path: true,
-                ..options
-            };
+            let options = options
+                .with_mode(defaults.mode.clone())
+                .with_owner(defaults.owner.clone())
+                .with_exclude_patterns(defaults.exclude_patterns.clone())
+                .with_create_dest_path(true);
             actions.push(Action::copy(state, path, destination.as_str(), options));
         }
         for file in &plan.sources.inline {
@@ -168,16 +164,14 @@ impl Scope<'_> {
             actions.push(Action::copy(state, path, destination.as_str(), defaults.clone()));
         }
         history.extend([" ", plan.sources.destination.as_str()]);
-        let constraints = Constraints {
-            ignore_cache: node.ignore_cache,
-            locations: self.location(),
-            ..Constraints::named(name)
-        };
+        let constraints = Constraints::named(name)
+            .with_ignore_cache(node.ignore_cache)
+            .with_locations(self.location());
         // A link keeps no permissions of what it lies on, so --chmod needs the real thing.
         if plan.link && plan.chmod.is_empty() && self.capable(caps::MERGE_OP) {
             self.link(node, &base, &text, platform.as_ref(), actions, constraints)?;
         } else {
-            node.state = base.file(FileActions { actions, constraints });
+            node.state = base.file(FileActions::from(actions).with_constraints(constraints));
         }
         node.image.remember(history, Leaves::Step, self.time);
         Ok(())
@@ -196,28 +190,25 @@ impl Scope<'_> {
     ) -> Result<(), Failure> {
         // Both vertices are one step.
         node.steps_named = node.steps_named.saturating_sub(1);
-        let group = ProgressGroup {
-            id: self.group(node),
-            name: names::step(node, text, platform),
-            weak: true,
-        };
+        let group = ProgressGroup::default()
+            .with_id(self.group(node))
+            .with_name(names::step(node, text, platform))
+            .with_weak(true);
         node.steps_named = node.steps_named.saturating_sub(1);
         let linked = names::step(node, &format!("LINK {text}"), platform);
-        let layer = State::scratch().file(FileActions {
-            actions,
-            constraints: Constraints {
-                platform: Some(node.runs_on()),
-                progress_group: Some(group.clone()),
-                ..constraints.clone()
-            },
-        });
+        let layer = State::scratch().file(
+            FileActions::from(actions).with_constraints(
+                constraints
+                    .clone()
+                    .with_platform(Some(node.runs_on()))
+                    .with_progress_group(Some(group.clone())),
+            ),
+        );
         let merged = State::merge_with(
             &[base.clone(), layer],
-            Constraints {
-                custom_name: Some(linked),
-                progress_group: Some(ProgressGroup { weak: false, ..group }),
-                ..constraints
-            },
+            constraints
+                .with_custom_name(Some(linked))
+                .with_progress_group(Some(group.with_weak(false))),
         );
         // Only the file system is another; what commands inherit stays.
         node.state = merged.with_values_of(base).with_dir(&values(base)?.dir);
@@ -251,16 +242,14 @@ impl Scope<'_> {
         Ok(Piece {
             state: plan.from.clone(),
             path: normal(source, os)?,
-            options: CopyOptions {
-                follow_symlinks: true,
-                dir_contents_only: true,
-                include_patterns,
-                required_paths,
-                attempt_unpack: plan.unpack,
-                allow_wildcard: true,
-                allow_empty_wildcard: true,
-                ..CopyOptions::default()
-            },
+            options: CopyOptions::default()
+                .with_follow_symlinks(true)
+                .with_dir_contents_only(true)
+                .with_include_patterns(include_patterns)
+                .with_required_paths(required_paths)
+                .with_attempt_unpack(plan.unpack)
+                .with_allow_wildcard(true)
+                .with_allow_empty_wildcard(true),
         })
     }
 
@@ -285,14 +274,13 @@ impl Scope<'_> {
 fn inline(file: &InlineFile, platform: &Platform, os: &str) -> Result<(State, String), Failure> {
     let path = paths::without_drive(&file.name, os, false)
         .map_err(|error| format!("removing drive letter: {error}"))?;
-    let options = Mkfile { mode: 0o644, ..Mkfile::default() };
-    let state = State::scratch().file(FileActions {
-        actions: vec![Action::mkfile(path.as_str(), file.content.as_str(), options)],
-        constraints: Constraints {
-            platform: Some(platform.clone()),
-            ..Constraints::named(INLINE_DOCUMENT)
-        },
-    });
+    let options = Mkfile::default().with_mode(0o644);
+    let state = State::scratch().file(
+        FileActions::from(vec![Action::mkfile(path.as_str(), file.content.as_str(), options)])
+            .with_constraints(
+                Constraints::named(INLINE_DOCUMENT).with_platform(Some(platform.clone())),
+            ),
+    );
     Ok((state, paths::to_slash(&path, os)))
 }
 

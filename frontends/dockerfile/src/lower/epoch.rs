@@ -4,7 +4,7 @@
 //! a stage that does nothing but fetch one file or repository.
 
 use kiln_sdk::frontend::Age;
-use kiln_sdk::llb::{Git, Http, State};
+use kiln_sdk::llb::{Http, State};
 
 use super::add::digest;
 use super::arguments::EPOCH;
@@ -143,14 +143,17 @@ impl Lowering<'_> {
                 checksum => Some(digest(checksum)?),
             };
             let filename = remote::file_name(&path);
-            return Ok(State::http(&path, Http { checksum, filename, ..Http::default() }));
+            return Ok(State::http(
+                &path,
+                Http::default().with_checksum(checksum).with_filename(filename),
+            ));
         }
         let Some(git) = remote::git(&path)? else {
             return Err(Failure::new(
                 "SOURCE_DATE_EPOCH stage source must be a single HTTP(S) or Git ADD",
             ));
         };
-        let mut options = Git { mtime: String::new(), fetch_by_commit: false, ..git.options() };
+        let mut options = git.options().with_mtime(String::new()).with_fetch_by_commit(false);
         options.keep_git_dir |= add.keep_git_dir == Some(true);
         if !add.checksum.is_empty() {
             options.checksum = expand(&add.checksum)?;

@@ -44,9 +44,9 @@ impl Failure {
     /// Adds a guess of what a word was meant to be, if there is one.
     #[must_use]
     pub(crate) fn hint<'o>(self, word: &str, options: impl IntoIterator<Item = &'o str>) -> Self {
-        let mut status = self.error.into_status();
-        status.message = crate::suggest::hint(status.message, word, options, true);
-        Self { error: status.into(), places: self.places }
+        let message = self.error.message().to_owned();
+        let message = crate::suggest::hint(message, word, options, true);
+        Self { error: self.error.with_message(message), places: self.places }
     }
 }
 

@@ -115,10 +115,8 @@ impl Lowering<'_> {
 impl Lowered {
     /// How its graphs are marshalled.
     pub(crate) fn marshal(&self, caps: &kiln_sdk::llb::CapSet) -> Marshal<'static> {
-        Marshal {
-            defaults: Constraints::on(self.platform.clone()),
-            caps: Some(caps.clone()),
-            ..Marshal::default()
-        }
+        Marshal::default()
+            .with_defaults(Constraints::on(self.platform.clone()))
+            .with_caps(Some(caps.clone()))
     }
 }

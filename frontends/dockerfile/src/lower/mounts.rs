@@ -79,13 +79,11 @@ impl Scope<'_> {
         }
         let used = taken.map_or(self.context_paths, |taken| &taken.paths);
         use_path(used, &source);
-        let mount = Mount {
-            readonly: wanted.readonly,
-            no_output,
-            kind,
-            source_path,
-            ..Mount::bind(target, &state)
-        };
+        let mount = Mount::bind(target, &state)
+            .with_readonly(wanted.readonly)
+            .with_no_output(no_output)
+            .with_kind(kind)
+            .with_source_path(source_path);
         Ok(mount)
     }
 
@@ -121,13 +119,11 @@ fn target(node: &Node, target: &str) -> Result<String, Failure> {
 
 /// A directory in the source that belongs to whom the mount should belong.
 fn with_owner(state: &State, wanted: &Wanted) -> State {
-    let options = Mkdir {
-        mode: wanted.mode.unwrap_or(0o755),
-        owner: Some(Owner::ids(wanted.uid.unwrap_or(0), wanted.gid.unwrap_or(0))),
-        ..Mkdir::default()
-    };
-    state.file(FileActions {
-        actions: vec![Action::mkdir("/cache", options)],
-        constraints: Constraints::named("[internal] setting cache mount permissions"),
-    })
+    let options = Mkdir::default()
+        .with_mode(wanted.mode.unwrap_or(0o755))
+        .with_owner(Some(Owner::ids(wanted.uid.unwrap_or(0), wanted.gid.unwrap_or(0))));
+    state.file(
+        FileActions::from(vec![Action::mkdir("/cache", options)])
+            .with_constraints(Constraints::named("[internal] setting cache mount permissions")),
+    )
 }

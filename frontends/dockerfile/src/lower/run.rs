@@ -42,17 +42,16 @@ impl Scope<'_> {
         let platform = values(&state)?.platform.clone();
         let platform = platform.filter(|_| self.request.settings.multi_platform);
         let name = names::step(node, &shown, platform.as_ref());
-        exec.constraints = Constraints {
-            custom_name: Some(name),
-            description: description(code),
-            ignore_cache: node.ignore_cache,
-            linux_resources: self
-                .capable(caps::EXEC_META_LINUX_RESOURCES)
-                .then(|| self.request.settings.linux_resources.clone())
-                .flatten(),
-            locations: self.location(),
-            ..Constraints::default()
-        };
+        exec.constraints = Constraints::default()
+            .with_custom_name(Some(name))
+            .with_description(description(code))
+            .with_ignore_cache(node.ignore_cache)
+            .with_linux_resources(
+                self.capable(caps::EXEC_META_LINUX_RESOURCES)
+                    .then(|| self.request.settings.linux_resources.clone())
+                    .flatten(),
+            )
+            .with_locations(self.location());
         let text = history(&args, node);
         exec.args = args;
         node.state = state.run(exec).root();
@@ -127,17 +126,16 @@ impl Scope<'_> {
                     "device feature is only supported in Dockerfile frontend 1.14.0-labs or later",
                 ));
             }
-            let device = |device: &crate::instruction::Device| Device {
-                name: device.name.clone(),
-                optional: !device.required,
+            let device = |device: &crate::instruction::Device| {
+                Device::default().with_name(device.name.clone()).with_optional(!device.required)
             };
             exec.devices = run.devices.iter().map(device).collect();
         }
         if self.capable(caps::EXEC_MOUNT_TMPFS_SIZE) && settings.shm_size_bytes > 0 {
-            exec.mounts.push(Mount {
-                kind: MountKind::Tmpfs { size_bytes: settings.shm_size_bytes },
-                ..Mount::tmpfs("/dev/shm")
-            });
+            exec.mounts.push(
+                Mount::tmpfs("/dev/shm")
+                    .with_kind(MountKind::Tmpfs { size_bytes: settings.shm_size_bytes }),
+            );
         }
         if self.capable(caps::EXEC_META_CGROUP_PARENT) {
             exec.cgroup_parent.clone_from(&settings.cgroup_parent);
@@ -152,14 +150,12 @@ impl Scope<'_> {
 
 /// A script as a file that the command can start.
 fn script_mount(node: &Node, name: &str, script: String) -> Mount {
-    let options = Mkfile { mode: 0o755, ..Mkfile::default() };
-    let file = State::scratch().with_dir("/").file(FileActions {
-        actions: vec![Action::mkfile(name, script, options)],
-        constraints: Constraints {
-            platform: Some(node.runs_on()),
-            ..Constraints::named(INLINE_DOCUMENT)
-        },
-    });
+    let options = Mkfile::default().with_mode(0o755);
+    let file = State::scratch().with_dir("/").file(
+        FileActions::from(vec![Action::mkfile(name, script, options)]).with_constraints(
+            Constraints::named(INLINE_DOCUMENT).with_platform(Some(node.runs_on())),
+        ),
+    );
     Mount::bind(SCRIPTS, &file).path("/").readonly()
 }
 

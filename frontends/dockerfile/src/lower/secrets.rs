@@ -27,15 +27,13 @@ impl Scope<'_> {
         };
         let needed = Needed { required: mount.required, lines: self.lines() };
         node.outline.need_secret(id, needed);
-        Ok(Secret {
-            id: id.clone(),
-            target,
-            env: mount.env.clone(),
-            uid: mount.uid.unwrap_or(0),
-            gid: mount.gid.unwrap_or(0),
-            mode: mount.mode.unwrap_or(0o400),
-            optional: !mount.required,
-        })
+        Ok(Secret::env(id.clone(), "")
+            .with_target(target)
+            .with_env(mount.env.clone())
+            .with_uid(mount.uid.unwrap_or(0))
+            .with_gid(mount.gid.unwrap_or(0))
+            .with_mode(mount.mode.unwrap_or(0o400))
+            .with_optional(!mount.required))
     }
 
     /// An agent, as a socket.
@@ -45,14 +43,13 @@ impl Scope<'_> {
         }
         let id = if mount.id.is_empty() { "default" } else { &mount.id };
         node.outline.need_agent(id, Needed { required: mount.required, lines: self.lines() });
-        Ok(Ssh {
-            id: mount.id.clone(),
-            target: mount.target.clone(),
-            uid: mount.uid.unwrap_or(0),
-            gid: mount.gid.unwrap_or(0),
-            mode: mount.mode.unwrap_or(0o600),
-            optional: !mount.required,
-        })
+        Ok(Ssh::default()
+            .with_id(mount.id.clone())
+            .with_target(mount.target.clone())
+            .with_uid(mount.uid.unwrap_or(0))
+            .with_gid(mount.gid.unwrap_or(0))
+            .with_mode(mount.mode.unwrap_or(0o600))
+            .with_optional(!mount.required))
     }
 }
 

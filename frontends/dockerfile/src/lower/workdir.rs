@@ -42,23 +42,21 @@ impl Scope<'_> {
 
     fn make_directory(&mut self, node: &mut Node, path: &str) {
         let user = &node.image.config.user;
-        let options = Mkdir {
-            mode: 0o755,
-            parents: true,
-            owner: (!user.is_empty()).then(|| Owner::parse(user)),
-            created: self.epoch.map(|seconds| seconds.wrapping_mul(1_000_000_000)),
-        };
+        let options = Mkdir::default()
+            .with_mode(0o755)
+            .with_parents(true)
+            .with_owner((!user.is_empty()).then(|| Owner::parse(user)))
+            .with_created(self.epoch.map(|seconds| seconds.wrapping_mul(1_000_000_000)));
         let text = names::shown(&self.step.instruction.code, self.expander, &node.variables());
         let platform = self.shown_platform(node);
         let name = names::step(node, &text, platform.as_ref());
-        node.state = node.state.file(FileActions {
-            actions: vec![Action::mkdir(path, options)],
-            constraints: Constraints {
-                platform: Some(node.runs_on()),
-                custom_name: Some(name),
-                locations: self.location(),
-                ..Constraints::default()
-            },
-        });
+        node.state = node.state.file(
+            FileActions::from(vec![Action::mkdir(path, options)]).with_constraints(
+                Constraints::default()
+                    .with_platform(Some(node.runs_on()))
+                    .with_custom_name(Some(name))
+                    .with_locations(self.location()),
+            ),
+        );
     }
 }

@@ -11,19 +11,17 @@ pub(crate) use lint::lint;
 pub(crate) use outline::{Arg, Needed, Outline};
 pub(crate) use targets::targets;
 
-use kiln_sdk::frontend::pb;
+use kiln_sdk::frontend::Location;
+use kiln_sdk::llb::SourceRange;
 
 use crate::lines::Lines;
 
-/// Lines as ranges of the wire, one each.
-pub(crate) fn ranges(lines: Lines) -> impl Iterator<Item = pb::Range> {
-    lines.each().map(|line| {
-        let at = pb::Position { line: line.cast_signed(), character: 0 };
-        pb::Range { start: Some(at), end: Some(at) }
-    })
+/// Lines as ranges, one each.
+pub(crate) fn ranges(lines: Lines) -> impl Iterator<Item = SourceRange> {
+    lines.each().map(|line| SourceRange::lines(line, line))
 }
 
 /// A place in the only file of an answer.
-fn location(lines: Lines) -> pb::Location {
-    pb::Location { source_index: 0, ranges: ranges(lines).collect() }
+fn location(lines: Lines) -> Location {
+    Location::new(ranges(lines))
 }

@@ -50,30 +50,31 @@ impl Outline {
     pub(crate) fn answer(self, text: &str) -> requests::Outline {
         let Self { name, description, mut args, secrets, ssh } = self;
         args.sort_by(|a, b| (first(a.lines), &a.name).cmp(&(first(b.lines), &b.name)));
-        let arg = |arg: Arg| requests::Arg {
-            name: arg.name,
-            description: arg.description,
-            value: arg.value,
-            location: arg.lines.map(location),
+        let arg = |arg: Arg| {
+            requests::Arg::default()
+                .with_name(arg.name)
+                .with_description(arg.description)
+                .with_value(arg.value)
+                .with_location(arg.lines.map(location))
         };
-        requests::Outline {
-            name,
-            description,
-            args: args.into_iter().map(arg).collect(),
-            secrets: needed(secrets),
-            ssh: needed(ssh),
-            cache: Vec::new(),
-            sources: vec![Bytes::copy_from_slice(text.as_bytes())],
-        }
+        requests::Outline::default()
+            .with_name(name)
+            .with_description(description)
+            .with_args(args.into_iter().map(arg).collect())
+            .with_secrets(needed(secrets))
+            .with_ssh(needed(ssh))
+            .with_cache(Vec::new())
+            .with_sources(vec![Bytes::copy_from_slice(text.as_bytes())])
     }
 }
 
 fn needed(mut list: Vec<Needed>) -> Vec<requests::Needed> {
     list.sort_by(|a, b| (first(a.lines), &a.name).cmp(&(first(b.lines), &b.name)));
-    let answer = |one: Needed| requests::Needed {
-        name: one.name,
-        required: one.required,
-        location: one.lines.map(location),
+    let answer = |one: Needed| {
+        requests::Needed::default()
+            .with_name(one.name)
+            .with_required(one.required)
+            .with_location(one.lines.map(location))
     };
     list.into_iter().map(answer).collect()
 }

@@ -20,17 +20,18 @@ pub(crate) fn targets(text: &str) -> Result<TargetList, Mistake> {
     if let Some(last) = targets.last_mut() {
         last.default = true;
     }
-    Ok(TargetList { targets, sources: vec![Bytes::copy_from_slice(text.as_bytes())] })
+    Ok(TargetList::default()
+        .with_targets(targets)
+        .with_sources(vec![Bytes::copy_from_slice(text.as_bytes())]))
 }
 
 fn target(stage: Stage) -> Target {
     let from = stage.from;
-    Target {
-        name: from.name.unwrap_or_default(),
-        default: false,
-        description: from.description,
-        base: from.base,
-        platform: from.platform,
-        location: Some(location(from.lines)),
-    }
+    Target::default()
+        .with_name(from.name.unwrap_or_default())
+        .with_default(false)
+        .with_description(from.description)
+        .with_base(from.base)
+        .with_platform(from.platform)
+        .with_location(Some(location(from.lines)))
 }

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use kiln_client::{Client, Session, SolveOptions, SolveResult};
+use kiln_frontend::SourcePolicy;
 use kiln_progress::Progress;
 use tempfile::TempDir;
 
@@ -205,7 +206,8 @@ async fn prepare(
         }
     };
     let into_loader = loader.and_then(Loader::input);
-    Ok(SolveOptions { source_policy: policy, ..solve_options(command, input, into_loader)? })
+    let policy = policy.map(SourcePolicy::from);
+    Ok(solve_options(command, input, into_loader)?.with_source_policy(policy))
 }
 
 /// Builds and shows progress until both are done, or the user has had enough.

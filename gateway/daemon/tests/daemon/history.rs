@@ -26,7 +26,7 @@ struct Scripted {
 
 #[async_trait]
 impl Frontend for Scripted {
-    async fn build(&self, _: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, _: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         match self.fails {
             true => Err(FrontendError::invalid("line 3 makes no sense")),
             false => Ok(BuildResult::single(None)),
@@ -41,7 +41,7 @@ async fn build(client: &Client, fails: bool) -> String {
 
 async fn build_with(client: &Client, fails: bool, options: SolveOptions) -> String {
     let id = new_id();
-    let options = SolveOptions { id: id.clone(), ..options };
+    let options = options.with_id(id.clone());
     let (progress, _) = kiln_progress::channel();
     let built = client.build(options, Session::default(), &Scripted { fails }, progress).await;
     assert_eq!(built.is_err(), fails);
@@ -126,7 +126,7 @@ async fn what_is_deleted_is_gone_with_its_blobs() {
 async fn a_build_of_a_tools_own_is_not_remembered() {
     let daemon = Kilnd::start();
     let client = daemon.client().await;
-    build_with(&client, false, SolveOptions { internal: true, ..SolveOptions::default() }).await;
+    build_with(&client, false, SolveOptions::default().with_internal(true)).await;
     assert_eq!(asked(&client, BuildHistoryRequest::default()).await, []);
 }
 

@@ -11,8 +11,8 @@ struct Delegate(&'static str);
 
 #[async_trait]
 impl Frontend for Delegate {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
-        let solve = Solve { frontend: self.0.to_owned(), ..Solve::default() };
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+        let solve = Solve::default().with_frontend(self.0.to_owned());
         Ok(bridge.solve(solve).await?)
     }
 }

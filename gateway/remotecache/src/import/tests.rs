@@ -461,7 +461,8 @@ async fn nothing_that_is_believed_of_a_signed_cache_can_be_changed() {
     let signed = signed(config, &layers);
     let required = required(SIGNS_PUB);
     let (other, by) = (Digest::sha256("other"), "it is not what SHA256:");
-    let configs: &[(&str, &dyn Fn(&mut CacheConfig))] = &[
+    type Change<'c, T> = (&'c str, &'c dyn Fn(&mut T));
+    let configs: &[Change<'_, CacheConfig>] = &[
         ("operation", &|config| config.records[1].digest = other.clone()),
         ("selector", &|config| config.records[1].inputs[0][0].selector.clear()),
         ("link", &|config| config.records[1].inputs.clear()),
@@ -490,7 +491,7 @@ async fn nothing_that_is_believed_of_a_signed_cache_can_be_changed() {
         let words = read_manifest(&changed, &layers, &required).await.unwrap_err();
         assert!(words.starts_with(by), "{what}: {words}");
     }
-    let manifests: &[(&str, &dyn Fn(&mut Descriptor))] = &[
+    let manifests: &[Change<'_, Descriptor>] = &[
         ("size", &|layer| layer.size += 1),
         ("media type", &|layer| layer.media_type.push_str("+x")),
         ("tar", &|layer| drop(layer.annotations.insert(UNCOMPRESSED.into(), other.to_string()))),

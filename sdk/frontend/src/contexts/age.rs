@@ -6,7 +6,8 @@ use kiln_llb::{Constraints, Definition, State};
 use kiln_wire::pb;
 
 use super::{Contexts, archive, marshal};
-use crate::{FrontendError, SourceRequest};
+use crate::convert::source_from_wire;
+use crate::{FrontendError, SourceIdentifier, SourceRequest};
 
 /// When a source was changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,36 +58,35 @@ impl Contexts<'_> {
 
     async fn age_of_archive(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         file: &str,
     ) -> Result<Option<Age>, FrontendError> {
-        let http = kiln_llb::Http {
-            filename: file.to_owned(),
-            checksum: source.attrs.get("http.checksum").and_then(|text| text.parse().ok()),
-            constraints: Constraints::default(),
-            ..kiln_llb::Http::default()
-        };
+        let http = kiln_llb::Http::default()
+            .with_filename(file.to_owned())
+            .with_checksum(source.attrs.get("http.checksum").and_then(|text| text.parse().ok()))
+            .with_constraints(Constraints::default());
         let state = State::http(&source.identifier, http);
-        let mut definition = marshal(self.bridge.info(), &state)?;
+        let definition = marshal(self.bridge.info(), &state)?;
         // The peer asks for the file in the barest of words.
-        if let Ok(Some((source, _))) = definition.head()
-            && let Some(said) = definition.metadata.get_mut(&source)
-        {
+        let head = definition.head().ok().flatten();
+        let mut message = kiln_llb::wire::to_message(definition);
+        if let Some(said) = head.and_then(|(source, _)| message.metadata.get_mut(&source)) {
             said.caps.clear();
         }
+        let definition = kiln_llb::wire::from_message(message);
         let Some(found) = self.load(&definition, false).await? else { return Ok(None) };
         let bytes = self.bridge.read_file(&found, file, None).await?;
-        Ok(archive::youngest(&bytes).map(Age::utc))
+        Ok(archive::youngest(&bytes)?.map(Age::utc))
     }
 }
 
 /// The source of a graph that has just one.
-fn only_source(definition: &Definition) -> Result<Option<pb::SourceOp>, FrontendError> {
+fn only_source(definition: &Definition) -> Result<Option<SourceIdentifier>, FrontendError> {
     let mut found = None;
-    for op in definition.ops() {
+    for op in kiln_llb::wire::ops(definition) {
         let (_, op) = op.map_err(|error| FrontendError::unknown(error.to_string()))?;
         if let Some(pb::op::Op::Source(source)) = op.op
-            && found.replace(source).is_some()
+            && found.replace(source_from_wire(source)).is_some()
         {
             return Ok(None);
         }

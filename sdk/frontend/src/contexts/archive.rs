@@ -2,6 +2,10 @@
 
 use std::io::Read;
 
+#[cfg(not(feature = "xz"))]
+use crate::Code;
+use crate::FrontendError;
+
 /// Unpacked bytes after which an archive is not read further; its times are taken as unknown.
 const MOST_UNPACKED: u64 = 8 << 30;
 
@@ -40,13 +44,33 @@ pub(super) fn is_archive(head: &[u8]) -> bool {
 
 /// When the youngest regular file of an archive was changed, in seconds since 1970; nothing if
 /// the bytes are no archive or have no such file.
-pub(super) fn youngest(bytes: &[u8]) -> Option<i64> {
+///
+/// # Errors
+///
+/// If this program was built without what unpacks the archive.
+pub(super) fn youngest(bytes: &[u8]) -> Result<Option<i64>, FrontendError> {
     let unpacked: Box<dyn Read + '_> = match Packing::of(bytes) {
         Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
         Packing::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
-        Packing::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(bytes)),
+        Packing::Xz => unpacked_xz(bytes)?,
         Packing::None => Box::new(bytes),
     };
+    Ok(youngest_file(unpacked))
+}
+
+#[cfg(feature = "xz")]
+fn unpacked_xz(bytes: &[u8]) -> Result<Box<dyn Read + '_>, FrontendError> {
+    Ok(Box::new(liblzma::read::XzDecoder::new_multi_decoder(bytes)))
+}
+
+#[cfg(not(feature = "xz"))]
+fn unpacked_xz(_: &[u8]) -> Result<Box<dyn Read + 'static>, FrontendError> {
+    let message = "the age of an archive that is packed with xz cannot be told by this frontend, which was \
+                   built without the feature `xz`; pack it with gzip, or give the time in seconds";
+    Err(FrontendError::new(Code::Unimplemented, message))
+}
+
+fn youngest_file(unpacked: impl Read) -> Option<i64> {
     let mut archive = tar::Archive::new(unpacked.take(MOST_UNPACKED));
     let mut youngest = None;
     for entry in archive.entries().ok()? {
@@ -79,19 +103,37 @@ mod tests {
     fn the_youngest_file_tells_the_age_however_the_archive_is_packed() {
         let plain = archive(&[5, 9, 7]);
         assert!(is_archive(&plain[..1024]));
-        assert_eq!(youngest(&plain), Some(9));
+        assert_eq!(youngest(&plain).unwrap(), Some(9));
         let mut packer = flate2::read::GzEncoder::new(&plain[..], flate2::Compression::fast());
         let mut packed = Vec::new();
         packer.read_to_end(&mut packed).unwrap();
         assert!(is_archive(&packed));
-        assert_eq!(youngest(&packed), Some(9));
+        assert_eq!(youngest(&packed).unwrap(), Some(9));
+    }
+
+    #[cfg(feature = "xz")]
+    #[test]
+    fn archives_packed_with_xz_have_an_age() {
+        let mut packed = Vec::new();
+        let plain = archive(&[3, 8]);
+        let mut packer = liblzma::read::XzEncoder::new(&plain[..], 0);
+        packer.read_to_end(&mut packed).unwrap();
+        assert_eq!(youngest(&packed).unwrap(), Some(8));
+    }
+
+    #[cfg(not(feature = "xz"))]
+    #[test]
+    fn who_cannot_unpack_an_archive_says_so() {
+        let error = youngest(&[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]).unwrap_err();
+        assert_eq!(error.code(), Code::Unimplemented);
+        assert!(error.message().contains("feature `xz`"), "{error}");
     }
 
     #[test]
     fn a_text_is_no_archive() {
         for text in ["FROM alpine\n", "", &"\0".repeat(1024)] {
             assert!(!is_archive(text.as_bytes()), "{text}");
-            assert_eq!(youngest(text.as_bytes()), None);
+            assert_eq!(youngest(text.as_bytes()).unwrap(), None);
         }
     }
 }

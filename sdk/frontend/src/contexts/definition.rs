@@ -3,13 +3,11 @@
 use bytes::Bytes;
 use kiln_document::{Diagnostic, Source, Span};
 use kiln_llb::{
-    Constraints, Definition, SourceFile, SourceLocation, SourceMap, SourcePosition, SourceRange,
-    State,
+    Constraints, Definition, SourceFile, SourceLocation, SourceMap, SourceRange, State,
 };
-use kiln_wire::pb;
 
 use crate::error::range;
-use crate::{FrontendError, Warning};
+use crate::{FrontendError, SourceInfo, Warning};
 
 /// The user's file.
 #[derive(Clone, Debug)]
@@ -44,12 +42,13 @@ impl DefinitionFile {
             true => None,
             false => Some(State::from_definition(&definition).map_err(|error| unfit(&error))?),
         };
-        let source_map = SourceMap::from(SourceFile {
-            filename: name.clone(),
-            language: language.to_owned(),
-            data: data.to_vec(),
-            state,
-        });
+        let source_map = SourceMap::from(
+            SourceFile::default()
+                .with_filename(name.clone())
+                .with_language(language.to_owned())
+                .with_data(data.to_vec())
+                .with_state(state),
+        );
         Ok(Self { name, language: language.to_owned(), data, source_map, vertex, definition })
     }
 
@@ -65,24 +64,15 @@ impl DefinitionFile {
     }
 
     /// The file as errors and warnings carry it.
-    pub fn info(&self) -> pb::SourceInfo {
-        pb::SourceInfo {
-            filename: self.name.clone(),
-            data: self.data.clone(),
-            definition: Some(self.definition.clone().into()),
-            language: self.language.clone(),
-        }
+    pub fn info(&self) -> SourceInfo {
+        SourceInfo::new(self.name.clone(), self.data.clone())
+            .language(self.language.clone())
+            .definition(self.definition.clone())
     }
 
     /// Where a span of the file's text is, for the ops that come from it.
     pub fn location(&self, source: &Source, span: Span) -> SourceLocation {
-        let range = range(source, span);
-        let position = |at: Option<pb::Position>| {
-            let at = at.unwrap_or_default();
-            SourcePosition { line: at.line, character: at.character }
-        };
-        let range = SourceRange { start: position(range.start), end: position(range.end) };
-        self.source_map.location([range])
+        self.source_map.location([range(source, span)])
     }
 
     /// What is said about an op that comes from a span of the file: its name and its place.
@@ -94,21 +84,21 @@ impl DefinitionFile {
     ///
     /// # fn example(file: &DefinitionFile, source: &Source, span: Span) -> State {
     /// let constraints = file.step(source, "[1/1] make", span);
-    /// State::image("alpine").run(Exec { constraints, ..Exec::sh("make") }).root()
+    /// State::image("alpine").run(Exec::sh("make").with_constraints(constraints)).root()
     /// # }
     /// ```
     pub fn step(&self, source: &Source, name: impl Into<String>, span: Span) -> Constraints {
         let locations = vec![self.location(source, span)];
-        Constraints { locations, ..Constraints::named(name) }
+        Constraints::named(name).with_locations(locations)
     }
 
     /// An error with its place in the file, unless it has one from further in.
-    pub fn locate(&self, error: FrontendError, ranges: Vec<pb::Range>) -> FrontendError {
+    pub fn locate(&self, error: FrontendError, ranges: Vec<SourceRange>) -> FrontendError {
         if error.has_source() { error } else { error.with_source(self.info(), ranges) }
     }
 
     /// A warning about some lines of the file.
-    pub fn warning(&self, short: impl Into<String>, ranges: Vec<pb::Range>) -> Warning {
+    pub fn warning(&self, short: impl Into<String>, ranges: Vec<SourceRange>) -> Warning {
         Warning {
             vertex: self.vertex.clone(),
             level: 1,

@@ -163,16 +163,14 @@ impl GitRef {
 
     /// As options of a git source.
     pub fn options(&self) -> Git {
-        Git {
-            reference: self.reference.clone(),
-            subdir: self.subdir.clone(),
-            keep_git_dir: self.keep_git_dir == Some(true),
-            checksum: self.checksum.clone(),
-            skip_submodules: self.submodules == Some(false),
-            mtime: self.mtime.clone(),
-            fetch_by_commit: self.fetch_by_commit,
-            ..Git::default()
-        }
+        Git::default()
+            .with_reference(self.reference.clone())
+            .with_subdir(self.subdir.clone())
+            .with_keep_git_dir(self.keep_git_dir == Some(true))
+            .with_checksum(self.checksum.clone())
+            .with_skip_submodules(self.submodules == Some(false))
+            .with_mtime(self.mtime.clone())
+            .with_fetch_by_commit(self.fetch_by_commit)
     }
 
     /// Adds what stands behind the `?`. Keys are looked at in order, so that of several mistakes

@@ -42,14 +42,12 @@ pub(super) struct LocalContext {
 impl LocalContext {
     /// Its state, of which only some paths are transferred; all if there are none.
     pub(super) fn state(&self, follow_paths: Vec<String>) -> State {
-        let local = Local {
-            session_id: self.session_id.clone(),
-            exclude_patterns: self.excludes.clone(),
-            follow_paths,
-            shared_key_hint: self.shared_key_hint.clone(),
-            constraints: Constraints::named(self.vertex_name.clone()),
-            ..Local::default()
-        };
+        let local = Local::default()
+            .with_session_id(self.session_id.clone())
+            .with_exclude_patterns(self.excludes.clone())
+            .with_follow_paths(follow_paths)
+            .with_shared_key_hint(self.shared_key_hint.clone())
+            .with_constraints(Constraints::named(self.vertex_name.clone()));
         State::local(&self.name, local)
     }
 
@@ -62,14 +60,12 @@ impl LocalContext {
 
     /// Just these files of the directory, all of them anew.
     pub(super) fn files(name: &str, session_id: &str, files: Vec<String>, told: Told) -> State {
-        let local = Local {
-            session_id: session_id.to_owned(),
-            follow_paths: files,
-            shared_key_hint: told.shared_key_hint,
-            differ: Some(Differ { kind: DifferKind::None, required: false }),
-            constraints: Constraints::named(told.vertex_name),
-            ..Local::default()
-        };
+        let local = Local::default()
+            .with_session_id(session_id)
+            .with_follow_paths(files)
+            .with_shared_key_hint(told.shared_key_hint)
+            .with_differ(Some(Differ::new(DifferKind::None)))
+            .with_constraints(Constraints::named(told.vertex_name));
         State::local(name, local)
     }
 }

@@ -3,7 +3,7 @@
 //! The option `context` (or the one that `contextkey` names) is a git repository, a URL or nothing;
 //! then it is the input or the directory of that name.
 
-use kiln_llb::{Action, Constraints, Copy, Definition, Http, State};
+use kiln_llb::{Action, Constraints, CopyOptions, Definition, Http, State};
 
 use super::git_ref::{GitRef, GitRefError};
 use super::local::LocalContext;
@@ -91,7 +91,7 @@ impl Contexts<'_> {
             found.definition = None;
         }
         if let (Some(context), Some(dir)) = (&found.context, options.get("contextsubdir")) {
-            let all = Copy { dir_contents_only: true, ..Copy::default() };
+            let all = CopyOptions::default().with_dir_contents_only(true);
             found.context = Some(State::scratch().file(Action::copy(context, dir, "/", all)));
         }
         Ok(found)
@@ -114,12 +114,10 @@ impl Contexts<'_> {
             Some(one) => self.bridge.read_file(one, DOWNLOADED, range).await,
             None => Ok(Default::default()),
         };
-        let head = head.map_err(|status| {
-            FrontendError::from(status).context("failed to read downloaded context")
-        })?;
+        let head = head.map_err(|error| error.context("failed to read downloaded context"))?;
         let context = match super::archive::is_archive(&head) {
             true => {
-                let unpack = Copy { attempt_unpack: true, ..Copy::default() };
+                let unpack = CopyOptions::default().with_attempt_unpack(true);
                 let path = format!("/{DOWNLOADED}");
                 State::scratch().file(Action::copy(&state, path, "/", unpack))
             }
@@ -142,9 +140,8 @@ impl Contexts<'_> {
         if !caps.is_empty() && !caps.contains("frontend.inputs") {
             return Ok(());
         }
-        let inputs = self.bridge.inputs().await.map_err(|status| {
-            FrontendError::from(status).context("failed to get frontend inputs")
-        })?;
+        let inputs = self.bridge.inputs().await;
+        let inputs = inputs.map_err(|error| error.context("failed to get frontend inputs"))?;
         if let Some(definition) = inputs.get(DEFINITION).filter(|_| !own_definition) {
             found.definition = Some(input_state(definition)?);
         }
@@ -164,12 +161,11 @@ impl Contexts<'_> {
 ///
 /// On the wire a definition that is not there and one of nothing are the same: an entry that has
 /// neither ops nor metadata. Both are refused here, as by BuildKit, which cannot tell them apart either.
-pub(super) fn input_state(definition: &kiln_wire::pb::Definition) -> Result<State, FrontendError> {
-    if definition.def.is_empty() && definition.metadata.is_empty() {
+pub(super) fn input_state(definition: &Definition) -> Result<State, FrontendError> {
+    if definition.is_empty() && !definition.has_metadata() {
         return Err(FrontendError::unknown("invalid nil input definition to definition op"));
     }
-    State::from_definition(&definition.clone().into())
-        .map_err(|error| FrontendError::unknown(error.to_string()))
+    State::from_definition(definition).map_err(|error| FrontendError::unknown(error.to_string()))
 }
 
 /// A git repository as a context, or nothing if the address is none.
@@ -194,11 +190,9 @@ pub(super) fn git_state(
 
 /// A file behind a URL as a context.
 pub(super) fn http_state(url: &str, vertex_name: String) -> State {
-    let http = Http {
-        filename: DOWNLOADED.to_owned(),
-        constraints: Constraints::named(vertex_name),
-        ..Http::default()
-    };
+    let http = Http::default()
+        .with_filename(DOWNLOADED.to_owned())
+        .with_constraints(Constraints::named(vertex_name));
     State::http(url, http)
 }
 

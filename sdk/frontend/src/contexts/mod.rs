@@ -119,8 +119,8 @@ impl<'a> Contexts<'a> {
                 }
             }
         }
-        let data = data.map_err(|status| {
-            let error = FrontendError::from(status).context(format!("failed to read {what}"));
+        let data = data.map_err(|error| {
+            let error = error.context(format!("failed to read {what}"));
             match language {
                 // The peer's text, to the letter.
                 DOCKERFILE => error,
@@ -165,9 +165,7 @@ impl<'a> Contexts<'a> {
         let loaded = self.load(&definition, false).await?;
         let missing = || FrontendError::unknown(format!("{path} does not exist"));
         let data = self.bridge.read_file(&loaded.ok_or_else(missing)?, &path, None).await;
-        let data = data.map_err(|status| {
-            FrontendError::from(status).context(format!("failed to read {path}"))
-        })?;
+        let data = data.map_err(|error| error.context(format!("failed to read {path}")))?;
         DefinitionFile::new(path, &of.language, data, definition)
     }
 
@@ -237,7 +235,7 @@ impl<'a> Contexts<'a> {
         definition: &Definition,
         evaluate: bool,
     ) -> Result<Option<Ref>, FrontendError> {
-        let definition = Some(definition.clone().into());
+        let definition = Some(definition.clone());
         let request = Solve { definition, evaluate, ..Solve::default() };
         self.bridge.solve(request).await?.into_single().map_err(FrontendError::unknown)
     }
@@ -254,7 +252,7 @@ impl IgnoreFile {
 /// LLB can, because BuildKit's are.
 fn marshal(info: &BuildInfo, state: &State) -> Result<Definition, FrontendError> {
     let caps: CapSet = info.gateway_caps.iter().cloned().collect();
-    let options = Marshal { caps: Some(caps), ..Marshal::default() };
+    let options = Marshal::default().with_caps(Some(caps));
     state.marshal(&options).map_err(|error| FrontendError::unknown(error.to_string()))
 }
 

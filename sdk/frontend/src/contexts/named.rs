@@ -151,7 +151,7 @@ impl NamedContext<'_> {
     }
 
     fn constraints(&self, vertex_name: String) -> Constraints {
-        Constraints { platform: self.request.platform.clone(), ..Constraints::named(vertex_name) }
+        Constraints::named(vertex_name).with_platform(self.request.platform.clone())
     }
 
     async fn image(&self, rest: &str) -> Result<Step, FrontendError> {
@@ -177,10 +177,8 @@ impl NamedContext<'_> {
             };
         }
         let mut config = parsed(&found.config)?;
-        let image = Image {
-            constraints: self.constraints(format!("[context {}] {written}", self.key)),
-            ..Image::default()
-        };
+        let image = Image::default()
+            .with_constraints(self.constraints(format!("[context {}] {written}", self.key)));
         let state = State::image_with(&found.reference, image).with_image_config(&config);
         config.created = None;
         Ok(Step::Loaded(Box::new(LoadedContext {
@@ -218,11 +216,13 @@ impl NamedContext<'_> {
         let found = bridge.resolve_image(&name.to_string(), request).await?;
         let config = parsed(&found.config)
             .map_err(|error| error.context("could not parse oci-layout image config"))?;
-        let layout = OciLayout {
-            store: Some(OciStore { session_id, store_id: verbatim.name }),
-            constraints: self.constraints(format!("[context {}] OCI load from client", self.key)),
-            ..OciLayout::default()
-        };
+        let layout = OciLayout::default()
+            .with_store(Some(
+                OciStore::default().with_session_id(session_id).with_store_id(verbatim.name),
+            ))
+            .with_constraints(
+                self.constraints(format!("[context {}] OCI load from client", self.key)),
+            );
         let state = State::oci_layout(&name.to_string(), layout).with_image_config(&config);
         Ok(LoadedContext {
             state,

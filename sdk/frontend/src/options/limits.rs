@@ -85,7 +85,7 @@ pub fn ulimit(text: &str) -> Result<Ulimit, UlimitError> {
         hard if soft > hard => return Err(UlimitError::SoftAbove(soft, hard)),
         _ => {}
     }
-    Ok(Ulimit { name: name.to_owned(), soft, hard })
+    Ok(Ulimit::default().with_name(name.to_owned()).with_soft(soft).with_hard(hard))
 }
 
 /// Reads a comma list of limits.
@@ -203,14 +203,13 @@ pub(super) fn linux_resources(options: &Options) -> Result<Option<LinuxResources
         check_cpu_set(value).map(|()| value.to_owned()).map_err(wrong)
     };
     let swap = "must be -1 (unlimited) or > 0";
-    let resources = LinuxResources {
-        memory_bytes: signed("memory", "must be > 0", |n| n > 0)?,
-        memory_swap_bytes: signed("memswap", swap, |n| n == -1 || n > 0)?,
-        cpu_shares: positive("cpushares")?,
-        cpu_period_micros: positive("cpuperiod")?,
-        cpu_quota_micros: signed("cpuquota", "must be > 0", |n| n > 0)?,
-        cpuset_cpus: set("cpusetcpus")?,
-        cpuset_mems: set("cpusetmems")?,
-    };
+    let resources = LinuxResources::default()
+        .with_memory_bytes(signed("memory", "must be > 0", |n| n > 0)?)
+        .with_memory_swap_bytes(signed("memswap", swap, |n| n == -1 || n > 0)?)
+        .with_cpu_shares(positive("cpushares")?)
+        .with_cpu_period_micros(positive("cpuperiod")?)
+        .with_cpu_quota_micros(signed("cpuquota", "must be > 0", |n| n > 0)?)
+        .with_cpuset_cpus(set("cpusetcpus")?)
+        .with_cpuset_mems(set("cpusetmems")?);
     Ok((resources != LinuxResources::default()).then_some(resources))
 }

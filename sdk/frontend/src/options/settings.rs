@@ -171,7 +171,7 @@ impl Settings {
     ///
     /// let options = [("platform", "linux/arm64"), ("add-hosts", "db=10.0.0.7")];
     /// let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    /// let info = BuildInfo { options: options.into_iter().collect(), ..BuildInfo::default() };
+    /// let info = BuildInfo::default().with_options(options.into_iter().collect());
     /// let settings = Settings::read(&info)?;
     /// assert_eq!(settings.target_platforms[0].format(), "linux/arm64");
     /// assert_eq!(settings.extra_hosts[0].0, "db");
@@ -285,7 +285,7 @@ impl Settings {
         let mounted = exec.mounts.iter().any(|mount| mount.target == "/dev/shm");
         if self.shm_size_bytes > 0 && !mounted && can("exec.mount.tmpfs.size") {
             let kind = MountKind::Tmpfs { size_bytes: self.shm_size_bytes };
-            exec.mounts.push(Mount { kind, ..Mount::bind("/dev/shm", &State::scratch()) });
+            exec.mounts.push(Mount::bind("/dev/shm", &State::scratch()).with_kind(kind));
         }
         exec
     }

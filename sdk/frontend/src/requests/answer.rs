@@ -1,27 +1,19 @@
 //! Answers to sub-requests: JSON for programs, text for people.
 
 use bytes::Bytes;
-use kiln_wire::pb;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::protobuf_json::ProtobufJson as _;
-use crate::{BuildResult, Ref};
+use crate::{BuildResult, Location, Ref};
 
 /// A place in one of the files of an answer, as JSON.
 #[expect(clippy::ref_option, reason = "serde passes the field as it is")]
 pub(super) fn location<S: Serializer>(
-    location: &Option<pb::Location>,
+    location: &Option<Location>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    location.as_ref().map(|location| location.to_json()).serialize(serializer)
-}
-
-/// Whole lines of the first file of an answer, counted from one.
-pub fn lines(first: u32, last: u32) -> pb::Location {
-    let at = |line: u32| pb::Position { line: line.cast_signed(), character: 0 };
-    let range = pb::Range { start: Some(at(first)), end: Some(at(last)) };
-    pb::Location { source_index: 0, ranges: vec![range] }
+    location.as_ref().map(|location| location.to_message().to_json()).serialize(serializer)
 }
 
 /// An answer with its JSON, its text and its version.

@@ -28,14 +28,14 @@ impl ConvertedLlb {
     pub fn new(definition: &Definition) -> Result<Self, FrontendError> {
         let malformed = |error: DefinitionError| FrontendError::internal(error.to_string());
         let mut def = BTreeMap::new();
-        for op in definition.ops() {
+        for op in kiln_llb::wire::ops(definition) {
             let (digest, op) = op.map_err(malformed)?;
             def.insert(digest.to_string(), op.to_json());
         }
-        let said = definition.metadata.iter();
+        let message = kiln_llb::wire::to_message(definition.clone());
+        let said = message.metadata.iter();
         let metadata = said.map(|(digest, metadata)| (digest.clone(), plain(metadata))).collect();
-        let source =
-            definition.source.as_ref().map_or_else(|| json!({}), |source| source.to_json());
+        let source = message.source.as_ref().map_or_else(|| json!({}), |source| source.to_json());
         Ok(Self { def, metadata, source })
     }
 

@@ -3,30 +3,38 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use kiln_wire::pb;
+use kiln_llb::SourceRange;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::answer::{location, null_if_empty, result};
 use crate::protobuf_json::ProtobufJson as _;
-use crate::{BuildResult, Ref};
+use crate::{BuildResult, Location, Ref, SourceInfo};
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LintResults {
     /// Everything that is doubtful.
     #[serde(serialize_with = "null_if_empty")]
     pub warnings: Vec<LintWarning>,
     /// The files that the places are in.
     #[serde(serialize_with = "infos")]
-    pub sources: Vec<pb::SourceInfo>,
+    pub sources: Vec<SourceInfo>,
     /// Why the file cannot be built at all.
     #[serde(rename = "buildError", skip_serializing_if = "Option::is_none")]
     pub build_error: Option<BuildError>,
 }
 
+kiln_llb::setters!(LintResults {
+    with_warnings(warnings: Vec<LintWarning>),
+    with_sources(sources: Vec<SourceInfo>),
+    with_build_error(build_error: impl Into<Option<BuildError>>),
+});
+
 /// Something doubtful.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LintWarning {
     /// The rule that says so.
     #[serde(rename = "ruleName")]
@@ -42,21 +50,35 @@ pub struct LintWarning {
     pub detail: String,
     /// Where it is.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "location")]
-    pub location: Option<pb::Location>,
+    pub location: Option<Location>,
 }
+
+kiln_llb::setters!(LintWarning {
+    with_rule(rule: impl Into<String>),
+    with_description(description: impl Into<String>),
+    with_url(url: impl Into<String>),
+    with_detail(detail: impl Into<String>),
+    with_location(location: impl Into<Option<Location>>),
+});
 
 /// Why a file cannot be built.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct BuildError {
     /// What the user would read.
     pub message: String,
     /// Where it is.
     #[serde(serialize_with = "location")]
-    pub location: Option<pb::Location>,
+    pub location: Option<Location>,
 }
 
-fn infos<S: Serializer>(list: &[pb::SourceInfo], serializer: S) -> Result<S::Ok, S::Error> {
-    let list: Vec<Value> = list.iter().map(|info| info.to_json()).collect();
+kiln_llb::setters!(BuildError {
+    with_message(message: impl Into<String>),
+    with_location(location: impl Into<Option<Location>>),
+});
+
+fn infos<S: Serializer>(list: &[SourceInfo], serializer: S) -> Result<S::Ok, S::Error> {
+    let list: Vec<Value> = list.iter().map(|info| info.0.to_json()).collect();
     null_if_empty(&list, serializer)
 }
 
@@ -92,9 +114,9 @@ impl LintResults {
     fn place<'a>(
         &'a self,
         warning: &'a LintWarning,
-    ) -> Option<(&'a pb::SourceInfo, &'a [pb::Range])> {
+    ) -> Option<(&'a SourceInfo, &'a [SourceRange])> {
         let location = warning.location.as_ref()?;
-        let info = self.sources.get(usize::try_from(location.source_index).ok()?)?;
+        let info = self.sources.get(location.source_index)?;
         Some((info, &location.ranges))
     }
 
@@ -104,8 +126,8 @@ impl LintResults {
             (None, None) => a.rule.cmp(&b.rule),
             (None, _) => Ordering::Less,
             (_, None) => Ordering::Greater,
-            (Some((first, _)), Some((second, _))) if first.filename != second.filename => {
-                first.filename.cmp(&second.filename)
+            (Some((first, _)), Some((second, _))) if first.filename() != second.filename() => {
+                first.filename().cmp(second.filename())
             }
             (Some((_, first)), Some((_, second))) => match (first.first(), second.first()) {
                 (None, None) => a.rule.cmp(&b.rule),
@@ -118,15 +140,13 @@ impl LintResults {
 }
 
 /// The first and the last line of a range.
-fn span(range: &pb::Range) -> (i32, i32) {
-    let line = |at: Option<pb::Position>| at.map_or(0, |at| at.line);
-    let first = line(range.start);
-    (first, first.max(line(range.end)))
+fn span(range: &SourceRange) -> (i32, i32) {
+    (range.start.line, range.start.line.max(range.end.line))
 }
 
 /// Shows lines of a file with some lines around them.
-fn excerpt(text: &mut String, info: &pb::SourceInfo, ranges: &[pb::Range]) {
-    let data = String::from_utf8_lossy(&info.data);
+fn excerpt(text: &mut String, info: &SourceInfo, ranges: &[SourceRange]) {
+    let data = String::from_utf8_lossy(info.data());
     let lines: Vec<&str> = data.split('\n').collect();
     let last = i32::try_from(lines.len()).unwrap_or(i32::MAX);
     let spans: Vec<(i32, i32)> = ranges.iter().map(span).collect();
@@ -148,7 +168,7 @@ fn excerpt(text: &mut String, info: &pb::SourceInfo, ranges: &[pb::Range]) {
         // So that it ends where there is nothing around.
         added += 1;
     }
-    text.push_str(&format!("{}:{start}\n--------------------\n", info.filename));
+    text.push_str(&format!("{}:{start}\n--------------------\n", info.filename()));
     for (number, line) in (from..=to).zip(lines.iter().skip(usize::try_from(from - 1).unwrap_or(0)))
     {
         let marked = spans.iter().any(|(first, end)| (*first..=*end).contains(&number));

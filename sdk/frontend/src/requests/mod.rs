@@ -15,7 +15,6 @@ use async_trait::async_trait;
 
 use crate::{BuildResult, FrontendError, Ref};
 
-pub use answer::lines;
 pub use convert::ConvertedLlb;
 pub use lint::{BuildError, LintResults, LintWarning};
 pub use outline::{Arg, CacheMount, Needed, Outline};

@@ -1,15 +1,15 @@
 //! `frontend.outline`: what the user may say to a build of one target.
 
 use bytes::Bytes;
-use kiln_wire::pb;
 use serde::Serialize;
 
 use super::answer::{files, location, result};
 use super::table::table;
-use crate::{BuildResult, Ref};
+use crate::{BuildResult, Location, Ref};
 
 /// What one target takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Outline {
     /// The target; empty if it has no name.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -34,8 +34,19 @@ pub struct Outline {
     pub sources: Vec<Bytes>,
 }
 
+kiln_llb::setters!(Outline {
+    with_name(name: impl Into<String>),
+    with_description(description: impl Into<String>),
+    with_args(args: Vec<Arg>),
+    with_secrets(secrets: Vec<Needed>),
+    with_ssh(ssh: Vec<Needed>),
+    with_cache(cache: Vec<CacheMount>),
+    with_sources(sources: Vec<Bytes>),
+});
+
 /// A build argument.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Arg {
     /// Its name.
     pub name: String,
@@ -47,11 +58,19 @@ pub struct Arg {
     pub value: String,
     /// Where it is.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "location")]
-    pub location: Option<pb::Location>,
+    pub location: Option<Location>,
 }
+
+kiln_llb::setters!(Arg {
+    with_name(name: impl Into<String>),
+    with_description(description: impl Into<String>),
+    with_value(value: impl Into<String>),
+    with_location(location: impl Into<Option<Location>>),
+});
 
 /// A secret or an agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Needed {
     /// Its name.
     pub name: String,
@@ -60,19 +79,31 @@ pub struct Needed {
     pub required: bool,
     /// Where it is.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "location")]
-    pub location: Option<pb::Location>,
+    pub location: Option<Location>,
 }
+
+kiln_llb::setters!(Needed {
+    with_name(name: impl Into<String>),
+    with_required(required: bool),
+    with_location(location: impl Into<Option<Location>>),
+});
 
 /// A cache mount.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct CacheMount {
     /// Its id.
     #[serde(rename = "ID")]
     pub id: String,
     /// Where it is.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "location")]
-    pub location: Option<pb::Location>,
+    pub location: Option<Location>,
 }
+
+kiln_llb::setters!(CacheMount {
+    with_id(id: impl Into<String>),
+    with_location(location: impl Into<Option<Location>>),
+});
 
 impl Outline {
     /// The answer.

@@ -1,15 +1,15 @@
 //! `frontend.targets`: what the user's file has to build.
 
 use bytes::Bytes;
-use kiln_wire::pb;
 use serde::Serialize;
 
 use super::answer::{files, location, null_if_empty, result};
 use super::table::table;
-use crate::{BuildResult, Ref};
+use crate::{BuildResult, Location, Ref};
 
 /// All targets of a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TargetList {
     /// The targets, in the order of the file.
     #[serde(serialize_with = "null_if_empty")]
@@ -19,8 +19,14 @@ pub struct TargetList {
     pub sources: Vec<Bytes>,
 }
 
+kiln_llb::setters!(TargetList {
+    with_targets(targets: Vec<Target>),
+    with_sources(sources: Vec<Bytes>),
+});
+
 /// Something to build.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Target {
     /// Its name; empty if it has none.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -39,8 +45,17 @@ pub struct Target {
     pub platform: String,
     /// Where it is.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "location")]
-    pub location: Option<pb::Location>,
+    pub location: Option<Location>,
 }
+
+kiln_llb::setters!(Target {
+    with_name(name: impl Into<String>),
+    with_default(default: bool),
+    with_description(description: impl Into<String>),
+    with_base(base: impl Into<String>),
+    with_platform(platform: impl Into<String>),
+    with_location(location: impl Into<Option<Location>>),
+});
 
 impl TargetList {
     /// The answer.

@@ -7,6 +7,7 @@ use crate::{Constraints, State, caps};
 
 /// Options of [`State::image_blob`] and [`State::oci_layout_blob`].
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Blob {
     /// The name of the file in the result; the digest if empty.
     pub filename: String,
@@ -21,6 +22,15 @@ pub struct Blob {
     /// What is said about the op.
     pub constraints: Constraints,
 }
+
+crate::setters!(Blob {
+    with_filename(filename: impl Into<String>),
+    with_mode(mode: Option<u32>),
+    with_uid(uid: u32),
+    with_gid(gid: u32),
+    with_store(store: impl Into<Option<OciStore>>),
+    with_constraints(constraints: Constraints),
+});
 
 impl State {
     /// A directory with one file, a blob of a registry, by `repository@digest`.

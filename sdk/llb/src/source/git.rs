@@ -8,6 +8,7 @@ use crate::{Constraints, State, caps, path};
 
 /// Options of [`State::git`].
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Git {
     /// Branch, tag or commit; the default branch if empty.
     pub reference: String,
@@ -41,8 +42,27 @@ pub struct Git {
     pub constraints: Constraints,
 }
 
+crate::setters!(Git {
+    with_reference(reference: impl Into<String>),
+    with_subdir(subdir: impl Into<String>),
+    with_keep_git_dir(keep_git_dir: bool),
+    with_checksum(checksum: impl Into<String>),
+    with_skip_submodules(skip_submodules: bool),
+    with_mtime(mtime: impl Into<String>),
+    with_fetch_by_commit(fetch_by_commit: bool),
+    with_auth_token_secret(auth_token_secret: impl Into<Option<String>>),
+    with_auth_header_secret(auth_header_secret: impl Into<Option<String>>),
+    with_known_ssh_hosts(known_ssh_hosts: Vec<String>),
+    with_mount_ssh_sock(mount_ssh_sock: impl Into<String>),
+    with_bundle(bundle: impl Into<Option<GitBundle>>),
+    with_checkout_bundle(checkout_bundle: bool),
+    with_signature(signature: impl Into<Option<GitSignature>>),
+    with_constraints(constraints: Constraints),
+});
+
 /// A bundle of a repository, kept as a blob.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GitBundle {
     /// The blob, as a source identifier such as `docker-image+blob://…`.
     pub locator: String,
@@ -50,8 +70,14 @@ pub struct GitBundle {
     pub store: Option<OciStore>,
 }
 
+crate::setters!(GitBundle {
+    with_locator(locator: impl Into<String>),
+    with_store(store: impl Into<Option<OciStore>>),
+});
+
 /// The signature a commit or tag must have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GitSignature {
     /// The public key, armoured.
     pub public_key: String,
@@ -62,6 +88,13 @@ pub struct GitSignature {
     /// Look at the commit even if the tag is signed.
     pub ignore_signed_tag: bool,
 }
+
+crate::setters!(GitSignature {
+    with_public_key(public_key: impl Into<String>),
+    with_reject_expired(reject_expired: bool),
+    with_require_signed_tag(require_signed_tag: bool),
+    with_ignore_signed_tag(ignore_signed_tag: bool),
+});
 
 impl State {
     /// The files of a git repository.

@@ -7,6 +7,7 @@ use crate::{Constraints, State, caps};
 
 /// Options of [`State::http`].
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Http {
     /// The digest the content must have.
     pub checksum: Option<Digest>,
@@ -28,8 +29,21 @@ pub struct Http {
     pub constraints: Constraints,
 }
 
+crate::setters!(Http {
+    with_checksum(checksum: impl Into<Option<Digest>>),
+    with_filename(filename: impl Into<String>),
+    with_mode(mode: Option<u32>),
+    with_uid(uid: u32),
+    with_gid(gid: u32),
+    with_auth_header_secret(auth_header_secret: impl Into<String>),
+    with_header(header: impl Into<Option<HttpHeader>>),
+    with_signature(signature: impl Into<Option<HttpSignature>>),
+    with_constraints(constraints: Constraints),
+});
+
 /// Headers of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpHeader {
     /// `Accept`.
     pub accept: String,
@@ -37,14 +51,25 @@ pub struct HttpHeader {
     pub user_agent: String,
 }
 
+crate::setters!(HttpHeader {
+    with_accept(accept: impl Into<String>),
+    with_user_agent(user_agent: impl Into<String>),
+});
+
 /// A detached signature and the key it must be made with, both armoured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpSignature {
     /// The public key.
     pub public_key: String,
     /// The signature.
     pub signature: String,
 }
+
+crate::setters!(HttpSignature {
+    with_public_key(public_key: impl Into<String>),
+    with_signature(signature: impl Into<String>),
+});
 
 impl State {
     /// A directory with one file, downloaded from a URL.

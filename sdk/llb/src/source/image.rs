@@ -8,6 +8,7 @@ use crate::{Constraints, State, caps};
 
 /// Options of [`State::image_with`].
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Image {
     /// Where to look for it.
     pub resolve_mode: ResolveMode,
@@ -23,8 +24,18 @@ pub struct Image {
     pub constraints: Constraints,
 }
 
+crate::setters!(Image {
+    with_resolve_mode(resolve_mode: ResolveMode),
+    with_meta(meta: ImageMeta),
+    with_layer_limit(layer_limit: Option<u32>),
+    with_checksum(checksum: impl Into<Option<Digest>>),
+    with_internal(internal: bool),
+    with_constraints(constraints: Constraints),
+});
+
 /// Where an image is looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResolveMode {
     /// The daemon decides.
     #[default]
@@ -49,6 +60,7 @@ impl ResolveMode {
 /// What an image's metadata is used for. Anything but `Ignored` needs a resolver when the graph is
 /// marshalled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageMeta {
     /// Nothing.
     #[default]

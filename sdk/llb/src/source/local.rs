@@ -5,6 +5,7 @@ use crate::{Constraints, State, caps};
 
 /// Options of [`State::local`].
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Local {
     /// The session that has the directory; any session of the build if empty.
     pub session_id: String,
@@ -24,8 +25,20 @@ pub struct Local {
     pub constraints: Constraints,
 }
 
+crate::setters!(Local {
+    with_session_id(session_id: impl Into<String>),
+    with_include_patterns(include_patterns: Vec<String>),
+    with_exclude_patterns(exclude_patterns: Vec<String>),
+    with_follow_paths(follow_paths: Vec<String>),
+    with_shared_key_hint(shared_key_hint: impl Into<String>),
+    with_differ(differ: impl Into<Option<Differ>>),
+    with_metadata_only(metadata_only: impl Into<Option<MetadataOnly>>),
+    with_constraints(constraints: Constraints),
+});
+
 /// How changes since the last transfer are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Differ {
     /// The way.
     pub kind: DifferKind,
@@ -33,8 +46,20 @@ pub struct Differ {
     pub required: bool,
 }
 
+impl Differ {
+    /// A way that a daemon may ignore.
+    pub fn new(kind: DifferKind) -> Self {
+        Self { kind, required: false }
+    }
+}
+
+crate::setters!(Differ {
+    with_required(required: bool),
+});
+
 /// Ways to find changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DifferKind {
     /// Take every file as changed.
     None,
@@ -44,10 +69,15 @@ pub enum DifferKind {
 
 /// A transfer without contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MetadataOnly {
     /// Paths whose contents are transferred nevertheless.
     pub exceptions: Vec<String>,
 }
+
+crate::setters!(MetadataOnly {
+    with_exceptions(exceptions: Vec<String>),
+});
 
 impl State {
     /// A directory of the client, by the name the client gave it, such as `context`.

@@ -5,6 +5,7 @@ use crate::{Constraints, State, caps};
 
 /// Options of [`State::oci_layout`].
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct OciLayout {
     /// Who has the layout; the session of the build if absent.
     pub store: Option<OciStore>,
@@ -14,14 +15,26 @@ pub struct OciLayout {
     pub constraints: Constraints,
 }
 
+crate::setters!(OciLayout {
+    with_store(store: impl Into<Option<OciStore>>),
+    with_layer_limit(layer_limit: Option<u32>),
+    with_constraints(constraints: Constraints),
+});
+
 /// Who has a layout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OciStore {
     /// The session.
     pub session_id: String,
     /// The name of the store in that session.
     pub store_id: String,
 }
+
+crate::setters!(OciStore {
+    with_session_id(session_id: impl Into<String>),
+    with_store_id(store_id: impl Into<String>),
+});
 
 impl OciStore {
     pub(super) fn describe(&self, source: &mut SourceVertex) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_llb::{
-    Action, Blob, Constraints, Copy, CopyFrom, CopyMode, Definition, Differ, DifferKind,
+    Action, Blob, Constraints, CopyFrom, CopyMode, CopyOptions, Definition, Differ, DifferKind,
     FileActions, Git, GitBundle, Http, HttpHeader, HttpSignature, Image, ImageMeta, ImageRequest,
     Local, MarshalError, MetaResolver, MetadataOnly, Mkdir, Mkfile, OciLayout, OciStore, Owner,
     OwnerId, Passthrough, PassthroughInput, ResolveMode, ResolvedImage, Rm, Run, SourceFile,
@@ -118,12 +118,11 @@ impl Graph {
             {
                 continue;
             }
-            let file = SourceFile {
-                filename: text(&map["filename"]),
-                language: text(&map["language"]),
-                data: text(&map["data"]).into(),
-                state: state.map(|_| self.state(&map["state"])),
-            };
+            let file = SourceFile::default()
+                .with_filename(text(&map["filename"]))
+                .with_language(text(&map["language"]))
+                .with_data(text(&map["data"]).into())
+                .with_state(state.map(|_| self.state(&map["state"])));
             self.maps.insert(name, file.into());
         }
     }
@@ -168,7 +167,7 @@ impl Graph {
             "get_mount" => self.run(&node["run"]).get_mount(&text(&node["target"])).unwrap(),
             "file" => {
                 let actions = self.actions(&node["actions"]);
-                base().file(FileActions { actions, constraints: said })
+                base().file(FileActions::from(actions).with_constraints(said))
             }
             "merge" => State::merge_with(&self.states(&node["inputs"]), said),
             "diff" => {
@@ -193,30 +192,28 @@ impl Graph {
             (true, false) => ImageMeta::Config,
             (true, true) => ImageMeta::ConfigAndDigest,
         };
-        let image = Image {
-            resolve_mode: match text(&node["resolve_mode"]).as_str() {
+        let image = Image::default()
+            .with_resolve_mode(match text(&node["resolve_mode"]).as_str() {
                 "pull" => ResolveMode::Pull,
                 "local" => ResolveMode::Local,
                 _ => ResolveMode::Default,
-            },
-            meta,
-            layer_limit: node["layer_limit"].as_u64().map(|limit| limit.try_into().unwrap()),
-            checksum: node["checksum"].as_str().map(|digest| digest.parse().unwrap()),
-            internal: flag(&node["internal"]),
-            constraints,
-        };
+            })
+            .with_meta(meta)
+            .with_layer_limit(node["layer_limit"].as_u64().map(|limit| limit.try_into().unwrap()))
+            .with_checksum(node["checksum"].as_str().map(|digest| digest.parse().unwrap()))
+            .with_internal(flag(&node["internal"]))
+            .with_constraints(constraints);
         State::image_with(&text(&node["ref"]), image)
     }
 
     fn blob(&self, node: &Value, constraints: Constraints) -> Blob {
-        Blob {
-            filename: text(&node["filename"]),
-            mode: octal(&node["chmod"]),
-            uid: id(&node["chown"][0]),
-            gid: id(&node["chown"][1]),
-            store: store(&node["store"]),
-            constraints,
-        }
+        Blob::default()
+            .with_filename(text(&node["filename"]))
+            .with_mode(octal(&node["chmod"]))
+            .with_uid(id(&node["chown"][0]))
+            .with_gid(id(&node["chown"][1]))
+            .with_store(store(&node["store"]))
+            .with_constraints(constraints)
     }
 
     fn passthrough(&self, node: &Value, constraints: Constraints) -> State {
@@ -252,19 +249,30 @@ impl Graph {
         match kind.as_str() {
             "mkdir" => Action::mkdir(
                 path,
-                Mkdir { mode, parents: flag(&fields["parents"]), owner, created },
+                Mkdir::default()
+                    .with_mode(mode)
+                    .with_parents(flag(&fields["parents"]))
+                    .with_owner(owner)
+                    .with_created(created),
             ),
-            "mkfile" => Action::mkfile(path, data(fields), Mkfile { mode, owner, created }),
+            "mkfile" => Action::mkfile(
+                path,
+                data(fields),
+                Mkfile::default().with_mode(mode).with_owner(owner).with_created(created),
+            ),
             "rm" => {
-                let options = Rm {
-                    allow_not_found: flag(&fields["allow_not_found"]),
-                    allow_wildcard: flag(&fields["allow_wildcard"]),
-                };
+                let options = Rm::default()
+                    .with_allow_not_found(flag(&fields["allow_not_found"]))
+                    .with_allow_wildcard(flag(&fields["allow_wildcard"]));
                 Action::rm(path, options)
             }
             "symlink" => {
                 let (old, new) = (text(&fields["oldpath"]), text(&fields["newpath"]));
-                Action::symlink(old, new, Symlink { owner, created })
+                Action::symlink(
+                    old,
+                    new,
+                    Symlink::default().with_owner(owner).with_created(created),
+                )
             }
             "copy" => self.copy(fields),
             other => panic!("unknown action {other}"),
@@ -279,21 +287,20 @@ impl Graph {
             CopyFrom::State(self.state(&fields["from"]))
         };
         let symbolic = fields["mode_str"].as_str().map(|mode| CopyMode::Symbolic(mode.into()));
-        let options = Copy {
-            mode: octal(&fields["mode"]).map(CopyMode::Octal).or(symbolic),
-            owner: owner(&fields["owner"]),
-            created: created(&fields["created"]),
-            follow_symlinks: flag(&fields["follow_symlinks"]),
-            dir_contents_only: flag(&fields["dir_contents_only"]),
-            include_patterns: texts(&fields["include_patterns"]),
-            exclude_patterns: texts(&fields["exclude_patterns"]),
-            required_paths: texts(&fields["required_paths"]),
-            attempt_unpack: flag(&fields["attempt_unpack"]),
-            create_dest_path: flag(&fields["create_dest_path"]),
-            allow_wildcard: flag(&fields["allow_wildcard"]),
-            allow_empty_wildcard: flag(&fields["allow_empty_wildcard"]),
-            always_replace_existing: flag(&fields["always_replace_existing"]),
-        };
+        let options = CopyOptions::default()
+            .with_mode(octal(&fields["mode"]).map(CopyMode::Octal).or(symbolic))
+            .with_owner(owner(&fields["owner"]))
+            .with_created(created(&fields["created"]))
+            .with_follow_symlinks(flag(&fields["follow_symlinks"]))
+            .with_dir_contents_only(flag(&fields["dir_contents_only"]))
+            .with_include_patterns(texts(&fields["include_patterns"]))
+            .with_exclude_patterns(texts(&fields["exclude_patterns"]))
+            .with_required_paths(texts(&fields["required_paths"]))
+            .with_attempt_unpack(flag(&fields["attempt_unpack"]))
+            .with_create_dest_path(flag(&fields["create_dest_path"]))
+            .with_allow_wildcard(flag(&fields["allow_wildcard"]))
+            .with_allow_empty_wildcard(flag(&fields["allow_empty_wildcard"]))
+            .with_always_replace_existing(flag(&fields["always_replace_existing"]));
         Action::copy(from, text(&fields["src"]), text(&fields["dest"]), options)
     }
 }
@@ -330,88 +337,88 @@ fn created(time: &Value) -> Option<i64> {
 }
 
 fn store(store: &Value) -> Option<OciStore> {
-    store.as_object().map(|_| OciStore {
-        session_id: text(&store["session_id"]),
-        store_id: text(&store["store_id"]),
+    store.as_object().map(|_| {
+        OciStore::default()
+            .with_session_id(text(&store["session_id"]))
+            .with_store_id(text(&store["store_id"]))
     })
 }
 
 fn oci_layout(node: &Value, constraints: Constraints) -> State {
-    let layout = OciLayout {
-        store: store(&node["store"]),
-        layer_limit: node["layer_limit"].as_u64().map(|limit| limit.try_into().unwrap()),
-        constraints,
-    };
+    let layout = OciLayout::default()
+        .with_store(store(&node["store"]))
+        .with_layer_limit(node["layer_limit"].as_u64().map(|limit| limit.try_into().unwrap()))
+        .with_constraints(constraints);
     State::oci_layout(&text(&node["ref"]), layout)
 }
 
 fn local(node: &Value, constraints: Constraints) -> State {
-    let differ = node["differ"].as_object().map(|_| Differ {
-        kind: match text(&node["differ"]["type"]).as_str() {
+    let differ = node["differ"].as_object().map(|_| {
+        let kind = match text(&node["differ"]["type"]).as_str() {
             "metadata" => DifferKind::Metadata,
             _ => DifferKind::None,
-        },
-        required: flag(&node["differ"]["required"]),
+        };
+        Differ::new(kind).with_required(flag(&node["differ"]["required"]))
     });
     let metadata_only = node["metadata_only"].as_object();
-    let local = Local {
-        session_id: text(&node["session_id"]),
-        include_patterns: texts(&node["include_patterns"]),
-        exclude_patterns: texts(&node["exclude_patterns"]),
-        follow_paths: texts(&node["follow_paths"]),
-        shared_key_hint: text(&node["shared_key_hint"]),
-        differ,
-        metadata_only: metadata_only
-            .map(|_| MetadataOnly { exceptions: texts(&node["metadata_only"]["exceptions"]) }),
-        constraints,
-    };
+    let local = Local::default()
+        .with_session_id(text(&node["session_id"]))
+        .with_include_patterns(texts(&node["include_patterns"]))
+        .with_exclude_patterns(texts(&node["exclude_patterns"]))
+        .with_follow_paths(texts(&node["follow_paths"]))
+        .with_shared_key_hint(text(&node["shared_key_hint"]))
+        .with_differ(differ)
+        .with_metadata_only(metadata_only.map(|_| {
+            MetadataOnly::default().with_exceptions(texts(&node["metadata_only"]["exceptions"]))
+        }))
+        .with_constraints(constraints);
     State::local(&text(&node["name"]), local)
 }
 
 fn git(node: &Value, constraints: Constraints) -> State {
-    let bundle = node["bundle"].as_object().map(|_| GitBundle {
-        locator: text(&node["bundle"]["locator"]),
-        store: store(&node["bundle"]["store"]),
+    let bundle = node["bundle"].as_object().map(|_| {
+        GitBundle::default()
+            .with_locator(text(&node["bundle"]["locator"]))
+            .with_store(store(&node["bundle"]["store"]))
     });
     let secret = |name: &str| node[name].as_str().map(str::to_owned);
-    let git = Git {
-        reference: text(&node["ref"]),
-        subdir: text(&node["subdir"]),
-        keep_git_dir: flag(&node["keep_git_dir"]),
-        checksum: text(&node["checksum"]),
-        skip_submodules: flag(&node["skip_submodules"]),
-        mtime: text(&node["mtime"]),
-        fetch_by_commit: flag(&node["fetch_by_commit"]),
-        auth_token_secret: secret("auth_token_secret"),
-        auth_header_secret: secret("auth_header_secret"),
-        known_ssh_hosts: texts(&node["known_ssh_hosts"]),
-        mount_ssh_sock: text(&node["mount_ssh_sock"]),
-        bundle,
-        checkout_bundle: flag(&node["checkout_bundle"]),
-        signature: None,
-        constraints,
-    };
+    let git = Git::default()
+        .with_reference(text(&node["ref"]))
+        .with_subdir(text(&node["subdir"]))
+        .with_keep_git_dir(flag(&node["keep_git_dir"]))
+        .with_checksum(text(&node["checksum"]))
+        .with_skip_submodules(flag(&node["skip_submodules"]))
+        .with_mtime(text(&node["mtime"]))
+        .with_fetch_by_commit(flag(&node["fetch_by_commit"]))
+        .with_auth_token_secret(secret("auth_token_secret"))
+        .with_auth_header_secret(secret("auth_header_secret"))
+        .with_known_ssh_hosts(texts(&node["known_ssh_hosts"]))
+        .with_mount_ssh_sock(text(&node["mount_ssh_sock"]))
+        .with_bundle(bundle)
+        .with_checkout_bundle(flag(&node["checkout_bundle"]))
+        .with_constraints(constraints);
     State::git(&text(&node["url"]), &text(&node["fragment"]), git)
 }
 
 fn http(node: &Value, constraints: Constraints) -> State {
     let (header, signature) = (&node["header"], &node["signature"]);
-    let http = Http {
-        checksum: node["checksum"].as_str().map(|digest| digest.parse().unwrap()),
-        filename: text(&node["filename"]),
-        mode: octal(&node["chmod"]),
-        uid: id(&node["chown"][0]),
-        gid: id(&node["chown"][1]),
-        auth_header_secret: text(&node["auth_header_secret"]),
-        header: header.as_object().map(|_| HttpHeader {
-            accept: text(&header["accept"]),
-            user_agent: text(&header["user_agent"]),
-        }),
-        signature: signature.as_object().map(|_| HttpSignature {
-            public_key: text(&signature["pubkey"]),
-            signature: text(&signature["signature"]),
-        }),
-        constraints,
-    };
+    let http = Http::default()
+        .with_checksum(node["checksum"].as_str().map(|digest| digest.parse().unwrap()))
+        .with_filename(text(&node["filename"]))
+        .with_mode(octal(&node["chmod"]))
+        .with_uid(id(&node["chown"][0]))
+        .with_gid(id(&node["chown"][1]))
+        .with_auth_header_secret(text(&node["auth_header_secret"]))
+        .with_header(header.as_object().map(|_| {
+            HttpHeader::default()
+                .with_accept(text(&header["accept"]))
+                .with_user_agent(text(&header["user_agent"]))
+        }))
+        .with_signature(signature.as_object().map(|_| {
+            HttpSignature::default()
+                .with_public_key(text(&signature["pubkey"]))
+                .with_signature(text(&signature["signature"]))
+        }))
+        .with_constraints(constraints);
     State::http(&text(&node["url"]), http)
 }

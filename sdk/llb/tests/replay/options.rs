@@ -38,7 +38,12 @@ fn constrain(said: &mut Constraints, key: &str, value: &Value, graph: &Graph) ->
         "default_export_cache" => said.export_cache = None,
         "progress_group" => {
             let (id, name) = (text(&value["id"]), text(&value["name"]));
-            said.progress_group = Some(ProgressGroup { id, name, weak: flag(&value["weak"]) });
+            said.progress_group = Some(
+                ProgressGroup::default()
+                    .with_id(id)
+                    .with_name(name)
+                    .with_weak(flag(&value["weak"])),
+            );
         }
         "require" => said.require.extend(texts(value)),
         "local_unique_id" => said.local_unique_id = Some(text(value)),
@@ -60,15 +65,14 @@ fn limit(said: &mut Constraints, key: &str, value: &Value) -> bool {
         "cpuset_cpus" => limits.cpuset_cpus = text(value),
         "cpuset_mems" => limits.cpuset_mems = text(value),
         "linux_resources" => {
-            limits = LinuxResources {
-                memory_bytes: number(&value["memory"]),
-                memory_swap_bytes: number(&value["memory_swap"]),
-                cpu_shares: number(&value["cpu_shares"]),
-                cpu_period_micros: number(&value["cpu_period"]),
-                cpu_quota_micros: number(&value["cpu_quota"]),
-                cpuset_cpus: text(&value["cpuset_cpus"]),
-                cpuset_mems: text(&value["cpuset_mems"]),
-            };
+            limits = LinuxResources::default()
+                .with_memory_bytes(number(&value["memory"]))
+                .with_memory_swap_bytes(number(&value["memory_swap"]))
+                .with_cpu_shares(number(&value["cpu_shares"]))
+                .with_cpu_period_micros(number(&value["cpu_period"]))
+                .with_cpu_quota_micros(number(&value["cpu_quota"]))
+                .with_cpuset_cpus(text(&value["cpuset_cpus"]))
+                .with_cpuset_mems(text(&value["cpuset_mems"]));
         }
         _ => return false,
     }
@@ -86,7 +90,7 @@ fn location(value: &Value, graph: &Graph) -> SourceLocation {
 }
 
 pub(super) fn marshal_options<'a>(options: &Value, graph: &Graph) -> Marshal<'a> {
-    let mut marshal = Marshal { overrides: constraints(options, graph), ..Marshal::default() };
+    let mut marshal = Marshal::default().with_overrides(constraints(options, graph));
     for value in list(options) {
         if let ("caps", value) = option(value) {
             let caps = texts(&value["disable"]);
@@ -132,7 +136,7 @@ fn security(value: &Value) -> SecurityMode {
 
 fn ulimit(value: &Value) -> Ulimit {
     let (soft, hard) = (number(&value["soft"]), number(&value["hard"]));
-    Ulimit { name: text(&value["name"]), soft, hard }
+    Ulimit::default().with_name(text(&value["name"])).with_soft(soft).with_hard(hard)
 }
 
 pub(super) fn with(base: State, options: &Value, graph: &Graph) -> State {
@@ -189,20 +193,24 @@ fn run_option(exec: &mut Exec, key: &str, value: &Value, graph: &Graph) {
         }
         "readonly_rootfs" => exec.readonly_root = flag(value),
         "proxy" => {
-            exec.proxy = Some(Proxy {
-                http: text(&value["http_proxy"]),
-                https: text(&value["https_proxy"]),
-                ftp: text(&value["ftp_proxy"]),
-                no_proxy: text(&value["no_proxy"]),
-                all: text(&value["all_proxy"]),
-            });
+            exec.proxy = Some(
+                Proxy::default()
+                    .with_http(text(&value["http_proxy"]))
+                    .with_https(text(&value["https_proxy"]))
+                    .with_ftp(text(&value["ftp_proxy"]))
+                    .with_no_proxy(text(&value["no_proxy"]))
+                    .with_all(text(&value["all_proxy"])),
+            );
         }
         "mount" => exec.mounts.push(mount(value, graph)),
         "secret" => exec.secrets.push(secret(value)),
         "ssh" => exec.ssh.push(ssh(value)),
         "device" => {
-            exec.devices
-                .push(Device { name: text(&value["name"]), optional: flag(&value["optional"]) });
+            exec.devices.push(
+                Device::default()
+                    .with_name(text(&value["name"]))
+                    .with_optional(flag(&value["optional"])),
+            );
         }
         other => panic!("unknown run option {other}"),
     }
@@ -240,7 +248,7 @@ fn secret(value: &Value) -> Secret {
         }
         None => (text(&value["dest"]), Some(text(&value["dest"]))),
     };
-    let mut secret = Secret { target, env: None, ..Secret::env(id, "") };
+    let mut secret = Secret::env(id, "").with_target(target).with_env(None::<String>);
     if let Some(id) = value["id"].as_str() {
         secret.id = id.into();
     }
@@ -262,7 +270,7 @@ fn secret(value: &Value) -> Secret {
 }
 
 fn ssh(value: &Value) -> Ssh {
-    let mut ssh = Ssh { id: text(&value["id"]), ..Ssh::default() };
+    let mut ssh = Ssh::default().with_id(text(&value["id"]));
     ssh.target = text(&value["target"]);
     ssh.optional = flag(&value["optional"]);
     let options = &value["opt"];

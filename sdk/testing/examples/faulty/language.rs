@@ -92,7 +92,7 @@ type Line<'t> = (i32, &'t str, &'t str);
 
 #[async_trait]
 impl Frontend for Faulty {
-    async fn build(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
+    async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         if let Some(request) = bridge.info().options.get("requestid")
             && let Some(answer) = self.answer(request)
         {
@@ -125,7 +125,7 @@ impl Frontend for Faulty {
                 Fault::NotCanonical => reencoded(definition),
                 _ => definition,
             };
-            let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+            let solve = Solve::default().with_definition(Some(definition.into()));
             let one = bridge.solve(solve).await?.into_single().map_err(internal)?;
             results.push(platform, one, &config);
         }
@@ -176,14 +176,12 @@ impl Faulty {
     async fn read(&self, bridge: &dyn Bridge) -> Result<(String, String), FrontendError> {
         let name = bridge.info().options.filename().unwrap_or("lines").to_owned();
         let declared = if self.0 == Fault::ReadsUndeclared { "another" } else { &name };
-        let local = Local {
-            session_id: bridge.info().local_session().to_owned(),
-            follow_paths: vec![declared.to_owned()],
-            ..Local::default()
-        };
+        let local = Local::default()
+            .with_session_id(bridge.info().local_session().to_owned())
+            .with_follow_paths(vec![declared.to_owned()]);
         let definition = State::local("dockerfile", local).marshal(&Marshal::default());
         let definition = definition.map_err(internal)?;
-        let solve = Solve { definition: Some(definition.into()), ..Solve::default() };
+        let solve = Solve::default().with_definition(Some(definition.into()));
         let found = bridge.solve(solve).await?.into_single().map_err(internal)?;
         let found = found.ok_or_else(|| internal("the directory is empty"))?;
         match bridge.read_file(&found, &name, None).await {
@@ -231,7 +229,7 @@ impl Faulty {
             ..pb::SourceInfo::default()
         };
         let at = Some(pb::Position { line, character: 0 });
-        error.with_source(info, vec![pb::Range { start: at, end: at }])
+        error.with_source(info.into(), vec![pb::Range { start: at, end: at }.into()])
     }
 
     async fn lower(
@@ -245,11 +243,9 @@ impl Faulty {
         let options = &bridge.info().options;
         let pull = options.resolve_mode()? == "pull" && self.0 != Fault::IgnoresPull;
         let image = lines.first().map(|(_, _, image)| *image).unwrap_or_default();
-        let asked = ImageConfigRequest {
-            platform: Some(platform.clone()),
-            resolve_mode: if pull { "pull" } else { "default" }.to_owned(),
-            ..ImageConfigRequest::default()
-        };
+        let asked = ImageConfigRequest::default()
+            .with_platform(Some(platform.clone()))
+            .with_resolve_mode(if pull { "pull" } else { "default" }.to_owned());
         let found = bridge.resolve_image(image, asked).await?;
         let base: ImageConfig = serde_json::from_slice(&found.config).map_err(internal)?;
         let mut config = match self.0 {
@@ -274,7 +270,7 @@ impl Faulty {
             config.config.labels.extend(labels);
         }
         let mode = if pull { ResolveMode::Pull } else { ResolveMode::Default };
-        let source = Image { resolve_mode: mode, ..Image::default() };
+        let source = Image::default().with_resolve_mode(mode);
         let mut state = State::image_with(image, source).with_image_config(&base);
         let map = SourceMap::new(name, "lines", text);
         let mut environment = self.environment(bridge);
@@ -283,23 +279,21 @@ impl Faulty {
                 "arg" if self.0 != Fault::IgnoresArguments => environment
                     .extend(options.build_arg(rest).map(|v| ((*rest).to_owned(), v.to_owned()))),
                 "run" => {
-                    let exec = Exec {
-                        args: ["/bin/sh", "-c", rest].map(str::to_owned).into(),
-                        env: environment.clone(),
-                        proxy: self.proxy(bridge),
-                        constraints: Constraints {
-                            ignore_cache: self.ignores_cache(options),
-                            locations: match self.0 {
-                                Fault::NoSourceMaps => Vec::new(),
-                                _ => vec![map.location([SourceRange::lines(
-                                    number.cast_unsigned(),
-                                    number.cast_unsigned(),
-                                )])],
-                            },
-                            ..Constraints::default()
-                        },
-                        ..Exec::default()
-                    };
+                    let exec = Exec::default()
+                        .with_args(["/bin/sh", "-c", rest].map(str::to_owned).into())
+                        .with_env(environment.clone())
+                        .with_proxy(self.proxy(bridge))
+                        .with_constraints(
+                            Constraints::default()
+                                .with_ignore_cache(self.ignores_cache(options))
+                                .with_locations(match self.0 {
+                                    Fault::NoSourceMaps => Vec::new(),
+                                    _ => vec![map.location([SourceRange::lines(
+                                        number.cast_unsigned(),
+                                        number.cast_unsigned(),
+                                    )])],
+                                }),
+                        );
                     state = state.run(exec).root();
                 }
                 _ => {}
@@ -325,7 +319,7 @@ impl Faulty {
 
     fn proxy(&self, bridge: &dyn Bridge) -> Option<Proxy> {
         let http = bridge.info().options.build_arg("HTTP_PROXY")?.to_owned();
-        Some(Proxy { http, ..Proxy::default() })
+        Some(Proxy::default().with_http(http))
     }
 
     /// Variables of every command, which are there only to be wrong.

@@ -14,13 +14,11 @@ use kiln_frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, GitFacts, HttpFacts, ImageConfigRequest, ImageFacts,
     Inputs, Ref, ResolvedImage, Solve, SourceMeta, SourceRequest, Warning, Worker,
 };
+use kiln_frontend::{Code, FileMode, FileStat, FrontendError, SourceIdentifier};
 use kiln_llb::Definition;
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::status::RichStatus;
 use serde_json::{Value, json};
-use tonic::Code;
 
 use super::graph::Graph;
 use super::samples::{Files, Sample};
@@ -133,20 +131,20 @@ impl FakeDaemon {
             Age::Old => (owned(OLD_LLB), owned(OLD_GATEWAY)),
         };
         let platforms = ["linux/amd64", "linux/arm64"];
-        let worker = Worker {
-            id: "conform".to_owned(),
-            labels: BTreeMap::new(),
-            platforms: platforms.iter().filter_map(|platform| platform.parse().ok()).collect(),
-        };
+        let worker = Worker::default()
+            .with_id("conform".to_owned())
+            .with_labels(BTreeMap::new())
+            .with_platforms(
+                platforms.iter().filter_map(|platform| platform.parse().ok()).collect(),
+            );
         // A daemon of somebody else: sessions have to be named.
         let theirs = |cap: &String| cap != kiln_wire::caps::SESSIONS_APART;
-        let info = BuildInfo {
-            options: options.into_iter().collect(),
-            workers: vec![worker],
-            session_id: SESSION.to_owned(),
-            llb_caps: llb,
-            gateway_caps: gateway.into_iter().filter(theirs).collect(),
-        };
+        let info = BuildInfo::default()
+            .with_options(options.into_iter().collect())
+            .with_workers(vec![worker])
+            .with_session_id(SESSION.to_owned())
+            .with_llb_caps(llb)
+            .with_gateway_caps(gateway.into_iter().filter(theirs).collect());
         Self { info, locals: sample.locals.clone(), state: Mutex::default() }
     }
 
@@ -172,23 +170,22 @@ impl FakeDaemon {
     }
 
     /// Refuses a call that this daemon does not have.
-    fn need(&self, call: &str, cap: &str) -> Result<(), RichStatus> {
+    fn need(&self, call: &str, cap: &str) -> Result<(), FrontendError> {
         if self.info.gateway_caps.contains(cap) {
             return Ok(());
         }
         self.complain(format!("it calls {call}, which the daemon does not offer (`{cap}`)"));
-        Err(RichStatus::new(Code::Unimplemented, format!("unknown method {call}")))
+        Err(FrontendError::new(Code::Unimplemented, format!("unknown method {call}")))
     }
 
-    fn define(&self, definition: pb::Definition) -> Result<Option<Ref>, RichStatus> {
-        let definition = Definition::from(definition);
+    fn define(&self, definition: Definition) -> Result<Option<Ref>, FrontendError> {
         self.state().seen.solved.push(definition.clone());
         if definition.is_empty() {
             return Ok(None);
         }
         if let Err(error) = Graph::of(&definition) {
             self.complain(format!("it solves what is no graph: {error}"));
-            return Err(RichStatus::new(Code::InvalidArgument, error));
+            return Err(FrontendError::new(Code::InvalidArgument, error));
         }
         let mut state = self.state();
         let name = Ref(format!("ref-{}", state.refs.len() + 1));
@@ -197,13 +194,13 @@ impl FakeDaemon {
     }
 
     /// The files of a result that can be read, by path.
-    fn files(&self, of: &Ref) -> Result<Readable<'_>, RichStatus> {
+    fn files(&self, of: &Ref) -> Result<Readable<'_>, FrontendError> {
         let definition = self.state().refs.get(of).cloned().ok_or_else(|| {
             self.complain(format!("it reads from the result {:?}, which it was never given", of.0));
-            RichStatus::new(Code::NotFound, format!("no such ref {}", of.0))
+            FrontendError::new(Code::NotFound, format!("no such ref {}", of.0))
         })?;
         let graph = Graph::of(&definition)
-            .map_err(|error| RichStatus::new(Code::InvalidArgument, error))?;
+            .map_err(|error| FrontendError::new(Code::InvalidArgument, error))?;
         let head = graph.head().and_then(|head| head.op.op.as_ref());
         let Some(pb::op::Op::Source(source)) = head else { return Ok(Readable::default()) };
         let Some(name) = source.identifier.strip_prefix("local://") else {
@@ -288,19 +285,17 @@ fn plain(path: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-fn missing(path: &str) -> RichStatus {
-    RichStatus::new(Code::NotFound, format!("open {path}: no such file or directory"))
+fn missing(path: &str) -> FrontendError {
+    FrontendError::new(Code::NotFound, format!("open {path}: no such file or directory"))
 }
 
-fn file_stat(path: &str, content: &Bytes) -> Stat {
-    let size = i64::try_from(content.len()).unwrap_or(i64::MAX);
-    Stat { path: path.to_owned(), mode: 0o644, size, ..Stat::default() }
+fn file_stat(path: &str, content: &Bytes) -> FileStat {
+    let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
+    FileStat::new(path, FileMode::file(0o644)).size(size)
 }
 
-fn directory_stat(path: &str) -> Stat {
-    /// The bit that Go has for directories.
-    const DIRECTORY: u32 = 1 << 31;
-    Stat { path: path.to_owned(), mode: DIRECTORY | 0o755, ..Stat::default() }
+fn directory_stat(path: &str) -> FileStat {
+    FileStat::new(path, FileMode::directory(0o755))
 }
 
 /// What every image says about itself: something telling in every field.
@@ -340,10 +335,10 @@ impl Bridge for FakeDaemon {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         if !request.frontend.is_empty() {
             let message = format!("this daemon has no frontend `{}`", request.frontend);
-            return Err(RichStatus::new(Code::Unimplemented, message));
+            return Err(FrontendError::new(Code::Unimplemented, message));
         }
         // A daemon that does not know `evaluate` ignores it, so asking for it does no harm.
         Ok(BuildResult::single(self.define(request.definition.unwrap_or_default())?))
@@ -353,61 +348,58 @@ impl Bridge for FakeDaemon {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         let parsed: Reference = reference
             .parse()
-            .map_err(|error| RichStatus::new(Code::InvalidArgument, format!("{error}")))?;
+            .map_err(|error| FrontendError::new(Code::InvalidArgument, format!("{error}")))?;
         self.state().seen.images.push(AskedImage {
             reference: reference.to_owned(),
             platform: request.platform.clone(),
             mode: request.resolve_mode,
         });
         let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
-        Ok(ResolvedImage {
-            reference: reference.to_owned(),
-            digest: image_digest(&parsed),
-            config: base_config(&platform).to_string().into(),
-            non_image: None,
-        })
+        Ok(ResolvedImage::default()
+            .with_reference(reference.to_owned())
+            .with_digest(image_digest(&parsed))
+            .with_config(base_config(&platform).to_string().into()))
     }
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         crate::unanswerable::refuse_sums(&request)?;
         self.need("ResolveSourceMeta", "source.metaresolver")?;
-        let mut meta = SourceMeta { source: source.clone(), ..SourceMeta::default() };
+        let mut meta = SourceMeta::default().with_source(source.clone());
         let (scheme, rest) = source.identifier.split_once("://").unwrap_or_default();
         match scheme {
             "docker-image" => {
-                let request = ImageConfigRequest {
-                    platform: request.platform,
-                    resolve_mode: request.resolve_mode,
-                    ..ImageConfigRequest::default()
-                };
+                let request = ImageConfigRequest::default()
+                    .with_platform(request.platform)
+                    .with_resolve_mode(request.resolve_mode);
                 let image = self.resolve_image(rest, request).await?;
                 let (digest, config) = (image.digest, image.config);
-                meta.image = Some(ImageFacts { digest, config, attestations: None });
+                meta.image = Some(ImageFacts::default().with_digest(digest).with_config(config));
             }
             "git" => {
                 let checksum = Digest::sha256(rest).to_string()["sha256:".len()..][..40].to_owned();
-                meta.git = Some(GitFacts { checksum, ..GitFacts::default() });
+                meta.git = Some(GitFacts::default().with_checksum(checksum));
             }
             "http" | "https" => {
                 let filename = rest.rsplit('/').next().unwrap_or_default().to_owned();
                 let checksum = Digest::sha256(rest).to_string();
-                meta.http = Some(HttpFacts { checksum, filename, ..HttpFacts::default() });
+                meta.http =
+                    Some(HttpFacts::default().with_checksum(checksum).with_filename(filename));
             }
             _ => {}
         }
         Ok(meta)
     }
 
-    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+    async fn definition(&self, of: &Ref) -> Result<Option<Definition>, FrontendError> {
         let found = self.state().refs.get(of).cloned();
-        found.map(|definition| Some(definition.into())).ok_or_else(|| missing(&of.0))
+        found.map(Some).ok_or_else(|| missing(&of.0))
     }
 
     async fn read_file(
@@ -415,7 +407,7 @@ impl Bridge for FakeDaemon {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         let readable = self.files(of)?;
         let name = plain(path);
         let Some(content) = readable.files.and_then(|files| files.get(&name)) else {
@@ -444,11 +436,11 @@ impl Bridge for FakeDaemon {
         of: &Ref,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         self.need("ReadDir", "readdir")?;
         let readable = self.files(of)?;
         let directory = plain(path);
-        let mut entries: BTreeMap<String, Stat> = BTreeMap::new();
+        let mut entries: BTreeMap<String, FileStat> = BTreeMap::new();
         for (name, content) in readable.files.into_iter().flatten() {
             let below = match directory.as_str() {
                 "" => Some(name.as_str()),
@@ -462,11 +454,11 @@ impl Bridge for FakeDaemon {
             entries.insert(stat.path.clone(), stat);
         }
         let pattern = include_pattern.to_owned();
-        let wanted = |stat: &Stat| pattern.is_empty() || matches(&[&pattern], &stat.path);
+        let wanted = |stat: &FileStat| pattern.is_empty() || matches(&[&pattern], &stat.path);
         Ok(entries.into_values().filter(wanted).collect())
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         self.need("StatFile", "statfile")?;
         let readable = self.files(of)?;
         let name = plain(path);
@@ -483,16 +475,16 @@ impl Bridge for FakeDaemon {
         Err(missing(path))
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
         self.need("Evaluate", "gateway.evaluate")?;
         self.files(of).map(drop)
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
         Ok(Inputs::new())
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         self.need("Warn", "gateway.warnings")?;
         self.state().seen.warnings.push(warning);
         Ok(())

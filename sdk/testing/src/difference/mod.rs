@@ -138,8 +138,8 @@ impl fmt::Display for Difference {
 /// use kiln_llb::{Exec, Marshal, State, args};
 ///
 /// let graph = |jobs: &str| {
-///     let built = State::image("alpine:3.20").run(Exec { args: args!["make", jobs], ..Exec::default() });
-///     let tested = built.root().run(Exec { args: args!["make", "test"], ..Exec::default() });
+///     let built = State::image("alpine:3.20").run(Exec::default().with_args(args!["make", jobs]));
+///     let tested = built.root().run(Exec::default().with_args(args!["make", "test"]));
 ///     tested.root().marshal(&Marshal::default())
 /// };
 /// let difference = kiln_testing::difference(&graph("-j2")?, &graph("-j4")?)?;

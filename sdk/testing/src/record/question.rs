@@ -8,14 +8,13 @@ use kiln_frontend::{
     BuildInfo, BuildResult, GitFacts, HttpFacts, ImageFacts, Ref, Refs, ResolvedImage, SourceMeta,
     Timestamp, Worker, grpc,
 };
+use kiln_frontend::{Code, FileStat, FrontendError, SourceIdentifier};
 use kiln_llb::Definition;
 use kiln_oci::Platform;
-use kiln_wire::pb;
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::{gateway as wire, rpc};
 use kiln_wire::status::RichStatus;
 use serde::{Deserialize, Serialize};
-use tonic::Code;
 
 use super::blob::Blob;
 use crate::Steps;
@@ -142,12 +141,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn of(source: pb::SourceOp) -> Self {
+    pub(crate) fn of(source: SourceIdentifier) -> Self {
         Self { identifier: source.identifier, attrs: source.attrs }
     }
 
-    pub(crate) fn op(self) -> pb::SourceOp {
-        pb::SourceOp { identifier: self.identifier, attrs: self.attrs }
+    pub(crate) fn identifier(self) -> SourceIdentifier {
+        SourceIdentifier::new(self.identifier).attrs(self.attrs)
     }
 }
 
@@ -166,6 +165,11 @@ impl Message {
     }
 }
 
+/// What is known of a file, as a file has it.
+pub(crate) fn stat_message(stat: &FileStat) -> Message {
+    Message::of(&Stat::from(stat.clone()))
+}
+
 /// A graph: for people in words, for machines as bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Graph {
@@ -174,8 +178,7 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    pub(crate) fn of(definition: pb::Definition) -> Self {
-        let definition = Definition::from(definition);
+    pub(crate) fn of(definition: Definition) -> Self {
         let steps = Steps::of(&definition);
         let steps = steps.map(|steps| steps.iter().map(|step| step.name()).collect());
         Self { steps: steps.unwrap_or_default(), base64: STANDARD.encode(definition.to_bytes()) }
@@ -222,18 +225,18 @@ impl Info {
     }
 
     pub(crate) fn build_info(&self) -> BuildInfo {
-        let worker = |worker: &WorkerInfo| Worker {
-            id: worker.id.clone(),
-            labels: worker.labels.clone(),
-            platforms: worker.platforms.clone(),
+        let worker = |worker: &WorkerInfo| {
+            Worker::default()
+                .with_id(worker.id.clone())
+                .with_labels(worker.labels.clone())
+                .with_platforms(worker.platforms.clone())
         };
-        BuildInfo {
-            options: self.options.clone().into_iter().collect(),
-            workers: self.workers.iter().map(worker).collect(),
-            session_id: self.session_id.clone(),
-            llb_caps: self.llb_caps.iter().cloned().collect(),
-            gateway_caps: self.gateway_caps.iter().cloned().collect(),
-        }
+        BuildInfo::default()
+            .with_options(self.options.clone().into_iter().collect())
+            .with_workers(self.workers.iter().map(worker).collect())
+            .with_session_id(self.session_id.clone())
+            .with_llb_caps(self.llb_caps.iter().cloned().collect())
+            .with_gateway_caps(self.gateway_caps.iter().cloned().collect())
     }
 }
 
@@ -286,13 +289,13 @@ impl Question {
 }
 
 /// Graphs by name, as a file has them.
-pub(crate) fn graphs(inputs: BTreeMap<String, pb::Definition>) -> BTreeMap<String, Graph> {
+pub(crate) fn graphs(inputs: BTreeMap<String, Definition>) -> BTreeMap<String, Graph> {
     inputs.into_iter().map(|(name, definition)| (name, Graph::of(definition))).collect()
 }
 
 impl Answer {
-    pub(crate) fn error(status: &RichStatus) -> Self {
-        let rpc = status.to_rpc();
+    pub(crate) fn error(error: &FrontendError) -> Self {
+        let rpc = error.status().to_rpc();
         Self::Error { code: rpc.code, message: rpc.message.clone(), status: Message::of(&rpc) }
     }
 
@@ -314,7 +317,7 @@ impl Answer {
     }
 
     pub(crate) fn image(image: ResolvedImage) -> Self {
-        let ResolvedImage { reference, digest, config, non_image } = image;
+        let ResolvedImage { reference, digest, config, non_image, .. } = image;
         Self::Image { reference, digest, config: Blob::of(&config), non_image }
     }
 
@@ -337,7 +340,7 @@ impl Answer {
         }
     }
 
-    pub(crate) fn into_result(self) -> Result<BuildResult<Ref>, RichStatus> {
+    pub(crate) fn into_result(self) -> Result<BuildResult<Ref>, FrontendError> {
         let Self::Result { refs, metadata, attestations } = self else {
             return Err(self.failure());
         };
@@ -352,85 +355,83 @@ impl Answer {
         Ok(result)
     }
 
-    pub(crate) fn into_image(self) -> Result<ResolvedImage, RichStatus> {
+    pub(crate) fn into_image(self) -> Result<ResolvedImage, FrontendError> {
         match self {
-            Self::Image { reference, digest, config, non_image } => {
-                Ok(ResolvedImage { reference, digest, config: config.bytes(), non_image })
-            }
+            Self::Image { reference, digest, config, non_image } => Ok(ResolvedImage::default()
+                .with_reference(reference)
+                .with_digest(digest)
+                .with_config(config.bytes())
+                .with_non_image(non_image)),
             other => Err(other.failure()),
         }
     }
 
-    pub(crate) fn into_source(self) -> Result<SourceMeta, RichStatus> {
+    pub(crate) fn into_source(self) -> Result<SourceMeta, FrontendError> {
         let Self::Source { source, image, git, http } = self else { return Err(self.failure()) };
         let text = |blob: &Blob| String::from_utf8_lossy(&blob.bytes()).into_owned();
-        Ok(SourceMeta {
-            source: source.op(),
-            image: image.map(|(digest, config)| ImageFacts {
-                digest,
-                config: config.bytes(),
-                attestations: None,
-            }),
-            git: git.map(|git| {
+        Ok(SourceMeta::default()
+            .with_source(source.identifier())
+            .with_image(image.map(|(digest, config)| {
+                ImageFacts::default().with_digest(digest).with_config(config.bytes())
+            }))
+            .with_git(git.map(|git| {
                 let [checksum, reference, commit_checksum, commit, tag] = *git;
-                GitFacts {
-                    checksum: text(&checksum),
-                    reference: text(&reference),
-                    commit_checksum: text(&commit_checksum),
-                    commit_object: commit.bytes(),
-                    tag_object: tag.bytes(),
-                }
-            }),
-            http: http.map(|(checksum, filename, at)| HttpFacts {
-                checksum,
-                filename,
-                last_modified: at.map(|(seconds, nanos)| Timestamp { seconds, nanos }),
-                summed: None,
-            }),
-        })
+                GitFacts::default()
+                    .with_checksum(text(&checksum))
+                    .with_reference(text(&reference))
+                    .with_commit_checksum(text(&commit_checksum))
+                    .with_commit_object(commit.bytes())
+                    .with_tag_object(tag.bytes())
+            }))
+            .with_http(http.map(|(checksum, filename, at)| {
+                HttpFacts::default()
+                    .with_checksum(checksum)
+                    .with_filename(filename)
+                    .with_last_modified(at.map(|(seconds, nanos)| Timestamp { seconds, nanos }))
+            })))
     }
 
-    pub(crate) fn into_definition(self) -> Result<Option<pb::Definition>, RichStatus> {
+    pub(crate) fn into_definition(self) -> Result<Option<Definition>, FrontendError> {
         match self {
-            Self::Definition { definition } => {
-                Ok(definition.map(|graph| graph.definition().into()))
-            }
+            Self::Definition { definition } => Ok(definition.map(|graph| graph.definition())),
             other => Err(other.failure()),
         }
     }
 
-    pub(crate) fn into_file(self) -> Result<bytes::Bytes, RichStatus> {
+    pub(crate) fn into_file(self) -> Result<bytes::Bytes, FrontendError> {
         match self {
             Self::File { content } => Ok(content.bytes()),
             other => Err(other.failure()),
         }
     }
 
-    pub(crate) fn into_entries(self) -> Result<Vec<Stat>, RichStatus> {
+    pub(crate) fn into_entries(self) -> Result<Vec<FileStat>, FrontendError> {
         match self {
-            Self::Directory { entries } => Ok(entries.iter().map(Message::decode).collect()),
-            other => Err(other.failure()),
-        }
-    }
-
-    pub(crate) fn into_stat(self) -> Result<Stat, RichStatus> {
-        match self {
-            Self::Stat { stat } => Ok(stat.decode()),
-            other => Err(other.failure()),
-        }
-    }
-
-    pub(crate) fn into_inputs(self) -> Result<BTreeMap<String, pb::Definition>, RichStatus> {
-        match self {
-            Self::Inputs { inputs } => {
-                let graphs = inputs.into_iter();
-                Ok(graphs.map(|(name, graph)| (name, graph.definition().into())).collect())
+            Self::Directory { entries } => {
+                Ok(entries.iter().map(|entry| entry.decode::<Stat>().into()).collect())
             }
             other => Err(other.failure()),
         }
     }
 
-    pub(crate) fn into_done(self) -> Result<(), RichStatus> {
+    pub(crate) fn into_stat(self) -> Result<FileStat, FrontendError> {
+        match self {
+            Self::Stat { stat } => Ok(stat.decode::<Stat>().into()),
+            other => Err(other.failure()),
+        }
+    }
+
+    pub(crate) fn into_inputs(self) -> Result<BTreeMap<String, Definition>, FrontendError> {
+        match self {
+            Self::Inputs { inputs } => {
+                let graphs = inputs.into_iter();
+                Ok(graphs.map(|(name, graph)| (name, graph.definition())).collect())
+            }
+            other => Err(other.failure()),
+        }
+    }
+
+    pub(crate) fn into_done(self) -> Result<(), FrontendError> {
         match self {
             Self::Done => Ok(()),
             other => Err(other.failure()),
@@ -438,10 +439,12 @@ impl Answer {
     }
 
     /// The error that was answered, or that the answer fits another question.
-    fn failure(self) -> RichStatus {
+    fn failure(self) -> FrontendError {
         match self {
-            Self::Error { status, .. } => RichStatus::from_rpc(status.decode::<rpc::Status>()),
-            _ => RichStatus::new(Code::DataLoss, "the recording answers another question here"),
+            Self::Error { status, .. } => {
+                RichStatus::from_rpc(status.decode::<rpc::Status>()).into()
+            }
+            _ => FrontendError::new(Code::DataLoss, "the recording answers another question here"),
         }
     }
 }

@@ -9,13 +9,11 @@ use kiln_frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, ImageConfigRequest, Inputs, Ref, ResolvedImage,
     Solve, SourceMeta, SourceRequest, Warning,
 };
+use kiln_frontend::{FileStat, FrontendError, SourceIdentifier};
+use kiln_llb::Definition;
 use kiln_oci::Digest;
-use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::status::RichStatus;
-use tonic::Code;
 
-use super::question::{Answer, Info, Message, Question, graphs};
+use super::question::{Answer, Info, Message, Question, graphs, stat_message};
 use super::session::{SESSION, renamed};
 use super::{Exchange, FORMAT, MAX_SAID, Recording, RecordingError};
 
@@ -91,9 +89,9 @@ impl<'a> Recorder<'a> {
     async fn exchange<T: Clone>(
         &self,
         asked: Question,
-        call: impl Future<Output = Result<T, RichStatus>>,
+        call: impl Future<Output = Result<T, FrontendError>>,
         said: impl FnOnce(T) -> Answer,
-    ) -> Result<T, RichStatus> {
+    ) -> Result<T, FrontendError> {
         let place = self.begin();
         let result = call.await;
         let answered = match &result {
@@ -114,7 +112,7 @@ impl<'a> Recorder<'a> {
         &self,
         asked: &Question,
         result: BuildResult<Ref>,
-    ) -> Result<BuildResult<Ref>, RichStatus> {
+    ) -> Result<BuildResult<Ref>, FrontendError> {
         let question = serde_json::to_vec(asked).unwrap_or_default();
         let digest = Digest::sha256(question).to_string();
         let short = &digest["sha256:".len()..][..12];
@@ -134,10 +132,10 @@ impl<'a> Recorder<'a> {
     }
 
     /// A graph as the daemon has to see it.
-    fn graph(&self, definition: pb::Definition) -> pb::Definition {
-        let (definition, digests) = renamed(definition, SESSION, self.session());
+    fn graph(&self, definition: Definition) -> Definition {
+        let (definition, digests) = renamed(definition.into(), SESSION, self.session());
         self.state().digests.extend(digests);
-        definition
+        definition.into()
     }
 
     fn text(&self, text: String) -> String {
@@ -155,18 +153,13 @@ impl Bridge for Recorder<'_> {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         let asked = ask::solve(request.clone());
-        let theirs = Solve {
-            definition: request.definition.map(|definition| self.graph(definition)),
-            options: self.texts(request.options),
-            inputs: request
-                .inputs
-                .into_iter()
-                .map(|(name, graph)| (name, self.graph(graph)))
-                .collect(),
-            ..request
-        };
+        let mut theirs = request;
+        theirs.definition = theirs.definition.map(|definition| self.graph(definition));
+        theirs.options = self.texts(theirs.options);
+        let inputs = theirs.inputs.into_iter();
+        theirs.inputs = inputs.map(|(name, graph)| (name, self.graph(graph))).collect();
         let named = asked.clone();
         let call = async {
             let result = self.bridge.solve(theirs).await?;
@@ -179,7 +172,7 @@ impl Bridge for Recorder<'_> {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         let asked = ask::image(reference, request.clone());
         let mut theirs = request;
         if let Some(layout) = &mut theirs.layout {
@@ -190,12 +183,13 @@ impl Bridge for Recorder<'_> {
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         crate::unanswerable::refuse_sums(&request)?;
         let asked = ask::source(source.clone(), request.clone());
-        let theirs = pb::SourceOp { attrs: self.texts(source.attrs.clone()), ..source.clone() };
+        let theirs =
+            SourceIdentifier::new(&source.identifier).attrs(self.texts(source.attrs.clone()));
         let call = async {
             let mut meta = self.bridge.resolve_source(theirs, request).await?;
             let session = self.session();
@@ -207,13 +201,14 @@ impl Bridge for Recorder<'_> {
         self.exchange(asked, call, Answer::source).await
     }
 
-    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+    async fn definition(&self, of: &Ref) -> Result<Option<Definition>, FrontendError> {
         let theirs = self.theirs(of);
         let call = async {
             let definition = self.bridge.definition(&theirs).await?;
-            Ok(definition.map(|definition| renamed(definition, self.session(), SESSION).0))
+            Ok(definition
+                .map(|definition| renamed(definition.into(), self.session(), SESSION).0.into()))
         };
-        let said = |definition: Option<pb::Definition>| Answer::Definition {
+        let said = |definition: Option<Definition>| Answer::Definition {
             definition: definition.map(super::question::Graph::of),
         };
         self.exchange(Question::Definition { of: of.0.clone() }, call, said).await
@@ -224,7 +219,7 @@ impl Bridge for Recorder<'_> {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         let theirs = self.theirs(of);
         let said = |content: Bytes| Answer::File { content: super::blob::Blob::of(&content) };
         self.exchange(ask::file(of, path, range), self.bridge.read_file(&theirs, path, range), said)
@@ -236,39 +231,39 @@ impl Bridge for Recorder<'_> {
         of: &Ref,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         let theirs = self.theirs(of);
         let call = self.bridge.read_dir(&theirs, path, include_pattern);
-        let said = |entries: Vec<Stat>| Answer::Directory {
-            entries: entries.iter().map(Message::of).collect(),
+        let said = |entries: Vec<FileStat>| Answer::Directory {
+            entries: entries.iter().map(stat_message).collect(),
         };
         self.exchange(ask::directory(of, path, include_pattern), call, said).await
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         let theirs = self.theirs(of);
         let asked = Question::StatFile { of: of.0.clone(), path: path.to_owned() };
-        let said = |stat: Stat| Answer::Stat { stat: Message::of(&stat) };
+        let said = |stat: FileStat| Answer::Stat { stat: stat_message(&stat) };
         self.exchange(asked, self.bridge.stat_file(&theirs, path), said).await
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
         let theirs = self.theirs(of);
         let asked = Question::Evaluate { of: of.0.clone() };
         self.exchange(asked, self.bridge.evaluate(&theirs), |()| Answer::Done).await
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
         let call = async {
             let inputs = self.bridge.inputs().await?;
-            let ours = |definition| renamed(definition, self.session(), SESSION).0;
+            let ours = |graph: Definition| renamed(graph.into(), self.session(), SESSION).0.into();
             Ok(inputs.into_iter().map(|(name, definition)| (name, ours(definition))).collect())
         };
         let said = |inputs: Inputs| Answer::Inputs { inputs: graphs(inputs) };
         self.exchange(Question::Inputs, call, said).await
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         let asked = ask::warning(&warning);
         let mut theirs = warning;
         if let Some(digest) = self.state().digests.get(&theirs.vertex) {
@@ -281,11 +276,11 @@ impl Bridge for Recorder<'_> {
 /// Calls as questions.
 pub(crate) mod ask {
     use super::{
-        Code, FileRange, ImageConfigRequest, Message, Question, Ref, RichStatus, Solve,
-        SourceRequest, Warning, graphs, pb,
+        FileRange, ImageConfigRequest, Message, Question, Ref, Solve, SourceIdentifier,
+        SourceRequest, Warning, graphs,
     };
     use crate::record::question::{Graph, Source};
-    use kiln_wire::status::{self, Detail};
+    use kiln_wire::status::{self, Detail, RichStatus};
 
     pub(crate) fn solve(request: Solve) -> Question {
         let imports = request.cache_imports.into_iter();
@@ -309,7 +304,7 @@ pub(crate) mod ask {
         }
     }
 
-    pub(crate) fn source(source: pb::SourceOp, request: SourceRequest) -> Question {
+    pub(crate) fn source(source: SourceIdentifier, request: SourceRequest) -> Question {
         Question::ResolveSource {
             source: Source::of(source),
             platform: request.platform,
@@ -334,11 +329,11 @@ pub(crate) mod ask {
 
     pub(crate) fn warning(warning: &Warning) -> Question {
         let place = status::Source {
-            info: warning.info.clone().unwrap_or_default(),
-            ranges: warning.ranges.clone(),
+            info: warning.info.clone().map(Into::into).unwrap_or_default(),
+            ranges: warning.ranges.iter().copied().map(Into::into).collect(),
         };
         // The wire has this pair in errors, too.
-        let place = RichStatus::new(Code::Ok, "").with(Detail::Source(place)).to_rpc();
+        let place = RichStatus::new(tonic::Code::Ok, "").with(Detail::Source(place)).to_rpc();
         Question::Warn {
             vertex: warning.vertex.clone(),
             level: warning.level,

@@ -9,10 +9,8 @@ use kiln_frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, ImageConfigRequest, Inputs, Ref, ResolvedImage,
     Solve, SourceMeta, SourceRequest, Warning,
 };
-use kiln_wire::pb;
-use kiln_wire::proto::filetree::Stat;
-use kiln_wire::status::RichStatus;
-use tonic::Code;
+use kiln_frontend::{Code, FileStat, FrontendError, SourceIdentifier};
+use kiln_llb::Definition;
 
 use super::Recording;
 use super::question::{Answer, Question};
@@ -46,7 +44,7 @@ impl Replayed {
         unused.map(|(_, exchange)| exchange.asked.words()).collect()
     }
 
-    fn answer(&self, question: &Question) -> Result<Answer, RichStatus> {
+    fn answer(&self, question: &Question) -> Result<Answer, FrontendError> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let exchanges = self.recording.exchanges.iter().enumerate();
         let fitting = exchanges.filter(|(_, exchange)| exchange.asked == *question);
@@ -61,7 +59,7 @@ impl Replayed {
     }
 
     /// The error about a question that was not recorded.
-    fn unknown(&self, question: &Question) -> RichStatus {
+    fn unknown(&self, question: &Question) -> FrontendError {
         let words = question.words();
         let mut message = format!("the recording has no answer to: {words}");
         let same = |exchange: &&super::Exchange| {
@@ -79,7 +77,7 @@ impl Replayed {
             None => message.push_str("; it has no such call at all"),
         }
         message.push_str("; record the build again if the frontend has changed");
-        RichStatus::new(Code::FailedPrecondition, message)
+        FrontendError::new(Code::FailedPrecondition, message)
     }
 }
 
@@ -113,7 +111,7 @@ impl Bridge for Replayed {
         &self.info
     }
 
-    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, RichStatus> {
+    async fn solve(&self, request: Solve) -> Result<BuildResult<Ref>, FrontendError> {
         self.answer(&ask::solve(request))?.into_result()
     }
 
@@ -121,20 +119,20 @@ impl Bridge for Replayed {
         &self,
         reference: &str,
         request: ImageConfigRequest,
-    ) -> Result<ResolvedImage, RichStatus> {
+    ) -> Result<ResolvedImage, FrontendError> {
         self.answer(&ask::image(reference, request))?.into_image()
     }
 
     async fn resolve_source(
         &self,
-        source: pb::SourceOp,
+        source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
+    ) -> Result<SourceMeta, FrontendError> {
         crate::unanswerable::refuse_sums(&request)?;
         self.answer(&ask::source(source, request))?.into_source()
     }
 
-    async fn definition(&self, of: &Ref) -> Result<Option<pb::Definition>, RichStatus> {
+    async fn definition(&self, of: &Ref) -> Result<Option<Definition>, FrontendError> {
         self.answer(&Question::Definition { of: of.0.clone() })?.into_definition()
     }
 
@@ -143,7 +141,7 @@ impl Bridge for Replayed {
         of: &Ref,
         path: &str,
         range: Option<FileRange>,
-    ) -> Result<Bytes, RichStatus> {
+    ) -> Result<Bytes, FrontendError> {
         self.answer(&ask::file(of, path, range))?.into_file()
     }
 
@@ -152,24 +150,24 @@ impl Bridge for Replayed {
         of: &Ref,
         path: &str,
         include_pattern: &str,
-    ) -> Result<Vec<Stat>, RichStatus> {
+    ) -> Result<Vec<FileStat>, FrontendError> {
         self.answer(&ask::directory(of, path, include_pattern))?.into_entries()
     }
 
-    async fn stat_file(&self, of: &Ref, path: &str) -> Result<Stat, RichStatus> {
+    async fn stat_file(&self, of: &Ref, path: &str) -> Result<FileStat, FrontendError> {
         let question = Question::StatFile { of: of.0.clone(), path: path.to_owned() };
         self.answer(&question)?.into_stat()
     }
 
-    async fn evaluate(&self, of: &Ref) -> Result<(), RichStatus> {
+    async fn evaluate(&self, of: &Ref) -> Result<(), FrontendError> {
         self.answer(&Question::Evaluate { of: of.0.clone() })?.into_done()
     }
 
-    async fn inputs(&self) -> Result<Inputs, RichStatus> {
+    async fn inputs(&self) -> Result<Inputs, FrontendError> {
         self.answer(&Question::Inputs)?.into_inputs()
     }
 
-    async fn warn(&self, warning: Warning) -> Result<(), RichStatus> {
+    async fn warn(&self, warning: Warning) -> Result<(), FrontendError> {
         self.answer(&ask::warning(&warning))?.into_done()
     }
 }

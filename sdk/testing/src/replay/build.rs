@@ -52,10 +52,8 @@ pub(super) fn answer(result: Result<BuildResult<Ref>, FrontendError>, asked: &As
 fn forward(forward: &Forward) -> Value {
     let mut answer = json!({"frontend": forward.frontend, "opts": forward.options});
     if !forward.inputs.is_empty() {
-        let digest = |definition: &kiln_wire::pb::Definition| {
-            let bytes = Definition::from(definition.clone()).to_bytes();
-            Value::from(Digest::sha256(bytes).as_str())
-        };
+        let digest =
+            |definition: &Definition| Value::from(Digest::sha256(definition.to_bytes()).as_str());
         let inputs = forward.inputs.iter().map(|(name, input)| (name.clone(), digest(input)));
         answer["inputs_sha256"] = inputs.collect::<Map<_, _>>().into();
     }
@@ -109,8 +107,8 @@ fn warnings(warnings: &[Warning]) -> Value {
             "detail": warning.detail,
             "url": warning.url,
             "level": warning.level,
-            "filename": warning.info.as_ref().map(|info| info.filename.as_str()).unwrap_or_default(),
-            "ranges": render::ranges(&warning.ranges),
+            "filename": warning.info.as_ref().map(|info| info.filename()).unwrap_or_default(),
+            "ranges": render::ranges(&warning.ranges.iter().copied().map(Into::into).collect::<Vec<_>>()),
             "vertex": warning.vertex,
         })
     };

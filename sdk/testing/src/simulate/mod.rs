@@ -122,12 +122,12 @@ impl fmt::Display for Simulated {
 /// Says what a second build does after the world was edited, if the first one filled the cache.
 ///
 /// ```
-/// use kiln_llb::{Action, Copy, Exec, Local, Marshal, State, args};
+/// use kiln_llb::{Action, CopyOptions, Exec, Local, Marshal, State, args};
 /// use kiln_testing::{Edit, World, simulate};
 ///
 /// let context = State::local("context", Local::default());
-/// let copy = |path: &str| Action::copy(&context, path, format!("/app{path}"), Copy::default());
-/// let run = |word: &str| Exec { args: args!["npm", word], ..Exec::default() };
+/// let copy = |path: &str| Action::copy(&context, path, format!("/app{path}"), CopyOptions::default());
+/// let run = |word: &str| Exec::default().with_args(args!["npm", word]);
 /// let installed = State::image("node:22").file(copy("/package.json")).run(run("ci")).root();
 /// let built = installed.file(copy("/src")).run(run("build")).root();
 /// let definition = built.marshal(&Marshal::default())?;

@@ -55,7 +55,7 @@ paint-order:stroke;stroke:#fff;stroke-width:3px}.line{fill:none;stroke:#64748b;s
 /// ```
 /// use kiln_llb::{Exec, Marshal, State, args};
 ///
-/// let built = State::image("alpine:3.20").run(Exec { args: args!["make"], ..Exec::default() });
+/// let built = State::image("alpine:3.20").run(Exec::default().with_args(args!["make"]));
 /// let drawn = kiln_testing::svg(&built.root().marshal(&Marshal::default())?)?;
 /// assert!(drawn.starts_with("<svg ") && drawn.contains(">make</text>"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -75,18 +75,17 @@ async fn a_frontend_that_waits_is_checked_too() {
 fn what_the_text_does_not_show_is_told_as_well() {
     let local = |unique: &str| {
         let local = Local::default();
-        let constraints =
-            Constraints { local_unique_id: Some(unique.into()), ..Constraints::default() };
-        marshal(&State::local("context", Local { constraints, ..local }))
+        let constraints = Constraints::default().with_local_unique_id(Some(unique.to_owned()));
+        marshal(&State::local("context", local.with_constraints(constraints)))
     };
     assert_eq!(
         explained(&local("1"), &local("2")).unwrap(),
         "step 1 \"local context\": attribute local.unique changed\n"
     );
     let group = |id: &str| {
-        let group = ProgressGroup { id: id.into(), name: "g".into(), weak: false };
-        let constraints = Constraints { progress_group: Some(group), ..Constraints::default() };
-        marshal(&State::local("context", Local { constraints, ..Local::default() }))
+        let group = ProgressGroup::default().with_id(id).with_name("g").with_weak(false);
+        let constraints = Constraints::default().with_progress_group(Some(group));
+        marshal(&State::local("context", Local::default().with_constraints(constraints)))
     };
     assert_eq!(
         explained(&group("1"), &group("2")).unwrap(),

@@ -1,7 +1,7 @@
 //! Differences of graphs.
 
 use expect_test::{Expect, expect};
-use kiln_llb::{Action, Copy, Exec, Local, Mkfile, Mount, State};
+use kiln_llb::{Action, CopyOptions, Local, Mkfile, Mount, State};
 
 use super::{marshal, named, sh};
 
@@ -33,11 +33,11 @@ const BUILD: Build = Build {
 fn build(build: &Build) -> State {
     let steps = if build.lint { 3 } else { 2 };
     let source = State::local("context", Local::default());
-    let base = State::image(build.image).with_env("DEBUG", build.env).run(Exec {
-        mounts: vec![Mount::cache(build.mount)],
-        ..named("apt-get install make", &format!("[1/{steps}] RUN apt-get install make"), 1)
-    });
-    let copied = base.root().file(Action::copy(&source, "/", "/src", Copy::default()));
+    let base = State::image(build.image).with_env("DEBUG", build.env).run(
+        named("apt-get install make", &format!("[1/{steps}] RUN apt-get install make"), 1)
+            .with_mounts(vec![Mount::cache(build.mount)]),
+    );
+    let copied = base.root().file(Action::copy(&source, "/", "/src", CopyOptions::default()));
     let linted = match build.lint {
         true => copied.run(named("make lint", "[2/3] RUN make lint", 2)).root(),
         false => copied,
@@ -147,7 +147,7 @@ fn environment_mounts_and_files_are_told_by_what_they_are_about() {
 #[test]
 fn another_result_of_the_same_graph_is_told() {
     let run = State::image("alpine")
-        .run(Exec { mounts: vec![Mount::bind("/out", &State::scratch())], ..sh("make") });
+        .run(sh("make").with_mounts(vec![Mount::bind("/out", &State::scratch())]));
     check(
         &run.root(),
         &run.mount("/out").unwrap(),

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use kiln_llb::{
-    Action, Copy, Definition, Exec, Git, Local, Mkdir, Mkfile, Mount, Owner, Passthrough,
+    Action, CopyOptions, Definition, Git, Local, Mkdir, Mkfile, Mount, Owner, Passthrough,
     PassthroughInput, Secret, Ssh, State,
 };
 use kiln_oci::Digest;
@@ -17,27 +17,27 @@ use super::{marshal, named};
 /// One op of every kind, with much in it.
 static OPS: LazyLock<Vec<pb::Op>> = LazyLock::new(|| {
     let context =
-        State::local("context", Local { include_patterns: vec!["a*".into()], ..Local::default() });
+        State::local("context", Local::default().with_include_patterns(vec!["a*".into()]));
     let base = State::image("alpine:3.20").with_env("A", "1");
-    let run = base.run(Exec {
-        mounts: vec![
-            Mount::bind("/src", &context).path("/a").readonly(),
-            Mount::cache("/c").id("x/c"),
-            Mount::tmpfs("/t"),
-        ],
-        secrets: vec![Secret::file("s", "/s"), Secret::env("s", "S")],
-        ssh: vec![Ssh::default()],
-        ..named("make", "[1/2] RUN make", 1)
-    });
+    let run = base.run(
+        named("make", "[1/2] RUN make", 1)
+            .with_mounts(vec![
+                Mount::bind("/src", &context).path("/a").readonly(),
+                Mount::cache("/c").id("x/c"),
+                Mount::tmpfs("/t"),
+            ])
+            .with_secrets(vec![Secret::file("s", "/s"), Secret::env("s", "S")])
+            .with_ssh(vec![Ssh::default()]),
+    );
     let owner = Some(Owner::parse("app:app"));
     let files = run.root().file([
-        Action::mkdir("/d", Mkdir { owner: owner.clone(), ..Mkdir::default() }),
+        Action::mkdir("/d", Mkdir::default().with_owner(owner.clone())),
         Action::mkfile("/f", "a\nb\n", Mkfile::default()),
         Action::copy(
             &context,
             "/a*",
             "/d/",
-            Copy { owner, allow_wildcard: true, ..Copy::default() },
+            CopyOptions::default().with_owner(owner).with_allow_wildcard(true),
         ),
     ]);
     let git = State::git("https://example.com/a.git", "v1", Git::default());

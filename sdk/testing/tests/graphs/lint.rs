@@ -1,7 +1,7 @@
 //! Lint of graphs.
 
 use expect_test::{Expect, expect};
-use kiln_llb::{Action, Copy, Definition, Exec, Git, Http, Image, Local, Mkfile, Mount, State};
+use kiln_llb::{Action, CopyOptions, Definition, Git, Http, Image, Local, Mkfile, Mount, State};
 use kiln_testing::{LintOptions, Rule, Severity};
 
 use super::{marshal, named, sh};
@@ -26,8 +26,8 @@ fn what_is_pinned_and_named_is_not_blamed() {
     let checksum = Some(DIGEST.parse().unwrap());
     let all = [
         pinned(),
-        State::image_with("busybox", Image { checksum: checksum.clone(), ..Image::default() }),
-        State::http("https://example.com/a", Http { checksum, ..Http::default() }),
+        State::image_with("busybox", Image::default().with_checksum(checksum.clone())),
+        State::http("https://example.com/a", Http::default().with_checksum(checksum)),
         State::git("https://example.com/a.git", &"0a".repeat(20), Git::default()),
         State::local("context", Local::default()),
     ];
@@ -69,10 +69,13 @@ fn sources_that_may_be_others_tomorrow_are_found() {
 #[test]
 fn secrets_are_found_and_not_repeated() {
     let token = format!("ghp_{}", "Zz9".repeat(12));
-    let run = pinned().with_env("NPM_TOKEN", "abcd-efgh").with_env("TOKEN_FILE", "/t").run(Exec {
-        args: vec!["curl".into(), format!("-HAuthorization: {token}"), "https://x".into()],
-        ..named("", "RUN curl", 4)
-    });
+    let run = pinned().with_env("NPM_TOKEN", "abcd-efgh").with_env("TOKEN_FILE", "/t").run(
+        named("", "RUN curl", 4).with_args(vec![
+            "curl".into(),
+            format!("-HAuthorization: {token}"),
+            "https://x".into(),
+        ]),
+    );
     let key = Action::mkfile("/root/key", "-----BEGIN PRIVATE KEY-----\nx\n", Mkfile::default());
     let state = run.root().file(key);
     check(
@@ -96,9 +99,9 @@ fn secrets_are_found_and_not_repeated() {
 fn relative_paths_and_missing_directories_are_found() {
     let mut definition = marshal(
         &pinned()
-            .run(Exec { mounts: vec![Mount::cache("cache")], ..named("x", "RUN x", 5) })
+            .run(named("x", "RUN x", 5).with_mounts(vec![Mount::cache("cache")]))
             .root()
-            .file(Action::copy(pinned(), "a/b", "c", Copy::default())),
+            .file(Action::copy(pinned(), "a/b", "c", CopyOptions::default())),
     );
     let options = LintOptions::at_least(Severity::Warning);
     let lines = |definition: &Definition| {

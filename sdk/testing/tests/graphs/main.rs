@@ -23,9 +23,7 @@ fn sh(line: &str) -> Exec {
 /// A command with a name and a place in a file.
 fn named(line: &str, name: &str, at: u32) -> Exec {
     let map = SourceMap::new("mockerfile.yaml", "Mockerfile", "one\ntwo\nthree\nfour\nfive\n");
-    let constraints = Constraints {
-        locations: vec![map.location([SourceRange::lines(at, at)])],
-        ..Constraints::named(name)
-    };
-    Exec { constraints, ..Exec::sh(line) }
+    let constraints =
+        Constraints::named(name).with_locations(vec![map.location([SourceRange::lines(at, at)])]);
+    Exec::sh(line).with_constraints(constraints)
 }

@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use kiln_llb::{
-    Action, Constraints, Copy, Exec, FileActions, Http, Local, Mkdir, Mkfile, Mount, Rm, State,
+    Action, Constraints, CopyOptions, FileActions, Http, Local, Mkdir, Mkfile, Mount, Rm, State,
 };
 use kiln_testing::{Edit, World, simulate, simulate_change};
 
@@ -23,7 +23,7 @@ fn context() -> State {
 }
 
 fn copy(from: &State, src: &str, dest: &str) -> Action {
-    Action::copy(from, src, dest, Copy { dir_contents_only: true, ..Copy::default() })
+    Action::copy(from, src, dest, CopyOptions::default().with_dir_contents_only(true))
 }
 
 /// A program and its manual, in stages as people write them.
@@ -35,10 +35,10 @@ fn build() -> State {
         .root();
     let manual = State::scratch().file(copy(&context(), "/docs", "/docs"));
     let checked = State::image("alpine:3.20")
-        .run(Exec {
-            mounts: vec![Mount::bind("/docs", &manual).path("/docs").readonly()],
-            ..named("spell /docs", "RUN spell", 3)
-        })
+        .run(
+            named("spell /docs", "RUN spell", 3)
+                .with_mounts(vec![Mount::bind("/docs", &manual).path("/docs").readonly()]),
+        )
         .root();
     State::image("alpine:3.20")
         .file([copy(&made, "/w/app", "/bin/app"), copy(&manual, "/docs/a.md", "/docs/a.md")])
@@ -172,12 +172,10 @@ fn a_download_that_changed_runs_what_reads_its_content() {
 fn patterns_of_copies_and_transfers_decide_what_is_read() {
     let only = |include: &str, exclude: &str| {
         let patterns = |text: &str| text.split_whitespace().map(str::to_owned).collect();
-        let options = Copy {
-            include_patterns: patterns(include),
-            exclude_patterns: patterns(exclude),
-            dir_contents_only: true,
-            ..Copy::default()
-        };
+        let options = CopyOptions::default()
+            .with_include_patterns(patterns(include))
+            .with_exclude_patterns(patterns(exclude))
+            .with_dir_contents_only(true);
         State::scratch().file(Action::copy(context(), "/", "/", options))
     };
     let runs = |state: &State, path: &str| {
@@ -189,13 +187,13 @@ fn patterns_of_copies_and_transfers_decide_what_is_read() {
     assert!(runs(&only("", "src !src/a.c"), "src/a.c"));
     let transfer =
         |local: Local| State::scratch().file(copy(&State::local("context", local), "/", "/"));
-    let ignoring = Local { exclude_patterns: vec!["docs".into()], ..Local::default() };
+    let ignoring = Local::default().with_exclude_patterns(vec!["docs".into()]);
     assert!(!runs(&transfer(ignoring.clone()), "docs/a.md"));
     assert!(runs(&transfer(ignoring), "src/a.c"));
-    let followed = Local { follow_paths: vec!["src".into()], ..Local::default() };
+    let followed = Local::default().with_follow_paths(vec!["src".into()]);
     assert!(runs(&transfer(followed.clone()), "src/b.c"));
     assert!(!runs(&transfer(followed), "Makefile"));
-    let wildcard = Copy { allow_wildcard: true, ..Copy::default() };
+    let wildcard = CopyOptions::default().with_allow_wildcard(true);
     let globbed = State::scratch().file(Action::copy(context(), "/docs/*.md", "/", wildcard));
     assert!(runs(&globbed, "docs/c.md"));
     assert!(!runs(&globbed, "docs/b.txt"));
@@ -203,7 +201,7 @@ fn patterns_of_copies_and_transfers_decide_what_is_read() {
 
 #[test]
 fn mounts_that_cannot_be_written_count_by_content_and_others_do_not() {
-    let run = |mount: Mount| State::image("alpine").run(Exec { mounts: vec![mount], ..sh("x") });
+    let run = |mount: Mount| State::image("alpine").run(sh("x").with_mounts(vec![mount]));
     let runs = |state: State, path: &str| {
         simulate(&marshal(&state), &world(), [Edit::write(path, "x")]).unwrap().runs().len()
     };
@@ -269,9 +267,10 @@ fn another_definition_tells_what_changed_in_it() {
 
 #[test]
 fn a_step_may_ignore_the_cache() {
-    let constraints = Constraints { ignore_cache: true, ..Constraints::default() };
+    let constraints = Constraints::default().with_ignore_cache(true);
     let actions = vec![Action::mkfile("/a", "1", Mkfile::default())];
-    let state = State::image("alpine").file(FileActions { actions, constraints });
+    let state =
+        State::image("alpine").file(FileActions::from(actions).with_constraints(constraints));
     // What stands on it runs too, but what stands on that is found: it is what it was.
     let state = state.run(sh("x")).root().run(sh("y")).root();
     let simulated = simulate(&marshal(&state), &world(), []).unwrap();
@@ -299,14 +298,14 @@ fn steps_that_the_daemon_cannot_tell_apart_are_found() {
     // A cache mount does not count by an id that someone thought of.
     let cached = |id: &str| {
         let mounts = vec![Mount::cache("/c").id(id)];
-        State::image("alpine").run(Exec { mounts, ..sh("make") }).root()
+        State::image("alpine").run(sh("make").with_mounts(mounts)).root()
     };
     assert_eq!(runs(&cached("mine"), &cached("yours"), &world), [0; 0]);
     assert_eq!(runs(&cached("mine"), &cached("/c"), &world).len(), 1);
     // A download counts by its digest, wherever it is from.
     let download = |url: &str| {
         let checksum = Some(kiln_oci::Digest::sha256("tool"));
-        let tool = State::http(url, Http { checksum, ..Http::default() });
+        let tool = State::http(url, Http::default().with_checksum(checksum));
         State::scratch().file(copy(&tool, "/tool", "/bin/"))
     };
     let (here, there) = ("https://example.com/tool", "https://example.org/other/tool");

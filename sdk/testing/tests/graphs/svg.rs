@@ -1,33 +1,33 @@
 //! Graphs as pictures.
 
-use kiln_llb::{Action, Copy, Exec, Local, Mount, State};
+use kiln_llb::{Action, CopyOptions, Local, Mount, State};
 
 use super::{marshal, named, sh};
 
 fn project() -> State {
     let context = State::local("context", Local::default());
     let base = State::image("docker.io/library/golang:1.25-alpine3.20");
-    let deps = base.file(Action::copy(&context, "/go.mod", "/src/", Copy::default())).run(named(
-        "go mod download",
-        "[build 2/4] RUN go mod download",
-        3,
-    ));
-    let source = deps.root().file(Action::copy(&context, "/", "/src", Copy::default()));
-    let built = source.run(Exec {
-        mounts: vec![Mount::cache("/root/.cache"), Mount::bind("/out", &State::scratch())],
-        ..named("go build -o /out/app ./...", "[build 4/4] RUN go build -o /out/app ./...", 5)
-    });
-    let tested = source.run(Exec {
-        mounts: vec![Mount::bind("/bin/app", &built.mount("/out").unwrap()).readonly()],
-        ..named("go test ./...", "[test 1/1] RUN go test ./...", 7)
-    });
-    let linted = State::image("golangci/golangci-lint:v2").run(Exec {
-        mounts: vec![Mount::bind("/src", &context).readonly()],
-        ..sh("lint <all> & \"more\"")
-    });
-    State::image("alpine:3.20")
-        .requires("checks", &[tested.root(), linted.root()])
-        .file(Action::copy(built.mount("/out").unwrap(), "/app", "/usr/bin/app", Copy::default()))
+    let deps = base
+        .file(Action::copy(&context, "/go.mod", "/src/", CopyOptions::default()))
+        .run(named("go mod download", "[build 2/4] RUN go mod download", 3));
+    let source = deps.root().file(Action::copy(&context, "/", "/src", CopyOptions::default()));
+    let built = source.run(
+        named("go build -o /out/app ./...", "[build 4/4] RUN go build -o /out/app ./...", 5)
+            .with_mounts(vec![
+                Mount::cache("/root/.cache"),
+                Mount::bind("/out", &State::scratch()),
+            ]),
+    );
+    let tested = source.run(
+        named("go test ./...", "[test 1/1] RUN go test ./...", 7)
+            .with_mounts(vec![Mount::bind("/bin/app", &built.mount("/out").unwrap()).readonly()]),
+    );
+    let linted = State::image("golangci/golangci-lint:v2").run(
+        sh("lint <all> & \"more\"").with_mounts(vec![Mount::bind("/src", &context).readonly()]),
+    );
+    State::image("alpine:3.20").requires("checks", &[tested.root(), linted.root()]).file(
+        Action::copy(built.mount("/out").unwrap(), "/app", "/usr/bin/app", CopyOptions::default()),
+    )
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn nothing_and_very_much_can_be_drawn() {
     let base = State::image("alpine");
     let chain = (0..5_000).fold(base.clone(), |state, n| {
         let mounts = vec![Mount::bind("/base", &base).readonly()];
-        state.run(Exec { mounts, ..sh(&format!("step {n}")) }).root()
+        state.run(sh(&format!("step {n}")).with_mounts(mounts)).root()
     });
     let drawn = kiln_testing::svg(&marshal(&chain)).unwrap();
     assert_eq!(drawn.matches("<title>").count(), 5_001);

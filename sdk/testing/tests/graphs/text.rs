@@ -2,8 +2,8 @@
 
 use expect_test::{Expect, expect};
 use kiln_llb::{
-    Action, Copy, Definition, Exec, Git, Http, Local, Mkdir, Mkfile, Mount, Owner, Secret, Sharing,
-    Ssh, State,
+    Action, CopyOptions, Definition, Git, Http, Local, Mkdir, Mkfile, Mount, Owner, Secret,
+    Sharing, Ssh, State,
 };
 use kiln_testing::Text;
 use kiln_wire::pb;
@@ -18,37 +18,38 @@ fn check(state: &State, want: &Expect) {
 }
 
 fn local() -> State {
-    State::local("context", Local { session_id: "s1".into(), ..Local::default() })
+    State::local("context", Local::default().with_session_id("s1"))
 }
 
 #[test]
 fn a_build_reads_from_top_to_bottom() {
     let source = State::local(
         "context",
-        Local {
-            include_patterns: vec!["*.go".into(), "go mod".into()],
-            follow_paths: vec!["main.go".into()],
-            shared_key_hint: "src".into(),
-            ..Local::default()
-        },
+        Local::default()
+            .with_include_patterns(vec!["*.go".into(), "go mod".into()])
+            .with_follow_paths(vec!["main.go".into()])
+            .with_shared_key_hint("src"),
     );
     let tools = State::image("golang:1.25").with_env("PATH", "/go/bin:/bin").with_env("CGO", "0");
-    let built = tools.with_dir("/src").run(Exec {
-        mounts: vec![
-            Mount::bind("/src", &source).readonly(),
-            Mount::cache("/root/.cache").id("go build").shared(Sharing::Locked),
-            Mount::bind("/out", &State::scratch()),
-        ],
-        secrets: vec![Secret::file("netrc", "/root/.netrc"), Secret::env("token", "TOKEN")],
-        ssh: vec![Ssh::default()],
-        ..named("go build -o /out/app .", "[build] go build", 3)
-    });
+    let built = tools.with_dir("/src").run(
+        named("go build -o /out/app .", "[build] go build", 3)
+            .with_mounts(vec![
+                Mount::bind("/src", &source).readonly(),
+                Mount::cache("/root/.cache").id("go build").shared(Sharing::Locked),
+                Mount::bind("/out", &State::scratch()),
+            ])
+            .with_secrets(vec![
+                Secret::file("netrc", "/root/.netrc"),
+                Secret::env("token", "TOKEN"),
+            ])
+            .with_ssh(vec![Ssh::default()]),
+    );
     let checked = built.root().with_env("CI", "1").run(sh("set -e\ngo vet ./...\n"));
     let owner = Some(Owner::parse("1000:app"));
     let image = State::image("alpine:3.20").requires("checks", &[checked.root()]).file([
-        Action::mkdir("/app", Mkdir { owner, parents: true, ..Mkdir::default() }),
-        Action::copy(built.mount("/out").unwrap(), "/app", "/app/app", Copy::default()),
-        Action::mkfile("/etc/motd", "hello\nworld\n", Mkfile { mode: 0o600, ..Mkfile::default() }),
+        Action::mkdir("/app", Mkdir::default().with_owner(owner).with_parents(true)),
+        Action::copy(built.mount("/out").unwrap(), "/app", "/app/app", CopyOptions::default()),
+        Action::mkfile("/etc/motd", "hello\nworld\n", Mkfile::default().with_mode(0o600)),
         Action::mkfile("/etc/one", "one line\n", Mkfile::default()),
     ]);
     check(
@@ -102,7 +103,7 @@ fn a_build_reads_from_top_to_bottom() {
 #[test]
 fn sources_say_what_pins_them() {
     let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    let http = Http { checksum: Some(digest.parse().unwrap()), ..Http::default() };
+    let http = Http::default().with_checksum(Some(digest.parse().unwrap()));
     let state = State::merge(&[
         State::image(&format!("alpine:3.20@{digest}")),
         State::http("https://example.com/a b.tgz", http),
@@ -140,10 +141,9 @@ fn scratch_is_said() {
 
 #[test]
 fn what_a_stranger_wrote_stays_on_its_line() {
-    let state = State::image("alpine").run(Exec {
-        env: vec![("A".into(), "1\nresult 7\u{1b}[2J".into())],
-        ..named("x", "name\nresult 9", 1)
-    });
+    let state = State::image("alpine").run(
+        named("x", "name\nresult 9", 1).with_env(vec![("A".into(), "1\nresult 7\u{1b}[2J".into())]),
+    );
     let text = kiln_testing::text(&marshal(&state.root())).unwrap();
     assert!(text.contains(r#"env A="1\nresult 7\u{1b}[2J""#), "{text}");
     assert!(text.contains(r"name name\nresult 9"), "{text}");
@@ -152,8 +152,13 @@ fn what_a_stranger_wrote_stays_on_its_line() {
 #[test]
 fn sessions_do_not_show() {
     let with = |session: &str| {
-        let local = Local { session_id: session.into(), ..Local::default() };
-        State::scratch().file(Action::copy(State::local("c", local), "/", "/", Copy::default()))
+        let local = Local::default().with_session_id(session);
+        State::scratch().file(Action::copy(
+            State::local("c", local),
+            "/",
+            "/",
+            CopyOptions::default(),
+        ))
     };
     let (a, b) = (marshal(&with("one")), marshal(&with("two")));
     assert_ne!(a, b);
@@ -225,10 +230,10 @@ fn grown(numbers: &[(u8, u8)]) -> State {
         let other = &states[usize::from(*kind) % states.len()];
         let next = match kind % 4 {
             0 => base.with_env("N", n.to_string()).run(sh(&format!("step {n}"))).root(),
-            1 => base.file(Action::copy(other, "/a", format!("/{n}"), Copy::default())),
+            1 => base.file(Action::copy(other, "/a", format!("/{n}"), CopyOptions::default())),
             2 => State::merge(&[base.clone(), other.clone()]),
             _ => base
-                .run(Exec { mounts: vec![Mount::bind("/m", other).readonly()], ..sh("mounted") })
+                .run(sh("mounted").with_mounts(vec![Mount::bind("/m", other).readonly()]))
                 .root(),
         };
         states.push(next);
