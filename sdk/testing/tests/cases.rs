@@ -108,7 +108,7 @@ impl Frontend for Runs {
         let exec = Exec::default().with_args(vec![self.0.into()]);
         let state = State::scratch().run(exec).root();
         let definition = state.marshal(&Marshal::default()).unwrap();
-        let solve = Solve::default().with_definition(Some(definition.into()));
+        let solve = Solve::default().with_definition(Some(definition));
         Ok(bridge.solve(solve).await?)
     }
 }

@@ -20,7 +20,7 @@ impl Frontend for TwoLines {
     async fn solve(&self, bridge: &dyn Bridge) -> Result<BuildResult<Ref>, FrontendError> {
         let local = Local::default().with_follow_paths(vec!["Two".into()]);
         let definition = State::local("dockerfile", local).marshal(&Marshal::default()).unwrap();
-        let solve = Solve::default().with_definition(Some(definition.into()));
+        let solve = Solve::default().with_definition(Some(definition));
         let loaded = bridge.solve(solve).await?.into_single().unwrap().unwrap();
         let file = bridge.read_file(&loaded, "Two", None).await?;
         let text = String::from_utf8(file.to_vec()).unwrap();
@@ -51,7 +51,7 @@ impl Frontend for TwoLines {
             let definition = state
                 .marshal(&Marshal::on(platform.clone()))
                 .map_err(|error| FrontendError::internal(error.to_string()))?;
-            let solve = Solve::default().with_definition(Some(definition.into()));
+            let solve = Solve::default().with_definition(Some(definition));
             let made = bridge.solve(solve).await?.into_single().map_err(FrontendError::internal)?;
             results.push(platform, made, &image.config);
         }
@@ -162,7 +162,7 @@ impl Frontend for OnTop {
         let below = called.states(bridge).await?.remove(0);
         let exec = Exec::default().with_args(vec!["strip".into()]);
         let definition = below.state.run(exec).root().marshal(&Marshal::default()).unwrap();
-        let solve = Solve::default().with_definition(Some(definition.into()));
+        let solve = Solve::default().with_definition(Some(definition));
         Ok(bridge.solve(solve).await?)
     }
 }
@@ -194,7 +194,7 @@ fn frontends_that_call_each_other_forever_are_stopped() {
 fn read(fixture: &Fixture, state: &State, paths: &[&str]) -> BTreeMap<String, String> {
     let bridge = fixture.bridge();
     let definition = state.marshal(&Marshal::default()).unwrap();
-    let solve = Solve::default().with_definition(Some(definition.into()));
+    let solve = Solve::default().with_definition(Some(definition));
     let solved = block_on(bridge.solve(solve)).unwrap().into_single().unwrap().unwrap();
     let read = |path: &str| match block_on(bridge.read_file(&solved, path, None)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -255,7 +255,7 @@ fn the_result_of_a_command_cannot_be_read() {
 fn a_directory_that_no_client_offers_is_an_error_where_it_must_run() {
     let bridge = Fixture::new().bridge();
     let definition = State::local("data", Local::default()).marshal(&Marshal::default()).unwrap();
-    let solve = Solve::default().with_definition(Some(definition.into())).with_evaluate(true);
+    let solve = Solve::default().with_definition(Some(definition)).with_evaluate(true);
     let error = block_on(bridge.solve(solve)).unwrap_err();
     let want = "no local directory `data` is given (there are: context, dockerfile)";
     assert_eq!(error.message(), want);
@@ -267,7 +267,7 @@ fn parts_lists_and_stats_are_those_of_the_tree() {
     let bridge = fixture.bridge();
     let definition =
         State::local("context", Local::default()).marshal(&Marshal::default()).unwrap();
-    let solve = Solve::default().with_definition(Some(definition.into()));
+    let solve = Solve::default().with_definition(Some(definition));
     let solved = block_on(bridge.solve(solve)).unwrap().into_single().unwrap().unwrap();
     let part = |offset, length| {
         let range = Some(FileRange { offset, length });

@@ -125,7 +125,7 @@ impl Frontend for Faulty {
                 Fault::NotCanonical => reencoded(definition),
                 _ => definition,
             };
-            let solve = Solve::default().with_definition(Some(definition.into()));
+            let solve = Solve::default().with_definition(Some(definition));
             let one = bridge.solve(solve).await?.into_single().map_err(internal)?;
             results.push(platform, one, &config);
         }
@@ -181,7 +181,7 @@ impl Faulty {
             .with_follow_paths(vec![declared.to_owned()]);
         let definition = State::local("dockerfile", local).marshal(&Marshal::default());
         let definition = definition.map_err(internal)?;
-        let solve = Solve::default().with_definition(Some(definition.into()));
+        let solve = Solve::default().with_definition(Some(definition));
         let found = bridge.solve(solve).await?.into_single().map_err(internal)?;
         let found = found.ok_or_else(|| internal("the directory is empty"))?;
         match bridge.read_file(&found, &name, None).await {
@@ -189,7 +189,7 @@ impl Faulty {
             Err(_) if self.0 == Fault::ForgetsFileName => {
                 Err(FrontendError::invalid("the file is not there"))
             }
-            Err(status) => Err(status.into()),
+            Err(status) => Err(status),
         }
     }
 
