@@ -8,8 +8,8 @@ use crate::signing::RequiredSigner;
 /// A rule for the caches with these addresses.
 #[derive(Clone, Debug)]
 pub struct CacheRule {
-    /// Patterns of addresses, in which `*` is any text; all caches if there are none. See
-    /// [`CachePolicy::signer`] for what addresses are.
+    /// Patterns of addresses, in which `*` is any text; all caches if there are none.
+    /// An address is what a build names a cache by, such as the reference of a registry's.
     pub caches: Vec<String>,
     /// Who must have signed them; `None` if nobody must.
     pub signer: Option<RequiredSigner>,

@@ -457,6 +457,16 @@ fn any<'s>(
     Ok(())
 }
 
+/// Whether a number is so many times another; whole numbers are not rounded.
+fn is_multiple(number: &Number, unit: &Number) -> bool {
+    if let (Some(number), Some(unit)) = (number.as_i128(), unit.as_i128()) {
+        return unit != 0 && number % unit == 0;
+    }
+    let of = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
+    let parts = of(number) / of(unit);
+    (parts - parts.round()).abs() <= f64::EPSILON * parts.abs()
+}
+
 /// A keyword that bounds a number, what fits it, and the words for what does not.
 type Bound = (&'static str, fn(Ordering) -> bool, &'static str);
 
@@ -479,9 +489,7 @@ fn numbers<'s>(
         }
     }
     if let Some(unit) = self::number(keywords, "multipleOf")? {
-        let of = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
-        let parts = of(number) / of(unit);
-        if (parts - parts.round()).abs() > f64::EPSILON * parts.abs() {
+        if !is_multiple(number, unit) {
             found.push(Kind::Other(format!("the value is no multiple of {unit}")));
         }
     }
