@@ -488,10 +488,10 @@ fn numbers<'s>(
             found.push(Kind::Other(format!("the value is {words} {limit}")));
         }
     }
-    if let Some(unit) = self::number(keywords, "multipleOf")? {
-        if !is_multiple(number, unit) {
-            found.push(Kind::Other(format!("the value is no multiple of {unit}")));
-        }
+    if let Some(unit) = self::number(keywords, "multipleOf")?
+        && !is_multiple(number, unit)
+    {
+        found.push(Kind::Other(format!("the value is no multiple of {unit}")));
     }
     Ok(())
 }
