@@ -5,8 +5,8 @@
 //! nowhere by them, more is found out about it: which records stand for it by the contents of *its*
 //! inputs and then, where the vertex allows it, what is in it. Inputs that lead somewhere are left
 //! alone as long as there is hope without: only when all of them lead somewhere, but to no record in
-//! common, their contents are found out too. An input that leads nowhere whatever is known of it ends
-//! the search.
+//! common, the other records that stand for them are found out, and then their contents. An input that
+//! leads nowhere whatever is known of it ends the search.
 //!
 //! Every change of one input costs the same, however many inputs there are.
 
@@ -70,6 +70,8 @@ enum Round {
     Links,
     /// They do, but to no record in common; more has to be known.
     Apart,
+    /// Other records that stand for inputs are being found out; of so many inputs that is not over.
+    Keys(usize),
     /// Contents of inputs that lead somewhere are being found out; so many are missing.
     Contents(usize),
     /// There is no record.
@@ -92,8 +94,8 @@ pub(crate) enum Next {
     Wait,
     /// Ask the caches.
     LookUp(Question),
-    /// Find out contents of inputs that lead somewhere: call [`Search::find_contents`].
-    FindContents,
+    /// Find out more about inputs that lead somewhere: call [`Search::find_more`].
+    FindMore,
     /// Run the vertex: there is no record.
     GiveUp,
 }
@@ -132,10 +134,17 @@ impl Search {
                 LinkState::Missing(Level::Result) => return self.round = Round::Over,
                 LinkState::Linked(level) if level < Level::Result && view.has_digest => {
                     self.inputs[input as usize].link = LinkState::Linked(Level::Result);
-                    if let Round::Contents(missing) = &mut self.round {
-                        *missing -= 1;
+                    match &mut self.round {
+                        Round::Contents(missing) => *missing -= 1,
+                        Round::Keys(missing) if level < Level::Content => *missing -= 1,
+                        _ => {}
                     }
                     return;
+                }
+                LinkState::Linked(Level::Definition) if view.known >= Level::Content => {
+                    let Round::Keys(missing) = &mut self.round else { return };
+                    *missing -= 1;
+                    return self.ask_more(input, view.keys);
                 }
                 _ => return,
             }
@@ -156,6 +165,19 @@ impl Search {
         }
     }
 
+    /// Looks an input that leads somewhere up with all records that stand for it, if those are more
+    /// than before.
+    fn ask_more(&mut self, input: u32, keys: usize) {
+        let state = &mut self.inputs[input as usize];
+        let is_more = keys > state.keys;
+        state.keys = state.keys.max(keys);
+        state.link = match is_more {
+            true => LinkState::Pending(Level::Content),
+            false => LinkState::Linked(Level::Content),
+        };
+        self.pending.extend(is_more.then_some(input));
+    }
+
     /// What to do next.
     pub(crate) fn next(&mut self, deeper: bool) -> Next {
         if self.round == Round::Over {
@@ -167,7 +189,8 @@ impl Search {
         match self.round {
             Round::Links if self.open == 0 => self.look_up(true),
             Round::Links if !self.pending.is_empty() => self.look_up(false),
-            Round::Apart if deeper => Next::FindContents,
+            Round::Keys(0) if !self.pending.is_empty() => self.look_up(true),
+            Round::Apart | Round::Keys(0) if deeper => Next::FindMore,
             Round::Contents(0) => self.look_up(true),
             _ => Next::Wait,
         }
@@ -204,17 +227,35 @@ impl Search {
             };
             self.open += usize::from(!is_linked);
         }
-        if question.whole && self.open == 0 {
-            self.round = match self.round {
-                Round::Links => Round::Apart,
-                _ => Round::Over,
-            };
-        }
+        self.round = match self.round {
+            Round::Keys(_) if self.open > 0 => Round::Links,
+            Round::Links | Round::Keys(_) if question.whole && self.open == 0 => Round::Apart,
+            Round::Apart | Round::Contents(_) if question.whole && self.open == 0 => Round::Over,
+            round => round,
+        };
         question.inputs
     }
 
-    /// Begins to find out the contents of all inputs, given what is known of each.
-    pub(crate) fn find_contents(&mut self, views: impl Iterator<Item = InputView>) {
+    /// Begins to find out more about all inputs, given what is known of each: all records that stand
+    /// for them, and once these are known, what is in them.
+    pub(crate) fn find_more(&mut self, views: &[InputView]) {
+        let mut missing = 0;
+        for (input, view) in (0..).zip(views) {
+            match self.inputs[input as usize].link {
+                LinkState::Linked(Level::Definition) if view.known >= Level::Content => {
+                    self.ask_more(input, view.keys);
+                }
+                LinkState::Linked(Level::Definition) => missing += 1,
+                _ => {}
+            }
+        }
+        match missing > 0 || !self.pending.is_empty() {
+            true => self.round = Round::Keys(missing),
+            false => self.find_contents(views),
+        }
+    }
+
+    fn find_contents(&mut self, views: &[InputView]) {
         let (mut missing, mut any) = (0, false);
         for (state, view) in self.inputs.iter_mut().zip(views) {
             let LinkState::Linked(level) = state.link else { continue };
@@ -235,6 +276,9 @@ impl Search {
         match self.inputs[input as usize].link {
             LinkState::Missing(Level::Definition) if deeper => Level::Content,
             LinkState::Missing(Level::Content) if deeper && by_content => Level::Result,
+            LinkState::Linked(Level::Definition) if matches!(self.round, Round::Keys(_)) => {
+                Level::Content
+            }
             LinkState::Linked(level)
                 if matches!(self.round, Round::Contents(_))
                     && by_content
@@ -333,15 +377,41 @@ mod tests {
         assert_eq!(search.next(true), question(&[1], true));
         search.found_nothing(&[1]);
         // Now all lead somewhere, but apart: the first is looked into as well.
-        assert_eq!(search.next(true), Next::FindContents);
+        assert_eq!(search.next(true), Next::FindMore);
         let views = [view(Level::Content, 1, true, false), view(Level::Result, 1, true, true)];
-        search.find_contents(views.into_iter());
+        search.find_more(&views);
         assert_eq!(search.wants(0, true, true), Level::Result);
         assert_eq!(search.next(true), Next::Wait);
         search.look_at(0, view(Level::Result, 1, true, true), true);
         assert_eq!(search.next(true), question(&[], true));
         search.found_nothing(&[]);
         assert_eq!(search.next(true), Next::GiveUp);
+    }
+
+    #[test]
+    fn inputs_that_lead_apart_are_looked_up_by_all_their_records_before_their_contents() {
+        let mut search = Search::new(2);
+        search.look_at(0, view(Level::Content, 1, true, false), true);
+        search.look_at(1, view(Level::Definition, 1, false, false), true);
+        assert_eq!(search.next(true), question(&[0, 1], true));
+        search.found_nothing(&[0, 1]);
+        assert_eq!(search.next(true), Next::FindMore);
+        search.find_more(&[
+            view(Level::Content, 1, true, false),
+            view(Level::Definition, 1, false, false),
+        ]);
+        assert_eq!(search.wants(0, true, true), Level::Definition);
+        assert_eq!(search.wants(1, false, true), Level::Content);
+        assert_eq!(search.next(true), Next::Wait);
+        search.look_at(1, view(Level::Content, 2, false, false), true);
+        assert_eq!(search.next(true), question(&[1], true));
+        search.found_nothing(&[1]);
+        assert_eq!(search.next(true), Next::FindMore);
+        search.find_more(&[
+            view(Level::Content, 1, true, false),
+            view(Level::Content, 2, false, false),
+        ]);
+        assert_eq!(search.wants(0, true, true), Level::Result);
     }
 
     #[test]

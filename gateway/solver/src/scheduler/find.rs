@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use kiln_cache::{CacheKey, FoundRecord, InputKey, KnownInput, Lookup};
 
 use super::{Purpose, Scheduler};
+use crate::arena::NodeId;
 use crate::level::Level;
-use crate::node::{Preparation, RootSearch, Run, State, Target};
-use crate::search::{Next, Question, Search};
+use crate::node::{Node, Preparation, RootSearch, Run, State, Target};
+use crate::search::{InputView, Next, Question, Search};
 use crate::{Action, Answers, Candidate, SourceId, TaskId, Work};
 
 impl<E: Clone> Scheduler<E> {
@@ -68,10 +69,7 @@ impl<E: Clone> Scheduler<E> {
         if node.mapping.map().is_none() {
             return;
         }
-        let views: Vec<_> = (0..node.inputs.len())
-            .map(|input| u32::try_from(input).unwrap_or(u32::MAX))
-            .map(|input| node.view(input, self.input_keys(target.node, input)))
-            .collect();
+        let views = self.views(target.node);
         self.steps += views.len();
         if let Some(output) = self.output_mut(target)
             && let State::Searching { search, is_deep, .. } = &mut output.state
@@ -80,6 +78,14 @@ impl<E: Clone> Scheduler<E> {
                 search.look_at(input, view, *is_deep);
             }
         }
+    }
+
+    /// What a search sees of each input.
+    fn views(&self, id: NodeId) -> Vec<InputView> {
+        let node = self.nodes.get(id);
+        let numbers = node.map(Node::numbers).unwrap_or_default();
+        let view = |input| Some(node?.view(input, self.input_keys(id, input)));
+        numbers.filter_map(view).collect()
     }
 
     /// Notes how much is known of an output, and tells its readers if that is news.
@@ -169,9 +175,9 @@ impl<E: Clone> Scheduler<E> {
                 self.look_up(target, &question);
                 false
             }
-            Next::FindContents => {
+            Next::FindMore => {
                 self.know(target, Level::Definition);
-                self.find_contents(target);
+                self.find_more(target);
                 true
             }
             Next::GiveUp => {
@@ -184,14 +190,11 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    fn find_contents(&mut self, target: Target) {
-        let Some(node) = self.nodes.get(target.node) else { return };
-        let views: Vec<_> = (0..node.inputs.len())
-            .map(|input| node.view(u32::try_from(input).unwrap_or(u32::MAX), 0))
-            .collect();
+    fn find_more(&mut self, target: Target) {
+        let views = self.views(target.node);
         self.steps += views.len();
         if let Some(State::Searching { search, .. }) = self.state_mut(target) {
-            search.find_contents(views.into_iter());
+            search.find_more(&views);
         }
         self.refresh_all(target.node);
     }
@@ -340,7 +343,7 @@ impl<E: Clone> Scheduler<E> {
     }
 
     /// Says that a node and what lies below it need not run.
-    pub(super) fn show_cached(&mut self, id: crate::arena::NodeId) {
+    pub(super) fn show_cached(&mut self, id: NodeId) {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let Some(node) = self.nodes.get_mut(id) else { continue };
@@ -405,7 +408,7 @@ impl crate::node::Output {
     }
 }
 
-impl<E> crate::node::Node<E> {
+impl<E> Node<E> {
     /// The key of the content of an input, if that is known.
     pub(crate) fn content_key(&self, input: u32) -> Option<InputKey> {
         match &self.inputs[input as usize].preparation {

@@ -392,6 +392,19 @@ fn what_reads_an_image_is_found_when_only_its_manifest_has_changed() {
     );
 }
 
+#[test]
+fn what_reads_two_images_is_found_although_the_new_manifest_leads_to_something_else() {
+    let mut machine = Machine::new();
+    machine.maps.insert("old".into(), vec!["manifest-1".into(), "layers".into()]);
+    machine.maps.insert("new".into(), vec!["manifest-2".into(), "layers".into()]);
+    machine.build(&Story::new("b | old | run: b old"), "run");
+    machine.build(&Story::new("a | new | run: a new"), "run");
+    check(
+        machine.build(&Story::new("b | new | run: b new"), "run"),
+        expect!["load run, cached run, cached new, cached b, finish ok"],
+    );
+}
+
 // Sessions.
 
 #[test]
