@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_tests::{
-    Image, ImageConfig, Kiln, Kilnd, Outcome, Project, Registry, S3, has_program, run, sha256, skip,
-};
+use kiln_tests::{Kiln, Kilnd, Outcome, Project, S3, has_program, run, sha256, skip};
 use serde_json::{Value, json};
+
+use super::cache_scene::{CacheScene, worked};
 
 /// Draws numbers, so that what is built again is different.
 const DOCKERFILE: &str = "FROM BASE AS build
@@ -35,84 +35,55 @@ fn verify_key(name: &str) -> String {
     format!("verify-key={}", fixture(name).display())
 }
 
-struct Scene {
-    registry: Registry,
-    project: Project,
+/// Builds, well; how many steps ran, and what was drawn.
+fn built(scene: &CacheScene, kiln: &Kiln, flags: &[&str]) -> (Outcome, usize, String) {
+    let (outcome, first) = scene.build(kiln, flags);
+    let worked = worked(&outcome);
+    (outcome, worked, first)
 }
 
-impl Scene {
-    fn begin() -> Option<Self> {
-        let registry = Registry::start()?;
-        let config = ImageConfig { env: vec!["PATH=/bin".into()], ..ImageConfig::default() };
-        let base = Image::busybox(config).push(&registry, "base:1");
-        let dockerfile = DOCKERFILE.replace("BASE", &base);
-        let project = Project::new(&[("Dockerfile", &dockerfile), ("input", "1\n")]);
-        Some(Self { registry, project })
+/// A cache that is signed is found with its key, and is as if it were not there with another one; one
+/// that is not signed is found by who asks for no signature only. `to` and `from` are attributes, with
+/// a place for the name of the cache.
+fn shared(scene: &CacheScene, to: &str, from: &str) {
+    let flag = |flag: &str, attributes: &str, name: &str, key: &str| {
+        let attributes = attributes.replace("NAME", name);
+        format!("--{flag}-cache={attributes}{key}")
+    };
+    let sign = format!(",{}", sign_key());
+    let (outcome, ran, first) = built(scene, &Kiln::new(), &[&flag("export", to, "signed", &sign)]);
+    assert_eq!(ran, STEPS, "{outcome}");
+    outcome.says(&["signing as SHA256:"]);
+    let (right, wrong) = (verify_key("signs.pub"), verify_key("ssh-rsa.pub"));
+    for key in [String::new(), format!(",{right}"), format!(",{wrong},{right}")] {
+        let from = flag("import", from, "signed", &key);
+        let (outcome, ran, again) = built(scene, &Kiln::new(), &[&from]);
+        assert_eq!((ran, &again), (0, &first), "{from}: {outcome}");
     }
+    let from_other = flag("import", from, "signed", &format!(",{wrong}"));
+    let (outcome, ran, _) = built(scene, &Kiln::new(), &[&from_other]);
+    assert_eq!(ran, STEPS, "{outcome}");
+    outcome.says(&[
+        "is not imported: verify-key wants a signature by SHA256:",
+        "none of the given keys is that key",
+    ]);
 
-    /// Builds, well, into a directory; how many steps ran, and what was drawn.
-    fn build(&self, kiln: &Kiln, flags: &[&str]) -> (Outcome, usize, String) {
-        let outcome = self.try_build(kiln, flags).succeeds();
-        let first = fs::read_to_string(kiln.path("out/first")).unwrap();
-        let worked = worked(&outcome);
-        (outcome, worked, first)
-    }
-
-    fn try_build(&self, kiln: &Kiln, flags: &[&str]) -> Outcome {
-        let build = kiln.build().frontend("dockerfile.v0").of(&self.project);
-        let build = flags.iter().fold(build, |build, flag| build.flag(*flag));
-        build.output("type=local", &kiln.path("out")).run()
-    }
-
-    /// A cache that is signed is found with its key, and is as if it were not there with another one; one
-    /// that is not signed is found by who asks for no signature only. `to` and `from` are attributes, with
-    /// a place for the name of the cache.
-    fn shared(&self, to: &str, from: &str) {
-        let flag = |flag: &str, attributes: &str, name: &str, key: &str| {
-            let attributes = attributes.replace("NAME", name);
-            format!("--{flag}-cache={attributes}{key}")
-        };
-        let sign = format!(",{}", sign_key());
-        let (outcome, ran, first) =
-            self.build(&Kiln::new(), &[&flag("export", to, "signed", &sign)]);
-        assert_eq!(ran, STEPS, "{outcome}");
-        outcome.says(&["signing as SHA256:"]);
-        let (right, wrong) = (verify_key("signs.pub"), verify_key("ssh-rsa.pub"));
-        for key in [String::new(), format!(",{right}"), format!(",{wrong},{right}")] {
-            let from = flag("import", from, "signed", &key);
-            let (outcome, ran, again) = self.build(&Kiln::new(), &[&from]);
-            assert_eq!((ran, &again), (0, &first), "{from}: {outcome}");
-        }
-        let from_other = flag("import", from, "signed", &format!(",{wrong}"));
-        let (outcome, ran, _) = self.build(&Kiln::new(), &[&from_other]);
-        assert_eq!(ran, STEPS, "{outcome}");
-        outcome.says(&[
-            "is not imported: verify-key wants a signature by SHA256:",
-            "none of the given keys is that key",
-        ]);
-
-        let (_, _, first) = self.build(&Kiln::new(), &[&flag("export", to, "plain", "")]);
-        let (outcome, ran, again) = self.build(&Kiln::new(), &[&flag("import", from, "plain", "")]);
-        assert_eq!((ran, &again), (0, &first), "{outcome}");
-        let wanted = flag("import", from, "plain", &format!(",{right}"));
-        let (outcome, ran, _) = self.build(&Kiln::new(), &[&wanted]);
-        assert_eq!(ran, STEPS, "{outcome}");
-        outcome.says(&["is not imported: it is not signed, and verify-key wants"]);
-    }
-}
-
-/// How many steps ran.
-fn worked(outcome: &Outcome) -> usize {
-    let ran = |name: &&String| name.contains("] RUN") || name.contains("] COPY");
-    outcome.worked().iter().filter(ran).count()
+    let (_, _, first) = built(scene, &Kiln::new(), &[&flag("export", to, "plain", "")]);
+    let (outcome, ran, again) = built(scene, &Kiln::new(), &[&flag("import", from, "plain", "")]);
+    assert_eq!((ran, &again), (0, &first), "{outcome}");
+    let wanted = flag("import", from, "plain", &format!(",{right}"));
+    let (outcome, ran, _) = built(scene, &Kiln::new(), &[&wanted]);
+    assert_eq!(ran, STEPS, "{outcome}");
+    outcome.says(&["is not imported: it is not signed, and verify-key wants"]);
 }
 
 #[test]
 fn a_signed_cache_in_a_registry_is_found_by_who_knows_the_key() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let reference = scene.registry.reference("NAME:1");
     for more in ["", ",image-manifest=false,compression=estargz"] {
-        scene.shared(
+        shared(
+            &scene,
             &format!("type=registry,ref={reference},mode=max{more}"),
             &format!("type=registry,ref={reference}"),
         );
@@ -121,43 +92,43 @@ fn a_signed_cache_in_a_registry_is_found_by_who_knows_the_key() {
 
 #[test]
 fn a_signed_cache_in_a_directory_is_found_by_who_knows_the_key() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("NAME");
     let (to, from) = (
         format!("type=local,dest={},mode=max", path.display()),
         format!("type=local,src={}", path.display()),
     );
-    scene.shared(&to, &from);
+    shared(&scene, &to, &from);
 }
 
 #[test]
 fn a_signed_cache_in_s3_is_found_by_who_knows_the_key() {
-    let (Some(scene), Some(s3)) = (Scene::begin(), S3::start()) else { return };
+    let (Some(scene), Some(s3)) = (CacheScene::begin(DOCKERFILE), S3::start()) else { return };
     let cache = format!(
         "type=s3,bucket={},region=us-east-1,endpoint_url={},use_path_style=true,\
          access_key_id=testing-id,secret_access_key=the-secret-key,name=NAME",
         S3::BUCKET,
         s3.url()
     );
-    scene.shared(&format!("{cache},mode=max"), &cache);
+    shared(&scene, &format!("{cache},mode=max"), &cache);
 }
 
 #[test]
 fn a_signed_cache_that_rides_in_an_image_is_found_by_who_knows_the_key() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let name = scene.registry.reference("app:1");
     let push = format!("--output=type=image,name={name},push=true");
     let to = format!("--export-cache=type=inline,{}", sign_key());
-    let (_, ran, first) = scene.build(&Kiln::new(), &[&push, &to]);
+    let (_, ran, first) = built(&scene, &Kiln::new(), &[&push, &to]);
     assert_eq!(ran, STEPS);
     let from = format!("--import-cache=type=registry,ref={name}");
     for key in [String::new(), format!(",{}", verify_key("signs.pub"))] {
-        let (outcome, ran, again) = scene.build(&Kiln::new(), &[&format!("{from}{key}")]);
+        let (outcome, ran, again) = built(&scene, &Kiln::new(), &[&format!("{from}{key}")]);
         assert_eq!((ran, &again), (0, &first), "{key}: {outcome}");
     }
     let other = format!("{from},{}", verify_key("ssh-rsa.pub"));
-    let (outcome, ran, _) = scene.build(&Kiln::new(), &[&other]);
+    let (outcome, ran, _) = built(&scene, &Kiln::new(), &[&other]);
     assert_eq!(ran, STEPS, "{outcome}");
     // Who builds on the image and exports no cache does not pass its signature on.
     let app = Project::new(&[("Dockerfile", &format!("FROM {name}\nLABEL a=b\n"))]);
@@ -190,16 +161,16 @@ fn alter(layout: &Path, change: impl Fn(&mut Value)) {
 
 #[test]
 fn a_signed_cache_that_was_altered_is_a_warning_and_a_miss() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().display();
     let to = format!("--export-cache=type=local,dest={place},mode=max,{}", sign_key());
-    let (_, _, first) = scene.build(&Kiln::new(), &[&to]);
+    let (_, _, first) = built(&scene, &Kiln::new(), &[&to]);
     let plain = format!("--import-cache=type=local,src={place}");
     let verified = format!("{plain},{}", verify_key("signs.pub"));
     // The order of keys and blanks do not count: what they say is signed.
     alter(directory.path(), |_| {});
-    let (outcome, ran, again) = scene.build(&Kiln::new(), &[&verified]);
+    let (outcome, ran, again) = built(&scene, &Kiln::new(), &[&verified]);
     assert_eq!((ran, &again), (0, &first), "{outcome}");
     // A result that belongs to another record: poison for who believes it.
     alter(directory.path(), |config| {
@@ -209,7 +180,7 @@ fn a_signed_cache_that_was_altered_is_a_warning_and_a_miss() {
             record["layers"] = result.clone();
         }
     });
-    let (outcome, ran, _) = scene.build(&Kiln::new(), &[&verified]);
+    let (outcome, ran, _) = built(&scene, &Kiln::new(), &[&verified]);
     assert_eq!(ran, STEPS, "{outcome}");
     outcome.says(&["is not imported: it is not what SHA256:", "verify-key wants a signature by"]);
     let outcome = scene.try_build(&Kiln::new(), &[&plain]);
@@ -218,7 +189,7 @@ fn a_signed_cache_that_was_altered_is_a_warning_and_a_miss() {
 
 #[test]
 fn a_daemon_says_whose_caches_are_read() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let host = scene.registry.host();
     let config = format!(
         "[[kiln.cacheSigners]]\ncaches = [\"{host}/scratch:*\"]\nunsigned = true\n\
@@ -230,7 +201,7 @@ fn a_daemon_says_whose_caches_are_read() {
     let cache = |name: &str| format!("type=registry,ref={host}/{name}:1");
     let export = |name: &str, key: &str| {
         let to = format!("--export-cache={},mode=max{key}", cache(name));
-        scene.build(&Kiln::new(), &[&to]).2
+        built(&scene, &Kiln::new(), &[&to]).2
     };
     let sign = format!(",{}", sign_key());
     let firsts = [export("signed", &sign), export("plain", ""), export("scratch", "")];
@@ -239,7 +210,7 @@ fn a_daemon_says_whose_caches_are_read() {
     {
         let daemon = daemon();
         let from = format!("--import-cache={}", cache(name));
-        let (outcome, ran, again) = scene.build(&daemon.client(), &[&from]);
+        let (outcome, ran, again) = built(&scene, &daemon.client(), &[&from]);
         assert_eq!(
             (ran, again == *first),
             if is_read { (0, true) } else { (STEPS, false) },
@@ -264,13 +235,13 @@ fn a_daemon_says_whose_caches_are_read() {
 
 #[test]
 fn a_key_is_shown_to_nobody_and_one_that_is_none_is_named() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let daemon = Kilnd::with(&["--debug"]);
     let client = daemon.client();
     let cache = scene.registry.reference("cache:1");
     let to = format!("--export-cache=type=registry,ref={cache},{}", sign_key());
     let attest = "--opt=attest:provenance=mode=max";
-    let (outcome, ..) = scene.build(&client, &[&to, attest]);
+    let (outcome, ..) = built(&scene, &client, &[&to, attest]);
     let key = fs::read_to_string(fixture("signs")).unwrap();
     let parts: Vec<&str> = key.lines().filter(|line| !line.starts_with('-')).collect();
     let history = client.run(&["history", "ls", "--format=json"]).succeeds();
@@ -293,7 +264,7 @@ fn a_key_is_shown_to_nobody_and_one_that_is_none_is_named() {
     let private = format!("{from},{}", verify_key("signs"));
     scene.try_build(&client, &[&private]).fails().says(&["it is a private key"]);
     let none = format!("{from},{}", verify_key("content"));
-    let (outcome, ran, _) = scene.build(&Kiln::new(), &[&none]);
+    let (outcome, ran, _) = built(&scene, &Kiln::new(), &[&none]);
     assert_eq!(ran, STEPS, "{outcome}");
     outcome.says(&["is not imported"]);
 }
@@ -303,7 +274,7 @@ fn keys_of_ssh_keygen_do() {
     if !has_program("ssh-keygen") {
         return skip("ssh-keygen");
     }
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("key");
     let mut make = std::process::Command::new("ssh-keygen");
@@ -311,8 +282,8 @@ fn keys_of_ssh_keygen_do() {
     run(make, b"", std::time::Duration::from_secs(20)).succeeds();
     let place = directory.path().join("cache");
     let to = format!("type=local,dest={},sign-key={}", place.display(), key.display());
-    let (_, _, first) = scene.build(&Kiln::new(), &[&format!("--export-cache={to}")]);
+    let (_, _, first) = built(&scene, &Kiln::new(), &[&format!("--export-cache={to}")]);
     let from = format!("type=local,src={},verify-key={}.pub", place.display(), key.display());
-    let (outcome, ran, again) = scene.build(&Kiln::new(), &[&format!("--import-cache={from}")]);
+    let (outcome, ran, again) = built(&scene, &Kiln::new(), &[&format!("--import-cache={from}")]);
     assert_eq!((ran, again), (0, first), "{outcome}");
 }

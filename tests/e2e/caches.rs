@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use kiln_tests::{Image, ImageConfig, Kiln, Outcome, Project, Registry, skip};
+use kiln_tests::{Kiln, Project, skip};
 use serde_json::Value;
+
+use super::cache_scene::{CacheScene, worked};
 
 /// Draws numbers, so that what is built again is different.
 const DOCKERFILE: &str = "FROM --platform=$BUILDPLATFORM BASE AS build
@@ -16,40 +18,9 @@ FROM scratch
 COPY --from=build /first /second /
 ";
 
-struct Scene {
-    registry: Registry,
-    project: Project,
-}
-
-impl Scene {
-    fn begin() -> Option<Self> {
-        let registry = Registry::start()?;
-        let config = ImageConfig { env: vec!["PATH=/bin".into()], ..ImageConfig::default() };
-        let base = Image::busybox(config).push(&registry, "base:1");
-        let dockerfile = DOCKERFILE.replace("BASE", &base);
-        let project = Project::new(&[("Dockerfile", &dockerfile), ("input", "1\n")]);
-        Some(Self { registry, project })
-    }
-
-    /// Builds on a machine of its own, into a directory.
-    fn build(&self, kiln: &Kiln, flags: &[&str]) -> (Outcome, String) {
-        let out = kiln.path("out");
-        let build = kiln.build().frontend("dockerfile.v0").of(&self.project);
-        let build = flags.iter().fold(build, |build, flag| build.flag(*flag));
-        let outcome = build.output("type=local", &out).run().succeeds();
-        (outcome, fs::read_to_string(out.join("first")).unwrap())
-    }
-}
-
-/// How many steps ran.
-fn worked(outcome: &Outcome) -> usize {
-    let ran = |name: &&String| name.contains("] RUN") || name.contains("] COPY");
-    outcome.worked().iter().filter(ran).count()
-}
-
 #[test]
 fn a_cache_in_a_registry_is_found_by_another_machine() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     for (mode, more) in
         [("min", ",compression=estargz"), ("max", ",image-manifest=false,compression=zstd")]
     {
@@ -72,7 +43,7 @@ fn a_cache_in_a_registry_is_found_by_another_machine() {
 
 #[test]
 fn a_cache_that_was_imported_is_passed_on_without_being_pulled() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let directory = tempfile::tempdir().unwrap();
     let (one, two) = (directory.path().join("one"), directory.path().join("two"));
     let to = |path: &Path| format!("--export-cache=type=local,dest={},mode=max", path.display());
@@ -86,7 +57,7 @@ fn a_cache_that_was_imported_is_passed_on_without_being_pulled() {
 
 #[test]
 fn an_image_carries_its_cache_whatever_its_platforms() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     for platforms in ["linux/amd64", "linux/amd64,linux/arm64"] {
         let name = scene.registry.reference(&format!("app{}:1", platforms.len()));
         let build = |kiln: &Kiln, more: &[String]| {
@@ -110,7 +81,7 @@ fn an_image_carries_its_cache_whatever_its_platforms() {
 
 #[test]
 fn a_cache_that_is_missing_or_lies_is_a_warning_and_a_miss() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let missing = scene.registry.reference("missing:1");
     let from = format!("--import-cache=type=registry,ref={missing}");
     let (outcome, _) = scene.build(&Kiln::new(), &[&from]);
@@ -138,7 +109,7 @@ fn a_cache_that_is_missing_or_lies_is_a_warning_and_a_miss() {
 
 #[test]
 fn a_cache_mount_goes_along_and_one_that_is_broken_begins_empty() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let base = scene.registry.reference("base:1");
     // Says what it finds, and leaves something to be found.
     let dockerfile = format!(
@@ -151,8 +122,10 @@ FROM scratch
 COPY --from=0 /first /
 "
     );
-    let scene =
-        Scene { project: Project::new(&[("Dockerfile", &dockerfile)]), registry: scene.registry };
+    let scene = CacheScene {
+        project: Project::new(&[("Dockerfile", &dockerfile)]),
+        registry: scene.registry,
+    };
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path();
     let mounts = r#""mounts=notes,large,none",mounts-max-size=1k"#;
@@ -187,7 +160,7 @@ COPY --from=0 /first /
 
 #[test]
 fn an_export_that_may_fail_does_not_end_the_build() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     // Port 1 is no registry.
     let to = "--export-cache=type=registry,ref=127.0.0.1:1/cache:1";
     let (outcome, _) = scene.build(&Kiln::new(), &[&format!("{to},ignore-error=true")]);

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use kiln_tests::{
-    Azurite, Image, ImageConfig, Kiln, Kilnd, Outcome, Project, Registry, S3, WorkflowCache,
-};
+use kiln_tests::{Azurite, Kiln, Kilnd, Outcome, S3, WorkflowCache};
 use serde_json::Value;
+
+use super::cache_scene::{CacheScene, worked};
 
 /// Draws numbers, so that what is built again is different; one layer is larger than a piece of an
 /// upload.
@@ -17,57 +17,23 @@ FROM scratch
 COPY --from=build /first /second /
 ";
 
-struct Scene {
-    _registry: Registry,
-    project: Project,
-}
-
-impl Scene {
-    fn begin() -> Option<Self> {
-        let registry = Registry::start()?;
-        let config = ImageConfig { env: vec!["PATH=/bin".into()], ..ImageConfig::default() };
-        let base = Image::busybox(config).push(&registry, "base:1");
-        let dockerfile = DOCKERFILE.replace("BASE", &base);
-        let project = Project::new(&[("Dockerfile", &dockerfile), ("input", "1\n")]);
-        Some(Self { _registry: registry, project })
+/// Machines that share nothing but a cache: the second finds what the first built, all of it with
+/// `max` and the result with `min`.
+fn shared(scene: &CacheScene, cache: &str, secrets: &[&str]) {
+    for (mode, expected) in [("min", 3), ("max", 0)] {
+        let name = if cache.contains("gha") { "scope" } else { "name" };
+        let cache = format!("{cache},{name}=a-{mode}");
+        let to = format!("--export-cache={cache},mode={mode}");
+        let from = format!("--import-cache={cache}");
+        let (outcome, first) = scene.build(&Kiln::new(), &[&to]);
+        assert_eq!(worked(&outcome), 4, "{outcome}");
+        tells_nobody(&outcome, secrets);
+        let (outcome, again) = scene.build(&Kiln::new(), &[&from]);
+        assert_eq!((worked(&outcome), &again), (0, &first), "{mode}: {outcome}");
+        tells_nobody(&outcome, secrets);
+        let (outcome, _) = scene.build(&Kiln::new(), &[&from, "--opt=target=build"]);
+        assert_eq!(worked(&outcome), expected, "{mode}: {outcome}");
     }
-
-    /// Builds on a machine of its own, into a directory; what was drawn.
-    fn build(&self, kiln: &Kiln, flags: &[&str]) -> (Outcome, String) {
-        let outcome = self.try_build(kiln, flags).succeeds();
-        (outcome, fs::read_to_string(kiln.path("out/first")).unwrap())
-    }
-
-    fn try_build(&self, kiln: &Kiln, flags: &[&str]) -> Outcome {
-        let build = kiln.build().frontend("dockerfile.v0").of(&self.project);
-        let build = flags.iter().fold(build, |build, flag| build.flag(*flag));
-        build.output("type=local", &kiln.path("out")).run()
-    }
-
-    /// Machines that share nothing but a cache: the second finds what the first built, all of it with
-    /// `max` and the result with `min`.
-    fn shared(&self, cache: &str, secrets: &[&str]) {
-        for (mode, expected) in [("min", 3), ("max", 0)] {
-            let name = if cache.contains("gha") { "scope" } else { "name" };
-            let cache = format!("{cache},{name}=a-{mode}");
-            let to = format!("--export-cache={cache},mode={mode}");
-            let from = format!("--import-cache={cache}");
-            let (outcome, first) = self.build(&Kiln::new(), &[&to]);
-            assert_eq!(worked(&outcome), 4, "{outcome}");
-            tells_nobody(&outcome, secrets);
-            let (outcome, again) = self.build(&Kiln::new(), &[&from]);
-            assert_eq!((worked(&outcome), &again), (0, &first), "{mode}: {outcome}");
-            tells_nobody(&outcome, secrets);
-            let (outcome, _) = self.build(&Kiln::new(), &[&from, "--opt=target=build"]);
-            assert_eq!(worked(&outcome), expected, "{mode}: {outcome}");
-        }
-    }
-}
-
-/// How many steps ran.
-fn worked(outcome: &Outcome) -> usize {
-    let ran = |name: &&String| name.contains("] RUN") || name.contains("] COPY");
-    outcome.worked().iter().filter(ran).count()
 }
 
 fn tells_nobody(outcome: &Outcome, secrets: &[&str]) {
@@ -79,7 +45,7 @@ fn tells_nobody(outcome: &Outcome, secrets: &[&str]) {
 
 #[test]
 fn a_cache_in_s3_is_found_by_another_machine() {
-    let (Some(scene), Some(s3)) = (Scene::begin(), S3::start()) else { return };
+    let (Some(scene), Some(s3)) = (CacheScene::begin(DOCKERFILE), S3::start()) else { return };
     let secret = "the-secret-key-for-s3";
     let cache = format!(
         "type=s3,bucket={},region=us-east-1,endpoint_url={},use_path_style=true,\
@@ -87,7 +53,7 @@ fn a_cache_in_s3_is_found_by_another_machine() {
         S3::BUCKET,
         s3.url()
     );
-    scene.shared(&cache, &[secret]);
+    shared(&scene, &cache, &[secret]);
     let keys = s3.keys();
     assert!(keys.contains(&"p/manifests/a-max".to_owned()), "{keys:?}");
     assert!(keys.iter().any(|key| key.starts_with("p/blobs/sha256:")), "{keys:?}");
@@ -95,22 +61,24 @@ fn a_cache_in_s3_is_found_by_another_machine() {
 
 #[test]
 fn a_cache_in_azures_blob_storage_is_found_by_another_machine() {
-    let (Some(scene), Some(azurite)) = (Scene::begin(), Azurite::start()) else { return };
+    let (Some(scene), Some(azurite)) = (CacheScene::begin(DOCKERFILE), Azurite::start()) else {
+        return;
+    };
     let cache = format!(
         "type=azblob,account_url={},account_name={},secret_access_key={},container=made-by-kiln",
         azurite.url(),
         Azurite::ACCOUNT,
         Azurite::KEY
     );
-    scene.shared(&cache, &[Azurite::KEY]);
+    shared(&scene, &cache, &[Azurite::KEY]);
 }
 
 #[test]
 fn a_cache_in_githubs_service_is_found_by_another_machine() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let service = WorkflowCache::start();
     let cache = format!("type=gha,url_v2={},token={}", service.url(), service.token());
-    scene.shared(&cache, &[service.secret()]);
+    shared(&scene, &cache, &[service.secret()]);
     let keys = service.keys();
     assert!(keys.iter().any(|key| key.starts_with("buildkit-blob-1-sha256:")), "{keys:?}");
     assert!(keys.iter().any(|key| key.starts_with("index-a-max-1-") && key.ends_with("#1")));
@@ -125,7 +93,7 @@ fn a_cache_in_githubs_service_is_found_by_another_machine() {
 
 #[test]
 fn a_cloud_that_is_broken_or_lies_is_a_warning_and_a_miss() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let service = WorkflowCache::start();
     let cache = format!("type=gha,url_v2={},timeout=0,token=", service.url());
     let own = format!("{cache}{}", service.token());
@@ -177,7 +145,7 @@ fn a_cloud_that_is_broken_or_lies_is_a_warning_and_a_miss() {
 
 #[test]
 fn logins_of_clouds_are_in_no_log_history_or_provenance() {
-    let Some(scene) = Scene::begin() else { return };
+    let Some(scene) = CacheScene::begin(DOCKERFILE) else { return };
     let service = WorkflowCache::start();
     let daemon = Kilnd::with(&["--debug"]);
     let kiln = daemon.client();
