@@ -2,41 +2,52 @@
 //!
 //! The validator finds the mistakes; this file finds the place of each and what to suggest.
 
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::paths::{Location, LocationSegment};
+use jsonschema::{JsonType, ValidationError};
 use serde_json::Value as Json;
 
 use crate::suggest::did_you_mean;
-use crate::validate::{Kind, Mistake, Step, Type, validate};
 use crate::{Diagnostic, Fix, Key, Node, Source, Span, Value};
 
 /// All mistakes of `tree`; not in the order of the file.
 pub(crate) fn check(tree: &Node, schema: &Json, source: &Source) -> Vec<Diagnostic> {
-    let mistakes = match validate(schema, &tree.to_json()) {
-        Ok(mistakes) => mistakes,
+    let instance = tree.to_json();
+    let validator = match jsonschema::draft202012::new(schema) {
+        Ok(validator) => validator,
         Err(error) => {
-            let message = format!("the schema of this language is broken: {error}");
-            return vec![Diagnostic::error(message)];
+            return vec![Diagnostic::error(format!(
+                "the schema of this language is broken: {error}"
+            ))];
         }
     };
-    let mut checker =
-        Checker { tree, source, found: Vec::new(), guesses: Vec::new(), missing: Vec::new() };
-    mistakes.iter().for_each(|mistake| checker.explain(mistake));
+    let mut checker = Checker {
+        tree,
+        schema,
+        source,
+        found: Vec::new(),
+        guesses: Vec::new(),
+        missing: Vec::new(),
+    };
+    validator.iter_errors(&instance).for_each(|error| checker.explain(&error));
     checker.finish()
 }
 
 struct Checker<'a> {
     tree: &'a Node,
+    schema: &'a Json,
     source: &'a Source,
     found: Vec<Diagnostic>,
     /// Keys that an unknown key was probably meant to be, by the path of their mapping.
-    guesses: Vec<(Vec<Step>, String)>,
-    missing: Vec<(Vec<Step>, String, Diagnostic)>,
+    guesses: Vec<(String, String)>,
+    missing: Vec<(String, String, Diagnostic)>,
 }
 
 impl Checker<'_> {
     /// A missing key is not reported when the same mapping has a misspelling of it.
     fn finish(self) -> Vec<Diagnostic> {
         let Self { mut found, guesses, missing, .. } = self;
-        let guessed = |path: &[Step], key: &str| {
+        let guessed = |path: &String, key: &String| {
             guesses.iter().any(|(place, guess)| place == path && guess == key)
         };
         found.extend(
@@ -48,36 +59,52 @@ impl Checker<'_> {
         found
     }
 
-    fn explain(&mut self, mistake: &Mistake<'_>) {
-        let (node, key) = locate(self.tree, &mistake.path);
-        match &mistake.kind {
-            Kind::UnknownKeys(unexpected) => self.unknown_keys(node, unexpected, mistake),
-            Kind::MissingKey(name) => self.missing_key(node, key, name, mistake),
-            Kind::Type(_) if self.tree.value == Value::Null => {
+    fn explain(&mut self, error: &ValidationError<'_>) {
+        let (node, key) = locate(self.tree, error.instance_path());
+        match error.kind() {
+            Kind::AdditionalProperties { unexpected }
+            | Kind::UnevaluatedProperties { unexpected } => {
+                self.unknown_keys(node, unexpected, error);
+            }
+            Kind::Required { property } => {
+                self.missing_key(node, key, property.as_str().unwrap_or_default(), error);
+            }
+            Kind::Type { .. } if self.tree.value == Value::Null => {
                 // Of what is not there, the beginning is as good a place as any.
                 self.found.push(Diagnostic::error("the file is empty").at(Span::new(0, 0)));
             }
-            Kind::Type(types) => self.found.push(wrong_type(node, types, self.source)),
-            Kind::Options(options) => self.found.push(not_an_option(node, options, self.source)),
-            Kind::Alternatives(refused) => self.no_alternative(node, refused, mistake),
-            Kind::Nothing => {
+            Kind::Type { kind } => self.found.push(wrong_type(node, &types(kind), self.source)),
+            Kind::Enum { options } => {
+                let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
+                self.found.push(not_an_option(
+                    node,
+                    &options.iter().collect::<Vec<_>>(),
+                    self.source,
+                ));
+            }
+            Kind::Constant { expected_value } => {
+                self.found.push(not_an_option(node, &[expected_value], self.source));
+            }
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+                self.no_alternative(node, context, error);
+            }
+            Kind::FalseSchema => {
                 self.found.push(Diagnostic::error("nothing may stand here").at(node.span));
             }
-            Kind::EmptyList => {
+            Kind::MinItems { limit: 1 } => {
                 self.found.push(Diagnostic::error("the list is empty").at(mark(node, key)));
             }
-            Kind::EmptyText => {
+            Kind::MinLength { limit: 1 } => {
                 self.found.push(Diagnostic::error("the text is empty").at(mark(node, key)));
             }
-            Kind::Other(words) => {
-                self.found.push(Diagnostic::error(words.clone()).at(mark(node, key)));
-            }
+            _ => self.found.push(
+                Diagnostic::error(error.masked_with("the value").to_string()).at(mark(node, key)),
+            ),
         }
     }
 
-    fn unknown_keys(&mut self, node: &Node, unexpected: &[String], mistake: &Mistake<'_>) {
-        let known = known_keys(mistake.schema);
-        let path = &mistake.path;
+    fn unknown_keys(&mut self, node: &Node, unexpected: &[String], error: &ValidationError<'_>) {
+        let known = known_keys(self.schema, error.schema_path());
         for name in unexpected {
             let span = node.entry(name).map_or(node.span, |entry| entry.key.span);
             let mistake = Diagnostic::error(format!("unknown key `{name}`")).at(span);
@@ -85,7 +112,7 @@ impl Checker<'_> {
             let free = known.iter().copied().filter(|known| node.entry(known).is_none());
             self.found.push(match did_you_mean(name, free) {
                 Some(guess) => {
-                    self.guesses.push((path.clone(), guess.to_owned()));
+                    self.guesses.push((error.instance_path().to_string(), guess.to_owned()));
                     let fix = Fix::word(self.source, span, name, guess);
                     mistake.label(format!("did you mean `{guess}`?")).fixed_by(fix)
                 }
@@ -94,31 +121,43 @@ impl Checker<'_> {
         }
     }
 
-    fn missing_key(&mut self, node: &Node, key: Option<&Key>, name: &str, mistake: &Mistake<'_>) {
-        let missing = Diagnostic::error(format!("missing key `{name}`")).at(first_key(node, key));
-        let missing = missing.label(format!("this mapping has no `{name}`"));
-        self.missing.push((mistake.path.clone(), name.to_owned(), missing));
+    fn missing_key(
+        &mut self,
+        node: &Node,
+        key: Option<&Key>,
+        property: &str,
+        error: &ValidationError<'_>,
+    ) {
+        let mistake =
+            Diagnostic::error(format!("missing key `{property}`")).at(first_key(node, key));
+        let mistake = mistake.label(format!("this mapping has no `{property}`"));
+        self.missing.push((error.instance_path().to_string(), property.to_owned(), mistake));
     }
 
     /// No alternative fits: explains the one the user most likely meant.
-    fn no_alternative(&mut self, node: &Node, refused: &[Vec<Mistake<'_>>], mistake: &Mistake<'_>) {
-        let here = &mistake.path;
-        let right_kind: Vec<_> = refused
+    fn no_alternative(
+        &mut self,
+        node: &Node,
+        context: &[Vec<ValidationError<'static>>],
+        error: &ValidationError<'_>,
+    ) {
+        let here = error.instance_path();
+        let right_kind: Vec<_> = context
             .iter()
-            .filter(|branch| !branch.iter().any(|mistake| refuses_kind(mistake, here)))
+            .filter(|branch| !branch.iter().any(|error| refuses_kind(error, here)))
             .collect();
         if let Some(branch) = right_kind.iter().min_by_key(|branch| branch.len()) {
-            return branch.iter().for_each(|mistake| self.explain(mistake));
+            return branch.iter().for_each(|error| self.explain(error));
         }
-        let all = || refused.iter().flatten().filter(|mistake| mistake.path == *here);
+        let all = || context.iter().flatten().filter(|error| error.instance_path() == here);
         let options: Vec<&Json> = all().flat_map(options_of).collect();
         if !options.is_empty() && matches!(node.value, Value::Text(_)) {
             return self.found.push(not_an_option(node, &options, self.source));
         }
-        let mut kinds: Vec<Type> = Vec::new();
-        for kind in all().flat_map(|mistake| match &mistake.kind {
-            Kind::Type(types) => types.clone(),
-            Kind::Options(_) => vec![Type::String],
+        let mut kinds: Vec<JsonType> = Vec::new();
+        for kind in all().flat_map(|error| match error.kind() {
+            Kind::Type { kind } => types(kind),
+            Kind::Enum { .. } | Kind::Constant { .. } => vec![JsonType::String],
             _ => Vec::new(),
         }) {
             if !kinds.contains(&kind) {
@@ -129,25 +168,31 @@ impl Checker<'_> {
     }
 }
 
-fn refuses_kind(mistake: &Mistake<'_>, here: &[Step]) -> bool {
-    mistake.path == here && matches!(mistake.kind, Kind::Type(_) | Kind::Options(_))
+fn refuses_kind(error: &ValidationError<'_>, here: &Location) -> bool {
+    error.instance_path() == here
+        && matches!(error.kind(), Kind::Type { .. } | Kind::Enum { .. } | Kind::Constant { .. })
 }
 
-fn options_of<'s>(mistake: &Mistake<'s>) -> Vec<&'s Json> {
-    match &mistake.kind {
-        Kind::Options(options) => options.clone(),
+fn options_of<'a>(error: &'a ValidationError<'static>) -> Vec<&'a Json> {
+    match error.kind() {
+        Kind::Constant { expected_value } => vec![expected_value],
+        Kind::Enum { options } => options.as_array().into_iter().flatten().collect(),
         _ => Vec::new(),
     }
 }
 
 /// The node at `path`, and the key it stands under.
-fn locate<'a>(tree: &'a Node, path: &[Step]) -> (&'a Node, Option<&'a Key>) {
+fn locate<'a>(tree: &'a Node, path: &Location) -> (&'a Node, Option<&'a Key>) {
     let mut node = tree;
     let mut key = None;
-    for step in path {
-        let next = match (&node.value, step) {
-            (Value::List(items), Step::Index(index)) => items.get(*index).map(|item| (item, key)),
-            (_, Step::Key(name)) => node.entry(name).map(|entry| (&entry.value, Some(&entry.key))),
+    for segment in path.segments() {
+        let next = match (&node.value, segment) {
+            (Value::List(items), LocationSegment::Index(index)) => {
+                items.get(index).map(|item| (item, key))
+            }
+            (_, LocationSegment::Property(name)) => {
+                node.entry(&name).map(|entry| (&entry.value, Some(&entry.key)))
+            }
             _ => None,
         };
         let Some((below, its_key)) = next else { break };
@@ -171,9 +216,14 @@ fn first_key(node: &Node, key: Option<&Key>) -> Span {
     }
 }
 
-/// The keys that a schema knows which forbids all others.
-fn known_keys(schema: &Json) -> Vec<&str> {
-    let properties = schema.get("properties").and_then(Json::as_object);
+/// The keys the schema knows where `additionalProperties` forbade one.
+fn known_keys<'a>(schema: &'a Json, schema_path: &Location) -> Vec<&'a str> {
+    let path = schema_path.as_str();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let properties = schema
+        .pointer(parent)
+        .and_then(|object| object.get("properties"))
+        .and_then(Json::as_object);
     properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
@@ -211,10 +261,13 @@ fn not_an_option(node: &Node, options: &[&Json], source: &Source) -> Diagnostic 
     }
 }
 
-fn wrong_type(node: &Node, wanted: &[Type], source: &Source) -> Diagnostic {
+fn wrong_type(node: &Node, wanted: &[JsonType], source: &Source) -> Diagnostic {
     // "Or nothing" is how optional keys are written in a schema; nobody wants to read it.
-    let mut names: Vec<&str> =
-        wanted.iter().filter(|kind| **kind != Type::Null).map(|kind| type_name(*kind)).collect();
+    let mut names: Vec<&str> = wanted
+        .iter()
+        .filter(|kind| **kind != JsonType::Null)
+        .map(|kind| type_name(*kind))
+        .collect();
     if names.is_empty() {
         names.push("nothing");
     }
@@ -223,13 +276,13 @@ fn wrong_type(node: &Node, wanted: &[Type], source: &Source) -> Diagnostic {
     let mistake =
         Diagnostic::error(message).at(node.span).label(format!("expected {wanted_names}"));
     match node.value {
-        Value::Bool(_) | Value::Number(_) if wanted.contains(&Type::String) => {
+        Value::Bool(_) | Value::Number(_) if wanted.contains(&JsonType::String) => {
             quote_hint(mistake, node, source)
         }
-        Value::Text(_) if wanted == [Type::Array] => {
+        Value::Text(_) if wanted == [JsonType::Array] => {
             mistake.hint("begin each item of a list with `- `, or write `[…]`")
         }
-        Value::Null if !wanted.contains(&Type::Null) => {
+        Value::Null if !wanted.contains(&JsonType::Null) => {
             mistake.hint("give a value or remove the key")
         }
         _ => mistake,
@@ -250,14 +303,21 @@ fn quote_hint(mistake: Diagnostic, node: &Node, source: &Source) -> Diagnostic {
     mistake
 }
 
-fn type_name(kind: Type) -> &'static str {
+fn types(kind: &TypeKind) -> Vec<JsonType> {
     match kind {
-        Type::Null => "nothing",
-        Type::Boolean => "`true` or `false`",
-        Type::Integer => "a whole number",
-        Type::Number => "a number",
-        Type::String => "a string",
-        Type::Array => "a list",
-        Type::Object => "a mapping",
+        TypeKind::Single(kind) => vec![*kind],
+        TypeKind::Multiple(kinds) => kinds.iter().collect(),
+    }
+}
+
+fn type_name(kind: JsonType) -> &'static str {
+    match kind {
+        JsonType::Null => "nothing",
+        JsonType::Boolean => "`true` or `false`",
+        JsonType::Integer => "a whole number",
+        JsonType::Number => "a number",
+        JsonType::String => "a string",
+        JsonType::Array => "a list",
+        JsonType::Object => "a mapping",
     }
 }

@@ -40,7 +40,6 @@ mod source;
 mod spanned;
 mod suggest;
 mod toml_text;
-mod validate;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Edit, Fix, Severity, render_all};
