@@ -187,7 +187,7 @@ fn sideways(name: &str, import: &str) -> Option<String> {
 }
 
 #[test]
-fn every_crate_stands_on_one_floor() {
+fn every_crate_is_in_one_layer() {
     let mut planned: Vec<_> = LAYERS.iter().flat_map(|layer| layer.iter().copied()).collect();
     planned.sort_unstable();
     let built: Vec<_> = workspace().into_keys().collect();
@@ -323,7 +323,7 @@ fn the_way_to_an_impure_crate_is_named() {
 }
 
 #[test]
-fn every_file_says_what_room_it_is() {
+fn every_file_says_what_it_is() {
     let mut wrong = Vec::new();
     for file in FOLDERS.iter().flat_map(|folder| rust_files(&root().join(folder))) {
         if !std::fs::read_to_string(&file).unwrap().starts_with("//!") {

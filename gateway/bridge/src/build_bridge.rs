@@ -7,8 +7,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kiln_container::read;
-use kiln_container::{Judge, JudgeGuard, fresh_caches};
+use kiln_container::{Judge, JudgeGuard, fresh_caches, read};
 use kiln_engine::{Job, JobContext, Sessions};
 use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::{platform_to_wire, source_from_wire, source_to_wire};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use kiln_container::{blocking, failed, files, requester};
 use kiln_engine::{
     Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject,
 };
@@ -18,8 +19,6 @@ use kiln_store::{Mounted, MutableRef, Ref, Requester};
 use crate::files as actions;
 use crate::files::{FileError, Ids, Implied};
 use crate::vertex_map::{VertexMap, content_of};
-use kiln_container::{blocking, failed, files, requester};
-
 use crate::worker::{Inner, owned, path_of, view};
 
 pub(crate) struct FileOperator {

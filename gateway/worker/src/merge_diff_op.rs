@@ -3,30 +3,29 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kiln_container::{failed, files, requester};
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Op, Vertex};
 use kiln_keys::ContentQuery;
 use kiln_store::Ref;
 
 use crate::vertex_map::VertexMap;
-use kiln_container::{failed, files, requester};
-
 use crate::worker::Inner;
 
-pub(crate) struct ComposeOperator {
+pub(crate) struct MergeDiffOperator {
     worker: Arc<Inner>,
     vertex: Arc<Vertex>,
     map: VertexMap,
 }
 
-impl ComposeOperator {
+impl MergeDiffOperator {
     pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
         Self { worker, vertex, map: VertexMap::default() }
     }
 }
 
 #[async_trait]
-impl Operator<Ref> for ComposeOperator {
+impl Operator<Ref> for MergeDiffOperator {
     async fn cache_map(&self, _: &JobContext, _: usize) -> Result<Keyed, OpError> {
         self.map.of(&self.vertex).cloned().map(Keyed::from)
     }

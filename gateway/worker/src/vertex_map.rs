@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use kiln_container::{blocking, failed, requester};
 use kiln_engine::{Content, ErrorKind, JobContext, OpError};
 use kiln_graph::{Op, Vertex};
 use kiln_keys::contenthash::{ChecksumError, Origin};
@@ -11,8 +12,6 @@ use kiln_oci::Digest;
 use kiln_store::Ref;
 
 use crate::content;
-use kiln_container::{blocking, failed, requester};
-
 use crate::worker::{Inner, path_of, view};
 
 /// What BuildKit puts behind an operation whose network is a proxy.

@@ -17,7 +17,7 @@ use kiln_store::{BlobProvider, Kind, Providers, RecordInfo, Ref, Requester, Stor
 use crate::exec_op::ExecOperator;
 use crate::file_op::FileOperator;
 use crate::host_command::SpawnedCommand;
-use crate::merge_diff_op::ComposeOperator;
+use crate::merge_diff_op::MergeDiffOperator;
 use crate::pinned::Pinned;
 use crate::source_op::SourceOperator;
 
@@ -168,7 +168,7 @@ impl Operators<Ref> for Worker {
             Op::Exec(_) => Arc::new(ExecOperator::new(worker, vertex)),
             Op::File(_) => Arc::new(FileOperator::new(worker, vertex)),
             Op::Merge(_) | Op::Diff { .. } | Op::Passthrough { .. } => {
-                Arc::new(ComposeOperator::new(worker, vertex))
+                Arc::new(MergeDiffOperator::new(worker, vertex))
             }
             Op::Build(_) => {
                 let message = "nested builds (BuildOp) are not supported by this worker";

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use kiln_container::scope;
 use kiln_filesync::Patterns;
 use kiln_filesync::glob::has_wildcard;
 use kiln_graph::CopyAction;
@@ -20,8 +21,6 @@ use super::edit::{finish, make_parents};
 use super::unpack::Archive;
 use super::{FileError, Ids, Implied, chmod, imply};
 use crate::filter::Filter;
-use kiln_container::scope;
-
 use crate::sys;
 
 /// Copies from `from` to `to`. Directories that are made on the way to the
