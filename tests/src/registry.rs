@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -140,10 +140,36 @@ impl Registry {
     ///
     /// If it has none of this digest.
     pub fn lose(&self, digest: &str) {
+        std::fs::remove_dir_all(self.blob(digest)).expect("the registry has the blob");
+    }
+
+    fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
         let blobs = self.content().join("storage/docker/registry/v2/blobs/sha256");
-        let blob = blobs.join(&hex[..2]).join(hex);
-        std::fs::remove_dir_all(blob).expect("the registry has the blob");
+        blobs.join(&hex[..2]).join(hex)
+    }
+
+    /// Has something else in place of a blob from now on, as large as that.
+    ///
+    /// # Panics
+    ///
+    /// If it has none of this digest.
+    pub fn falsify(&self, digest: &str) {
+        let path = self.blob(digest).join("data");
+        let size = std::fs::metadata(&path).expect("the registry has the blob").len();
+        let size = usize::try_from(size).expect("it is small");
+        std::fs::write(path, vec![b'x'; size]).expect("failed to write");
+    }
+
+    /// Answers nobody any more, and lets everybody wait.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn freeze(&self) {
+        let process = rustix::process::Pid::from_child(&self.process);
+        let stopped = rustix::process::kill_process(process, rustix::process::Signal::STOP);
+        stopped.expect("the registry runs");
     }
 
     fn log(&self) -> String {

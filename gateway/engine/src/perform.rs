@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
-use kiln_cache::{CacheKey, CacheSource, CacheStore, Lookup, SavedRecord, SavedResult, Saving};
+use kiln_cache::{
+    Answer, CacheKey, CacheSource, CacheStore, KnownInput, Lookup, SavedRecord, SavedResult, Saving,
+};
 use kiln_graph::Vertex;
 use kiln_keys::{CacheMap, ContentQuery};
 use kiln_solver::{Answers, SourceId};
@@ -60,8 +62,8 @@ pub(crate) fn map<R: Send + Sync + 'static>(
     })
 }
 
-/// Asks all caches: the engine's own first, and where that has no result the others at the same time.
-/// A cache that is far away does not delay what is at hand.
+/// Asks all caches: the engine's own first, and where others may know more than it, these at the same
+/// time. A cache that is far away does not delay what is at hand.
 pub(crate) fn look_up<R: Send + 'static>(
     main: Arc<dyn CacheSource>,
     others: Vec<(SourceId, Arc<dyn CacheSource>)>,
@@ -69,8 +71,8 @@ pub(crate) fn look_up<R: Send + 'static>(
 ) -> Performance<R> {
     Box::pin(async move {
         let own = main.look_up(&lookup).await;
-        let is_found = own.records.iter().any(|record| !record.results.is_empty());
-        let others = others.iter().filter(|_| !is_found);
+        let is_enough = !others.is_empty() && is_enough(&lookup, &own);
+        let others = others.iter().filter(|_| !is_enough);
         let asked = others.map(|(id, source)| async { (*id, source.look_up(&lookup).await) });
         let mut answered = vec![(SourceId::MAIN, own)];
         answered.extend(futures::future::join_all(asked).await);
@@ -82,6 +84,20 @@ pub(crate) fn look_up<R: Send + 'static>(
         answers.linked.sort_unstable();
         Ended::LookedUp(answers)
     })
+}
+
+/// Whether no other cache can add to an answer anything that matters.
+fn is_enough(lookup: &Lookup, own: &Answer) -> bool {
+    if own.records.iter().any(|record| !record.results.is_empty()) {
+        return true;
+    }
+    // What means something within a session only is in no other cache.
+    let lasts = |input: &KnownInput| input.keys.iter().any(|key| !key.record.is_session_scoped());
+    let is_linked = |input: &KnownInput| own.linked.binary_search(&input.number).is_ok();
+    let finds = lookup.whole && lookup.inputs.iter().all(lasts);
+    let links =
+        lookup.inputs.iter().any(|input| input.is_open && lasts(input) && !is_linked(input));
+    !finds && !links
 }
 
 /// An input that is to be prepared.
@@ -214,4 +230,54 @@ async fn persist<R: Clone + Send + Sync>(
 fn now() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_cache::{FoundRecord, InputKey};
+
+    use super::*;
+
+    fn input(number: u32, key: CacheKey, is_open: bool) -> KnownInput {
+        KnownInput { number, keys: vec![InputKey { record: key, selector: None }], is_open }
+    }
+
+    fn lookup(inputs: Vec<KnownInput>, whole: bool) -> Lookup {
+        Lookup { operation: key("run"), inputs, whole }
+    }
+
+    fn key(name: &str) -> CacheKey {
+        CacheKey::of_digest(&kiln_oci::Digest::sha256(name))
+    }
+
+    #[test]
+    fn caches_far_away_are_asked_only_where_they_may_know_more() {
+        let result = SavedResult { created: 1, id: "result".into() };
+        let found = |results| Answer {
+            records: vec![FoundRecord { key: key("found"), results, unlinked: Vec::new() }],
+            linked: vec![0],
+        };
+        let linked = |linked| Answer { records: Vec::new(), linked };
+        let inputs = || vec![input(0, key("a"), true), input(1, key("b"), true)];
+        assert!(is_enough(&lookup(inputs(), true), &found(vec![result])));
+        // A step on the way to others: its result may be far away.
+        assert!(!is_enough(&lookup(inputs(), true), &found(Vec::new())));
+        assert!(!is_enough(&lookup(Vec::new(), true), &linked(Vec::new())));
+        // Which inputs lead anywhere is known once it is known here.
+        assert!(is_enough(&lookup(inputs(), false), &linked(vec![0, 1])));
+        assert!(!is_enough(&lookup(inputs(), false), &linked(vec![1])));
+        assert!(!is_enough(&lookup(inputs(), true), &linked(vec![0, 1])));
+        // The directory of a client leads nowhere in the cache of another.
+        let session = CacheKey::session(&kiln_oci::Digest::sha256("session"));
+        let own = || input(0, session, true);
+        assert!(is_enough(&lookup(vec![own()], true), &linked(Vec::new())));
+        assert!(is_enough(
+            &lookup(vec![own(), input(1, key("b"), false)], true),
+            &linked(Vec::new())
+        ));
+        assert!(!is_enough(
+            &lookup(vec![own(), input(1, key("b"), true)], true),
+            &linked(Vec::new())
+        ));
+    }
 }
