@@ -3,6 +3,7 @@
 
 mod article;
 mod cache;
+mod cache_faults;
 mod cache_scene;
 mod cache_signatures;
 mod caches;

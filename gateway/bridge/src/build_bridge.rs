@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_container::{Judge, JudgeGuard, fresh_caches, read};
-use kiln_engine::{Job, JobContext, Sessions};
+use kiln_engine::{ErrorKind, JobContext, Sessions};
 use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::{platform_to_wire, source_from_wire, source_to_wire};
 use kiln_frontend::{
@@ -33,6 +33,7 @@ use tonic::Code;
 use crate::caches::BuildCaches;
 use crate::error::{failed_status, op_status, solve_status};
 use crate::frontend_registry::FrontendRegistry;
+use crate::jobs::BuildJobs;
 use crate::leftovers::Leftovers;
 use crate::producers::Known;
 use crate::request_judge::RequestJudge;
@@ -46,8 +47,8 @@ const MAX_DEPTH: usize = 16;
 pub struct BuildParts {
     /// The machine.
     pub worker: Worker,
-    /// The build's job.
-    pub job: Job<kiln_worker::Ref>,
+    /// Where the build is solved.
+    pub jobs: BuildJobs,
     /// What definitions are loaded for.
     pub load: LoadContext,
     /// Where frontends sit.
@@ -81,7 +82,7 @@ pub struct BuildBridge {
 
 struct Shared {
     worker: Worker,
-    job: Job<kiln_worker::Ref>,
+    jobs: BuildJobs,
     load: LoadContext,
     frontends: Arc<FrontendRegistry>,
     progress: Sender,
@@ -154,7 +155,7 @@ impl BuildBridge {
             resolved,
             _judge: guard,
             worker: parts.worker,
-            job: parts.job,
+            jobs: parts.jobs,
             load,
             frontends: parts.frontends,
             progress: parts.progress,
@@ -219,8 +220,23 @@ impl BuildBridge {
         &self.shared.resolved
     }
 
-    pub(crate) fn job(&self) -> &Job<kiln_worker::Ref> {
-        &self.shared.job
+    /// The jobs of the build, of which the last one solves.
+    pub(crate) fn jobs(&self) -> &BuildJobs {
+        &self.shared.jobs
+    }
+
+    /// Lets everything be solved anew that is asked for from now on, without the results of a cache that
+    /// could not be had although it named them. `why` is shown. Whether it was not done too often.
+    pub fn begin_again(&self, why: &str) -> bool {
+        self.shared.jobs.begin_again(&self.shared.jobs.current(), || self.shown_again(why))
+    }
+
+    fn shown_again(&self, why: &str) {
+        self.notify(Notice {
+            step: "building again without results that could not be had".into(),
+            short: why.to_owned(),
+            detail: "what they were made by runs instead".into(),
+        });
     }
 
     /// Whether a frontend asks, rather than the client.
@@ -257,14 +273,29 @@ impl BuildBridge {
         }
         let lazy = self.lazy(of)?;
         self.forget_caches(&lazy.fresh_caches).await?;
-        let (graph, edge) = (Arc::clone(&lazy.graph), lazy.edge.clone());
-        let solved = self.shared.job.solve(graph, edge).await.map_err(|error| {
+        let solved = loop {
+            let job = self.shared.jobs.current();
+            let error = match job.solve(Arc::clone(&lazy.graph), lazy.edge.clone()).await {
+                Ok(solved) => break solved,
+                Err(error) => error,
+            };
+            let why = || self.shown_again(&error.to_string());
+            let is_lost = error.error.kind == ErrorKind::Lost;
+            // Who else of this build began again has ended this job.
+            let goes_on = if is_lost {
+                self.shared.jobs.begin_again(&job, why)
+            } else {
+                !self.shared.jobs.is_current(&job)
+            };
+            if goes_on {
+                continue;
+            }
             let status = solve_status(&error);
-            match self.leftovers().add(&error) {
+            return Err(match self.leftovers().add(&error) {
                 Some(solve) => status.with(Detail::Solve(Box::new(solve))),
                 None => status,
-            }
-        })?;
+            });
+        };
         self.used(&lazy).await;
         Ok(solved)
     }
@@ -523,14 +554,20 @@ impl BuildBridge {
     /// The files of a ref. An image without layers is an empty directory.
     async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Files, RichStatus> {
         let requester = self.requester(of);
-        let result = match self.result(of).await? {
-            Some(result) => result,
-            None => {
-                let empty = self.shared.worker.store().merge(&[], &requester).await;
-                empty.map_err(|error| failed_status(&error))?
+        loop {
+            let result = match self.result(of).await? {
+                Some(result) => result,
+                None => {
+                    let empty = self.shared.worker.store().merge(&[], &requester).await;
+                    empty.map_err(|error| failed_status(&error))?
+                }
+            };
+            let files = result.files(&requester).await.map_err(|error| failed_status(&error));
+            match files {
+                Err(error) if error.code == Code::DataLoss && self.begin_again(&error.message) => {}
+                files => return files,
             }
-        };
-        result.files(&requester).await.map_err(|error| failed_status(&error))
+        }
     }
 
     /// For whom a process runs that is no step of the build: its frontend's, or one in a container. It is

@@ -66,7 +66,7 @@ impl BuildBridge {
             return Ok(Vec::new());
         }
         let (cache, unused) = caches.imports.open(import, self.session_id(), self.progress())?;
-        self.job().add_cache(Arc::clone(&cache) as _);
+        self.jobs().add_cache(Arc::clone(&cache) as _);
         open.insert(name, cache);
         Ok(unused.iter().map(|attribute| without_effect(import, attribute)).collect())
     }

@@ -5,13 +5,18 @@ use kiln_engine::{ErrorKind, OpError, SolveError};
 use kiln_graph::{LoadError, Location, Vertex};
 use kiln_wire::pb;
 use kiln_wire::status::{Detail, RichStatus, Source};
+use kiln_worker::LostLayer;
 use tonic::Code;
 
 use crate::stack;
 
-/// Any error with all its causes as a status: something failed, and it is nobody's mistake.
-pub fn failed_status(error: &dyn std::error::Error) -> RichStatus {
-    op_status(&OpError::from_error(ErrorKind::Failed, error))
+/// Any error with all its causes as a status: something failed, and it is nobody's mistake, or a layer
+/// was lost.
+pub fn failed_status(error: &(dyn std::error::Error + 'static)) -> RichStatus {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let is_lost = chain.any(|error| error.is::<LostLayer>());
+    let kind = if is_lost { ErrorKind::Lost } else { ErrorKind::Failed };
+    op_status(&OpError::from_error(kind, error))
 }
 
 /// An operation's error as a status.
@@ -23,6 +28,7 @@ pub fn op_status(error: &OpError) -> RichStatus {
         ErrorKind::Denied => Code::PermissionDenied,
         ErrorKind::Exhausted => Code::ResourceExhausted,
         ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Lost => Code::DataLoss,
         ErrorKind::Cancelled => Code::Cancelled,
         ErrorKind::Unsupported => Code::Unimplemented,
     };

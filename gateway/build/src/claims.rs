@@ -29,6 +29,7 @@ const MAX_GAPS: usize = 100;
 const INCOMPLETE: &str = "github.com/moby/buildkit/errdefs.ProvenanceMaterialsIncomplete+json";
 
 /// One file system of a result, by its platform.
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) id: String,
     pub(crate) platform: Platform,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kiln_bridge::service::FrontendSession;
-use kiln_bridge::{BuildBridge, BuildParts};
+use kiln_bridge::{BuildBridge, BuildJobs, BuildParts};
 use kiln_engine::JobOptions;
 use kiln_exporters::{ExportContext, Exported, ExportedImage};
 use kiln_frontend::{Bridge, BuildInfo, BuildResult, Ref, Solve};
@@ -38,6 +38,12 @@ pub(crate) struct Built {
     pub(crate) images: BTreeMap<usize, ExportedImage>,
     /// Where the result comes from.
     pub(crate) origin: Option<Recorded>,
+}
+
+/// What came of an export.
+struct Delivered {
+    claims: Claims,
+    exported: Exported,
 }
 
 impl Builder {
@@ -78,20 +84,20 @@ impl Builder {
         // A client that is the frontend may look at its result until everything is exported.
         let (mut named, _gateway) = self.solve(&build, bridge).await?;
         let targets = self.scan(&build, bridge, &mut named).await?;
-        let cache = CacheOfBuild::new(self, bridge, named.clone(), &build.session);
-        let result = bridge.results(named.clone()).await?;
-        let claims = Claims::find(self, bridge, &build, started, targets, &named).await?;
         if build.session_exporter {
             let more = session_exporters::find(self, &build.session, &named).await?;
             build.add_exports(more)?.into_iter().for_each(|notice| bridge.notify(notice));
         }
-        // What was built is kept while it is exported, whatever becomes of the export.
-        let exported = self.export(&build, &result, &claims, &cache, progress);
-        let ((), exported) = tokio::join!(self.flush(), exported);
-        let Exported { mut response, images } = exported?;
-        // After the images: their layers are there by then, compressed as they want them.
-        response.extend(cache.export(&build.cache_exports, progress).await?);
-        response.extend(said_by_frontend(&result));
+        let delivered = loop {
+            let delivered = self.deliver(&build, bridge, started, &named, &targets, progress).await;
+            match delivered {
+                // Layers of a result may be elsewhere, and only be missed when they are exported.
+                Err(error)
+                    if error.code == Code::DataLoss && bridge.begin_again(&error.message) => {}
+                delivered => break delivered?,
+            }
+        };
+        let Delivered { claims, exported: Exported { response, images } } = delivered;
         let builder = build.attestations.provenance.as_ref();
         let builder = builder.map_or("", |options| options.builder.as_str());
         let origin = Some(claims.for_history(builder, claims::is_single(&named)));
@@ -99,6 +105,30 @@ impl Builder {
             session_exporters::finalize(self, &build.session, &response).await?;
         }
         Ok(Built { response: SolveResponse { exporter_response: response }, images, origin })
+    }
+
+    /// Exports a result, and what leads to it, with what is claimed about it.
+    async fn deliver(
+        &self,
+        build: &Build,
+        bridge: &BuildBridge,
+        started: SystemTime,
+        named: &BuildResult<Ref>,
+        targets: &[Target],
+        progress: &Sender,
+    ) -> Result<Delivered, RichStatus> {
+        let cache = CacheOfBuild::new(self, bridge, named.clone(), &build.session);
+        let result = bridge.results(named.clone()).await?;
+        let claims = Claims::find(self, bridge, build, started, targets.to_vec(), named).await?;
+        // What was built is kept while it is exported, whatever becomes of the export.
+        let exported = self.export(build, &result, &claims, &cache, progress);
+        let ((), exported) = tokio::join!(self.flush(), exported);
+        let mut exported = exported?;
+        // After the images: their layers are there by then, compressed as they want them.
+        let cached = cache.export(&build.cache_exports, progress).await?;
+        exported.response.extend(cached);
+        exported.response.extend(said_by_frontend(&result));
+        Ok(Delivered { claims, exported })
     }
 
     /// The bridge that the build's frontend asks, and that solves its graphs.
@@ -127,10 +157,13 @@ impl Builder {
         };
         BuildBridge::new(BuildParts {
             worker: self.parts.worker.clone(),
-            job: self.parts.engine.open(JobOptions {
-                compatibility: build.compatibility,
-                ..JobOptions::new(&build.session, progress.clone())
-            }),
+            jobs: BuildJobs::open(
+                &self.parts.engine,
+                JobOptions {
+                    compatibility: build.compatibility,
+                    ..JobOptions::new(&build.session, progress.clone())
+                },
+            ),
             load,
             frontends: Arc::clone(&self.parts.frontends),
             progress: progress.clone(),
@@ -217,10 +250,7 @@ impl Builder {
             inline_cache: cache.inline(&build.cache_exports),
         };
         let exported = kiln_exporters::export(&build.exports, result, &context).await;
-        exported.map_err(|error| {
-            let error = kiln_engine::OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
-            kiln_bridge::op_status(&error)
-        })
+        exported.map_err(|error| kiln_bridge::failed_status(&error))
     }
 }
 

@@ -17,6 +17,9 @@ fn kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     if error.to_string().contains("no space left on device") {
         return Some(ErrorKind::Exhausted);
     }
+    if error.is::<kiln_store::LostLayer>() {
+        return Some(ErrorKind::Lost);
+    }
     // Others that share the operation may have a client that is there.
     let is_gone = match error.downcast_ref::<ClientsError>() {
         Some(ClientsError::Session(_)) => true,

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Exhausted,
     /// Something did not answer; trying again may help.
     Unavailable,
+    /// A result that was there is gone; what makes it has to run again.
+    Lost,
     /// The build was cancelled.
     Cancelled,
     /// This daemon cannot do that.

@@ -134,6 +134,12 @@ impl<R> Job<R> {
         self.messages.send(Message::AddCache { job: self.id, cache }).ok();
     }
 
+    /// Ends the job: what only it asked for is cancelled, whoever still waits for it. It knows nothing
+    /// from then on.
+    pub fn close(&self) {
+        self.messages.send(Message::Closed(self.id)).ok();
+    }
+
     /// Everything that this job has, inputs before what reads them: how it is keyed, and what became of
     /// it. Nothing, if nothing ran but what is asked for every time: the directories of the client.
     pub async fn account(&self) -> Vec<Account<R>> {
@@ -154,7 +160,7 @@ impl<R> Job<R> {
 
 impl<R> Drop for Job<R> {
     fn drop(&mut self) {
-        self.messages.send(Message::Closed(self.id)).ok();
+        self.close();
     }
 }
 

@@ -5,6 +5,7 @@
 //! is shown as a warning, and knows nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::config::{
     CACHE_CONFIG, CacheConfig, ConfigError, ConfigLayer, ConfigRecord, LARGEST_CONFIG, index,
     parse_time,
 };
-use crate::origin::{ByteStream, CacheOrigin, Cause, Root, read};
+use crate::origin::{ByteStream, CacheOrigin, Cause, Root, heard, read};
 use crate::progress::{Reporter, chain};
 use crate::signing::{self, RequiredSigner, Untrusted};
 
@@ -75,6 +76,8 @@ pub struct ImportedCache {
     known: OnceCell<Option<Known>>,
     /// Whether blobs are there, as far as that was asked.
     there: Mutex<BTreeMap<Digest, bool>>,
+    /// It was asked for a blob and did not answer in time, so that it is asked no more.
+    is_silent: AtomicBool,
 }
 
 /// What a cache has.
@@ -110,6 +113,7 @@ impl ImportedCache {
             progress,
             known: OnceCell::new(),
             there: Mutex::default(),
+            is_silent: AtomicBool::new(false),
         }
     }
 
@@ -157,13 +161,20 @@ impl ImportedCache {
 
     /// Whether a blob is still there; asked once.
     pub(crate) async fn has(&self, sessions: &[String], descriptor: &Descriptor) -> bool {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return false;
+        }
         let known = |of: &Self| {
             of.there.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).copied()
         };
         if let Some(known) = known(self) {
             return known;
         }
-        let has = self.origin.has(sessions, descriptor).await;
+        let has = self.origin.has(sessions, descriptor);
+        let has = heard(has).await.unwrap_or_else(|_| {
+            self.is_silent.store(true, Ordering::Relaxed);
+            false
+        });
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         there.insert(descriptor.digest.clone(), has);
         has
@@ -205,7 +216,7 @@ impl ImportedCache {
 
     async fn read_all(&self) -> Result<Known, Cause> {
         let mut collected = Collected::new(&self.id);
-        let root = match self.origin.root(&self.sessions).await? {
+        let root = match heard(self.origin.root(&self.sessions)).await?? {
             Root::Manifest(root) => root,
             Root::Configs(configs) => {
                 for config in configs {

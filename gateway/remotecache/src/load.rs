@@ -123,7 +123,11 @@ impl Imports {
         let known = layers.iter().map(|layer| self.known(layer, &*provider, requester));
         let known = try_join_all(known).await?;
         let stacked = self.store.lazy(&known, &provider).await?;
-        if !cache.origin.is_lasting() {
+        if let Some(lost) = stacked.layers().iter().position(|layer| layer.is_lost()) {
+            let layer = &layers[lost].descriptor.digest;
+            return Err(format!("layer {layer} could not be had from it a short while ago").into());
+        }
+        if !cache.origin.is_lasting() || stacked.is_doubtful() {
             stacked.files(requester).await?;
             return Ok(Some(stacked));
         }
@@ -170,5 +174,10 @@ impl BlobProvider for CacheLayers {
 
     fn open(&self, blob: &Descriptor, requester: &Requester) -> ByteStream {
         self.0.open(&requester.sessions, blob)
+    }
+
+    /// A cache may be missing, broken or slow: whatever the reason, the step runs instead.
+    fn has_lost(&self, _: &(dyn std::error::Error + 'static)) -> bool {
+        true
     }
 }

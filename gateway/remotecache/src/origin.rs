@@ -27,6 +27,16 @@ const REACHED: Duration = Duration::from_secs(3);
 /// How long a session may take to appear.
 const APPEARS: Duration = Duration::from_secs(5);
 
+/// How long a cache may be silent before it is done without.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Waits for something from a cache, as long as it may be silent.
+pub(crate) async fn heard<T>(waited: impl Future<Output = T>) -> Result<T, Cause> {
+    let heard = tokio::time::timeout(SILENCE, waited).await;
+    let seconds = SILENCE.as_secs();
+    heard.map_err(|_| format!("it did not answer for {seconds} seconds").into())
+}
+
 /// What a cache begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {
@@ -91,7 +101,7 @@ impl Reach {
 pub(crate) async fn read(stream: ByteStream, digest: &Digest, limit: u64) -> Result<Bytes, Cause> {
     let mut bytes = Vec::new();
     let mut stream = stream;
-    while let Some(chunk) = stream.try_next().await? {
+    while let Some(chunk) = heard(stream.try_next()).await?? {
         if (bytes.len() + chunk.len()) as u64 > limit {
             return Err(format!("{digest} is larger than {limit} bytes").into());
         }

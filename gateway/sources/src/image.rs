@@ -210,6 +210,7 @@ impl Image {
     pub(crate) fn blobs(&self, pin: &ImagePin, context: &Context) -> ImageBlobs {
         let layers = pin.layers.iter().map(|layer| layer.descriptor.digest.clone());
         ImageBlobs {
+            is_kept: false,
             origin: pin.origin.clone(),
             layers: layers.collect(),
             registry: self.registry.clone(),

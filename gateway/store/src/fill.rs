@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::Store;
 use crate::apply::{ApplyError, LayerBlob, StopOnDrop, Unpack, chain};
-use crate::blob::Blob;
+use crate::blob::{Blob, BlobError};
 use crate::error::{StoreError, blocking};
 use crate::index::{Change, LayerRow};
 use crate::layer::{Layer, Snapshot};
@@ -25,6 +25,12 @@ use crate::provider::{BlobProvider, Cause, Requester};
 use crate::refs::{Files, Ref};
 use crate::stacked::Stacked;
 use crate::store::Inner;
+
+/// A blob of a layer, and who had it if that is known.
+pub(crate) struct Had {
+    pub(crate) blob: Blob,
+    from: Option<(Descriptor, Arc<dyn BlobProvider>)>,
+}
 
 /// Why the files of a ref, or the bytes of a layer, could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +167,7 @@ impl Store {
         let received = self.receive(blob, provider, requester).await;
         received.map_err(|source| {
             let (layer, from) = (digest.clone(), provider.name());
+            let source = self.inner.lost.judge(blob, provider, source);
             FillError::Fetch { layer, from, source }
         })
     }
@@ -179,7 +186,7 @@ impl Store {
         while let Some(chunk) = stream.try_next().await? {
             received += chunk.len() as u64;
             if received > size {
-                return Err(format!("it has more than {size} bytes").into());
+                return Err(BlobError::Size { expected: size, actual: received }.into());
             }
             writer.write_all(&chunk).await?;
             part.add(chunk.len() as u64);
@@ -192,20 +199,19 @@ impl Store {
         &self,
         layer: &Layer,
         requester: &Requester,
-    ) -> Result<(Blob, String), FillError> {
+    ) -> Result<Had, FillError> {
         let (known, providers) = (layer.sources(), layer.providers());
         if let Some(blob) = known.iter().find_map(|blob| self.blob(&blob.digest)) {
             layer.pin(blob.clone());
-            let from = providers.iter().find(|(other, _)| other.digest == *blob.digest());
-            let from = from.map(|(_, provider)| provider.name());
-            return Ok((blob, from.unwrap_or_else(|| "a stored layer".to_owned())));
+            let from = providers.into_iter().find(|(other, _)| other.digest == *blob.digest());
+            return Ok(Had { blob, from });
         }
         let mut failed = None;
         for (blob, provider) in providers {
             match self.fetch(&blob, &*provider, requester).await {
                 Ok(stored) => {
                     layer.pin(stored.clone());
-                    return Ok((stored, provider.name()));
+                    return Ok(Had { blob: stored, from: Some((blob, provider)) });
                 }
                 // The latest should know best.
                 Err(error) => drop(failed.get_or_insert(error)),
@@ -273,6 +279,12 @@ impl Ref {
         Ok(Files::new(self.clone(), snapshots))
     }
 
+    /// Whether its files may not be had although somebody should have them: who can do without it had
+    /// better fetch them at once.
+    pub fn is_doubtful(&self) -> bool {
+        self.layers().iter().any(|layer| layer.is_doubtful())
+    }
+
     /// The bytes of a layer, by the digest of a blob that is known to hold it: as stored, else fetched.
     /// Nothing is unpacked.
     ///
@@ -311,7 +323,7 @@ impl Store {
         &self,
         layer: &Arc<Layer>,
         below: &[Snapshot],
-        blob: Option<(Blob, String)>,
+        had: Option<Had>,
         requester: &Requester,
     ) -> Result<Snapshot, FillError> {
         let turn = self.inner.turn(&format!("fill {}", layer.number()));
@@ -319,15 +331,23 @@ impl Store {
         if let Some(snapshot) = layer.snapshot() {
             return Ok(snapshot);
         }
-        let (blob, from) = match blob {
-            Some(blob) => blob,
+        let Had { blob, from } = match had {
+            Some(had) => had,
             None => self.blob_of(layer, requester).await?,
         };
         let _part = requester.begin(format!("extracting {}", blob.digest()), 0);
         let unpacked = self.unpack_layer(layer, below, blob).await;
-        unpacked.map_err(|source| match source {
-            ApplyError::Store(error) => FillError::Store(error),
-            source => FillError::Unpack { from, source },
+        unpacked.map_err(|source| match (source, from) {
+            (ApplyError::Store(error), _) => FillError::Store(error),
+            // Whoever has bytes that are no such layer has not got the layer.
+            (source, Some((blob, provider))) if provider.has_lost(&source) => {
+                let source = self.inner.lost.judge(&blob, &*provider, source.into());
+                FillError::Fetch { layer: blob.digest, from: provider.name(), source }
+            }
+            (source, from) => {
+                let from = from.map(|(_, provider)| provider.name());
+                FillError::Unpack { from: from.unwrap_or_else(|| "a stored layer".into()), source }
+            }
         })
     }
 

@@ -236,6 +236,23 @@ impl Layer {
         self.list_providers().iter().rev().cloned().collect()
     }
 
+    /// Whether its files are not here, and somebody who should have them has lost something.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        let providers = || self.list_providers().clone();
+        !self.is_filled() && providers().iter().any(|(_, of)| self.store.lost.is_doubtful(of))
+    }
+
+    /// Whether its files are not here, and everybody who should have them has lost them.
+    pub fn is_lost(&self) -> bool {
+        if self.is_filled() {
+            return false;
+        }
+        let providers = self.list_providers();
+        let mut all = providers.iter();
+        !providers.is_empty()
+            && all.all(|(blob, provider)| self.store.lost.has_lost(provider, &blob.digest))
+    }
+
     fn list_providers(&self) -> MutexGuard<'_, Vec<(Descriptor, Arc<dyn BlobProvider>)>> {
         self.providers.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,6 +19,7 @@ mod layer;
 mod refs;
 
 mod fill;
+mod lost;
 mod provider;
 
 mod apply;
@@ -73,6 +74,7 @@ pub use error::StoreError;
 pub use fill::FillError;
 pub use filter::{Filter, FilterError};
 pub use layer::{Layer, Snapshot};
+pub use lost::LostLayer;
 pub use merge_diff::DiffError;
 pub use mount::{MountError, Mounted, Overlay};
 pub use provider::{BlobProvider, ByteStream, Cause, Providers, Requester};

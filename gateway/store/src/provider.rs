@@ -26,6 +26,13 @@ pub trait BlobProvider: Send + Sync {
     ///
     /// Nothing is asked until the stream is read. Dropping the stream ends what it began.
     fn open(&self, blob: &Descriptor, requester: &Requester) -> ByteStream;
+
+    /// Whether it is to be asked no more for a blob that it has not given for this reason, because what
+    /// is in it can be made anew: the layer counts as lost then, which is a miss. Otherwise the next who
+    /// needs it tries again.
+    fn has_lost(&self, _error: &(dyn std::error::Error + 'static)) -> bool {
+        false
+    }
 }
 
 /// Finds those who have the blobs of a ref that was kept by an earlier build.

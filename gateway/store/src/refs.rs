@@ -176,7 +176,8 @@ impl Store {
             }
             let is_here = blobs.iter().any(|blob| self.blob(&blob.digest).is_some());
             // It may have been filled meanwhile, and needs nobody then.
-            if !is_here && layer.providers().is_empty() && !layer.is_filled() {
+            let is_nowhere = !is_here && layer.providers().is_empty() && !layer.is_filled();
+            if is_nowhere || layer.is_lost() {
                 return Err(LoadError::NotFound(id.to_owned()));
             }
         }

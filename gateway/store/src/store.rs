@@ -23,6 +23,7 @@ use crate::directory::Busy;
 use crate::error::StoreError;
 use crate::index::Index;
 use crate::layer::Layer;
+use crate::lost::Losses;
 use crate::owner;
 use crate::privacy;
 use crate::refs::RefInner;
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) user_namespace: bool,
     pub(crate) live: Mutex<Live>,
     pub(crate) reserve: Arc<Reserve>,
+    /// What those who should have blobs do not have.
+    pub(crate) lost: Losses,
     whose: privacy::Root,
     // Order matters: the index and the trash finish their work before the lock is let go, which the
     // database holds.
@@ -149,6 +152,7 @@ impl Store {
             user_namespace,
             live: Mutex::default(),
             reserve,
+            lost: Losses::default(),
             whose,
             index,
             trash,

@@ -19,6 +19,6 @@ mod vertex_map;
 mod worker;
 
 pub use kiln_container::Containers;
-pub use kiln_store::{Files, FillError, Ref, Requester};
+pub use kiln_store::{Files, FillError, LostLayer, Ref, Requester};
 pub use rerun::compare_results;
 pub use worker::{Worker, WorkerInfo, WorkerParts};

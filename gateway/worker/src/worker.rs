@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_container::{Containers, failed, files};
+use kiln_container::{Containers, failed, files, requester};
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::Spawner;
 use kiln_graph::{Op, Vertex};
@@ -191,13 +191,20 @@ impl Operators<Ref> for Worker {
 
     async fn load(&self, job: &JobContext, saved: &str) -> Option<Ref> {
         let known = KnownLayers { worker: &self.0, job };
-        match self.0.store.load_lazy(saved, &known).await {
-            Ok(found) => Some(found),
+        let found = match self.0.store.load_lazy(saved, &known).await {
+            Ok(found) => found,
             Err(error) => {
                 tracing::debug!(saved, %error, "a cached result is gone");
-                None
+                return None;
             }
+        };
+        if found.is_doubtful()
+            && let Err(error) = found.files(&requester(job)).await
+        {
+            tracing::debug!(saved, %error, "a cached result cannot be had any more");
+            return None;
         }
+        Some(found)
     }
 }
 

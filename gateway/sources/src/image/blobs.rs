@@ -4,14 +4,15 @@
 //! resolved in serves those who have none.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kiln_oci::{Descriptor, Digest, Reference};
-use kiln_registry::Registry;
+use kiln_registry::{Registry, RegistryError};
 use kiln_session::SessionManager;
-use kiln_store::{BlobProvider, ByteStream, Providers, Requester};
+use kiln_store::{ApplyError, BlobError, BlobProvider, ByteStream, Providers, Requester};
 
 use crate::Clients;
 use crate::image::{Origin, SOURCE, noticed};
@@ -25,6 +26,8 @@ pub(crate) struct ImageBlobs {
     pub(super) registry: Registry,
     pub(super) sessions: SessionManager,
     pub(super) session: Arc<dyn Session>,
+    /// An earlier build has found them there.
+    pub(super) is_kept: bool,
 }
 
 impl BlobProvider for ImageBlobs {
@@ -52,6 +55,14 @@ impl BlobProvider for ImageBlobs {
                 session.layout_blob(preferred, store, &blob.digest, 0).boxed()
             }
         }
+    }
+
+    /// What an earlier build has found there may have been removed since. A registry that does not
+    /// answer has lost nothing.
+    fn has_lost(&self, error: &(dyn Error + 'static)) -> bool {
+        let is_other = error.is::<BlobError>() || error.is::<ApplyError>();
+        let is_gone = matches!(error.downcast_ref(), Some(RegistryError::NotFound { .. }));
+        self.is_kept && (is_other || is_gone)
     }
 }
 
@@ -87,6 +98,7 @@ impl Providers for Repositories {
                 registry: self.registry.clone(),
                 sessions: self.sessions.clone(),
                 session: Arc::new(Clients::new(&self.sessions, [])),
+                is_kept: true,
             }) as Arc<dyn BlobProvider>
         };
         sources.map(provider).collect()

@@ -1,6 +1,7 @@
 //! Refs whose files are elsewhere: nothing comes until somebody wants to see it, and then once.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use futures::stream;
 use kiln_oci::{Descriptor, Digest, media_type};
 use kiln_store::{
     BlobProvider, ByteStream, Compression, CompressionKind, FillError, Filter, LayerBlob,
-    LoadError, Providers, PruneOptions, RecordInfo, Ref, Requester, Store,
+    LoadError, LostLayer, Providers, PruneOptions, RecordInfo, Ref, Requester, Store,
 };
 
 use crate::support::*;
@@ -24,6 +25,10 @@ struct Shelf {
     opened: AtomicUsize,
     /// Sends nothing, and never ends.
     hangs: bool,
+    /// What it does not give can be made anew.
+    is_cache: bool,
+    /// What it is called, if not just so.
+    name: &'static str,
 }
 
 impl Shelf {
@@ -45,7 +50,7 @@ impl Shelf {
 
 impl BlobProvider for Shelf {
     fn name(&self) -> String {
-        "a shelf".into()
+        if self.name.is_empty() { "a shelf".into() } else { self.name.into() }
     }
 
     fn open(&self, blob: &Descriptor, _: &Requester) -> ByteStream {
@@ -61,6 +66,10 @@ impl BlobProvider for Shelf {
             }
             None => stream::iter([Err("it is gone".into())]).boxed(),
         }
+    }
+
+    fn has_lost(&self, _: &(dyn Error + 'static)) -> bool {
+        self.is_cache
     }
 }
 
@@ -83,6 +92,13 @@ fn image() -> (Arc<Shelf>, Vec<LayerBlob>) {
         shelf.put(&[directory("d/"), file("d/.wh.a", ""), file("d/e", "4")]),
     ];
     (shelf, layers.into())
+}
+
+/// Whether an error says that what was lost has to be made anew.
+fn is_lost(error: &FillError) -> bool {
+    let mut chain =
+        std::iter::successors(Some(error as &(dyn Error + 'static)), |error| (*error).source());
+    chain.any(|error| error.is::<LostLayer>())
 }
 
 async fn lazy(store: &Store, layers: &[LayerBlob], shelf: &Arc<Shelf>) -> Ref {
@@ -317,4 +333,44 @@ async fn two_images_may_have_a_layer_in_two_blobs() {
     let fetched = second.blob(&other.descriptor.digest, &nobody()).await.unwrap();
     assert_eq!(*fetched.digest(), other.descriptor.digest);
     assert_eq!(shelf.opened(), 2, "each once");
+}
+
+#[tokio::test]
+async fn what_a_cache_has_lost_is_a_miss_until_somebody_else_has_it() {
+    let (_root, store) = store();
+    let shelf = Arc::new(Shelf { is_cache: true, ..Shelf::default() });
+    let layers = [shelf.put(&[file("a", "1")]), shelf.put(&[file("b", "2")])];
+    let gone = layers[1].descriptor.digest.clone();
+    let bytes = shelf.blobs.lock().unwrap().remove(&gone).unwrap();
+    let r = lazy(&store, &layers, &shelf).await;
+    r.keep(RecordInfo::default()).await.unwrap();
+    assert!(!r.is_doubtful());
+    let error = r.files(&nobody()).await.unwrap_err();
+    assert!(is_lost(&error), "{error:?}");
+    assert_eq!(error.to_string(), format!("layer {gone} of a shelf"));
+    let found = store.load_lazy(r.id(), &Find(Some(Arc::clone(&shelf)))).await;
+    assert!(matches!(found, Err(LoadError::NotFound(_))), "{found:?}");
+    // Others of it are looked at before they are believed.
+    assert!(lazy(&store, &[shelf.put(&[file("c", "3")])], &shelf).await.is_doubtful());
+    // Somebody else has it.
+    let other = Arc::new(Shelf { name: "another shelf", ..Shelf::default() });
+    other.blobs.lock().unwrap().insert(gone, bytes);
+    let found = lazy(&store, &layers, &other).await;
+    assert!(found.layers().iter().all(|layer| !layer.is_lost()));
+    found.files(&nobody()).await.unwrap();
+    store.load_lazy(r.id(), &Find(Some(shelf))).await.unwrap();
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_such_layer_are_a_loss_of_a_cache_and_a_mistake_of_an_image() {
+    for is_cache in [true, false] {
+        let (_root, store) = store();
+        let shelf = Arc::new(Shelf { is_cache, ..Shelf::default() });
+        let other = shelf.put(&[file("a", "1")]);
+        let said = LayerBlob { diff_id: Digest::sha256("another"), ..other };
+        let r = lazy(&store, &[said], &shelf).await;
+        let error = r.files(&nobody()).await.unwrap_err();
+        assert_eq!(is_lost(&error), is_cache, "{error:?}");
+        assert_eq!(r.layers()[0].is_lost(), is_cache);
+    }
 }
