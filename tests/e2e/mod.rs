@@ -22,6 +22,7 @@ mod emulation;
 mod faults;
 mod files;
 mod frontends;
+mod graphs;
 mod habits;
 mod images;
 mod interchange;

@@ -25,6 +25,15 @@ use crate::trash::remove_tree;
 /// The longest option string that `mount(2)` takes in one page, with some room to spare.
 const OPTIONS_LIMIT: usize = 4000;
 
+/// The most layers that one overlay is made of: the kernel takes 500 directories.
+const MOST_LAYERS: usize = 480;
+
+/// How many of these layers (bottom first) are too many for one overlay. They are copied together, as one
+/// directory beneath the others, whose files they share.
+pub(crate) fn surplus(layers: &[Snapshot]) -> usize {
+    if layers.len() > MOST_LAYERS { layers.len() - MOST_LAYERS } else { 0 }
+}
+
 /// A writable directory on top of others, to be mounted with overlayfs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlay {
@@ -109,6 +118,9 @@ impl Mounted {
                 true => Ok(Self::plain(bottom.path(), layers)),
                 false => Ok(Self::copied(store, layers)?),
             };
+        }
+        if surplus(layers) > 0 {
+            return Ok(Self::copied(store, layers)?);
         }
         let name = store.trash.name();
         let mask = mask(bottom, &store.root.join("mnt").join(format!("{name}-mask")))?;

@@ -20,7 +20,7 @@ use crate::difference;
 use crate::error::{StoreError, blocking};
 use crate::index::{Change, LayerRow, RecordRow};
 use crate::layer::{Layer, Snapshot};
-use crate::mount::{MountError, Mounted, Overlay, mask};
+use crate::mount::{MountError, Mounted, Overlay, mask, surplus};
 use crate::provider::Providers;
 use crate::record::{RecordInfo, now};
 use crate::stacked::Stacked;
@@ -386,7 +386,7 @@ impl MutableRef {
                 .map_err(|error| StoreError::io("list", &files, error))?
                 .next()
                 .is_some();
-            for name in ["work", "mask", "copy"] {
+            for name in ["work", "mask", "copy", "bottom"] {
                 self.store.trash.discard(&self.store.snapshot(self.number).join(name));
             }
             let whiteouts = written && self.parent.is_some();
@@ -525,6 +525,11 @@ impl Inner {
         self.snapshot(number).join("copy")
     }
 
+    /// Where the layers are copied together that are too many beneath something writable.
+    fn bottom_of(&self, number: u64) -> PathBuf {
+        self.snapshot(number).join("bottom")
+    }
+
     /// Goes past every number that has a directory; happens once per process.
     fn skip_numbers(&self) {
         let highest = fs::read_dir(self.root.join("snapshots"))
@@ -610,6 +615,12 @@ pub(crate) fn new_directory(
         let files = store.layer_files(number);
         copy_attributes(&top.path(), &files)
             .map_err(|error| StoreError::io("set attributes of", &files, error))?;
+        let surplus = surplus(layers);
+        if surplus > 0 && !store.options.copy {
+            let bottom = store.bottom_of(number);
+            copied::copy(&layers[..surplus], store.user_namespace, &bottom, Use::Read)?;
+            return Ok(None);
+        }
         mask(&layers[0], &store.snapshot(number).join("mask"))
     };
     fill().map(|mask| (number, mask)).inspect_err(|_| store.abandon(number))
@@ -630,9 +641,11 @@ pub(crate) fn overlay(
             user_xattr: store.user_namespace,
         };
     }
-    let lowers = layers.iter().rev().map(|layer| layer.path());
+    let surplus = surplus(layers);
+    let bottom = (surplus > 0).then(|| store.bottom_of(number));
+    let lowers = layers[surplus..].iter().rev().map(|layer| layer.path());
     Overlay {
-        lowers: lowers.chain(mask.map(Path::to_owned)).collect(),
+        lowers: lowers.chain(bottom).chain(mask.map(Path::to_owned)).collect(),
         upper: store.layer_files(number),
         work: store.snapshot(number).join("work"),
         user_xattr: store.user_namespace,

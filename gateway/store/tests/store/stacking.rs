@@ -52,6 +52,45 @@ async fn a_stack_too_tall_for_one_page_of_options_is_mounted() {
 }
 
 #[tokio::test]
+async fn more_layers_than_an_overlay_takes_are_read_and_written_on() {
+    if !can_mount() {
+        return;
+    }
+    let (_root, store) = store();
+    let mut layers = Vec::new();
+    for number in 0..600 {
+        let own = file(&format!("d/{number}"), "x");
+        // Some hide what lies in others, some of which are copied together and some not.
+        let gone = if number % 100 == 99 {
+            vec![item(b'0', &format!("d/.wh.{}", number - 90))]
+        } else {
+            Vec::new()
+        };
+        let items: Vec<Item> =
+            [own, file("last", &number.to_string())].into_iter().chain(gone).collect();
+        layers.push(apply(&store, layers.last(), &items).await);
+    }
+    let tall = layers.last().unwrap();
+    let shown = tall.mount().await.unwrap();
+    assert_eq!(fs::read_dir(shown.path().join("d")).unwrap().count(), 594);
+    assert_eq!(fs::read_to_string(shown.path().join("last")).unwrap(), "599");
+    let step = store.prepare(Some(&tall.here())).await.unwrap();
+    let mounted = step.mount().await.unwrap();
+    assert_eq!(tree(mounted.path()), tree(shown.path()));
+    put(mounted.path(), "d/1", "changed");
+    fs::remove_file(mounted.path().join("d/2")).unwrap();
+    drop(mounted);
+    let made = step.commit().await.unwrap();
+    assert_eq!(names(&made.layers()[600].path()), ["d", "d/1", "d/2"]);
+    assert_eq!(fs::read_dir(made.mount().await.unwrap().path().join("d")).unwrap().count(), 593);
+    assert_eq!(
+        fs::read_to_string(shown.path().join("d/1")).unwrap(),
+        "x",
+        "the layers are as before"
+    );
+}
+
+#[tokio::test]
 async fn a_merge_stacks_layers_and_shares_them() {
     if !can_mount() {
         return;
