@@ -22,6 +22,9 @@ use crate::address::{Address, AddressError};
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// The most header bytes of an answer: what is known of an error stands there.
+const HEADER_BYTES: u32 = 4 << 20;
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -164,6 +167,7 @@ impl Client {
 
 fn windows(endpoint: Endpoint) -> Endpoint {
     endpoint
+        .http2_max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
 }

@@ -6,6 +6,9 @@
 //! from them can point back. Input is taken to be hostile: [`Limits`] bound bytes, depth, nodes and
 //! aliases before anything is kept.
 //!
+//! All mistakes are found by the JSON Schema of the type, which takes the feature `schema`; it is on by
+//! default. Without it, reading stops at the first mistake.
+//!
 //! Nothing here reads a file, waits, or knows what is built from a document.
 //!
 //! ```
@@ -29,6 +32,7 @@
 
 #![expect(clippy::result_large_err, reason = "a mistake ends the reading; its size costs nothing")]
 
+#[cfg(feature = "schema")]
 mod check;
 mod deserialize;
 mod diagnostic;
@@ -45,7 +49,9 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Edit, Fix, Severity, render_all};
 pub use limits::Limits;
 pub use node::{Entry, Key, Node, Value};
-pub use parse::{check_schema, check_tree, parse, parse_tree, read_tree, schema};
+#[cfg(feature = "schema")]
+pub use parse::check_schema;
+pub use parse::{check_tree, parse, parse_tree, read_tree, schema};
 pub use source::{Language, Position, Source, Span};
 pub use spanned::Spanned;
 pub use suggest::did_you_mean;

@@ -135,10 +135,11 @@
 //!
 //! | feature | what comes with it |
 //! |---|---|
+//! | `schema` | all mistakes of a file at once, with what was meant, by the JSON Schema of its type; without it, reading stops at the first mistake |
 //! | `xz` | the age of contexts that are archives packed with xz, which takes a C library |
 //! | `pb` | the messages of the protocol in the API, for programs that speak it themselves; they follow the schemas, not the version of this crate |
 //!
-//! None is on by default: a language is a client of the daemon on its standard streams, and nothing
+//! Only `schema` is on by default: a language is a client of the daemon on its standard streams, and nothing
 //! else of the protocol is compiled into it.
 //!
 //! # Testing, packaging, publishing

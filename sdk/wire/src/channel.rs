@@ -28,6 +28,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 256 << 20;
 
+/// The most header bytes of one call or answer: which files of a directory are wanted stands there, and
+/// what is known of an error.
+pub(crate) const HEADER_BYTES: u32 = 4 << 20;
+
 /// Opens a channel over a byte stream.
 ///
 /// # Errors
@@ -44,6 +48,7 @@ pub fn connect_lazy(io: impl Io) -> Channel {
 
 fn endpoint() -> Endpoint {
     Endpoint::from_static("http://localhost")
+        .http2_max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
 }
@@ -79,7 +84,12 @@ mod tests {
             &self,
             request: tonic::Request<GetSecretRequest>,
         ) -> Result<tonic::Response<GetSecretResponse>, tonic::Status> {
-            Ok(tonic::Response::new(GetSecretResponse { data: request.into_inner().id.into() }))
+            let id = request.into_inner().id;
+            if id == "large" {
+                let details = vec![b'x'; 300_000].into();
+                return Err(tonic::Status::with_details(tonic::Code::NotFound, "none", details));
+            }
+            Ok(tonic::Response::new(GetSecretResponse { data: id.into() }))
         }
     }
 
@@ -116,6 +126,14 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(answer.into_inner().data, "key");
+        let error =
+            client.get_secret(GetSecretRequest { id: "large".into(), ..Default::default() });
+        let error = error.await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.details().len()),
+            (tonic::Code::NotFound, 300_000),
+            "{error}"
+        );
         drop(client);
         tokio::time::timeout(std::time::Duration::from_secs(5), serving)
             .await

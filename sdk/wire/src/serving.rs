@@ -9,10 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::{Connected, Router};
 
 use crate::authority::WithAuthority;
-use crate::channel::{CONNECTION_WINDOW, Io, STREAM_WINDOW};
-
-/// The most header bytes of one call: which files of a directory are wanted stands there.
-const HEADER_BYTES: u32 = 4 << 20;
+use crate::channel::{CONNECTION_WINDOW, HEADER_BYTES, Io, STREAM_WINDOW};
 
 /// A server with the same windows as [`connect`](crate::channel::connect).
 pub fn server() -> tonic::transport::Server {
