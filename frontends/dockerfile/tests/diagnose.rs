@@ -1,107 +1,101 @@
 //! Every mistake of a file at once, each with its words and its place.
 
-use expect_test::{Expect, expect};
 use kiln_dockerfile::Dockerfile;
 use kiln_sdk::document::{Source, render_all};
 use kiln_testing::Fixture;
 use proptest::prelude::*;
 
-fn check(text: &str, expected: &Expect) {
+fn diagnosed(text: &str) -> String {
     let source = Source::new("Dockerfile", text);
     let diagnostics = kiln_dockerfile::diagnose::diagnose(&source);
-    expected.assert_eq(&render_all(&diagnostics, &source));
+    render_all(&diagnostics, &source)
 }
 
 #[test]
 fn every_mistake_of_a_file_is_told_in_one_pass() {
-    check(
-        "FROM alpine AS 1st\nRUNN make\nCOPY --form=x a /b\nRUN --mount=type=cahe,target=/c go\n\
-         STOPSIGNAL SIGNOPE\nADD --chmod=999 a /b\nCOPY a\n",
-        &expect![[r#"
-            error: dockerfile parse error on line 1: invalid name for build stage: "1st", name can't start with a number or contain symbols
-             --> Dockerfile:1:16
-              |
-            1 | FROM alpine AS 1st
-              |                ^^^
+    let text = "FROM alpine AS 1st\nRUNN make\nCOPY --form=x a /b\nRUN --mount=type=cahe,target=/c go\n\
+         STOPSIGNAL SIGNOPE\nADD --chmod=999 a /b\nCOPY a\n";
+    insta::assert_snapshot!(diagnosed(text), @r#"
+    error: dockerfile parse error on line 1: invalid name for build stage: "1st", name can't start with a number or contain symbols
+     --> Dockerfile:1:16
+      |
+    1 | FROM alpine AS 1st
+      |                ^^^
 
-            error: dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)
-             --> Dockerfile:2:1
-              |
-            2 | RUNN make
-              | ^^^^
+    error: dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)
+     --> Dockerfile:2:1
+      |
+    2 | RUNN make
+      | ^^^^
 
-            error: dockerfile parse error on line 3: unknown flag: --form (did you mean from?)
-             --> Dockerfile:3:6
-              |
-            3 | COPY --form=x a /b
-              |      ^^^^^^
+    error: dockerfile parse error on line 3: unknown flag: --form (did you mean from?)
+     --> Dockerfile:3:6
+      |
+    3 | COPY --form=x a /b
+      |      ^^^^^^
 
-            error: unsupported mount type "cahe" (did you mean cache?)
-             --> Dockerfile:4:18
-              |
-            4 | RUN --mount=type=cahe,target=/c go
-              |                  ^^^^
+    error: unsupported mount type "cahe" (did you mean cache?)
+     --> Dockerfile:4:18
+      |
+    4 | RUN --mount=type=cahe,target=/c go
+      |                  ^^^^
 
-            error: invalid signal: SIGNOPE
-             --> Dockerfile:5:12
-              |
-            5 | STOPSIGNAL SIGNOPE
-              |            ^^^^^^^
+    error: invalid signal: SIGNOPE
+     --> Dockerfile:5:12
+      |
+    5 | STOPSIGNAL SIGNOPE
+      |            ^^^^^^^
 
-            error: invalid chmod parameter: '999'. it should be octal string and between 0 and 07777
-             --> Dockerfile:6:13
-              |
-            6 | ADD --chmod=999 a /b
-              |             ^^^
+    error: invalid chmod parameter: '999'. it should be octal string and between 0 and 07777
+     --> Dockerfile:6:13
+      |
+    6 | ADD --chmod=999 a /b
+      |             ^^^
 
-            error: dockerfile parse error on line 7: COPY requires at least two arguments, but only one was provided. Destination could not be determined
-             --> Dockerfile:7:1
-              |
-            7 | COPY a
-              | ^^^^
-        "#]],
-    );
+    error: dockerfile parse error on line 7: COPY requires at least two arguments, but only one was provided. Destination could not be determined
+     --> Dockerfile:7:1
+      |
+    7 | COPY a
+      | ^^^^
+    "#);
 }
 
 #[test]
 fn a_file_without_mistakes_has_nothing_told() {
-    check(
-        "ARG V=1\nFROM alpine:$V AS base\nRUN --mount=type=$T,target=/x make\n",
-        &expect![[r#""#]],
+    insta::assert_snapshot!(
+        diagnosed("ARG V=1\nFROM alpine:$V AS base\nRUN --mount=type=$T,target=/x make\n"),
+        @""
     );
 }
 
 #[test]
 fn what_stands_before_the_first_stage_is_told_each_time() {
-    check(
-        "RUN a\nENV A=b\nFROM alpine\n",
-        &expect![[r#"
-        error: no build stage in current context
-         --> Dockerfile:1:1
-          |
-        1 | RUN a
-          | ^^^^^
+    insta::assert_snapshot!(diagnosed("RUN a\nENV A=b\nFROM alpine\n"), @"
+    error: no build stage in current context
+     --> Dockerfile:1:1
+      |
+    1 | RUN a
+      | ^^^^^
 
-        error: no build stage in current context
-         --> Dockerfile:2:1
-          |
-        2 | ENV A=b
-          | ^^^^^^^
-    "#]],
-    );
+    error: no build stage in current context
+     --> Dockerfile:2:1
+      |
+    2 | ENV A=b
+      | ^^^^^^^
+    ");
 }
 
 #[test]
 fn a_mistake_in_a_continued_instruction_is_found_on_its_own_line() {
-    check(
-        "FROM alpine\nRUN --network=none \\\n  --security=high \\\n  make\n",
-        &expect![[r#"
-        error: dockerfile parse error on line 2: security "high" is not valid
-         --> Dockerfile:3:14
-          |
-        3 |   --security=high \
-          |              ^^^^
-    "#]],
+    insta::assert_snapshot!(
+        diagnosed("FROM alpine\nRUN --network=none \\\n  --security=high \\\n  make\n"),
+        @r#"
+    error: dockerfile parse error on line 2: security "high" is not valid
+     --> Dockerfile:3:14
+      |
+    3 |   --security=high \
+      |              ^^^^
+    "#
     );
 }
 

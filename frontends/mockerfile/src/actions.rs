@@ -144,7 +144,6 @@ fn quote(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
     use kiln_sdk::document::Source;
 
     use super::*;
@@ -177,23 +176,26 @@ images:
         let plan = Plan::read(&Source::new("Mockerfile.yaml", text)).unwrap().plan;
         let titles: Vec<String> =
             actions(&plan.images[0], "/src").iter().map(|action| action.work.title()).collect();
-        expect![[r#"
-            add package key https://example.com/key.gpg
-            add package sources deb https://example.com stable main
-            apt-get install curl gcc=4:*
-            make directory /src
-            add https://example.com/kubectl as /usr/local/bin/kubectl
-            unpack https://example.com/helm.tar.gz to /tmp/helm
-            install /tmp/helm/helm /usr/local/bin
-            copy scripts to /opt/scripts
-            make…
-            keep /src/bin/tool /etc/tool.d"#]]
-        .assert_eq(&titles.join("\n"));
+        insta::assert_snapshot!(titles.join("\n"), @"
+        add package key https://example.com/key.gpg
+        add package sources deb https://example.com stable main
+        apt-get install curl gcc=4:*
+        make directory /src
+        add https://example.com/kubectl as /usr/local/bin/kubectl
+        unpack https://example.com/helm.tar.gz to /tmp/helm
+        install /tmp/helm/helm /usr/local/bin
+        copy scripts to /opt/scripts
+        make…
+        keep /src/bin/tool /etc/tool.d
+        ");
     }
 
     #[test]
     fn packages_are_installed_by_one_script_that_leaves_nothing_else() {
-        expect![[r#"set -e; for key in /etc/apt/trusted.gpg.d/mockerfile-*.asc; do [ "$(head -c 5 "$key")" = ----- ] || mv "$key" "${key%.asc}.gpg"; done; apt-get update; apt-get install -y --no-install-recommends curl 'g++=4:*'; rm -f /var/log/apt/*.log /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache"#]].assert_eq(&install_script(&["curl".into(), "g++=4:*".into()], true));
+        insta::assert_snapshot!(
+            install_script(&["curl".into(), "g++=4:*".into()], true),
+            @r#"set -e; for key in /etc/apt/trusted.gpg.d/mockerfile-*.asc; do [ "$(head -c 5 "$key")" = ----- ] || mv "$key" "${key%.asc}.gpg"; done; apt-get update; apt-get install -y --no-install-recommends curl 'g++=4:*'; rm -f /var/log/apt/*.log /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache"#
+        );
     }
 
     #[test]

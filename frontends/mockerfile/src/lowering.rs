@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use expect_test::{Expect, expect};
 use kiln_sdk::document::Source;
 use kiln_sdk::frontend::{Base, BaseImage, BuildInfo, Options, Settings};
 use kiln_sdk::llb::{Constraints, Definition, Local, Marshal, SourceMap, State};
@@ -84,8 +83,8 @@ fn definition(made: &PlatformResult) -> Definition {
     made.state.marshal(&Marshal::default()).unwrap()
 }
 
-fn check(text: &str, pairs: &[(&str, &str)], expected: Expect) {
-    expected.assert_eq(&dump(&definition(&made(text, pairs))));
+fn lowered(text: &str, pairs: &[(&str, &str)]) -> String {
+    dump(&definition(&made(text, pairs)))
 }
 
 /// The ops of a graph: name, lines of the file, inputs, and what is done.
@@ -187,37 +186,33 @@ fn dump_action(text: &mut String, action: &pb::FileAction) {
 
 #[test]
 fn the_article_lowers_to_one_exec_for_packages_and_downloads_that_are_checked() {
-    check(
-        DEMO,
-        &[],
-        expect![[r##"
-        #1 [demo 1/6] FROM docker.io/library/ubuntu:22.04 (4-4) <- 
-           docker-image://docker.io/library/ubuntu:22.04
-        #2 [internal] keep downloaded packages <- 
-           mkfile /keep 644 "// Packages stay in the cache mount.\n" time 0
-        #3 [demo 2/6] apt-get install ca-certificates curl (7-8) <- #1 #2
-           in / as "": /bin/sh -c set -e; apt-get update; apt-get install -y --no-install-recommends ca-certificates curl; rm -f /var/log/apt/*.log /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
-           env PATH=/bin LANG=C DEBIAN_FRONTEND=noninteractive
-           mount /etc/apt/apt.conf.d/docker-clean /keep readonly
-           mount /var/cache/apt cache mockerfile/var/cache/apt/linux/amd64 Locked 
-           mount /var/lib/apt cache mockerfile/var/lib/apt/linux/amd64 Locked 
-        #4 [demo] download https://example.com/v1.10.0/bin/linux/amd64/kubectl (10-11) <- 
-           https://example.com/v1.10.0/bin/linux/amd64/kubectl http.filename=kubectl http.perm=0755
-        #5 [demo 3/6] add https://example.com/v1.10.0/bin/linux/amd64/kubectl as /usr/local/bin/kubectl (10-11) <- #3 #4
-           copy /kubectl -> /usr/local/bin/kubectl time -1
-        #6 [demo] download https://example.com/kustomize_v4.5.5_linux_amd64.tar.gz (12-14) <- 
-           https://example.com/kustomize_v4.5.5_linux_amd64.tar.gz http.checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 http.filename=kustomize_v4.5.5_linux_amd64.tar.gz http.perm=0644
-        #7 [demo 4/6] unpack https://example.com/kustomize_v4.5.5_linux_amd64.tar.gz to /usr/local/bin/kustomize (12-14) <- #5 #6
-           copy /kustomize_v4.5.5_linux_amd64.tar.gz -> /usr/local/bin/kustomize unpack time -1
-        #8 [demo] download https://example.com/helm-v3.9.1-linux-amd64.tar.gz (15-18) <- 
-           https://example.com/helm-v3.9.1-linux-amd64.tar.gz http.filename=helm-v3.9.1-linux-amd64.tar.gz http.perm=0644
-        #9 [demo 5/6] unpack https://example.com/helm-v3.9.1-linux-amd64.tar.gz to /tmp/helm (15-18) <- #7 #8
-           copy /helm-v3.9.1-linux-amd64.tar.gz -> /tmp/helm unpack time -1
-        #10 [demo 6/6] install /tmp/helm/linux-amd64/helm /usr/local/bin/helm (18-18) <- #9
-           in /srv as "": /bin/sh -c install /tmp/helm/linux-amd64/helm /usr/local/bin/helm
-           env PATH=/bin LANG=C
-    "##]],
-    );
+    insta::assert_snapshot!(lowered(DEMO, &[]), @r#"
+    #1 [demo 1/6] FROM docker.io/library/ubuntu:22.04 (4-4) <- 
+       docker-image://docker.io/library/ubuntu:22.04
+    #2 [internal] keep downloaded packages <- 
+       mkfile /keep 644 "// Packages stay in the cache mount.\n" time 0
+    #3 [demo 2/6] apt-get install ca-certificates curl (7-8) <- #1 #2
+       in / as "": /bin/sh -c set -e; apt-get update; apt-get install -y --no-install-recommends ca-certificates curl; rm -f /var/log/apt/*.log /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
+       env PATH=/bin LANG=C DEBIAN_FRONTEND=noninteractive
+       mount /etc/apt/apt.conf.d/docker-clean /keep readonly
+       mount /var/cache/apt cache mockerfile/var/cache/apt/linux/amd64 Locked 
+       mount /var/lib/apt cache mockerfile/var/lib/apt/linux/amd64 Locked 
+    #4 [demo] download https://example.com/v1.10.0/bin/linux/amd64/kubectl (10-11) <- 
+       https://example.com/v1.10.0/bin/linux/amd64/kubectl http.filename=kubectl http.perm=0755
+    #5 [demo 3/6] add https://example.com/v1.10.0/bin/linux/amd64/kubectl as /usr/local/bin/kubectl (10-11) <- #3 #4
+       copy /kubectl -> /usr/local/bin/kubectl time -1
+    #6 [demo] download https://example.com/kustomize_v4.5.5_linux_amd64.tar.gz (12-14) <- 
+       https://example.com/kustomize_v4.5.5_linux_amd64.tar.gz http.checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 http.filename=kustomize_v4.5.5_linux_amd64.tar.gz http.perm=0644
+    #7 [demo 4/6] unpack https://example.com/kustomize_v4.5.5_linux_amd64.tar.gz to /usr/local/bin/kustomize (12-14) <- #5 #6
+       copy /kustomize_v4.5.5_linux_amd64.tar.gz -> /usr/local/bin/kustomize unpack time -1
+    #8 [demo] download https://example.com/helm-v3.9.1-linux-amd64.tar.gz (15-18) <- 
+       https://example.com/helm-v3.9.1-linux-amd64.tar.gz http.filename=helm-v3.9.1-linux-amd64.tar.gz http.perm=0644
+    #9 [demo 5/6] unpack https://example.com/helm-v3.9.1-linux-amd64.tar.gz to /tmp/helm (15-18) <- #7 #8
+       copy /helm-v3.9.1-linux-amd64.tar.gz -> /tmp/helm unpack time -1
+    #10 [demo 6/6] install /tmp/helm/linux-amd64/helm /usr/local/bin/helm (18-18) <- #9
+       in /srv as "": /bin/sh -c install /tmp/helm/linux-amd64/helm /usr/local/bin/helm
+       env PATH=/bin LANG=C
+    "#);
 }
 
 #[test]
@@ -274,34 +269,30 @@ images:
         ("build-arg:MODE", "slow"),
         ("build-arg:https_proxy", "http://proxy:1"),
     ];
-    check(
-        text,
-        &pairs,
-        expect![[r##"
-        #1 [app 1/7] FROM docker.io/library/debian:13 (4-4) <- 
-           docker-image://docker.io/library/debian:13
-        #2 [app 2/7] make directory /srv/app (5-5) <- #1
-           mkdir /srv/app 755 time -1
-        #3 [internal] load build context <- 
-           local://context local.followpaths=["conf/*.toml","src","vendor.tar.gz"]
-        #4 [app 3/7] copy src to /srv/app/src (8-8) <- #2 #3
-           copy /src -> /srv/app/src contents time -1
-        #5 [app 4/7] unpack vendor.tar.gz to /opt/vendor (9-9) <- #4 #3
-           copy /vendor.tar.gz -> /opt/vendor unpack contents time -1
-        #6 [app 5/7] copy conf/*.toml to /etc/app/ (10-10) <- #5 #3
-           copy /conf/*.toml -> /etc/app/ contents wildcard time -1
-        #7 [app 6/7] make (12-12) <- #6
-           in /srv/app as "": /bin/sh -c make
-           env PATH=/bin LANG=C MODE=fast VERSION=3
-           proxy ProxyEnv { http_proxy: "", https_proxy: "http://proxy:1", ftp_proxy: "", no_proxy: "", all_proxy: "" }
-        #8 [app 7/7] make check… (14-15) <- #7
-           in /srv/app as "": /bin/sh -c make check
-        make install
+    insta::assert_snapshot!(lowered(text, &pairs), @r#"
+    #1 [app 1/7] FROM docker.io/library/debian:13 (4-4) <- 
+       docker-image://docker.io/library/debian:13
+    #2 [app 2/7] make directory /srv/app (5-5) <- #1
+       mkdir /srv/app 755 time -1
+    #3 [internal] load build context <- 
+       local://context local.followpaths=["conf/*.toml","src","vendor.tar.gz"]
+    #4 [app 3/7] copy src to /srv/app/src (8-8) <- #2 #3
+       copy /src -> /srv/app/src contents time -1
+    #5 [app 4/7] unpack vendor.tar.gz to /opt/vendor (9-9) <- #4 #3
+       copy /vendor.tar.gz -> /opt/vendor unpack contents time -1
+    #6 [app 5/7] copy conf/*.toml to /etc/app/ (10-10) <- #5 #3
+       copy /conf/*.toml -> /etc/app/ contents wildcard time -1
+    #7 [app 6/7] make (12-12) <- #6
+       in /srv/app as "": /bin/sh -c make
+       env PATH=/bin LANG=C MODE=fast VERSION=3
+       proxy ProxyEnv { http_proxy: "", https_proxy: "http://proxy:1", ftp_proxy: "", no_proxy: "", all_proxy: "" }
+    #8 [app 7/7] make check… (14-15) <- #7
+       in /srv/app as "": /bin/sh -c make check
+    make install
 
-           env PATH=/bin LANG=C MODE=fast VERSION=3
-           proxy ProxyEnv { http_proxy: "", https_proxy: "http://proxy:1", ftp_proxy: "", no_proxy: "", all_proxy: "" }
-    "##]],
-    );
+       env PATH=/bin LANG=C MODE=fast VERSION=3
+       proxy ProxyEnv { http_proxy: "", https_proxy: "http://proxy:1", ftp_proxy: "", no_proxy: "", all_proxy: "" }
+    "#);
 }
 
 #[test]
@@ -319,32 +310,28 @@ images:
     repo: ['deb https://b.example stable main']
     install: [tool]
 ";
-    check(
-        text,
-        &[],
-        expect![[r##"
-        #1 [base 1/3] FROM docker.io/library/debian:13 (4-4) <- 
-           docker-image://docker.io/library/debian:13
-        #2 [base] download https://a.example/key.gpg (7-7) <- 
-           https://a.example/key.gpg http.filename=key http.perm=0644
-        #3 [base 2/3] add package key https://a.example/key.gpg (7-7) <- #1 #2
-           copy /key -> /etc/apt/trusted.gpg.d/mockerfile-base-0.asc time -1
-        #4 [base 3/3] add package sources deb https://a.example stable main (6-6) <- #3
-           mkdir /etc/apt/sources.list.d 755 time -1
-           mkfile /etc/apt/sources.list.d/mockerfile.list 644 "deb https://a.example stable main\n" time -1
-        #5 [tool 2/3] add package sources deb https://b.example stable main (11-11) <- #4
-           mkdir /etc/apt/sources.list.d 755 time -1
-           mkfile /etc/apt/sources.list.d/mockerfile.list 644 "deb https://a.example stable main\ndeb https://b.example stable main\n" time -1
-        #6 [internal] keep downloaded packages <- 
-           mkfile /keep 644 "// Packages stay in the cache mount.\n" time 0
-        #7 [tool 3/3] apt-get install tool (12-12) <- #5 #6
-           in / as "": /bin/sh -c set -e; apt-get update; apt-get install -y --no-install-recommends tool; rm -f /var/log/apt/*.log /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
-           env PATH=/bin LANG=C DEBIAN_FRONTEND=noninteractive
-           mount /etc/apt/apt.conf.d/docker-clean /keep readonly
-           mount /var/cache/apt cache mockerfile/var/cache/apt/linux/amd64 Locked 
-           mount /var/lib/apt cache mockerfile/var/lib/apt/linux/amd64 Locked 
-    "##]],
-    );
+    insta::assert_snapshot!(lowered(text, &[]), @r#"
+    #1 [base 1/3] FROM docker.io/library/debian:13 (4-4) <- 
+       docker-image://docker.io/library/debian:13
+    #2 [base] download https://a.example/key.gpg (7-7) <- 
+       https://a.example/key.gpg http.filename=key http.perm=0644
+    #3 [base 2/3] add package key https://a.example/key.gpg (7-7) <- #1 #2
+       copy /key -> /etc/apt/trusted.gpg.d/mockerfile-base-0.asc time -1
+    #4 [base 3/3] add package sources deb https://a.example stable main (6-6) <- #3
+       mkdir /etc/apt/sources.list.d 755 time -1
+       mkfile /etc/apt/sources.list.d/mockerfile.list 644 "deb https://a.example stable main\n" time -1
+    #5 [tool 2/3] add package sources deb https://b.example stable main (11-11) <- #4
+       mkdir /etc/apt/sources.list.d 755 time -1
+       mkfile /etc/apt/sources.list.d/mockerfile.list 644 "deb https://a.example stable main\ndeb https://b.example stable main\n" time -1
+    #6 [internal] keep downloaded packages <- 
+       mkfile /keep 644 "// Packages stay in the cache mount.\n" time 0
+    #7 [tool 3/3] apt-get install tool (12-12) <- #5 #6
+       in / as "": /bin/sh -c set -e; apt-get update; apt-get install -y --no-install-recommends tool; rm -f /var/log/apt/*.log /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
+       env PATH=/bin LANG=C DEBIAN_FRONTEND=noninteractive
+       mount /etc/apt/apt.conf.d/docker-clean /keep readonly
+       mount /var/cache/apt cache mockerfile/var/cache/apt/linux/amd64 Locked 
+       mount /var/lib/apt cache mockerfile/var/lib/apt/linux/amd64 Locked
+    "#);
 }
 
 #[test]
@@ -363,39 +350,31 @@ images:
   parent: build
   steps: [make debug]
 ";
-    check(
-        text,
-        &[("target", "slim")],
-        expect![[r##"
-        #1 [build 1/4] FROM docker.io/library/debian:13 (4-4) <- 
-           docker-image://docker.io/library/debian:13
-        #2 [build 2/4] make directory /src (5-5) <- #1
-           mkdir /src 755 time -1
-        #3 [build 3/4] make (6-6) <- #2
-           in /src as "": /bin/sh -c make
-           env PATH=/bin LANG=C
-        #4 [build 4/4] keep /src/bin/tool /etc/tool.d /usr/lib/*.so (7-7) <- #3
-           copy /src/bin/tool -> /src/bin/tool contents time -1
-           copy /etc/tool.d -> /etc/tool.d contents time -1
-           copy /usr/lib/*.so -> /usr/lib/ wildcard time -1
-    "##]],
-    );
-    check(
-        text,
-        &[("target", "debug")],
-        expect![[r##"
-        #1 [build 1/4] FROM docker.io/library/debian:13 (4-4) <- 
-           docker-image://docker.io/library/debian:13
-        #2 [build 2/4] make directory /src (5-5) <- #1
-           mkdir /src 755 time -1
-        #3 [build 3/4] make (6-6) <- #2
-           in /src as "": /bin/sh -c make
-           env PATH=/bin LANG=C
-        #4 [debug 2/2] make debug (13-13) <- #3
-           in /src as "": /bin/sh -c make debug
-           env PATH=/bin LANG=C
-    "##]],
-    );
+    insta::assert_snapshot!(lowered(text, &[("target", "slim")]), @r#"
+    #1 [build 1/4] FROM docker.io/library/debian:13 (4-4) <- 
+       docker-image://docker.io/library/debian:13
+    #2 [build 2/4] make directory /src (5-5) <- #1
+       mkdir /src 755 time -1
+    #3 [build 3/4] make (6-6) <- #2
+       in /src as "": /bin/sh -c make
+       env PATH=/bin LANG=C
+    #4 [build 4/4] keep /src/bin/tool /etc/tool.d /usr/lib/*.so (7-7) <- #3
+       copy /src/bin/tool -> /src/bin/tool contents time -1
+       copy /etc/tool.d -> /etc/tool.d contents time -1
+       copy /usr/lib/*.so -> /usr/lib/ wildcard time -1
+    "#);
+    insta::assert_snapshot!(lowered(text, &[("target", "debug")]), @r#"
+    #1 [build 1/4] FROM docker.io/library/debian:13 (4-4) <- 
+       docker-image://docker.io/library/debian:13
+    #2 [build 2/4] make directory /src (5-5) <- #1
+       mkdir /src 755 time -1
+    #3 [build 3/4] make (6-6) <- #2
+       in /src as "": /bin/sh -c make
+       env PATH=/bin LANG=C
+    #4 [debug 2/2] make debug (13-13) <- #3
+       in /src as "": /bin/sh -c make debug
+       env PATH=/bin LANG=C
+    "#);
     let slim = made(text, &[("target", "slim")]).config;
     assert_eq!(
         slim.history.iter().map(|step| step.created_by.as_str()).collect::<Vec<_>>(),
@@ -421,49 +400,49 @@ images:
     let pairs =
         [("label:b", "3"), ("build-arg:SOURCE_DATE_EPOCH", "86400"), ("build-arg:HIDDEN", "x")];
     let config = made(text, &pairs).config;
-    expect![[r#"
+    insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @r#"
+    {
+      "created": "1970-01-02T00:00:00Z",
+      "architecture": "amd64",
+      "os": "linux",
+      "rootfs": {
+        "type": "layers",
+        "diff_ids": []
+      },
+      "history": [
+        {
+          "created_by": "base layer"
+        },
         {
           "created": "1970-01-02T00:00:00Z",
-          "architecture": "amd64",
-          "os": "linux",
-          "rootfs": {
-            "type": "layers",
-            "diff_ids": []
-          },
-          "history": [
-            {
-              "created_by": "base layer"
-            },
-            {
-              "created": "1970-01-02T00:00:00Z",
-              "created_by": "make directory /srv/app",
-              "comment": "mockerfile.v0"
-            },
-            {
-              "created": "1970-01-02T00:00:00Z",
-              "created_by": "RUN /bin/sh -c true",
-              "comment": "mockerfile.v0"
-            }
-          ],
-          "config": {
-            "User": "1000",
-            "Env": [
-              "PATH=/bin",
-              "LANG=de",
-              "EXTRA=1"
-            ],
-            "Entrypoint": [
-              "/app"
-            ],
-            "WorkingDir": "/srv/app",
-            "Labels": {
-              "a": "1",
-              "b": "3",
-              "base": "yes"
-            }
-          }
-        }"#]]
-    .assert_eq(&serde_json::to_string_pretty(&config).unwrap());
+          "created_by": "make directory /srv/app",
+          "comment": "mockerfile.v0"
+        },
+        {
+          "created": "1970-01-02T00:00:00Z",
+          "created_by": "RUN /bin/sh -c true",
+          "comment": "mockerfile.v0"
+        }
+      ],
+      "config": {
+        "User": "1000",
+        "Env": [
+          "PATH=/bin",
+          "LANG=de",
+          "EXTRA=1"
+        ],
+        "Entrypoint": [
+          "/app"
+        ],
+        "WorkingDir": "/srv/app",
+        "Labels": {
+          "a": "1",
+          "b": "3",
+          "base": "yes"
+        }
+      }
+    }
+    "#);
 }
 
 #[test]
@@ -488,19 +467,21 @@ fn scratch_starts_from_nothing_and_may_stay_so() {
     assert!(nothing.state.is_scratch());
     assert_eq!(nothing.config.config.cmd, Some(vec!["/x".to_owned()]));
     let text = "apiVersion: v1alpha1\nimages:\n- name: a\n  from: scratch\n  external: [{src: 'https://example.com/x', dst: /x}]\n";
-    check(
-        text,
-        &[
-            ("platform", "linux/arm64,linux/amd64"),
-            ("no-cache", "a"),
-            ("build-arg:SOURCE_DATE_EPOCH", "2"),
-        ],
-        expect![[r#"
-        #1 [linux/arm64 a] download https://example.com/x (5-5) no-cache <- 
-           https://example.com/x http.filename=x http.perm=0755
-        #2 [linux/arm64 a 2/2] add https://example.com/x as /x (5-5) no-cache <- #1
-           copy /x -> /x time 2000000000
-    "#]],
+    insta::assert_snapshot!(
+        lowered(
+            text,
+            &[
+                ("platform", "linux/arm64,linux/amd64"),
+                ("no-cache", "a"),
+                ("build-arg:SOURCE_DATE_EPOCH", "2"),
+            ]
+        ),
+        @"
+    #1 [linux/arm64 a] download https://example.com/x (5-5) no-cache <- 
+       https://example.com/x http.filename=x http.perm=0755
+    #2 [linux/arm64 a 2/2] add https://example.com/x as /x (5-5) no-cache <- #1
+       copy /x -> /x time 2000000000
+    "
     );
 }
 
@@ -510,8 +491,10 @@ fn a_target_is_an_image_of_the_file() {
     let plan = Plan::read(&Source::new("f", text)).unwrap().plan;
     assert_eq!(plan.target(None), Ok(1));
     assert_eq!(plan.target(Some("build")), Ok(0));
-    expect!["target `biuld` does not exist; did you mean `build`? images of this file are `build`, `app`"]
-        .assert_eq(&plan.target(Some("biuld")).unwrap_err());
+    insta::assert_snapshot!(
+        plan.target(Some("biuld")).unwrap_err(),
+        @"target `biuld` does not exist; did you mean `build`? images of this file are `build`, `app`"
+    );
 }
 
 #[test]

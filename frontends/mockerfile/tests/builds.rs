@@ -6,7 +6,6 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use expect_test::expect;
 use kiln_mockerfile::Mockerfile;
 use kiln_sdk::frontend::{
     Bridge, BuildInfo, BuildResult, Code, FileRange, FileStat, Frontend as _, FrontendError,
@@ -180,15 +179,15 @@ async fn platforms_are_built_side_by_side() {
     assert_eq!(refs.keys().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
     assert_eq!(names(&fake.graphs()[1])[1], "[linux/arm64 build 2/2] make");
     let keys: Vec<&str> = result.metadata.keys().map(String::as_str).collect();
-    expect![[r#"
-        containerimage.base.config/linux/amd64
-        containerimage.base.config/linux/arm64
-        containerimage.config/linux/amd64
-        containerimage.config/linux/arm64
-        refs.platforms
-        source.date.epoch/linux/amd64
-        source.date.epoch/linux/arm64"#]]
-    .assert_eq(&keys.join("\n"));
+    insta::assert_snapshot!(keys.join("\n"), @"
+    containerimage.base.config/linux/amd64
+    containerimage.base.config/linux/arm64
+    containerimage.config/linux/amd64
+    containerimage.config/linux/arm64
+    refs.platforms
+    source.date.epoch/linux/amd64
+    source.date.epoch/linux/arm64
+    ");
 }
 
 #[tokio::test]
@@ -206,13 +205,13 @@ async fn building_twice_solves_equal_graphs() {
 async fn mistakes_are_shown_with_their_lines_and_travel_with_their_places() {
     let text = FILE.replace("steps:", "step:");
     let error = Fake::new(&[("Mockerfile.yaml", &text)], &[]).build().await.unwrap_err();
-    expect![[r#"
-        error: unknown key `step`
-         --> Mockerfile.yaml:5:3
-          |
-        5 |   step: [make]
-          |   ^^^^ did you mean `steps`?"#]]
-    .assert_eq(&error.to_string());
+    insta::assert_snapshot!(error, @"
+    error: unknown key `step`
+     --> Mockerfile.yaml:5:3
+      |
+    5 |   step: [make]
+      |   ^^^^ did you mean `steps`?
+    ");
     let places = |error: &FrontendError| -> Vec<i32> {
         let ranges =
             error.status().sources().map(|source| source.ranges[0].start.as_ref().unwrap().line);
@@ -222,13 +221,13 @@ async fn mistakes_are_shown_with_their_lines_and_travel_with_their_places() {
 
     let text = FILE.replace("debian:13", "debain:13");
     let error = Fake::new(&[("Mockerfile.yaml", &text)], &[]).build().await.unwrap_err();
-    expect![[r#"
-        error: base image docker.io/library/debain:13 cannot be used: docker.io/library/debain:13: not found
-         --> Mockerfile.yaml:4:9
-          |
-        4 |   from: debain:13
-          |         ^^^^^^^^^"#]]
-    .assert_eq(&error.to_string());
+    insta::assert_snapshot!(error, @"
+    error: base image docker.io/library/debain:13 cannot be used: docker.io/library/debain:13: not found
+     --> Mockerfile.yaml:4:9
+      |
+    4 |   from: debain:13
+      |         ^^^^^^^^^
+    ");
     assert_eq!(places(&error), [4]);
 }
 
@@ -237,10 +236,14 @@ async fn a_wrong_target_or_option_is_named() {
     let error = async |options: &[(&str, &str)]| {
         Fake::new(&[("Mockerfile.yaml", FILE)], options).build().await.unwrap_err().to_string()
     };
-    expect!["target `biuld` does not exist; did you mean `build`? images of this file are `build`, `app`"]
-        .assert_eq(&error(&[("target", "biuld")]).await);
-    expect!["invalid option build-arg:SOURCE_DATE_EPOCH=soon: expected seconds since 1970"]
-        .assert_eq(&error(&[("build-arg:SOURCE_DATE_EPOCH", "soon")]).await);
+    insta::assert_snapshot!(
+        error(&[("target", "biuld")]).await,
+        @"target `biuld` does not exist; did you mean `build`? images of this file are `build`, `app`"
+    );
+    insta::assert_snapshot!(
+        error(&[("build-arg:SOURCE_DATE_EPOCH", "soon")]).await,
+        @"invalid option build-arg:SOURCE_DATE_EPOCH=soon: expected seconds since 1970"
+    );
 }
 
 #[tokio::test]

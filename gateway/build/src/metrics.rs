@@ -196,7 +196,6 @@ impl Exposition {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
     use kiln_wire::proto::control::{Vertex, VertexWarning};
 
     use super::*;
@@ -213,17 +212,16 @@ mod tests {
         let timed = |line: &str| line.starts_with('#') || line.contains("_duration_seconds");
         let text: String =
             text.lines().filter(|line| !timed(line)).flat_map(|line| [line, "\n"]).collect();
-        expect![[r#"
-            buildkit_builds_total{status="success"} 1
-            buildkit_builds_total{status="failure",error_code="Cancelled"} 1
-            buildkit_builds_total{status="failure",error_code="Unknown"} 1
-            buildkit_builds_steps_total{kind="total"} 5
-            buildkit_builds_steps_total{kind="completed"} 4
-            buildkit_builds_steps_total{kind="cached"} 2
-            buildkit_builds_steps_total{kind="warnings"} 1
-            kiln_builds_running 1
-        "#]]
-        .assert_eq(&text);
+        insta::assert_snapshot!(text, @r#"
+        buildkit_builds_total{status="success"} 1
+        buildkit_builds_total{status="failure",error_code="Cancelled"} 1
+        buildkit_builds_total{status="failure",error_code="Unknown"} 1
+        buildkit_builds_steps_total{kind="total"} 5
+        buildkit_builds_steps_total{kind="completed"} 4
+        buildkit_builds_steps_total{kind="cached"} 2
+        buildkit_builds_steps_total{kind="warnings"} 1
+        kiln_builds_running 1
+        "#);
     }
 
     #[test]

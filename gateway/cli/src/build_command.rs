@@ -423,7 +423,6 @@ fn parse_each<T>(
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use expect_test::{Expect, expect};
 
     use super::*;
     use crate::args::{Cli, Command};
@@ -437,69 +436,46 @@ mod tests {
         })
     }
 
-    fn check(line: &str, files: &[&str], expected: Expect) {
-        let text = match decide(line, files) {
+    fn decided(line: &str, files: &[&str]) -> String {
+        match decide(line, files) {
             Ok(BuildCommand { input, locals, .. }) => format!("{input:?} {locals:?}"),
             Err(error) => error.to_string(),
-        };
-        expected.assert_eq(&text);
+        }
     }
 
     #[test]
     fn a_directory_is_built_by_the_frontend_of_its_build_file() {
-        check(
-            "kiln build src",
-            &["src/Dockerfile", "src/Mockerfile.yaml"],
-            expect![[
-                r#"Frontend { name: "dockerfile.v0", options: {} } {"context": "src", "dockerfile": "src"}"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln build src", &["src/Dockerfile", "src/Mockerfile.yaml"]),
+            @r#"Frontend { name: "dockerfile.v0", options: {} } {"context": "src", "dockerfile": "src"}"#
         );
-        check(
-            "kiln build .",
-            &["./Mockerfile.yaml"],
-            expect![[
-                r#"Frontend { name: "mockerfile.v0", options: {"filename": "Mockerfile.yaml"} } {"context": ".", "dockerfile": "."}"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln build .", &["./Mockerfile.yaml"]),
+            @r#"Frontend { name: "mockerfile.v0", options: {"filename": "Mockerfile.yaml"} } {"context": ".", "dockerfile": "."}"#
         );
-        check(
-            "kiln build .",
-            &[],
-            expect![
-                "no build file in .: looked for Dockerfile, dockerfile, Containerfile, Mockerfile.yaml, Mockerfile; name one with --file or choose a frontend with --frontend"
-            ],
+        insta::assert_snapshot!(
+            decided("kiln build .", &[]),
+            @"no build file in .: looked for Dockerfile, dockerfile, Containerfile, Mockerfile.yaml, Mockerfile; name one with --file or choose a frontend with --frontend"
         );
-        check(
-            "kiln b . -f sub/web.Dockerfile",
-            &[],
-            expect![[
-                r#"Frontend { name: "dockerfile.v0", options: {"filename": "web.Dockerfile"} } {"context": ".", "dockerfile": "sub"}"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln b . -f sub/web.Dockerfile", &[]),
+            @r#"Frontend { name: "dockerfile.v0", options: {"filename": "web.Dockerfile"} } {"context": ".", "dockerfile": "sub"}"#
         );
-        check(
-            "kiln build -f Mockerfile.dev.yaml",
-            &[],
-            expect![[
-                r#"Frontend { name: "mockerfile.v0", options: {"filename": "Mockerfile.dev.yaml"} } {"context": ".", "dockerfile": "."}"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln build -f Mockerfile.dev.yaml", &[]),
+            @r#"Frontend { name: "mockerfile.v0", options: {"filename": "Mockerfile.dev.yaml"} } {"context": ".", "dockerfile": "."}"#
         );
-        check(
-            "kiln build . -f build.toml",
-            &[],
-            expect!["no frontend is known for build.toml: choose one with --frontend"],
+        insta::assert_snapshot!(
+            decided("kiln build . -f build.toml", &[]),
+            @"no frontend is known for build.toml: choose one with --frontend"
         );
-        check(
-            "kiln build - -f ci/Dockerfile",
-            &[],
-            expect![[
-                r#"Frontend { name: "dockerfile.v0", options: {"filename": "ci/Dockerfile"} } {}"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln build - -f ci/Dockerfile", &[]),
+            @r#"Frontend { name: "dockerfile.v0", options: {"filename": "ci/Dockerfile"} } {}"#
         );
-        check(
-            "kiln build https://host/repo.git#main -f ci/Dockerfile",
-            &[],
-            expect![[
-                r#"Frontend { name: "dockerfile.v0", options: {"context": "https://host/repo.git#main", "filename": "ci/Dockerfile"} } {}"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln build https://host/repo.git#main -f ci/Dockerfile", &[]),
+            @r#"Frontend { name: "dockerfile.v0", options: {"context": "https://host/repo.git#main", "filename": "ci/Dockerfile"} } {}"#
         );
     }
 
@@ -532,10 +508,9 @@ mod tests {
 
     #[test]
     fn options_that_nobody_reads_are_refused_or_noted() {
-        check(
-            "kiln build . --opt tagret=x",
-            &["./Dockerfile"],
-            expect!["--opt tagret: dockerfile.v0 has no option of this name, did you mean target?"],
+        insta::assert_snapshot!(
+            decided("kiln build . --opt tagret=x", &["./Dockerfile"]),
+            @"--opt tagret: dockerfile.v0 has no option of this name, did you mean target?"
         );
         let notes = |line: &str| decide(line, &["./Dockerfile"]).unwrap().notes;
         assert!(notes("kiln build . --opt moon=full")[0].starts_with("--opt moon: dockerfile.v0"));
@@ -556,32 +531,32 @@ mod tests {
 
     #[test]
     fn a_frontend_that_was_named_is_not_second_guessed() {
-        check(
-            "kiln build --frontend gateway.v0 --opt source=x/y --opt build-arg:HTTP_PROXY --no-cache",
-            &[],
-            expect![[
-                r#"Frontend { name: "gateway.v0", options: {"build-arg:HTTP_PROXY": "p", "no-cache": "", "source": "x/y"} } {}"#
-            ]],
+        insta::assert_snapshot!(
+            decided(
+                "kiln build --frontend gateway.v0 --opt source=x/y --opt build-arg:HTTP_PROXY --no-cache",
+                &[]
+            ),
+            @r#"Frontend { name: "gateway.v0", options: {"build-arg:HTTP_PROXY": "p", "no-cache": "", "source": "x/y"} } {}"#
         );
-        check(
-            "kiln build --frontend=dockerfile.v0 --local context=. --local dockerfile=d",
-            &[],
-            expect![[
-                r#"Frontend { name: "dockerfile.v0", options: {} } {"context": ".", "dockerfile": "d"}"#
-            ]],
+        insta::assert_snapshot!(
+            decided(
+                "kiln build --frontend=dockerfile.v0 --local context=. --local dockerfile=d",
+                &[]
+            ),
+            @r#"Frontend { name: "dockerfile.v0", options: {} } {"context": ".", "dockerfile": "d"}"#
         );
-        check(
-            "kiln build . --frontend x --local dockerfile=elsewhere",
-            &[],
-            expect![[
-                r#"Frontend { name: "x", options: {} } {"context": ".", "dockerfile": "elsewhere"}"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln build . --frontend x --local dockerfile=elsewhere", &[]),
+            @r#"Frontend { name: "x", options: {} } {"context": ".", "dockerfile": "elsewhere"}"#
         );
     }
 
     #[test]
     fn without_a_frontend_standard_input_is_built_unless_it_is_a_terminal() {
-        check("kiln build --local src=.", &[], expect![[r#"Definition {"src": "."}"#]]);
+        insta::assert_snapshot!(
+            decided("kiln build --local src=.", &[]),
+            @r#"Definition {"src": "."}"#
+        );
         let terminal = Environment { stdin_terminal: true, ..Environment::default() };
         let decided = BuildCommand::decide(BuildArgs::default(), &terminal, &|_| false);
         assert_eq!(decided, Err(BuildUsageError::NoInput));
@@ -598,124 +573,119 @@ mod tests {
             &[],
         )
         .unwrap();
-        expect![[r#"
-            BuildCommand {
-                input: Frontend {
-                    name: "f",
-                    options: {},
+        insta::assert_debug_snapshot!(command, @r#"
+        BuildCommand {
+            input: Frontend {
+                name: "f",
+                options: {},
+            },
+            context_on_stdin: false,
+            file_on_stdin: None,
+            locals: {},
+            oci_layouts: {
+                "l": "p",
+            },
+            no_cache: false,
+            exports: [
+                Export {
+                    kind: Image,
+                    attrs: {
+                        "name": "n",
+                    },
+                    dest: Nothing,
                 },
-                context_on_stdin: false,
-                file_on_stdin: None,
-                locals: {},
-                oci_layouts: {
-                    "l": "p",
-                },
-                no_cache: false,
-                exports: [
-                    Export {
-                        kind: Image,
-                        attrs: {
-                            "name": "n",
-                        },
-                        dest: Nothing,
-                    },
-                    Export {
-                        kind: Local,
-                        attrs: {},
-                        dest: Directory(
-                            "d",
-                        ),
-                    },
-                ],
-                cache_exports: [
-                    CacheOption {
-                        kind: "inline",
-                        attrs: {
-                            "mode": "min",
-                        },
-                        keys: [],
-                    },
-                ],
-                cache_imports: [
-                    CacheOption {
-                        kind: "registry",
-                        attrs: {
-                            "ref": "r",
-                        },
-                        keys: [],
-                    },
-                ],
-                expect_cached: [],
-                secrets: [
-                    Secret {
-                        id: "a",
-                        source: File(
-                            "b",
-                        ),
-                    },
-                ],
-                ssh: [
-                    Ssh {
-                        id: "default",
-                        paths: [],
-                        raw: false,
-                    },
-                ],
-                entitlements: [
-                    "network.host",
-                ],
-                registry_tls: [
-                    RegistryTls {
-                        host: "h",
-                        ca: None,
-                        keypair: None,
-                        insecure: true,
-                    },
-                ],
-                proxy_network: true,
-                progress: Plain,
-                prints_digest: false,
-                notes: [],
-                files: SideFiles {
-                    trace: Some(
-                        "t",
-                    ),
-                    report: None,
-                    metadata: Some(
-                        "m",
-                    ),
-                    build_id: Some(
-                        "r",
-                    ),
-                    source_policy: Some(
-                        "s",
-                    ),
-                    cache_metrics: Some(
-                        "-",
+                Export {
+                    kind: Local,
+                    attrs: {},
+                    dest: Directory(
+                        "d",
                     ),
                 },
-            }"#]]
-        .assert_eq(&format!("{command:#?}"));
+            ],
+            cache_exports: [
+                CacheOption {
+                    kind: "inline",
+                    attrs: {
+                        "mode": "min",
+                    },
+                    keys: [],
+                },
+            ],
+            cache_imports: [
+                CacheOption {
+                    kind: "registry",
+                    attrs: {
+                        "ref": "r",
+                    },
+                    keys: [],
+                },
+            ],
+            expect_cached: [],
+            secrets: [
+                Secret {
+                    id: "a",
+                    source: File(
+                        "b",
+                    ),
+                },
+            ],
+            ssh: [
+                Ssh {
+                    id: "default",
+                    paths: [],
+                    raw: false,
+                },
+            ],
+            entitlements: [
+                "network.host",
+            ],
+            registry_tls: [
+                RegistryTls {
+                    host: "h",
+                    ca: None,
+                    keypair: None,
+                    insecure: true,
+                },
+            ],
+            proxy_network: true,
+            progress: Plain,
+            prints_digest: false,
+            notes: [],
+            files: SideFiles {
+                trace: Some(
+                    "t",
+                ),
+                report: None,
+                metadata: Some(
+                    "m",
+                ),
+                build_id: Some(
+                    "r",
+                ),
+                source_policy: Some(
+                    "s",
+                ),
+                cache_metrics: Some(
+                    "-",
+                ),
+            },
+        }
+        "#);
     }
 
     #[test]
     fn wrong_options_are_named() {
-        check(
-            "kiln build --frontend f -o type=local",
-            &[],
-            expect![[
-                r#"--output "type=local": output directory is required for local exporter: add dest=PATH"#
-            ]],
+        insta::assert_snapshot!(
+            decided("kiln build --frontend f -o type=local", &[]),
+            @r#"--output "type=local": output directory is required for local exporter: add dest=PATH"#
         );
-        check(
-            "kiln build --frontend f --progress loud",
-            &[],
-            expect![[r#"invalid progress mode "loud": use auto, plain, tty, rawjson or quiet"#]],
+        insta::assert_snapshot!(
+            decided("kiln build --frontend f --progress loud", &[]),
+            @r#"invalid progress mode "loud": use auto, plain, tty, rawjson or quiet"#
         );
-        check(
-            "kiln build --frontend f --opt target",
-            &[],
-            expect![[r#"--opt "target": should be key=value"#]],
+        insta::assert_snapshot!(
+            decided("kiln build --frontend f --opt target", &[]),
+            @r#"--opt "target": should be key=value"#
         );
     }
 }

@@ -252,7 +252,6 @@ fn printable(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
-    use expect_test::expect;
     use kiln_wire::pb::{Position, Range, SourceInfo};
     use kiln_wire::status::Detail;
     use tonic::Code;
@@ -284,34 +283,34 @@ mod tests {
             RichStatus::new(Code::Unknown, "process \"/bin/sh -c false\" did not complete")
                 .with(Detail::Source(source(file, &[((3, 0), (4, 0))])));
         let error = anyhow::Error::new(SolveError::Daemon(status)).context("failed to solve");
-        expect![[r#"
-            Dockerfile:3
-            --------------------
-               1 |     FROM alpine
-               2 |     
-               3 | >>> RUN a \
-               4 | >>>   && false
-               5 |     COPY . .
-               6 |     CMD x
-            --------------------
-            error: failed to solve: process "/bin/sh -c false" did not complete
-        "#]]
-        .assert_eq(&report(&error));
+        insta::assert_snapshot!(report(&error), @r#"
+        Dockerfile:3
+        --------------------
+           1 |     FROM alpine
+           2 |     
+           3 | >>> RUN a \
+           4 | >>>   && false
+           5 |     COPY . .
+           6 |     CMD x
+        --------------------
+        error: failed to solve: process "/bin/sh -c false" did not complete
+        "#);
     }
 
     #[test]
     fn a_range_within_a_line_is_underlined() {
         let text = "apiVersion: v1\nimages:\n\t- nmae: demo\n";
-        expect![[r#"
-            Dockerfile:3:4
-            --------------------
-               1 |     apiVersion: v1
-               2 |     images:
-               3 | >>>  - nmae: demo
-                 |        ^^^^
-            --------------------
-        "#]]
-        .assert_eq(&excerpt(&source(text, &[((3, 3), (3, 7))])));
+        let excerpt = excerpt(&source(text, &[((3, 3), (3, 7))]));
+        assert!(excerpt.ends_with('\n'), "{excerpt}");
+        insta::assert_snapshot!(excerpt, @"
+        Dockerfile:3:4
+        --------------------
+           1 |     apiVersion: v1
+           2 |     images:
+           3 | >>>  - nmae: demo
+             |        ^^^^
+        --------------------
+        ");
     }
 
     #[test]
@@ -351,13 +350,12 @@ mod tests {
         assert_eq!(excerpt(&source("a\n", &[((7, 0), (9, 0))])), "");
         assert_eq!(excerpt(&source("", &[((1, 0), (1, 0))])), "");
         assert_eq!(excerpt(&source("a", &[])), "");
-        expect![[r#"
-            Dockerfile:1
-            --------------------
-               1 | >>> a�[2Jb
-            --------------------
-        "#]]
-        .assert_eq(&excerpt(&source("a\u{1b}[2Jb\n", &[((1, -5), (i32::MAX, 9))])));
+        insta::assert_snapshot!(excerpt(&source("a\u{1b}[2Jb\n", &[((1, -5), (i32::MAX, 9))])), @"
+        Dockerfile:1
+        --------------------
+           1 | >>> a�[2Jb
+        --------------------
+        ");
         assert_eq!(excerpt(&source("a", &[((-5, 0), (1, 0))])), "");
     }
 

@@ -123,7 +123,6 @@ fn json_of(record: &UsageRecord) -> Value {
 mod tests {
     use std::time::Duration;
 
-    use expect_test::expect;
     use kiln_progress::wire::timestamp;
 
     use super::*;
@@ -156,51 +155,55 @@ mod tests {
     #[test]
     fn records_are_a_table() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7600);
-        expect![[r#"
-            ID    RECLAIMABLE  SIZE     LAST ACCESSED
-            k1m3  true         4.10kB   2 hours ago
-            zz*   false        2.00MB*
-            Shared:		2.00MB
-            Private:	4.10kB
-            Reclaimable:	4.10kB
-            Total:		2.00MB
-        "#]]
-        .assert_eq(&(as_table(&records(), now) + &summary(&records())));
+        let text = as_table(&records(), now) + &summary(&records());
+        assert!(text.ends_with('\n'), "{text}");
+        insta::assert_snapshot!(text, @"
+        ID    RECLAIMABLE  SIZE     LAST ACCESSED
+        k1m3  true         4.10kB   2 hours ago
+        zz*   false        2.00MB*
+        Shared:		2.00MB
+        Private:	4.10kB
+        Reclaimable:	4.10kB
+        Total:		2.00MB
+        ");
     }
 
     #[test]
     fn records_are_paragraphs() {
-        expect![[r#"
-            ID:             k1m3
-            Created at:     1970-01-01T00:01:40Z
-            Mutable:        false
-            Reclaimable:    true
-            Shared:         false
-            Size:           4.10kB
-            Description:    pulled from docker.io/library/alpine
-            Usage count:    2
-            Last used:      1970-01-01T00:03:20Z
-            Type:           regular
+        let list = as_list(&records());
+        assert!(list.ends_with("\n\n"), "{list}");
+        insta::assert_snapshot!(list, @"
+        ID:             k1m3
+        Created at:     1970-01-01T00:01:40Z
+        Mutable:        false
+        Reclaimable:    true
+        Shared:         false
+        Size:           4.10kB
+        Description:    pulled from docker.io/library/alpine
+        Usage count:    2
+        Last used:      1970-01-01T00:03:20Z
+        Type:           regular
 
-            ID:             zz
-            Parents:        k1m3
-            Created at:     1970-01-01T00:01:40Z
-            Mutable:        true
-            Reclaimable:    false
-            Shared:         true
-            Size:           2.00MB
-            Description:    pulled from docker.io/library/alpine
-            Usage count:    2
-            Type:           regular
-
-        "#]]
-        .assert_eq(&as_list(&records()));
+        ID:             zz
+        Parents:        k1m3
+        Created at:     1970-01-01T00:01:40Z
+        Mutable:        true
+        Reclaimable:    false
+        Shared:         true
+        Size:           2.00MB
+        Description:    pulled from docker.io/library/alpine
+        Usage count:    2
+        Type:           regular
+        ");
     }
 
     #[test]
     fn records_are_json() {
-        expect![[r#"
-            [{"createdAt":"1970-01-01T00:01:40Z","description":"pulled from docker.io/library/alpine","id":"zz","inUse":true,"lastUsedAt":null,"mutable":true,"parents":["k1m3"],"recordType":"regular","shared":true,"size":2000000,"usageCount":2}]
-        "#]].assert_eq(&as_json(&records()[1..]));
+        let json = as_json(&records()[1..]);
+        assert!(json.ends_with('\n'), "{json}");
+        insta::assert_snapshot!(
+            json,
+            @r#"[{"createdAt":"1970-01-01T00:01:40Z","description":"pulled from docker.io/library/alpine","id":"zz","inUse":true,"lastUsedAt":null,"mutable":true,"parents":["k1m3"],"recordType":"regular","shared":true,"size":2000000,"usageCount":2}]"#
+        );
     }
 }

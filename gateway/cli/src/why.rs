@@ -329,7 +329,6 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
     use kiln_why::Place;
 
     use super::*;
@@ -404,24 +403,23 @@ mod tests {
     #[test]
     fn each_step_says_what_differs_or_because_of_what_it_ran() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
-        expect![[r#"
-            build two (10 seconds ago): 3 steps ran, 4 of 7 were cached
+        insta::assert_snapshot!(as_text(&explanation(), now, &Palette::MONOCHROME), @"
+        build two (10 seconds ago): 3 steps ran, 4 of 7 were cached
 
-            [2/4] RUN make  (Dockerfile:3)
-              src/a.c: content, mode 3 bytes, 0644 → 4 bytes, 0755 (sha256:6b86b273ff34 → sha256:d4735e3a265e)
-              build argument WHO: you → nothing
-              secret /run/secrets/a: new, id=a
-              command: …ake make make make make all → …ake make make make make test
-              compared with build one, 1 minute ago
+        [2/4] RUN make  (Dockerfile:3)
+          src/a.c: content, mode 3 bytes, 0644 → 4 bytes, 0755 (sha256:6b86b273ff34 → sha256:d4735e3a265e)
+          build argument WHO: you → nothing
+          secret /run/secrets/a: new, id=a
+          command: …ake make make make make all → …ake make make make make test
+          compared with build one, 1 minute ago
 
-            [3/4] RUN test
-              because [2/4] RUN make ran
+        [3/4] RUN test
+          because [2/4] RUN make ran
 
-            [4/4] RUN date > /now
-              told to run again (no-cache)
-              not reproducible: the same inputs gave another result: src/a.c: content, mode 3 bytes, 0644 → 4 bytes, 0755 (sha256:6b86b273ff34 → sha256:d4735e3a265e); and 2 more
-        "#]]
-        .assert_eq(&as_text(&explanation(), now, &Palette::MONOCHROME));
+        [4/4] RUN date > /now
+          told to run again (no-cache)
+          not reproducible: the same inputs gave another result: src/a.c: content, mode 3 bytes, 0644 → 4 bytes, 0755 (sha256:6b86b273ff34 → sha256:d4735e3a265e); and 2 more
+        ");
     }
 
     #[test]

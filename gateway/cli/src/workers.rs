@@ -142,7 +142,6 @@ fn platform(wire: &pb::Platform) -> Platform {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
 
     use super::*;
 
@@ -175,25 +174,28 @@ mod tests {
 
     #[test]
     fn workers_are_shown() {
-        expect![[r#"
-            ID  PLATFORMS
-            w1  linux/amd64,linux/arm/v7
-            ID:		w1
-            Platforms:	linux/amd64,linux/arm/v7
-            BuildKit:	kiln v0.1.0
-            Labels:
-            	a:	1
-            	b:	2
-            GC Policy rule#0:
-            	All:		false
-            	Filters:	type==source.local
-            	Keep duration:	48h0m0s
-            	Max used space:	512.00MB
-
-        "#]]
-        .assert_eq(&(as_table(&[worker()]) + &as_list(&[worker()])));
-        expect![[r#"
-            [{"buildkitVersion":{"package":"kiln","revision":"","version":"v0.1.0"},"gcPolicy":[{"all":false,"filter":["type==source.local"],"keepDuration":172800000000000,"maxUsedSpace":512000000,"minFreeSpace":0,"reservedSpace":0}],"id":"w1","labels":{"a":"1","b":"2"},"platforms":[{"architecture":"amd64","os":"linux"},{"architecture":"arm","os":"linux","variant":"v7"}]}]
-        "#]].assert_eq(&as_json(&[worker()]));
+        let text = as_table(&[worker()]) + &as_list(&[worker()]);
+        assert!(text.ends_with("\n\n"), "{text}");
+        insta::assert_snapshot!(text, @"
+        ID  PLATFORMS
+        w1  linux/amd64,linux/arm/v7
+        ID:		w1
+        Platforms:	linux/amd64,linux/arm/v7
+        BuildKit:	kiln v0.1.0
+        Labels:
+        	a:	1
+        	b:	2
+        GC Policy rule#0:
+        	All:		false
+        	Filters:	type==source.local
+        	Keep duration:	48h0m0s
+        	Max used space:	512.00MB
+        ");
+        let json = as_json(&[worker()]);
+        assert!(json.ends_with('\n'), "{json}");
+        insta::assert_snapshot!(
+            json,
+            @r#"[{"buildkitVersion":{"package":"kiln","revision":"","version":"v0.1.0"},"gcPolicy":[{"all":false,"filter":["type==source.local"],"keepDuration":172800000000000,"maxUsedSpace":512000000,"minFreeSpace":0,"reservedSpace":0}],"id":"w1","labels":{"a":"1","b":"2"},"platforms":[{"architecture":"amd64","os":"linux"},{"architecture":"arm","os":"linux","variant":"v7"}]}]"#
+        );
     }
 }

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use expect_test::expect;
-
 use crate::{Fields, Filter};
 
 /// Fields of a record, with labels below a path of their own.
@@ -63,15 +61,26 @@ fn selectors_match_as_containerd_does() {
 #[test]
 fn what_is_no_filter_is_said_with_its_place() {
     let problem = |filter: &str| Filter::parse(&[filter]).unwrap_err().to_string();
-    expect!["filter `==x`, column 1: expected a field, found `==x`"].assert_eq(&problem("==x"));
-    expect!["filter `id=x`, column 3: expected `,` or the end or ==, != or ~=, found `=x`"]
-        .assert_eq(&problem("id=x"));
-    expect!["filter `id==a,`, column 7: expected a field, found the end"]
-        .assert_eq(&problem("id==a,"));
-    expect![[r#"filter `id=="x`, column 7: expected a closed quote, found the end"#]]
-        .assert_eq(&problem("id==\"x"));
-    expect!["filter `id==/x/`, column 5: expected a value, found `/x/`"]
-        .assert_eq(&problem("id==/x/"));
+    insta::assert_snapshot!(
+        problem("==x"),
+        @"filter `==x`, column 1: expected a field, found `==x`"
+    );
+    insta::assert_snapshot!(
+        problem("id=x"),
+        @"filter `id=x`, column 3: expected `,` or the end or ==, != or ~=, found `=x`"
+    );
+    insta::assert_snapshot!(
+        problem("id==a,"),
+        @"filter `id==a,`, column 7: expected a field, found the end"
+    );
+    insta::assert_snapshot!(
+        problem("id==\"x"),
+        @r#"filter `id=="x`, column 7: expected a closed quote, found the end"#
+    );
+    insta::assert_snapshot!(
+        problem("id==/x/"),
+        @"filter `id==/x/`, column 5: expected a value, found `/x/`"
+    );
     assert!(problem("id~=(").contains("column 5: no regular expression"));
     assert!(problem(&"a".repeat(20_000)).contains("longer than"));
 }

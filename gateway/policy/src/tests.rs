@@ -1,6 +1,5 @@
 //! Stories of policies: rules and a source in, a verdict out.
 
-use expect_test::{Expect, expect};
 use kiln_pb::sourcepolicy::{
     self as wire, AttrConstraint, AttrMatch, MatchType, PolicyAction, Selector, Update,
 };
@@ -77,87 +76,106 @@ fn verdict(policies: &Policies, source: &str) -> String {
     }
 }
 
-fn check(rules: &[&str], source: &str, expected: Expect) {
-    expected.assert_eq(&verdict(&Policies::new(vec![policy(rules)]), source));
+fn judged(rules: &[&str], source: &str) -> String {
+    verdict(&Policies::new(vec![policy(rules)]), source)
 }
 
 const ALPINE: &str = "docker-image://docker.io/library/alpine:latest";
 
 #[test]
 fn without_rules_everything_is_allowed() {
-    let expected = expect!["allowed docker-image://docker.io/library/alpine:latest"];
-    check(&[], ALPINE, expected);
+    insta::assert_snapshot!(
+        judged(&[], ALPINE),
+        @"allowed docker-image://docker.io/library/alpine:latest"
+    );
     assert!(Policies::new(vec![policy(&[])]).is_empty());
 }
 
 #[test]
 fn of_allow_and_deny_the_last_that_matches_counts() {
-    let denied = expect![[
-        r#"source "docker-image://docker.io/library/alpine:latest" denied by policy: source denied by policy"#
-    ]];
-    check(&["allow * *", "deny * docker-image://*"], ALPINE, denied);
-    let allowed = expect!["allowed docker-image://docker.io/library/alpine:latest"];
-    check(&["deny * *", "allow * docker-image://docker.io/library/alpine:*"], ALPINE, allowed);
+    insta::assert_snapshot!(
+        judged(&["allow * *", "deny * docker-image://*"], ALPINE),
+        @r#"source "docker-image://docker.io/library/alpine:latest" denied by policy: source denied by policy"#
+    );
+    insta::assert_snapshot!(
+        judged(&["deny * *", "allow * docker-image://docker.io/library/alpine:*"], ALPINE),
+        @"allowed docker-image://docker.io/library/alpine:latest"
+    );
 }
 
 #[test]
 fn a_conversion_is_judged_anew_by_all_rules() {
     let golang = "docker-image://docker.io/library/golang:1.19";
-    check(
-        &["convert * docker-image://docker.io/library/golang:* => docker-image://mirror/go:${1}-x"],
-        golang,
-        expect!["converted to docker-image://mirror/go:1.19-x"],
+    insta::assert_snapshot!(
+        judged(
+            &[
+                "convert * docker-image://docker.io/library/golang:* => docker-image://mirror/go:${1}-x"
+            ],
+            golang
+        ),
+        @"converted to docker-image://mirror/go:1.19-x"
     );
-    check(
-        &[
-            "convert = docker-image://docker.io/library/golang:1.19 => https://example.com/go",
-            "deny ~ ^https://",
-        ],
-        golang,
-        expect![[r#"source "https://example.com/go" denied by policy: source denied by policy"#]],
+    insta::assert_snapshot!(
+        judged(
+            &[
+                "convert = docker-image://docker.io/library/golang:1.19 => https://example.com/go",
+                "deny ~ ^https://",
+            ],
+            golang
+        ),
+        @r#"source "https://example.com/go" denied by policy: source denied by policy"#
     );
 }
 
 #[test]
 fn a_conversion_can_change_only_attributes() {
-    check(
-        &["convert = https://example.com/a set http.checksum=sha256:aa"],
-        "https://example.com/a http.perm=0600",
-        expect!["converted to https://example.com/a http.checksum=sha256:aa http.perm=0600"],
+    insta::assert_snapshot!(
+        judged(
+            &["convert = https://example.com/a set http.checksum=sha256:aa"],
+            "https://example.com/a http.perm=0600"
+        ),
+        @"converted to https://example.com/a http.checksum=sha256:aa http.perm=0600"
     );
 }
 
 #[test]
 fn regular_expressions_replace_what_they_match() {
-    check(
-        &["convert ~ ^https?://example.com/(.*)$ => https://mirror.example/$1"],
-        "http://example.com/x/y",
-        expect!["converted to https://mirror.example/x/y"],
+    insta::assert_snapshot!(
+        judged(
+            &["convert ~ ^https?://example.com/(.*)$ => https://mirror.example/$1"],
+            "http://example.com/x/y"
+        ),
+        @"converted to https://mirror.example/x/y"
     );
 }
 
 #[test]
 fn attributes_decide_too() {
     let rules = &["deny * https://* if http.checksum=="];
-    check(
-        rules,
-        "https://example.com/a",
-        expect![[r#"source "https://example.com/a" denied by policy: source denied by policy"#]],
+    insta::assert_snapshot!(
+        judged(rules, "https://example.com/a"),
+        @r#"source "https://example.com/a" denied by policy: source denied by policy"#
     );
     let summed = "https://example.com/a http.checksum=sha256:aa";
-    check(rules, summed, expect!["allowed https://example.com/a http.checksum=sha256:aa"]);
+    insta::assert_snapshot!(
+        judged(rules, summed),
+        @"allowed https://example.com/a http.checksum=sha256:aa"
+    );
     let rules = &["deny * https://* if http.checksum!=sha256:bb", "allow * * if x~=^y"];
-    check(rules, "https://example.com/a x=yes", expect!["allowed https://example.com/a x=yes"]);
+    insta::assert_snapshot!(
+        judged(rules, "https://example.com/a x=yes"),
+        @"allowed https://example.com/a x=yes"
+    );
 }
 
 #[test]
 fn a_circle_of_conversions_is_an_error() {
-    check(
-        &["convert = local://a => local://b", "convert = local://b => local://a"],
-        "local://a",
-        expect![[
-            r#"too many mutations on a single source: "local://b" is still converted after 20 times"#
-        ]],
+    insta::assert_snapshot!(
+        judged(
+            &["convert = local://a => local://b", "convert = local://b => local://a"],
+            "local://a"
+        ),
+        @r#"too many mutations on a single source: "local://b" is still converted after 20 times"#
     );
 }
 
@@ -165,8 +183,10 @@ fn a_circle_of_conversions_is_an_error() {
 fn the_policies_of_a_frontend_come_first() {
     let of_build = Policies::new(vec![policy(&["deny = local://b"])]);
     let of_frontend = Policies::new(vec![policy(&["convert = local://a => local://b"])]);
-    expect![[r#"source "local://b" denied by policy: source denied by policy"#]]
-        .assert_eq(&verdict(&of_build.after(&of_frontend), "local://a"));
+    insta::assert_snapshot!(
+        verdict(&of_build.after(&of_frontend), "local://a"),
+        @r#"source "local://b" denied by policy: source denied by policy"#
+    );
 }
 
 #[test]
@@ -174,22 +194,33 @@ fn what_cannot_be_understood_is_refused_with_its_rule() {
     let error = |rules: Vec<wire::Rule>| {
         Policy::compile(&wire::Policy { version: 0, rules }).unwrap_err().to_string()
     };
-    expect!["source policy rule 1: invalid nil selector in policy"]
-        .assert_eq(&error(vec![rule("allow * *"), wire::Rule::default()]));
-    expect![[r#"source policy rule 0: invalid regular expression "(""#]]
-        .assert_eq(&error(vec![rule("deny ~ (")]));
-    expect![[
-        r#"source policy rule 0: invalid wildcard "a**": `**` means nothing here, write `*`"#
-    ]]
-    .assert_eq(&error(vec![rule("deny * a**")]));
+    insta::assert_snapshot!(
+        error(vec![rule("allow * *"), wire::Rule::default()]),
+        @"source policy rule 1: invalid nil selector in policy"
+    );
+    insta::assert_snapshot!(
+        error(vec![rule("deny ~ (")]),
+        @r#"source policy rule 0: invalid regular expression "(""#
+    );
+    insta::assert_snapshot!(
+        error(vec![rule("deny * a**")]),
+        @r#"source policy rule 0: invalid wildcard "a**": `**` means nothing here, write `*`"#
+    );
     let unknown = wire::Rule { action: 9, ..rule("deny * a") };
-    expect!["source policy rule 0: unknown type of action 9"].assert_eq(&error(vec![unknown]));
+    insta::assert_snapshot!(
+        error(vec![unknown]),
+        @"source policy rule 0: unknown type of action 9"
+    );
     let nothing = wire::Rule { updates: None, ..rule("convert * a => b") };
-    expect!["source policy rule 0: missing destination for convert rule (`updates`)"]
-        .assert_eq(&error(vec![nothing]));
+    insta::assert_snapshot!(
+        error(vec![nothing]),
+        @"source policy rule 0: missing destination for convert rule (`updates`)"
+    );
     let future = Policy::compile(&wire::Policy { version: 7, rules: Vec::new() });
-    expect!["source policy of version 7 is not supported, only version 1 is"]
-        .assert_eq(&future.unwrap_err().to_string());
+    insta::assert_snapshot!(
+        future.unwrap_err().to_string(),
+        @"source policy of version 7 is not supported, only version 1 is"
+    );
 }
 
 fn source_op(identifier: &str) -> pb::Op {

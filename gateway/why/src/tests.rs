@@ -6,7 +6,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use expect_test::{Expect, expect};
 use kiln_keys::contenthash::FileKind;
 use kiln_oci::{Digest, Platform};
 use kiln_pb::pb;
@@ -136,25 +135,16 @@ fn words(explanation: &Explanation) -> String {
     text
 }
 
-fn check(before: BuildRecord, now: BuildRecord, found: &[usize], expected: Expect) {
-    expected.assert_eq(&words(&explained(before, now, found)));
-}
-
 #[test]
 fn a_changed_file_is_named_and_what_follows_is_because_of_it() {
     let mut now = Story::new();
     now.files[1].1 = "int c;";
-    check(
-        Story::new().record(),
-        now.record(),
-        &[0],
-        expect![[r#"
-            [2/4] COPY . /src: Changed
-              {"kind":"file","path":"b.c","changed":["content"],"before":"6 bytes","after":"6 bytes","beforeDigest":"sha256:605f954768ac15ec4b0836c7f4d8b8b99d4edfafa23f60337c5009963d85d682","afterDigest":"sha256:a235370221ec79f69d890c60d33d197e1bb7f8dc1181148ffb67dbef4a6dae10","of":"[internal] load build context"}
-            [3/4] RUN make: Because because of [2/4] COPY . /src
-            [4/4] RUN test: Because because of [3/4] RUN make
-        "#]],
-    );
+    insta::assert_snapshot!(words(&explained(Story::new().record(), now.record(), &[0])), @r#"
+    [2/4] COPY . /src: Changed
+      {"kind":"file","path":"b.c","changed":["content"],"before":"6 bytes","after":"6 bytes","beforeDigest":"sha256:605f954768ac15ec4b0836c7f4d8b8b99d4edfafa23f60337c5009963d85d682","afterDigest":"sha256:a235370221ec79f69d890c60d33d197e1bb7f8dc1181148ffb67dbef4a6dae10","of":"[internal] load build context"}
+    [3/4] RUN make: Because because of [2/4] COPY . /src
+    [4/4] RUN test: Because because of [3/4] RUN make
+    "#);
 }
 
 #[test]
@@ -178,33 +168,23 @@ fn attributes_new_files_and_lost_ones_are_told_apart() {
 #[test]
 fn a_base_that_was_there_already_is_followed_down_to() {
     let now = Story { image: "base@2", ..Story::new() };
-    check(
-        Story::new().record(),
-        now.record(),
-        &[0],
-        expect![[r#"
-            [2/4] COPY . /src: Changed
-              {"kind":"fact","what":"image","before":"base@1","after":"base@2","of":"[1/4] FROM base"}
-            [3/4] RUN make: Because because of [2/4] COPY . /src
-            [4/4] RUN test: Because because of [3/4] RUN make
-        "#]],
-    );
+    insta::assert_snapshot!(words(&explained(Story::new().record(), now.record(), &[0])), @r#"
+    [2/4] COPY . /src: Changed
+      {"kind":"fact","what":"image","before":"base@1","after":"base@2","of":"[1/4] FROM base"}
+    [3/4] RUN make: Because because of [2/4] COPY . /src
+    [4/4] RUN test: Because because of [3/4] RUN make
+    "#);
 }
 
 #[test]
 fn a_changed_command_is_compared_with_the_one_in_its_place() {
     let now = Story { make: "make all", variable: "2", ..Story::new() };
-    check(
-        Story::new().record(),
-        now.record(),
-        &[0, 2],
-        expect![[r#"
-            [3/4] RUN make all: Changed
-              {"kind":"fact","what":"command","before":"make","after":"make all"}
-              {"kind":"fact","what":"variable","name":"V","before":"1","after":"2"}
-            [4/4] RUN test: Because because of [3/4] RUN make all
-        "#]],
-    );
+    insta::assert_snapshot!(words(&explained(Story::new().record(), now.record(), &[0, 2])), @r#"
+    [3/4] RUN make all: Changed
+      {"kind":"fact","what":"command","before":"make","after":"make all"}
+      {"kind":"fact","what":"variable","name":"V","before":"1","after":"2"}
+    [4/4] RUN test: Because because of [3/4] RUN make all
+    "#);
 }
 
 #[test]
@@ -243,16 +223,11 @@ fn a_step_that_made_something_else_of_the_same_is_not_reproducible() {
         copy.inputs[0] = reading(0, &[("drawn", drawn, 0o644), ("same", "", 0o644)]);
         BuildRecord { steps: vec![draw, copy], ..BuildRecord::default() }
     };
-    check(
-        build("4"),
-        build("5"),
-        &[],
-        expect![[r"
-            RUN draw: Gone
-              not reproducible drawn
-            COPY --from=0 /drawn /: Because because of RUN draw
-        "]],
-    );
+    insta::assert_snapshot!(words(&explained(build("4"), build("5"), &[])), @"
+    RUN draw: Gone
+      not reproducible drawn
+    COPY --from=0 /drawn /: Because because of RUN draw
+    ");
 }
 
 #[test]

@@ -277,8 +277,6 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
-
     use super::*;
 
     #[test]
@@ -290,16 +288,16 @@ mod tests {
             .label("did you mean `build` (line 1)?")
             .note("stages are named with AS")
             .hint("write `--from=build`");
-        expect![[r#"
-            error: stage `biuld` does not exist
-             --> Dockerfile:2:13
-              |
-            2 | COPY --from=biuld /out /out
-              |             ^^^^^ did you mean `build` (line 1)?
-              |
-              = note: stages are named with AS
-              = help: write `--from=build`"#]]
-        .assert_eq(&diagnostic.render(&source));
+        insta::assert_snapshot!(diagnostic.render(&source), @"
+        error: stage `biuld` does not exist
+         --> Dockerfile:2:13
+          |
+        2 | COPY --from=biuld /out /out
+          |             ^^^^^ did you mean `build` (line 1)?
+          |
+          = note: stages are named with AS
+          = help: write `--from=build`
+        ");
         assert_eq!(diagnostic.place(&source), "Dockerfile:2:13");
         assert_eq!(
             diagnostic.summary(&source),

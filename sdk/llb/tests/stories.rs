@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use expect_test::{Expect, expect};
 use kiln_llb::{
     Action, BoxError, CapSet, Constraints, CopyOptions, Definition, DefinitionError, Exec, Image,
     ImageMeta, ImageRequest, Local, Marshal, MarshalError, MetaResolver, Mkdir, Mkfile, Mount,
@@ -44,11 +43,6 @@ fn sketch(definition: &Definition) -> String {
     out
 }
 
-#[track_caller]
-fn check(state: &State, want: &Expect) {
-    want.assert_eq(&sketch(&marshal(state)));
-}
-
 fn command(word: &str) -> Exec {
     Exec::default().with_args(args![word])
 }
@@ -57,30 +51,24 @@ fn command(word: &str) -> Exec {
 fn a_vertex_used_twice_is_sent_once() {
     let base = State::image("alpine");
     let (a, b) = (base.run(command("a")).root(), base.run(command("b")).root());
-    check(
-        &State::merge(&[a.clone(), b, a]),
-        &expect![[r#"
-            0: source
-            1: exec 0.0
-            2: exec 0.0
-            3: merge 1.0 2.0 1.0
-            4: result 3.0
-        "#]],
-    );
+    insta::assert_snapshot!(sketch(&marshal(&State::merge(&[a.clone(), b, a]))), @"
+    0: source
+    1: exec 0.0
+    2: exec 0.0
+    3: merge 1.0 2.0 1.0
+    4: result 3.0
+    ");
 }
 
 #[test]
 fn equal_ops_built_apart_are_sent_once() {
     let image = || State::image("alpine");
     let copy = Action::copy(image(), "/a", "/b", CopyOptions::default());
-    check(
-        &image().file(copy),
-        &expect![[r#"
-            0: source
-            1: file 0.0
-            2: result 1.0
-        "#]],
-    );
+    insta::assert_snapshot!(sketch(&marshal(&image().file(copy))), @"
+    0: source
+    1: file 0.0
+    2: result 1.0
+    ");
 }
 
 #[test]
@@ -170,14 +158,14 @@ fn a_definition_can_be_built_upon_and_keeps_what_was_said() {
     let again =
         State::from_definition(&Definition::from_bytes(&first.to_bytes()).unwrap()).unwrap();
     assert_eq!(marshal(&again), first);
-    check(
-        &again.file(Action::mkfile("/a", "1", Mkfile::default())),
-        &expect![[r#"
-            0: source load
-            1: exec 0.0
-            2: file 1.0
-            3: result 2.0
-        "#]],
+    insta::assert_snapshot!(
+        sketch(&marshal(&again.file(Action::mkfile("/a", "1", Mkfile::default())))),
+        @"
+    0: source load
+    1: exec 0.0
+    2: file 1.0
+    3: result 2.0
+    "
     );
 }
 
@@ -239,12 +227,12 @@ fn an_image_config_is_asked_for_once_and_inherited() {
 fn a_deferred_state_may_turn_out_to_be_scratch() {
     let nothing = State::image("alpine").deferred(|_, _| Ok(State::scratch()));
     assert!(marshal(&nothing).is_empty());
-    check(
-        &nothing.file(Action::mkdir("/d", Mkdir::default())),
-        &expect![[r#"
-            0: file
-            1: result 0.0
-        "#]],
+    insta::assert_snapshot!(
+        sketch(&marshal(&nothing.file(Action::mkdir("/d", Mkdir::default())))),
+        @"
+    0: file
+    1: result 0.0
+    "
     );
 }
 
@@ -265,15 +253,17 @@ fn what_changed_between_a_state_and_itself_is_nothing() {
 #[test]
 fn a_state_waits_for_what_it_requires() {
     let lint = State::image("alpine").run(command("lint")).root();
-    check(
-        &State::image("busybox").requires("checks", &[lint.clone(), State::scratch()]),
-        &expect![[r#"
-            0: source
-            1: source
-            2: exec 1.0
-            3: passthrough 0.0 2.0
-            4: result 3.0
-        "#]],
+    insta::assert_snapshot!(
+        sketch(&marshal(
+            &State::image("busybox").requires("checks", &[lint.clone(), State::scratch()])
+        )),
+        @"
+    0: source
+    1: source
+    2: exec 1.0
+    3: passthrough 0.0 2.0
+    4: result 3.0
+    "
     );
     let input = |output| PassthroughInput { state: lint.clone(), output };
     let through = Passthrough::new("p", &[input(false), input(true)], Constraints::default());
@@ -313,27 +303,30 @@ fn a_graph_shows_as_json_and_as_a_drawing() {
         Action::mkfile("/hi", "hi\n", Mkfile::default()),
     ]);
     let definition = marshal(&state);
-    expect![[r#"
-        {"Op":{"Op":{"source":{"identifier":"docker-image://docker.io/library/alpine:latest"}},"platform":{"Architecture":"amd64","OS":"linux"},"constraints":{}},"Digest":"sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51","OpMetadata":{"caps":{"source.image":true}}}
-        {"Op":{"Op":{"source":{"identifier":"local://context","attrs":{"local.session":"s1"}}},"constraints":{}},"Digest":"sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79","OpMetadata":{"caps":{"source.local":true,"source.local.sessionid":true}}}
-        {"Op":{"inputs":[{"digest":"sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51"},{"digest":"sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79"}],"Op":{"exec":{"meta":{"args":["make"],"cwd":"/","removeMountStubsRecursive":true},"mounts":[{"dest":"/"},{"input":1,"dest":"/src","output":-1,"readonly":true}]}},"platform":{"Architecture":"amd64","OS":"linux"},"constraints":{}},"Digest":"sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583","OpMetadata":{"ignore_cache":true,"description":{"llb.customname":"\u003cbuild\u003e"},"caps":{"exec.meta.base":true,"exec.mount.bind":true}}}
-        {"Op":{"inputs":[{"digest":"sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583"}],"Op":{"file":{"actions":[{"input":-1,"secondaryInput":-1,"output":-1,"Action":{"mkdir":{"path":"/bin","mode":493,"timestamp":-1}}},{"input":1,"secondaryInput":0,"output":-1,"Action":{"copy":{"src":"/out","dest":"/bin/out","owner":{"user":{"User":{}},"group":{"User":{"byName":{"name":"app","input":-1}}}},"mode":-1,"timestamp":-1}}},{"input":2,"secondaryInput":-1,"output":0,"Action":{"mkfile":{"path":"/hi","mode":420,"data":"aGkK","timestamp":-1}}}]}},"constraints":{}},"Digest":"sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48","OpMetadata":{"caps":{"file.base":true}}}
-        {"Op":{"inputs":[{"digest":"sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48"}],"Op":{}},"Digest":"sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e","OpMetadata":{"caps":{"constraints":true,"meta.description":true,"meta.ignorecache":true,"platform":true}}}
-    "#]]
-    .assert_eq(&definition.to_json().unwrap());
-    expect![[r#"
-        digraph {
-          "sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51" [label="docker-image://docker.io/library/alpine:latest" shape="ellipse"];
-          "sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79" [label="local://context" shape="ellipse"];
-          "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label="make" shape="box"];
-          "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" [label="mkdir{path=/bin},copy{src=/out, dest=/bin/out},mkfile{path=/hi}" shape="note"];
-          "sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" [label="sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" shape="plaintext"];
-          "sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51" -> "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label=""];
-          "sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79" -> "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label="/src"];
-          "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" -> "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" [label=""];
-          "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" -> "sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" [label=""];
-        }
-    "#]].assert_eq(&definition.to_dot().unwrap());
+    let json = definition.to_json().unwrap();
+    assert!(json.ends_with('\n'), "{json}");
+    insta::assert_snapshot!(json, @r#"
+    {"Op":{"Op":{"source":{"identifier":"docker-image://docker.io/library/alpine:latest"}},"platform":{"Architecture":"amd64","OS":"linux"},"constraints":{}},"Digest":"sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51","OpMetadata":{"caps":{"source.image":true}}}
+    {"Op":{"Op":{"source":{"identifier":"local://context","attrs":{"local.session":"s1"}}},"constraints":{}},"Digest":"sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79","OpMetadata":{"caps":{"source.local":true,"source.local.sessionid":true}}}
+    {"Op":{"inputs":[{"digest":"sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51"},{"digest":"sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79"}],"Op":{"exec":{"meta":{"args":["make"],"cwd":"/","removeMountStubsRecursive":true},"mounts":[{"dest":"/"},{"input":1,"dest":"/src","output":-1,"readonly":true}]}},"platform":{"Architecture":"amd64","OS":"linux"},"constraints":{}},"Digest":"sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583","OpMetadata":{"ignore_cache":true,"description":{"llb.customname":"\u003cbuild\u003e"},"caps":{"exec.meta.base":true,"exec.mount.bind":true}}}
+    {"Op":{"inputs":[{"digest":"sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583"}],"Op":{"file":{"actions":[{"input":-1,"secondaryInput":-1,"output":-1,"Action":{"mkdir":{"path":"/bin","mode":493,"timestamp":-1}}},{"input":1,"secondaryInput":0,"output":-1,"Action":{"copy":{"src":"/out","dest":"/bin/out","owner":{"user":{"User":{}},"group":{"User":{"byName":{"name":"app","input":-1}}}},"mode":-1,"timestamp":-1}}},{"input":2,"secondaryInput":-1,"output":0,"Action":{"mkfile":{"path":"/hi","mode":420,"data":"aGkK","timestamp":-1}}}]}},"constraints":{}},"Digest":"sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48","OpMetadata":{"caps":{"file.base":true}}}
+    {"Op":{"inputs":[{"digest":"sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48"}],"Op":{}},"Digest":"sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e","OpMetadata":{"caps":{"constraints":true,"meta.description":true,"meta.ignorecache":true,"platform":true}}}
+    "#);
+    let dot = definition.to_dot().unwrap();
+    assert!(dot.ends_with('\n'), "{dot}");
+    insta::assert_snapshot!(dot, @r#"
+    digraph {
+      "sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51" [label="docker-image://docker.io/library/alpine:latest" shape="ellipse"];
+      "sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79" [label="local://context" shape="ellipse"];
+      "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label="make" shape="box"];
+      "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" [label="mkdir{path=/bin},copy{src=/out, dest=/bin/out},mkfile{path=/hi}" shape="note"];
+      "sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" [label="sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" shape="plaintext"];
+      "sha256:a7f9733e307dd352c82d43053b783dd17bb2ec2c36214908ce393e41545c8b51" -> "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label=""];
+      "sha256:fbe4a890a9f14cd426139404ab1f7902056af26ba467ec9398d37c20459edb79" -> "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" [label="/src"];
+      "sha256:9ab8f1421a53977d02d67ae5223b5399b91d92847bbf8275fc360b292994c583" -> "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" [label=""];
+      "sha256:cbb201efc7397e18fd0abb4910441913d40f3740652c6de6f4c83920df49ff48" -> "sha256:91c19e4373dffaff072e37bac7b437db68922c826ac4383162b12299cd5c210e" [label=""];
+    }
+    "#);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The help of every command, as one page, and that flags do not contradict each other.
 
 use clap::CommandFactory as _;
-use expect_test::expect_file;
 
 use super::{Cli, command, parse};
 
@@ -17,10 +16,16 @@ fn page(command: &mut clap::Command, path: &str) -> String {
     text
 }
 
+/// `UPDATE_EXPECT=1 cargo test -p kiln-cli` writes it anew.
 #[test]
 fn the_help_is_a_page_people_can_read() {
-    let mut command = command().term_width(100);
-    expect_file!["help.txt"].assert_eq(&page(&mut command, ""));
+    let text = page(&mut command().term_width(100), "");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/args/help.txt");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert_eq!(committed, text, "run with UPDATE_EXPECT=1 and commit {path}");
 }
 
 /// The screens of one command, by the words before `--help`.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use expect_test::{Expect, expect};
 use kiln_oci::Digest;
 use kiln_progress::{Log, Progress, Stream, Vertex, VertexStatus, Warning};
 use kiln_wire::pb::ProgressGroup;
@@ -93,8 +92,8 @@ fn grouped(name: &str, group: &str, weak: bool, from: u64, to: Option<u64>) -> P
     })
 }
 
-/// Plays events at their times, printing after each moment, and compares all that was printed.
-fn check_plain(events: Vec<(u64, Progress)>, expected: Expect) {
+/// All that is printed when events are played at their times, printing after each moment.
+fn printed(events: Vec<(u64, Progress)>) -> String {
     let mut plain = Plain::new(at(0), Colour::Drop);
     let mut out = String::new();
     let mut events = events.into_iter().peekable();
@@ -107,7 +106,8 @@ fn check_plain(events: Vec<(u64, Progress)>, expected: Expect) {
         }
     }
     out += &plain.finish(at(last + 100));
-    expected.assert_eq(&out);
+    assert!(out.ends_with('\n'), "{out}");
+    out
 }
 
 fn model(events: Vec<(u64, Progress)>) -> Model {
@@ -122,17 +122,11 @@ fn text(frame: &Frame) -> String {
     frame.lines.iter().map(|line| format!("{:?}|{}|\n", line.tone, line.text)).collect()
 }
 
-fn check_screen(
-    events: Vec<(u64, Progress)>,
-    now: u64,
-    columns: usize,
-    rows: usize,
-    expected: Expect,
-) {
+fn drawn(events: Vec<(u64, Progress)>, now: u64, columns: usize, rows: usize) -> String {
     let layout = Layout { size: Size { columns, rows }, log_lines: 3 };
     let frame = layout.frame(&model(events), at(now));
     assert!(frame.lines.len() < rows.max(2), "the cursor has a row of its own");
-    expected.assert_eq(&text(&frame));
+    text(&frame)
 }
 
 /// A build with something of everything.
@@ -155,31 +149,28 @@ fn small_build() -> Vec<(u64, Progress)> {
 
 #[test]
 fn plain_output_reads_like_a_log() {
-    check_plain(
-        small_build(),
-        expect![[r#"
-        #1 [internal] load Dockerfile
-        #1 transferring dockerfile: 524B / 524B 0.1s done
-        #1 DONE 0.1s
+    insta::assert_snapshot!(printed(small_build()), @"
+    #1 [internal] load Dockerfile
+    #1 transferring dockerfile: 524B / 524B 0.1s done
+    #1 DONE 0.1s
 
-        #2 [1/3] FROM alpine
-        #2 CACHED
+    #2 [1/3] FROM alpine
+    #2 CACHED
 
-        #3 [2/3] RUN make
-        #3 0.100 cc -c a.c
-        #3 0.100 cc -c b.c
-        #3 WARN: the cake is a lie
-        #3 DONE 1.0s
+    #3 [2/3] RUN make
+    #3 0.100 cc -c a.c
+    #3 0.100 cc -c b.c
+    #3 WARN: the cake is a lie
+    #3 DONE 1.0s
 
-        #4 [3/3] RUN false
-        #4 0.050 about to fail
-        #4 ERROR: exit code: 1
-        ------
-         > [3/3] RUN false:
-        0.050 about to fail
-        ------
-    "#]],
-    );
+    #4 [3/3] RUN false
+    #4 0.050 about to fail
+    #4 ERROR: exit code: 1
+    ------
+     > [3/3] RUN false:
+    0.050 about to fail
+    ------
+    ");
 }
 
 #[test]
@@ -193,87 +184,84 @@ fn steps_that_run_side_by_side_take_turns() {
     events.push((15_000, ends("b", 0, 15_000)));
     events.push((15_500, writes("a", 15_500, "last\n")));
     events.push((16_000, ends("a", 0, 16_000)));
-    check_plain(
-        events,
-        expect![[r#"
-        #1 a
-        #1 0.500 a0
-        #1 1.500 a1
-        #1 2.500 a2
-        #1 3.500 a3
-        #1 4.500 a4
-        #1 5.500 a5
-        #1 6.500 a6
-        #1 7.500 a7
-        #1 8.500 a8
-        #1 9.500 a9
-        #1 10.50 a10
-        #1 ...
+    insta::assert_snapshot!(printed(events), @"
+    #1 a
+    #1 0.500 a0
+    #1 1.500 a1
+    #1 2.500 a2
+    #1 3.500 a3
+    #1 4.500 a4
+    #1 5.500 a5
+    #1 6.500 a6
+    #1 7.500 a7
+    #1 8.500 a8
+    #1 9.500 a9
+    #1 10.50 a10
+    #1 ...
 
-        #2 b
-        #2 0.700 b0
-        #2 1.700 b1
-        #2 2.700 b2
-        #2 3.700 b3
-        #2 4.700 b4
-        #2 5.700 b5
-        #2 6.700 b6
-        #2 7.700 b7
-        #2 8.700 b8
-        #2 9.700 b9
-        #2 10.70 b10
-        #2 ...
+    #2 b
+    #2 0.700 b0
+    #2 1.700 b1
+    #2 2.700 b2
+    #2 3.700 b3
+    #2 4.700 b4
+    #2 5.700 b5
+    #2 6.700 b6
+    #2 7.700 b7
+    #2 8.700 b8
+    #2 9.700 b9
+    #2 10.70 b10
+    #2 ...
 
-        #1 a
-        #1 11.50 a11
-        #1 12.50 a12
-        #1 13.50 a13
-        #1 ...
+    #1 a
+    #1 11.50 a11
+    #1 12.50 a12
+    #1 13.50 a13
+    #1 ...
 
-        #2 b
-        #2 11.70 b11
-        #2 12.70 b12
-        #2 13.70 b13
-        #2 DONE 15.0s
+    #2 b
+    #2 11.70 b11
+    #2 12.70 b12
+    #2 13.70 b13
+    #2 DONE 15.0s
 
-        #1 a
-        #1 15.50 last
-        #1 DONE 16.0s
-    "#]],
-    );
+    #1 a
+    #1 15.50 last
+    #1 DONE 16.0s
+    ");
 }
 
 #[test]
 fn a_step_that_ends_is_told_at_once_even_without_the_floor() {
-    check_plain(
-        vec![
+    insta::assert_snapshot!(
+        printed(vec![
             (0, starts("long", 0)),
             (10, writes("long", 10, "working\n")),
             (20, starts("short", 20)),
             (50, ends("short", 20, 50)),
             (60, writes("long", 60, "still\n")),
             (90, ends("long", 0, 90)),
-        ],
-        expect![[r#"
-            #1 long
-            #1 0.010 working
-            #1 ...
+        ]),
+        @"
+    #1 long
+    #1 0.010 working
+    #1 ...
 
-            #2 short
-            #2 DONE 0.0s
+    #2 short
+    #2 DONE 0.0s
 
-            #1 long
-            #1 0.060 still
-            #1 DONE 0.1s
-        "#]],
+    #1 long
+    #1 0.060 still
+    #1 DONE 0.1s
+    "
     );
 }
 
 #[test]
 fn parts_are_printed_when_they_moved_far_enough() {
     let layer = "sha256:0123";
-    check_plain(
-        vec![
+    insta::assert_snapshot!(
+        printed(vec![
             (0, starts("pull", 0)),
             (100, moves("pull", layer, (0, 1_000_000), 100, 100)),
             (200, moves("pull", layer, (10_000, 1_000_000), 100, 200)),
@@ -281,100 +269,100 @@ fn parts_are_printed_when_they_moved_far_enough() {
             (6000, moves("pull", layer, (500_001, 1_000_000), 100, 6000)),
             (6100, arrives("pull", layer, 1_000_000, 100, 6100)),
             (6200, ends("pull", 0, 6200)),
-        ],
-        expect![[r#"
-            #1 pull
-            #1 sha256:0123 0B / 1.00MB
-            #1 sha256:0123 500.00kB / 1.00MB 0.2s
-            #1 sha256:0123 500.00kB / 1.00MB 5.9s
-            #1 sha256:0123 1.00MB / 1.00MB 6.0s done
-            #1 DONE 6.2s
-        "#]],
+        ]),
+        @"
+    #1 pull
+    #1 sha256:0123 0B / 1.00MB
+    #1 sha256:0123 500.00kB / 1.00MB 0.2s
+    #1 sha256:0123 500.00kB / 1.00MB 5.9s
+    #1 sha256:0123 1.00MB / 1.00MB 6.0s done
+    #1 DONE 6.2s
+    "
     );
 }
 
 #[test]
 fn a_canceled_step_is_not_an_error() {
-    check_plain(
-        vec![(0, starts("a", 0)), (10, fails("a", 0, 10, "solving: context canceled"))],
-        expect![[r#"
-            #1 a
-            #1 CANCELED
-        "#]],
+    insta::assert_snapshot!(
+        printed(vec![(0, starts("a", 0)), (10, fails("a", 0, 10, "solving: context canceled"))]),
+        @"
+    #1 a
+    #1 CANCELED
+    "
     );
 }
 
 #[test]
 fn times_of_a_step_that_started_twice_add_up() {
-    check_plain(
-        vec![
+    insta::assert_snapshot!(
+        printed(vec![
             (0, starts("a", 0)),
             (1000, ends("a", 0, 1000)),
             (5000, starts("a", 5000)),
             (5001, Progress::Vertex(vertex("a"))),
             (7000, ends("a", 5000, 7000)),
-        ],
-        expect![[r#"
-            #1 a
-            #1 DONE 1.0s
+        ]),
+        @"
+    #1 a
+    #1 DONE 1.0s
 
-            #1 a
-            #1 DONE 3.0s
-        "#]],
+    #1 a
+    #1 DONE 3.0s
+    "
     );
 }
 
 #[test]
 fn a_group_is_one_step_and_weak_members_alone_are_hidden() {
-    check_plain(
-        vec![
+    insta::assert_snapshot!(
+        printed(vec![
             (0, grouped("seen 1", "copying", false, 0, None)),
             (0, grouped("unseen", "silent", true, 0, None)),
             (100, grouped("unseen", "silent", true, 0, Some(100))),
             (200, grouped("seen 1", "copying", false, 0, Some(200))),
             (200, grouped("seen 2", "copying", false, 100, None)),
             (400, grouped("seen 2", "copying", false, 100, Some(400))),
-        ],
-        expect![[r#"
-            #1 copying
-            #1 DONE 0.4s
-        "#]],
+        ]),
+        @"
+    #1 copying
+    #1 DONE 0.4s
+    "
     );
 }
 
 #[test]
 fn names_and_output_cannot_drive_the_terminal() {
-    check_plain(
-        vec![
+    insta::assert_snapshot!(
+        printed(vec![
             (0, starts("evil\u{1b}[2J\nname", 0)),
             (10, writes("evil\u{1b}[2J\nname", 10, "a\u{1b}]0;title\u{7}b\n")),
             (20, ends("evil\u{1b}[2J\nname", 0, 20)),
-        ],
-        expect![[r#"
-            #1 evil name
-            #1 0.010 ab
-            #1 DONE 0.0s
-        "#]],
+        ]),
+        @"
+    #1 evil name
+    #1 0.010 ab
+    #1 DONE 0.0s
+    "
     );
 }
 
 #[test]
 fn output_without_a_line_end_is_not_lost() {
-    check_plain(
-        vec![
+    insta::assert_snapshot!(
+        printed(vec![
             (0, starts("a", 0)),
             (10, writes("a", 10, "Password:")),
             (6000, moves("a", "waiting", (0, 0), 6000, 6000)),
             (6100, writes("a", 6100, "done")),
             (6200, ends("a", 0, 6200)),
-        ],
-        expect![[r#"
-            #1 a
-            #1 waiting
-            #1 0.010 Password:
-            #1 6.100 done
-            #1 DONE 6.2s
-        "#]],
+        ]),
+        @"
+    #1 a
+    #1 waiting
+    #1 0.010 Password:
+    #1 6.100 done
+    #1 DONE 6.2s
+    "
     );
 }
 
@@ -385,26 +373,20 @@ fn a_screen_shows_states_parts_and_output() {
     events.push((1700, moves("pull", "sha256:abc", (2_000_000, 3_400_000), 1500, 1700)));
     events.push((1700, starts("compile", 1700)));
     events.push((1800, writes("compile", 1800, "one\ntwo\nthree\n10%\r20%\r30%")));
-    check_screen(
-        events,
-        3400,
-        60,
-        24,
-        expect![[r#"
-        Normal|[+] Building 3.4s (4/6)|
-        Done| => [internal] load Dockerfile                          0.1s|
-        Done| => => transferring dockerfile: 524B / 524B             0.1s|
-        Done| => CACHED [1/3] FROM alpine                            0.0s|
-        Done| => [2/3] RUN make                                      1.0s|
-        Error| => ERROR [3/3] RUN false                               0.1s|
-        Normal| => pull                                                1.9s|
-        Normal| => => sha256:abc 2.00MB / 3.40MB                       1.9s|
-        Normal| => compile                                             1.7s|
-        Normal| => => # two|
-        Normal| => => # three|
-        Normal| => => # 30%|
-    "#]],
-    );
+    insta::assert_snapshot!(drawn(events, 3400, 60, 24), @"
+    Normal|[+] Building 3.4s (4/6)|
+    Done| => [internal] load Dockerfile                          0.1s|
+    Done| => => transferring dockerfile: 524B / 524B             0.1s|
+    Done| => CACHED [1/3] FROM alpine                            0.0s|
+    Done| => [2/3] RUN make                                      1.0s|
+    Error| => ERROR [3/3] RUN false                               0.1s|
+    Normal| => pull                                                1.9s|
+    Normal| => => sha256:abc 2.00MB / 3.40MB                       1.9s|
+    Normal| => compile                                             1.7s|
+    Normal| => => # two|
+    Normal| => => # three|
+    Normal| => => # 30%|
+    ");
 }
 
 #[test]
@@ -415,64 +397,35 @@ fn a_small_terminal_keeps_what_runs() {
     events.push((10, writes("running 1", 11, "1\n2\n3\n4\n")));
     events.push((20, ends("done", 10, 20)));
     events.push((30, starts("running 2", 30)));
-    check_screen(
-        events.clone(),
-        1000,
-        40,
-        8,
-        expect![[r#"
-        Normal|[+] Building 1.0s (9/11)|
-        Normal| => running 1                       1.0s|
-        Normal| => => # 2|
-        Normal| => => # 3|
-        Normal| => => # 4|
-        Done| => done                            0.0s|
-        Normal| => running 2                       1.0s|
-    "#]],
-    );
-    check_screen(
-        events.clone(),
-        1000,
-        40,
-        4,
-        expect![[r#"
-        Normal|[+] Building 1.0s (9/11)|
-        Normal| => running 1                       1.0s|
-        Normal| => running 2                       1.0s|
-    "#]],
-    );
-    check_screen(
-        events.clone(),
-        1000,
-        12,
-        3,
-        expect![[r#"
-        Normal|[+] Build...|
-        Normal| => runni...|
-    "#]],
-    );
-    check_screen(
-        events,
-        1000,
-        1,
-        1,
-        expect![[r#"
-        Normal|[|
-    "#]],
-    );
+    insta::assert_snapshot!(drawn(events.clone(), 1000, 40, 8), @"
+    Normal|[+] Building 1.0s (9/11)|
+    Normal| => running 1                       1.0s|
+    Normal| => => # 2|
+    Normal| => => # 3|
+    Normal| => => # 4|
+    Done| => done                            0.0s|
+    Normal| => running 2                       1.0s|
+    ");
+    insta::assert_snapshot!(drawn(events.clone(), 1000, 40, 4), @"
+    Normal|[+] Building 1.0s (9/11)|
+    Normal| => running 1                       1.0s|
+    Normal| => running 2                       1.0s|
+    ");
+    insta::assert_snapshot!(drawn(events.clone(), 1000, 12, 3), @"
+    Normal|[+] Build...|
+    Normal| => runni...|
+    ");
+    insta::assert_snapshot!(drawn(events, 1000, 1, 1), @"Normal|[|");
 }
 
 #[test]
 fn wide_characters_are_counted_by_their_cells() {
-    check_screen(
-        vec![(0, starts("構築する構築する構築する構築する", 0))],
-        500,
-        32,
-        10,
-        expect![[r#"
-        Normal|[+] Building 0.5s (0/1)|
-        Normal| => 構築する構築する構築... 0.5s|
-    "#]],
+    insta::assert_snapshot!(
+        drawn(vec![(0, starts("構築する構築する構築する構築する", 0))], 500, 32, 10),
+        @"
+    Normal|[+] Building 0.5s (0/1)|
+    Normal| => 構築する構築する構築... 0.5s|
+    "
     );
 }
 
@@ -480,15 +433,14 @@ fn wide_characters_are_counted_by_their_cells() {
 fn the_last_screen_shows_everything() {
     let layout = Layout { size: Size { columns: 50, rows: 3 }, log_lines: 3 };
     let frame = layout.last_frame(&model(small_build()), at(2000));
-    expect![[r#"
-        Normal|[+] Building 2.0s (4/4) FINISHED|
-        Done| => [internal] load Dockerfile                0.1s|
-        Done| => => transferring dockerfile: 524B / 524B   0.1s|
-        Done| => CACHED [1/3] FROM alpine                  0.0s|
-        Done| => [2/3] RUN make                            1.0s|
-        Error| => ERROR [3/3] RUN false                     0.1s|
-    "#]]
-    .assert_eq(&text(&frame));
+    insta::assert_snapshot!(text(&frame), @"
+    Normal|[+] Building 2.0s (4/4) FINISHED|
+    Done| => [internal] load Dockerfile                0.1s|
+    Done| => => transferring dockerfile: 524B / 524B   0.1s|
+    Done| => CACHED [1/3] FROM alpine                  0.0s|
+    Done| => [2/3] RUN make                            1.0s|
+    Error| => ERROR [3/3] RUN false                     0.1s|
+    ");
 }
 
 #[test]
@@ -505,8 +457,11 @@ fn json_is_what_the_peer_would_write() {
         writes("x", 1000, "hello\n"),
         warns("x", "careful"),
     ];
-    expect![[r#"
-        {"vertexes":[{"digest":"sha256:5ebbc9008ecb5eb52503f2bbe79a2f08093c2a66154add8bf64bdbeb73f6c7dd","inputs":["sha256:582967534d0f909d196b97f9e6921342777aea87b46fa52df165389db1fb8ccf"],"name":"RUN a \u0026\u0026 b \u003e c","started":"2020-09-13T12:26:40.001Z","completed":"2020-09-13T12:26:42.5Z","cached":true}],"statuses":[{"id":"layer","vertex":"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","total":12,"current":0,"timestamp":"2020-09-13T12:26:40.007Z","started":"2020-09-13T12:26:40Z"}],"logs":[{"vertex":"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","stream":1,"data":"aGVsbG8K","timestamp":"2020-09-13T12:26:41Z"}],"warnings":[{"vertex":"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","level":1,"short":"Y2FyZWZ1bA=="}]}
-    "#]].assert_eq(&raw_json::encode(&batch));
+    let json = raw_json::encode(&batch);
+    assert!(json.ends_with('\n'), "{json}");
+    insta::assert_snapshot!(
+        json,
+        @r#"{"vertexes":[{"digest":"sha256:5ebbc9008ecb5eb52503f2bbe79a2f08093c2a66154add8bf64bdbeb73f6c7dd","inputs":["sha256:582967534d0f909d196b97f9e6921342777aea87b46fa52df165389db1fb8ccf"],"name":"RUN a \u0026\u0026 b \u003e c","started":"2020-09-13T12:26:40.001Z","completed":"2020-09-13T12:26:42.5Z","cached":true}],"statuses":[{"id":"layer","vertex":"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","total":12,"current":0,"timestamp":"2020-09-13T12:26:40.007Z","started":"2020-09-13T12:26:40Z"}],"logs":[{"vertex":"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","stream":1,"data":"aGVsbG8K","timestamp":"2020-09-13T12:26:41Z"}],"warnings":[{"vertex":"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","level":1,"short":"Y2FyZWZ1bA=="}]}"#
+    );
     assert_eq!(raw_json::encode(&[]), "");
 }

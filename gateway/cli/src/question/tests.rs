@@ -1,6 +1,5 @@
 //! Questions to the languages that are linked in.
 
-use expect_test::expect;
 use kiln_daemon::{Channel, linked};
 
 use super::*;
@@ -78,9 +77,9 @@ async fn what_changed_is_said_in_sentences() {
 #[tokio::test]
 async fn flags_that_make_no_sense_are_said_with_the_flag() {
     let error = ask(|_, args| args.image = vec!["debian".to_owned()]).await.unwrap_err();
-    expect![[r#"--image "debian": should be REFERENCE=CONFIG.JSON"#]].assert_eq(&error);
+    insta::assert_snapshot!(error, @r#"--image "debian": should be REFERENCE=CONFIG.JSON"#);
     let error = ask(|_, args| args.image = vec!["a=/nowhere".to_owned()]).await.unwrap_err();
-    expect!["--image: cannot read /nowhere"].assert_eq(&error);
+    insta::assert_snapshot!(error, @"--image: cannot read /nowhere");
     let error = ask(|_, args| args.platform = vec!["a/b/c/d".to_owned()]).await.unwrap_err();
     assert!(error.starts_with("--platform: "), "{error}");
     let missing = Question::decide(

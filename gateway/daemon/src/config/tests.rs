@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use expect_test::{Expect, expect, expect_file};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -47,9 +46,18 @@ fn of_flags(flags: &[&str]) -> Config {
 }
 
 #[track_caller]
-fn refused(given: &Given<'_>, expected: &Expect) {
-    let error = read(Program::Kilnd, given).expect_err("it is refused");
-    expected.assert_eq(&error.to_string());
+fn refused(given: &Given<'_>) -> String {
+    read(Program::Kilnd, given).expect_err("it is refused").to_string()
+}
+
+/// Compares with a file that people read.
+fn fresh(path: &str, text: &str) {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(committed, text, "run with UPDATE_EXPECT=1 and commit {path}");
 }
 
 /// The paths of all values that a schema knows.
@@ -122,7 +130,7 @@ fn every_flag_of_buildkitd_is_known() {
 /// `UPDATE_EXPECT=1 cargo test -p kiln-daemon` writes it anew.
 #[test]
 fn the_committed_schema_is_fresh() {
-    expect_file!["../../../../schemas/kilnd.json"].assert_eq(&schema());
+    fresh("../../schemas/kilnd.json", &schema());
 }
 
 #[test]
@@ -137,7 +145,7 @@ fn the_example_says_what_it_is_for() {
 fn help_shows_what_can_be_done() {
     let arguments = vec!["kilnd".to_owned(), "--help".to_owned()];
     let help = CommandLine::parse(Program::Kilnd, arguments).unwrap_err().to_string();
-    expect_file!["help.txt"].assert_eq(&help);
+    fresh("src/config/help.txt", &help);
 }
 
 /// How the integration tests of BuildKit start a daemon.
@@ -168,10 +176,10 @@ fn a_daemon_is_started_as_buildkits_tests_do() {
     assert_eq!(config.collection, None);
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(config.debug_address, Some(Address::Unix("/tmp/debug.sock".into())));
-    expect![[r#"
-        no effect: otel.socketPath (steps have nowhere to send traces yet)
-        no effect: worker.containerd.max-parallelism (there is no containerd worker)"#]]
-    .assert_eq(&config.remarks.join("\n"));
+    insta::assert_snapshot!(config.remarks.join("\n"), @"
+    no effect: otel.socketPath (steps have nowhere to send traces yet)
+    no effect: worker.containerd.max-parallelism (there is no containerd worker)
+    ");
 }
 
 #[test]
@@ -225,33 +233,38 @@ fn plugins_and_stopping_are_said_by_flags_or_the_file() {
     ]);
     assert_eq!(of_flags.emulators, of_both.emulators);
     assert_eq!((of_flags.plugins, of_flags.stopping), (of_both.plugins, of_both.stopping));
-    refused(
-        &Given { flags: &["--stop-timeout=soon", "--step-stop-timeout=-1s"], ..Given::default() },
-        &expect![[r#"
-            error: `soon` is no duration
-             --> command line:1:16
-              |
-            1 | --stop-timeout=soon
-              |                ^^^^
-              |
-              = help: write seconds (172800) or a duration (48h)
+    insta::assert_snapshot!(
+        refused(&Given {
+            flags: &["--stop-timeout=soon", "--step-stop-timeout=-1s"],
+            ..Given::default()
+        }),
+        @"
+    error: `soon` is no duration
+     --> command line:1:16
+      |
+    1 | --stop-timeout=soon
+      |                ^^^^
+      |
+      = help: write seconds (172800) or a duration (48h)
 
-            error: `-1s` is no duration
-             --> command line:2:21
-              |
-            2 | --step-stop-timeout=-1s
-              |                     ^^^
-              |
-              = help: write seconds (172800) or a duration (48h)"#]],
+    error: `-1s` is no duration
+     --> command line:2:21
+      |
+    2 | --step-stop-timeout=-1s
+      |                     ^^^
+      |
+      = help: write seconds (172800) or a duration (48h)
+    "
     );
-    refused(
-        &Given { flags: &["--interrupted-caches=burn"], ..Given::default() },
-        &expect![[r#"
-            error: expected one of `keep`, `discard`, found `burn`
-             --> command line:1:22
-              |
-            1 | --interrupted-caches=burn
-              |                      ^^^^"#]],
+    insta::assert_snapshot!(
+        refused(&Given { flags: &["--interrupted-caches=burn"], ..Given::default() }),
+        @"
+    error: expected one of `keep`, `discard`, found `burn`
+     --> command line:1:22
+      |
+    1 | --interrupted-caches=burn
+      |                      ^^^^
+    "
     );
 }
 
@@ -295,97 +308,98 @@ fn everything_that_is_unknown_or_refused_is_said_at_once_where_it_stands() {
     let file = "[worker.oci]\nselinux = true\nsnapshoter = \"native\"\n\n\
                 [registry.\"docker.io\"]\nmirors = []\n";
     let flags = ["--oci-worker-net=cnii", "--oci-worker-labels", "x"];
-    refused(
-        &Given { flags: &flags, variables: &[], file },
-        &expect![[r#"
-            error: a label is NAME=VALUE, and `x` is not
-             --> command line:1:21
-              |
-            1 | --oci-worker-labels=x
-              |                     ^
+    insta::assert_snapshot!(refused(&Given { flags: &flags, variables: &[], file }), @r#"
+    error: a label is NAME=VALUE, and `x` is not
+     --> command line:1:21
+      |
+    1 | --oci-worker-labels=x
+      |                     ^
 
-            error: expected one of `auto`, `host`, `bridge`, `cni`, `none`, found `cnii`
-             --> command line:2:18
-              |
-            2 | --oci-worker-net=cnii
-              |                  ^^^^ did you mean `cni`?
+    error: expected one of `auto`, `host`, `bridge`, `cni`, `none`, found `cnii`
+     --> command line:2:18
+      |
+    2 | --oci-worker-net=cnii
+      |                  ^^^^ did you mean `cni`?
 
-            error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
-             --> kilnd.toml:2:11
-              |
-            2 | selinux = true
-              |           ^^^^
-              |
-              = help: leave it out
+    error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
+     --> kilnd.toml:2:11
+      |
+    2 | selinux = true
+      |           ^^^^
+      |
+      = help: leave it out
 
-            error: unknown key `snapshoter`
-             --> kilnd.toml:3:1
-              |
-            3 | snapshoter = "native"
-              | ^^^^^^^^^^ did you mean `snapshotter`?
+    error: unknown key `snapshoter`
+     --> kilnd.toml:3:1
+      |
+    3 | snapshoter = "native"
+      | ^^^^^^^^^^ did you mean `snapshotter`?
 
-            error: unknown key `mirors`
-             --> kilnd.toml:6:1
-              |
-            6 | mirors = []
-              | ^^^^^^ did you mean `mirrors`?"#]],
-    );
+    error: unknown key `mirors`
+     --> kilnd.toml:6:1
+      |
+    6 | mirors = []
+      | ^^^^^^ did you mean `mirrors`?
+    "#);
 }
 
 #[test]
 fn what_is_not_supported_says_what_to_do_instead() {
     let file = "[worker.oci]\nbridgeSubnet = \"10.0.0.0\"\nsnapshotter = \"stargz\"\nselinux = true\n\
                 [worker.containerd]\nenabled = true\nnamespace = \"x\"\n";
-    refused(
-        &Given { flags: &["--oci-worker-selinux", "--save-cache-debug"], variables: &[], file: "" },
-        &expect![[r#"
-            error: there is no record of cache keys to save; leave it out
-             --> command line:1:20
-              |
-            1 | --save-cache-debug=true
-              |                    ^^^^
+    insta::assert_snapshot!(
+        refused(&Given {
+            flags: &["--oci-worker-selinux", "--save-cache-debug"],
+            variables: &[],
+            file: ""
+        }),
+        @"
+    error: there is no record of cache keys to save; leave it out
+     --> command line:1:20
+      |
+    1 | --save-cache-debug=true
+      |                    ^^^^
 
-            error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
-             --> command line:2:22
-              |
-            2 | --oci-worker-selinux=true
-              |                      ^^^^
-              |
-              = help: leave it out"#]],
+    error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
+     --> command line:2:22
+      |
+    2 | --oci-worker-selinux=true
+      |                      ^^^^
+      |
+      = help: leave it out
+    "
     );
-    refused(
-        &Given { file, ..Given::default() },
-        &expect![[r#"
-            error: not a subnet of IPv4; write it as 10.10.0.0/16, with 1 to 30 bits
-             --> kilnd.toml:2:16
-              |
-            2 | bridgeSubnet = "10.0.0.0"
-              |                ^^^^^^^^^^
+    insta::assert_snapshot!(refused(&Given { file, ..Given::default() }), @r#"
+    error: not a subnet of IPv4; write it as 10.10.0.0/16, with 1 to 30 bits
+     --> kilnd.toml:2:16
+      |
+    2 | bridgeSubnet = "10.0.0.0"
+      |                ^^^^^^^^^^
 
-            error: `worker.oci.snapshotter = stargz` is not supported: layers are pulled as a whole
-             --> kilnd.toml:3:15
-              |
-            3 | snapshotter = "stargz"
-              |               ^^^^^^^^
-              |
-              = help: leave it out
+    error: `worker.oci.snapshotter = stargz` is not supported: layers are pulled as a whole
+     --> kilnd.toml:3:15
+      |
+    3 | snapshotter = "stargz"
+      |               ^^^^^^^^
+      |
+      = help: leave it out
 
-            error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
-             --> kilnd.toml:4:11
-              |
-            4 | selinux = true
-              |           ^^^^
-              |
-              = help: leave it out
+    error: `worker.oci.selinux = true` is not supported: steps are not labelled for SELinux
+     --> kilnd.toml:4:11
+      |
+    4 | selinux = true
+      |           ^^^^
+      |
+      = help: leave it out
 
-            error: `worker.containerd.enabled = true` is not supported: Kiln does not use containerd
-             --> kilnd.toml:6:11
-              |
-            6 | enabled = true
-              |           ^^^^
-              |
-              = help: leave it out, steps are run without one"#]],
-    );
+    error: `worker.containerd.enabled = true` is not supported: Kiln does not use containerd
+     --> kilnd.toml:6:11
+      |
+    6 | enabled = true
+      |           ^^^^
+      |
+      = help: leave it out, steps are run without one
+    "#);
 }
 
 #[test]
@@ -404,85 +418,81 @@ fn what_makes_no_sense_is_an_error() {
         [[worker.oci.gcpolicy]]\nkeepDuration = \"soon\"\nfilters = [\"type==\"]\n\
         [dns]\nnameservers = [\"dns.example\"]\n[system]\nmaxRegistryConcurrency = 0\n\
         [frontend.\"gateway.v0\"]\nallowedRepositories = [\"UPPER\"]\n";
-    refused(
-        &Given { file, ..Given::default() },
-        &expect![[r#"
-        error: address /run/x.sock does not contain proto, you meant unix:///run/x.sock ?
-         --> kilnd.toml:2:12
-          |
-        2 | address = ["/run/x.sock"]
-          |            ^^^^^^^^^^^^^
+    insta::assert_snapshot!(refused(&Given { file, ..Given::default() }), @r#"
+    error: address /run/x.sock does not contain proto, you meant unix:///run/x.sock ?
+     --> kilnd.toml:2:12
+      |
+    2 | address = ["/run/x.sock"]
+      |            ^^^^^^^^^^^^^
 
-        error: `4294967295` is no id of a user or group
-         --> kilnd.toml:3:7
-          |
-        3 | uid = 4294967295
-          |       ^^^^^^^^^^
+    error: `4294967295` is no id of a user or group
+     --> kilnd.toml:3:7
+      |
+    3 | uid = 4294967295
+      |       ^^^^^^^^^^
 
-        error: certificates of clients cannot be verified without TLS
-         --> kilnd.toml:5:6
-          |
-        5 | ca = "ca.pem"
-          |      ^^^^^^^^
-          |
-          = help: give the daemon a certificate and a key
+    error: certificates of clients cannot be verified without TLS
+     --> kilnd.toml:5:6
+      |
+    5 | ca = "ca.pem"
+      |      ^^^^^^^^
+      |
+      = help: give the daemon a certificate and a key
 
-        error: `lots` is no amount of disk space
-         --> kilnd.toml:7:17
-          |
-        7 | reservedSpace = "lots"
-          |                 ^^^^^^
-          |
-          = help: write bytes (512000000), a size (512MB) or a part of the disk (10%)
+    error: `lots` is no amount of disk space
+     --> kilnd.toml:7:17
+      |
+    7 | reservedSpace = "lots"
+      |                 ^^^^^^
+      |
+      = help: write bytes (512000000), a size (512MB) or a part of the disk (10%)
 
-        error: "d/e" is an invalid component of "a/b/c/d/e": platform specifier component must match "^[A-Za-z0-9_.-]+$": invalid argument
-         --> kilnd.toml:8:23
-          |
-        8 | platforms = ["linux", "a/b/c/d/e"]
-          |                       ^^^^^^^^^^^
+    error: "d/e" is an invalid component of "a/b/c/d/e": platform specifier component must match "^[A-Za-z0-9_.-]+$": invalid argument
+     --> kilnd.toml:8:23
+      |
+    8 | platforms = ["linux", "a/b/c/d/e"]
+      |                       ^^^^^^^^^^^
 
-        error: `soon` is no duration
-          --> kilnd.toml:10:16
-           |
-        10 | keepDuration = "soon"
-           |                ^^^^^^
-           |
-           = help: write seconds (172800) or a duration (48h)
+    error: `soon` is no duration
+      --> kilnd.toml:10:16
+       |
+    10 | keepDuration = "soon"
+       |                ^^^^^^
+       |
+       = help: write seconds (172800) or a duration (48h)
 
-        error: `dns.example` is not the address of a name server
-          --> kilnd.toml:13:16
-           |
-        13 | nameservers = ["dns.example"]
-           |                ^^^^^^^^^^^^^
+    error: `dns.example` is not the address of a name server
+      --> kilnd.toml:13:16
+       |
+    13 | nameservers = ["dns.example"]
+       |                ^^^^^^^^^^^^^
 
-        error: maxRegistryConcurrency must be greater than zero
-          --> kilnd.toml:15:26
-           |
-        15 | maxRegistryConcurrency = 0
-           |                          ^
+    error: maxRegistryConcurrency must be greater than zero
+      --> kilnd.toml:15:26
+       |
+    15 | maxRegistryConcurrency = 0
+       |                          ^
 
-        error: invalid reference format: repository name `library/UPPER` must be lowercase
-          --> kilnd.toml:17:24
-           |
-        17 | allowedRepositories = ["UPPER"]
-           |                        ^^^^^^^"#]],
-    );
+    error: invalid reference format: repository name `library/UPPER` must be lowercase
+      --> kilnd.toml:17:24
+       |
+    17 | allowedRepositories = ["UPPER"]
+       |                        ^^^^^^^
+    "#);
 }
 
 #[test]
 fn tcp_without_tls_must_be_asked_for_by_name() {
     let flags = ["--addr=tcp://0.0.0.0:1234"];
-    refused(
-        &Given { flags: &flags, ..Given::default() },
-        &expect![[r#"
-        error: tcp://0.0.0.0:1234 would be without TLS: whoever reaches it is root here
-         --> command line:1:8
-          |
-        1 | --addr=tcp://0.0.0.0:1234
-          |        ^^^^^^^^^^^^^^^^^^
-          |
-          = help: give --tlscert, --tlskey and --tlscacert (grpc.tls), or say --allow-plain-tcp (kiln.allowPlainTCP = true) if everyone who can connect may do everything"#]],
-    );
+    insta::assert_snapshot!(refused(&Given { flags: &flags, ..Given::default() }), @"
+    error: tcp://0.0.0.0:1234 would be without TLS: whoever reaches it is root here
+     --> command line:1:8
+      |
+    1 | --addr=tcp://0.0.0.0:1234
+      |        ^^^^^^^^^^^^^^^^^^
+      |
+      = help: give --tlscert, --tlskey and --tlscacert (grpc.tls), or say --allow-plain-tcp (kiln.allowPlainTCP = true) if everyone who can connect may do everything
+    ");
     assert!(of_flags(&[flags[0], "--allow-plain-tcp"]).sockets.plain_tcp);
     let tls = ["--tlscert=c", "--tlskey=k", "--tlscacert=a"];
     let config = of_flags(&[&flags[..], &tls].concat());

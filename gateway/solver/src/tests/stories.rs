@@ -2,18 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use expect_test::{Expect, expect};
 use kiln_cache::testing::{all_of, look_up, operation, save};
 use kiln_cache::{CacheKey, CacheStore, LinkStore, MemoryKeyValue};
 use kiln_oci::Digest;
 
 use super::machine::{Machine, Story};
 use crate::{Event, JobId, Work};
-
-#[expect(clippy::needless_pass_by_value, reason = "an expectation is written where it is used")]
-fn check(actual: String, expected: Expect) {
-    expected.assert_eq(&actual);
-}
 
 /// Builds an output twice with fresh jobs; what happened the second time.
 fn again(machine: &mut Machine, story: &Story, name: &str) -> String {
@@ -27,13 +21,13 @@ fn again(machine: &mut Machine, story: &Story, name: &str) -> String {
 fn a_shared_input_is_solved_once_and_never_again() {
     let story = Story::new("image | lint: image | test: image | all: lint test");
     let mut machine = Machine::new();
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["exec image, exec lint, exec test, exec all, finish ok"],
+        @"exec image, exec lint, exec test, exec all, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["load all, cached all, cached test, cached image, cached lint, finish ok"],
+        @"load all, cached all, cached test, cached image, cached lint, finish ok"
     );
 }
 
@@ -48,11 +42,11 @@ fn a_vertex_that_a_job_holds_is_there_for_others_as_it_is() {
     machine.close(1);
     machine.request(&story, 3, "image");
     machine.run();
-    check(machine.take_log(), expect!["exec image, finish ok, finish ok, finish ok"]);
+    insta::assert_snapshot!(machine.take_log(), @"exec image, finish ok, finish ok, finish ok");
     machine.close(2);
     machine.close(3);
     machine.is_at_rest();
-    check(machine.build(&story, "image"), expect!["load image, cached image, finish ok"]);
+    insta::assert_snapshot!(machine.build(&story, "image"), @"load image, cached image, finish ok");
 }
 
 #[test]
@@ -62,7 +56,7 @@ fn two_jobs_that_ask_at_once_share_one_run() {
     machine.request(&story, 1, "run");
     machine.request(&story, 2, "run");
     machine.run();
-    check(machine.take_log(), expect!["exec image, exec run, finish ok, finish ok"]);
+    insta::assert_snapshot!(machine.take_log(), @"exec image, exec run, finish ok, finish ok");
     machine.close(1);
     machine.close(2);
     machine.is_at_rest();
@@ -72,8 +66,11 @@ fn two_jobs_that_ask_at_once_share_one_run() {
 fn another_vertex_that_does_the_same_is_found_in_the_cache() {
     let mut machine = Machine::new();
     machine.build(&Story::new("a=key"), "a");
-    check(machine.build(&Story::new("b=key"), "b"), expect!["load b, cached b, finish ok"]);
-    check(machine.build(&Story::new("c=other"), "c"), expect!["exec c, finish ok"]);
+    insta::assert_snapshot!(
+        machine.build(&Story::new("b=key"), "b"),
+        @"load b, cached b, finish ok"
+    );
+    insta::assert_snapshot!(machine.build(&Story::new("c=other"), "c"), @"exec c, finish ok");
 }
 
 #[test]
@@ -93,17 +90,17 @@ fn inputs_are_worked_on_at_the_same_time() {
 fn a_vertex_runs_once_for_all_of_its_outputs() {
     let story = Story::new("image | split*3: image | a: split.0 | b: split.2 | all: a b");
     let mut machine = Machine::new();
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["exec image, exec split, exec a, exec b, exec all, finish ok"],
+        @"exec image, exec split, exec a, exec b, exec all, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["load all, cached all, cached b, cached split, cached image, cached a, finish ok"],
+        @"load all, cached all, cached b, cached split, cached image, cached a, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "split.1"),
-        expect!["load split, cached split, cached image, finish ok"],
+        @"load split, cached split, cached image, finish ok"
     );
 }
 
@@ -117,9 +114,9 @@ fn the_last_job_to_go_cancels_what_runs() {
     machine.run_until("exec run");
     machine.close(1);
     machine.run();
-    check(machine.take_log(), expect!["exec image, exec run, cancel run"]);
+    insta::assert_snapshot!(machine.take_log(), @"exec image, exec run, cancel run");
     machine.is_at_rest();
-    check(machine.build(&story, "run"), expect!["exec image, exec run, finish ok"]);
+    insta::assert_snapshot!(machine.build(&story, "run"), @"exec image, exec run, finish ok");
 }
 
 #[test]
@@ -131,7 +128,7 @@ fn a_job_that_goes_leaves_the_work_to_those_who_stay() {
     machine.run_until("exec run");
     machine.close(1);
     machine.run();
-    check(machine.take_log(), expect!["exec image, exec run, finish ok"]);
+    insta::assert_snapshot!(machine.take_log(), @"exec image, exec run, finish ok");
     machine.close(2);
     machine.is_at_rest();
 }
@@ -162,29 +159,23 @@ fn what_reads_by_content_does_not_run_again_when_the_content_is_the_same() {
     let story = Story::new("base | files~ | copy: base files~@ | run: copy");
     let mut machine = Machine::new();
     machine.makes.insert("files~".into(), "1".into());
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "run"),
-        expect!["exec base, exec files~, content files~ of copy, exec copy, exec run, finish ok"],
+        @"exec base, exec files~, content files~ of copy, exec copy, exec run, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "run"),
-        expect![
-            "exec files~, content files~ of copy, load run, cached run, cached copy, cached base, finish ok"
-        ],
+        @"exec files~, content files~ of copy, load run, cached run, cached copy, cached base, finish ok"
     );
     machine.makes.insert("files~".into(), "2".into());
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "run"),
-        expect![
-            "exec files~, content files~ of copy, load base, cached base, exec copy, exec run, finish ok"
-        ],
+        @"exec files~, content files~ of copy, load base, cached base, exec copy, exec run, finish ok"
     );
     machine.makes.insert("files~".into(), "1".into());
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "run"),
-        expect![
-            "exec files~, content files~ of copy, load run, cached run, cached copy, cached base, finish ok"
-        ],
+        @"exec files~, content files~ of copy, load run, cached run, cached copy, cached base, finish ok"
     );
 }
 
@@ -196,12 +187,15 @@ fn another_way_to_the_same_content_finds_what_was_made_of_it() {
     }
     machine.build(&Story::new("one | copy: one@"), "copy");
     let other = Story::new("two | copy: two@");
-    check(
+    insta::assert_snapshot!(
         machine.build(&other, "copy"),
-        expect!["exec two, content two of copy, load copy, cached copy, finish ok"],
+        @"exec two, content two of copy, load copy, cached copy, finish ok"
     );
     // By now the definition leads there as well.
-    check(machine.build(&other, "copy"), expect!["load copy, cached copy, cached two, finish ok"]);
+    insta::assert_snapshot!(
+        machine.build(&other, "copy"),
+        @"load copy, cached copy, cached two, finish ok"
+    );
 }
 
 #[test]
@@ -212,16 +206,14 @@ fn only_the_input_that_leads_nowhere_is_looked_into() {
     }
     machine.makes.insert("a-new".into(), "a".into());
     machine.build(&Story::new("a | b | all: a@ b@"), "all");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("a | b-new | all: a@ b-new@"), "all"),
-        expect!["exec b-new, content b-new of all, load all, cached all, cached a, finish ok"],
+        @"exec b-new, content b-new of all, load all, cached all, cached a, finish ok"
     );
     let both = Story::new("a-new | b-newer | all: a-new@ b-newer@");
-    check(
+    insta::assert_snapshot!(
         machine.build(&both, "all"),
-        expect![
-            "exec a-new, exec b-newer, content a-new of all, content b-newer of all, load all, cached all, finish ok"
-        ],
+        @"exec a-new, exec b-newer, content a-new of all, content b-newer of all, load all, cached all, finish ok"
     );
 }
 
@@ -230,9 +222,9 @@ fn an_input_without_content_is_not_run_for_a_vertex_that_is_found() {
     let mut machine = Machine::new();
     machine.makes.insert("b-new".into(), "b".into());
     machine.build(&Story::new("a | b | all: a b@"), "all");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("a | b-new | all: a b-new@"), "all"),
-        expect!["exec b-new, content b-new of all, load all, cached all, cached a, finish ok"],
+        @"exec b-new, content b-new of all, load all, cached all, cached a, finish ok"
     );
 }
 
@@ -243,20 +235,18 @@ fn an_input_is_not_looked_into_before_others_are_known_by_their_contents() {
     let mut machine = Machine::new();
     machine.makes.insert("v3-new".into(), "v3".into());
     machine.build(&graph("v3"), "main");
-    check(
+    insta::assert_snapshot!(
         machine.build(&graph("v3-new"), "main"),
-        expect![
-            "exec v3-new, content v3-new of v1, load main, cached main, cached v0, cached v2, cached v1, finish ok"
-        ],
+        @"exec v3-new, content v3-new of v1, load main, cached main, cached v0, cached v2, cached v1, finish ok"
     );
 }
 
 #[test]
 fn nothing_is_looked_into_that_is_found_by_definition() {
     let story = Story::new("v2 | v1: v2%part@ | v0: v1");
-    check(
+    insta::assert_snapshot!(
         again(&mut Machine::new(), &story, "v0"),
-        expect!["load v0, cached v0, cached v1, cached v2, finish ok"],
+        @"load v0, cached v0, cached v1, cached v2, finish ok"
     );
 }
 
@@ -267,11 +257,9 @@ fn inputs_that_lead_apart_are_looked_into() {
     machine.build(&Story::new("a | b | all: a b@"), "all");
     machine.build(&Story::new("x | b-other | all: x b-other@"), "all");
     // Both inputs lead somewhere: `a` to the first, `b-other` to the second.
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("a | b-other | all: a b-other@"), "all"),
-        expect![
-            "load b-other, cached b-other, content b-other of all, load all, cached all, cached a, finish ok"
-        ],
+        @"load b-other, cached b-other, content b-other of all, load all, cached all, cached a, finish ok"
     );
 }
 
@@ -283,7 +271,10 @@ fn a_content_that_cannot_be_read_fails_the_vertex_that_reads_it() {
     machine.run_until("content files of copy");
     machine.failing.insert("copy".into());
     machine.run();
-    check(machine.take_log(), expect!["exec files, content files of copy, finish copy failed"]);
+    insta::assert_snapshot!(
+        machine.take_log(),
+        @"exec files, content files of copy, finish copy failed"
+    );
     machine.close(1);
     machine.is_at_rest();
 }
@@ -292,11 +283,14 @@ fn a_content_that_cannot_be_read_fails_the_vertex_that_reads_it() {
 fn an_input_may_have_to_be_prepared_before_the_run() {
     let story = Story::new("image | run: image+");
     let mut machine = Machine::new();
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "run"),
-        expect!["exec image, prepare image of run, exec run, finish ok"],
+        @"exec image, prepare image of run, exec run, finish ok"
     );
-    check(machine.build(&story, "run"), expect!["load run, cached run, cached image, finish ok"]);
+    insta::assert_snapshot!(
+        machine.build(&story, "run"),
+        @"load run, cached run, cached image, finish ok"
+    );
 }
 
 #[test]
@@ -319,13 +313,13 @@ fn a_result_is_saved_under_definition_and_content() {
 fn another_part_of_an_input_is_another_result() {
     let mut machine = Machine::new();
     machine.build(&Story::new("image | run: image%a"), "run");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("image | run: image%a"), "run"),
-        expect!["load run, cached run, cached image, finish ok"],
+        @"load run, cached run, cached image, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("image | run: image%b"), "run"),
-        expect!["load image, cached image, exec run, finish ok"],
+        @"load image, cached image, exec run, finish ok"
     );
 }
 
@@ -333,13 +327,13 @@ fn another_part_of_an_input_is_another_result() {
 fn another_part_with_the_same_content_is_the_same_result() {
     let mut machine = Machine::new();
     machine.build(&Story::new("image | run: image%a@"), "run");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("image | run: image%b@"), "run"),
-        expect!["load image, cached image, content image of run, load run, cached run, finish ok"],
+        @"load image, cached image, content image of run, load run, cached run, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("image | run: image%b@"), "run"),
-        expect!["load run, cached run, cached image, finish ok"],
+        @"load run, cached run, cached image, finish ok"
     );
 }
 
@@ -353,24 +347,24 @@ fn what_is_known_in_several_ways_is_found_by_any_of_them() {
         machine.maps.insert(name.into(), keys.iter().map(|key| (*key).to_owned()).collect());
     };
     ways(&mut machine, "image", &["manifest", "layers", "third"]);
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("image"), "image"),
-        expect!["map 0 image, map 1 image, map 2 image, exec image, finish ok"],
+        @"map 0 image, map 1 image, map 2 image, exec image, finish ok"
     );
     ways(&mut machine, "again", &["manifest", "unasked"]);
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("again"), "again"),
-        expect!["map 0 again, load again, cached again, finish ok"],
+        @"map 0 again, load again, cached again, finish ok"
     );
     ways(&mut machine, "moved", &["other", "layers"]);
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("moved"), "moved"),
-        expect!["map 0 moved, map 1 moved, load moved, cached moved, finish ok"],
+        @"map 0 moved, map 1 moved, load moved, cached moved, finish ok"
     );
     ways(&mut machine, "unknown", &["x", "y"]);
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("unknown"), "unknown"),
-        expect!["map 0 unknown, map 1 unknown, exec unknown, finish ok"],
+        @"map 0 unknown, map 1 unknown, exec unknown, finish ok"
     );
 }
 
@@ -380,15 +374,15 @@ fn what_reads_an_image_is_found_when_only_its_manifest_has_changed() {
     machine.maps.insert("old".into(), vec!["manifest-1".into(), "layers".into()]);
     machine.maps.insert("new".into(), vec!["manifest-2".into(), "layers".into()]);
     machine.build(&Story::new("old | run: old"), "run");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("new | run: new"), "run"),
-        expect!["load run, cached run, cached new, finish ok"],
+        @"load run, cached run, cached new, finish ok"
     );
     // The new manifest leads there by itself from now on.
     machine.also.insert("map");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("new | run: new"), "run"),
-        expect!["map 0 run, map 0 new, load run, cached run, cached new, finish ok"],
+        @"map 0 run, map 0 new, load run, cached run, cached new, finish ok"
     );
 }
 
@@ -399,9 +393,9 @@ fn what_reads_two_images_is_found_although_the_new_manifest_leads_to_something_e
     machine.maps.insert("new".into(), vec!["manifest-2".into(), "layers".into()]);
     machine.build(&Story::new("b | old | run: b old"), "run");
     machine.build(&Story::new("a | new | run: a new"), "run");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("b | new | run: b new"), "run"),
-        expect!["load run, cached run, cached new, cached b, finish ok"],
+        @"load run, cached run, cached new, cached b, finish ok"
     );
 }
 
@@ -412,8 +406,14 @@ fn what_means_something_within_a_session_only_is_never_looked_up_or_saved() {
     let story = Story::new("files~ | run: files~ | all: run");
     let mut machine = Machine::new();
     machine.also.extend(["look up", "save"]);
-    check(machine.build(&story, "all"), expect!["exec files~, exec run, exec all, finish ok"]);
-    check(machine.build(&story, "all"), expect!["exec files~, exec run, exec all, finish ok"]);
+    insta::assert_snapshot!(
+        machine.build(&story, "all"),
+        @"exec files~, exec run, exec all, finish ok"
+    );
+    insta::assert_snapshot!(
+        machine.build(&story, "all"),
+        @"exec files~, exec run, exec all, finish ok"
+    );
 }
 
 // Ignoring the cache.
@@ -422,13 +422,13 @@ fn what_means_something_within_a_session_only_is_never_looked_up_or_saved() {
 fn what_ignores_the_cache_runs_and_so_does_what_reads_it() {
     let mut machine = Machine::new();
     machine.build(&Story::new("v1 | v0: v1"), "v0");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("v1! | v0!: v1!"), "v0!"),
-        expect!["exec v1!, exec v0!, finish ok"],
+        @"exec v1!, exec v0!, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("v1! | v0: v1!"), "v0"),
-        expect!["exec v1!, exec v0, finish ok"],
+        @"exec v1!, exec v0, finish ok"
     );
 }
 
@@ -451,14 +451,14 @@ fn what_ignores_the_cache_may_make_what_was_there_before() {
     let mut machine = Machine::new();
     machine.makes.insert("v1-again".into(), "v1".into());
     machine.build(&Story::new("v1 | v0: v1@"), "v0");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("v1-again! | v0: v1-again!@"), "v0"),
-        expect!["exec v1-again!, content v1-again! of v0, load v0, cached v0, finish ok"],
+        @"exec v1-again!, content v1-again! of v0, load v0, cached v0, finish ok"
     );
     // What it is saved as leads there as well.
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("v1-again | v0: v1-again@"), "v0"),
-        expect!["load v0, cached v0, cached v1-again, finish ok"],
+        @"load v0, cached v0, cached v1-again, finish ok"
     );
 }
 
@@ -470,9 +470,9 @@ fn who_ignores_the_cache_shares_with_no_one_who_does_not() {
     machine.request(&ignoring, 2, "w!");
     machine.request(&ignoring, 3, "x!");
     machine.run();
-    check(
+    insta::assert_snapshot!(
         machine.take_log(),
-        expect!["exec w!, exec v, cached x!, finish ok, finish ok, finish ok"],
+        @"exec w!, exec v, cached x!, finish ok, finish ok, finish ok"
     );
     for job in 1..=3 {
         machine.close(job);
@@ -488,9 +488,9 @@ fn a_step_on_what_was_forced_to_run_again_runs_again_although_others_hold_that()
     machine.request(&base, 1, "base!");
     machine.run();
     machine.build_beside(&Story::new("base! | step: base!"), "step");
-    check(
+    insta::assert_snapshot!(
         machine.build_beside(&Story::new("base! | other=step: base!"), "other"),
-        expect!["exec other, finish ok"],
+        @"exec other, finish ok"
     );
     machine.close(1);
     machine.is_at_rest();
@@ -504,13 +504,14 @@ fn a_result_that_cannot_be_loaded_is_forgotten_and_made_anew() {
     let mut machine = Machine::new();
     machine.build(&story, "run");
     machine.stored.clear();
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "run"),
-        expect![
-            "load run, forget run#2, load image, forget image#1, exec image, exec run, finish ok"
-        ],
+        @"load run, forget run#2, load image, forget image#1, exec image, exec run, finish ok"
     );
-    check(machine.build(&story, "run"), expect!["load run, cached run, cached image, finish ok"]);
+    insta::assert_snapshot!(
+        machine.build(&story, "run"),
+        @"load run, cached run, cached image, finish ok"
+    );
 }
 
 #[test]
@@ -521,11 +522,9 @@ fn the_newest_result_is_tried_first_and_then_the_next() {
         save(machine.main(), "image", &[], Some((id, created)));
     }
     machine.stored.insert("old".into(), "value of the old one".into());
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "image"),
-        expect![
-            "load image, forget newest, load image, forget new, load image, cached image, finish ok"
-        ],
+        @"load image, forget newest, load image, forget new, load image, cached image, finish ok"
     );
 }
 
@@ -535,9 +534,9 @@ fn a_step_whose_result_is_gone_is_still_a_way_to_what_was_made_of_it() {
     let mut machine = Machine::new();
     machine.build(&story, "all");
     machine.stored.retain(|id, _| id.starts_with("all"));
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["load all, cached all, cached run, cached image, finish ok"],
+        @"load all, cached all, cached run, cached image, finish ok"
     );
 }
 
@@ -551,15 +550,15 @@ fn an_imported_cache_is_asked_too_and_what_it_gave_is_saved() {
     let imported =
         std::mem::replace(&mut machine.caches[0], LinkStore::new(MemoryKeyValue::default()));
     machine.caches.push(imported);
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["load all, cached all, cached run, cached image, finish ok"],
+        @"load all, cached all, cached run, cached image, finish ok"
     );
     machine.caches.pop();
     // Even the steps that were not loaded lead on.
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["load all, cached all, cached run, cached image, finish ok"],
+        @"load all, cached all, cached run, cached image, finish ok"
     );
 }
 
@@ -571,9 +570,9 @@ fn a_step_of_one_cache_leads_to_a_result_of_the_other() {
         std::mem::replace(&mut machine.caches[0], LinkStore::new(MemoryKeyValue::default()));
     machine.caches.push(imported);
     machine.build(&Story::new("image"), "image");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("image | run: image | all: run"), "all"),
-        expect!["load run, cached run, cached image, exec all, finish ok"],
+        @"load run, cached run, cached image, exec all, finish ok"
     );
 }
 
@@ -606,7 +605,10 @@ fn a_failure_reaches_everyone_who_needs_it_and_stops_the_rest() {
     machine.failing.insert("bad".into());
     machine.step(bad.unwrap());
     machine.run();
-    check(machine.take_log(), expect!["exec slow, exec bad, cancel slow, finish bad failed"]);
+    insta::assert_snapshot!(
+        machine.take_log(),
+        @"exec slow, exec bad, cancel slow, finish bad failed"
+    );
     machine.close(1);
     machine.is_at_rest();
 }
@@ -616,7 +618,7 @@ fn a_vertex_that_cannot_be_keyed_fails() {
     let story = Story::new("bad | all: bad");
     let mut machine = Machine::new();
     machine.failing.insert("bad".into());
-    check(machine.build(&story, "all"), expect!["finish bad failed"]);
+    insta::assert_snapshot!(machine.build(&story, "all"), @"finish bad failed");
 }
 
 #[test]
@@ -629,11 +631,14 @@ fn a_failure_is_remembered_for_those_who_were_there_and_tried_again_for_others()
     machine.request(&story, 1, "all");
     machine.request(&story, 1, "bad");
     machine.run();
-    check(machine.take_log(), expect!["finish bad failed, finish bad failed, finish bad failed"]);
+    insta::assert_snapshot!(
+        machine.take_log(),
+        @"finish bad failed, finish bad failed, finish bad failed"
+    );
     machine.failing.clear();
     machine.request(&story, 2, "all");
     machine.run();
-    check(machine.take_log(), expect!["exec image, exec bad, exec all, finish ok"]);
+    insta::assert_snapshot!(machine.take_log(), @"exec image, exec bad, exec all, finish ok");
     machine.close(1);
     machine.close(2);
     machine.run();
@@ -652,7 +657,10 @@ fn what_was_made_before_a_failure_is_kept() {
     machine.run();
     machine.failing.clear();
     machine.take_log();
-    check(machine.build(&story, "bad"), expect!["load image, cached image, exec bad, finish ok"]);
+    insta::assert_snapshot!(
+        machine.build(&story, "bad"),
+        @"load image, cached image, exec bad, finish ok"
+    );
 }
 
 #[test]
@@ -667,7 +675,7 @@ fn a_task_that_was_interrupted_by_who_left_begins_again_for_those_who_stay() {
     machine.open.retain(|open| open.id != task);
     machine.hear(Event::Interrupted(task, "the client is gone".into()));
     machine.run();
-    check(machine.take_log(), expect!["exec files~, exec files~, exec run, finish ok"]);
+    insta::assert_snapshot!(machine.take_log(), @"exec files~, exec files~, exec run, finish ok");
     machine.close(2);
     machine.is_at_rest();
 }
@@ -680,7 +688,7 @@ fn a_task_that_was_interrupted_although_everyone_stays_has_failed() {
     machine.run_until("exec files~");
     let task = machine.open.remove(0).id;
     machine.hear(Event::Interrupted(task, "no answer".into()));
-    check(machine.take_log(), expect!["exec files~, finish no answer"]);
+    insta::assert_snapshot!(machine.take_log(), @"exec files~, finish no answer");
     machine.close(1);
     machine.is_at_rest();
 }
@@ -690,9 +698,9 @@ fn a_task_that_was_interrupted_although_everyone_stays_has_failed() {
 #[test]
 fn two_vertices_that_do_the_same_run_once() {
     let story = Story::new("a=key | b=key | x: a | y=x: b | all: x y");
-    check(
+    insta::assert_snapshot!(
         Machine::new().build(&story, "all"),
-        expect!["exec a, cached b, exec x, cached y, exec all, finish ok"],
+        @"exec a, cached b, exec x, cached y, exec all, finish ok"
     );
 }
 
@@ -703,7 +711,10 @@ fn vertices_of_two_jobs_that_do_the_same_run_once() {
     machine.request(&one, 1, "x");
     machine.request(&other, 2, "y");
     machine.run();
-    check(machine.take_log(), expect!["exec a, cached b, exec x, cached y, finish ok, finish ok"]);
+    insta::assert_snapshot!(
+        machine.take_log(),
+        @"exec a, cached b, exec x, cached y, finish ok, finish ok"
+    );
     machine.close(1);
     machine.close(2);
     machine.is_at_rest();
@@ -715,16 +726,14 @@ fn vertices_on_inputs_of_the_same_content_run_once() {
     let mut machine = Machine::new();
     machine.makes.insert("a".into(), "same".into());
     machine.makes.insert("b".into(), "same".into());
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect![
-            "exec a, exec b, content a of x, content b of y, exec x, cached y, exec all, finish ok"
-        ],
+        @"exec a, exec b, content a of x, content b of y, exec x, cached y, exec all, finish ok"
     );
     // Both ways lead to what was made once.
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("b | y=x: b@"), "y"),
-        expect!["load y, cached y, cached b, finish ok"],
+        @"load y, cached y, cached b, finish ok"
     );
 }
 
@@ -734,17 +743,13 @@ fn a_vertex_that_makes_what_it_reads_is_not_its_own_input() {
     let story = Story::new("a | touch: a@ | again=touch: touch@ | all: again");
     let mut machine = Machine::new();
     machine.makes.insert("touch".into(), "a".into());
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect![
-            "exec a, content a of touch, exec touch, content touch of again, load again, cached again, exec all, finish ok"
-        ],
+        @"exec a, content a of touch, exec touch, content touch of again, load again, cached again, exec all, finish ok"
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect![
-            "load touch, cached touch, cached a, content touch of again, load all, cached all, cached again, finish ok"
-        ],
+        @"load touch, cached touch, cached a, content touch of again, load all, cached all, cached again, finish ok"
     );
 }
 
@@ -754,16 +759,16 @@ fn outputs_of_equal_vertices_are_shared_whichever_is_asked_first() {
         "three | four | va=add*2: three four | vb=add*2: three four | all: va.1 vb.0 va.0 vb.1",
     );
     let mut machine = Machine::new();
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["exec three, exec four, exec va, cached vb, exec all, finish ok"],
+        @"exec three, exec four, exec va, cached vb, exec all, finish ok"
     );
     let story = Story::new(
         "a | va=add*3: a | vb=add*3: a | vc=add*3: a | all: vb.0 va.0 vc.1 va.1 va.2 vb.2",
     );
-    check(
+    insta::assert_snapshot!(
         machine.build(&story, "all"),
-        expect!["exec a, exec vb, cached va, cached vc, exec all, finish ok"],
+        @"exec a, exec vb, cached va, cached vc, exec all, finish ok"
     );
 }
 
@@ -784,11 +789,9 @@ fn who_shares_a_vertex_with_a_job_that_goes_keeps_it() {
     machine.request(&graph("d2", "v2"), 3, "v2");
     machine.run();
     assert_eq!(has(&machine, 3), ["d0", "d2", "v0", "v2"].map(str::to_owned).into());
-    check(
+    insta::assert_snapshot!(
         machine.take_log(),
-        expect![
-            "exec d0, exec v0, finish ok, cached d1, cached v1, finish ok, cached d2, cached v2, finish ok"
-        ],
+        @"exec d0, exec v0, finish ok, cached d1, cached v1, finish ok, cached d2, cached v2, finish ok"
     );
     machine.close(2);
     machine.close(3);
@@ -806,7 +809,10 @@ fn an_equal_vertex_of_a_job_that_goes_while_it_runs_goes_on() {
     }
     machine.close(1);
     machine.run();
-    check(machine.take_log(), expect!["exec a, exec x, finish ok, cached b, cached y, finish ok"]);
+    insta::assert_snapshot!(
+        machine.take_log(),
+        @"exec a, exec x, finish ok, cached b, cached y, finish ok"
+    );
     machine.close(2);
     machine.is_at_rest();
 }
@@ -824,7 +830,10 @@ fn who_comes_when_an_input_is_complete_still_looks_up_what_was_made_of_it() {
     machine.close(1);
     machine.take_log();
     let other = Story::new("base | other=step: base");
-    check(machine.build_beside(&other, "other"), expect!["load other, cached other, finish ok"]);
+    insta::assert_snapshot!(
+        machine.build_beside(&other, "other"),
+        @"load other, cached other, finish ok"
+    );
     machine.close(2);
     machine.is_at_rest();
 }
@@ -837,9 +846,9 @@ fn a_job_may_ask_for_more_and_more_of_a_graph() {
         machine.request(&story, 1, name);
         machine.run();
     }
-    check(
+    insta::assert_snapshot!(
         machine.take_log(),
-        expect!["exec image, finish ok, exec run, finish ok, finish ok, exec all, finish ok"],
+        @"exec image, finish ok, exec run, finish ok, finish ok, exec all, finish ok"
     );
     machine.close(1);
     machine.is_at_rest();
@@ -850,9 +859,9 @@ fn inputs_that_change_one_after_the_other_lead_to_no_deadlock() {
     let mut machine = Machine::new();
     machine.build(&Story::new("v1 | v2 | v0: v1 v2"), "v0");
     machine.build(&Story::new("w1 | w2 | v0=k: w1 w2"), "v0");
-    check(
+    insta::assert_snapshot!(
         machine.build(&Story::new("v1 | w2 | v0=k: v1 w2@"), "v0"),
-        expect!["load v1, load w2, cached v1, cached w2, content w2 of v0, exec v0, finish ok"],
+        @"load v1, load w2, cached v1, cached w2, content w2 of v0, exec v0, finish ok"
     );
 }
 

@@ -1,14 +1,12 @@
 //! Differences of graphs.
 
-use expect_test::{Expect, expect};
 use kiln_llb::{Action, CopyOptions, Local, Mkfile, Mount, State};
+use kiln_testing::Difference;
 
 use super::{marshal, named, sh};
 
-#[track_caller]
-fn check(before: &State, after: &State, want: &Expect) {
-    let difference = kiln_testing::difference(&marshal(before), &marshal(after)).unwrap();
-    want.assert_eq(&difference.to_string());
+fn difference(before: &State, after: &State) -> Difference {
+    kiln_testing::difference(&marshal(before), &marshal(after)).unwrap()
 }
 
 /// A small build with holes to fill in.
@@ -49,19 +47,18 @@ fn build(build: &Build) -> State {
 
 #[test]
 fn nothing_changed_is_nothing_said() {
-    check(&build(&BUILD), &build(&BUILD), &expect![[""]]);
-    check(&State::scratch(), &State::scratch(), &expect![[""]]);
+    insta::assert_snapshot!(difference(&build(&BUILD), &build(&BUILD)), @"");
+    insta::assert_snapshot!(difference(&State::scratch(), &State::scratch()), @"");
 }
 
 #[test]
 fn a_command_that_changed_is_one_sentence_and_what_follows_runs_again() {
-    check(
-        &build(&BUILD),
-        &build(&Build { make: "make -j4", ..BUILD }),
-        &expect![[r#"
-            step 6 "[3/3] RUN make -j4": command changed: /bin/sh -c make -> /bin/sh -c 'make -j4'
-            step 7 "mkfile /etc/motd" runs again, because step 6 changed
-        "#]],
+    insta::assert_snapshot!(
+        difference(&build(&BUILD), &build(&Build { make: "make -j4", ..BUILD })),
+        @r#"
+    step 6 "[3/3] RUN make -j4": command changed: /bin/sh -c make -> /bin/sh -c 'make -j4'
+    step 7 "mkfile /etc/motd" runs again, because step 6 changed
+    "#
     );
 }
 
@@ -69,101 +66,83 @@ fn a_command_that_changed_is_one_sentence_and_what_follows_runs_again() {
 fn a_script_shows_the_lines_that_changed() {
     let (a, b) = (sh("set -e\nmake\nmake install\n"), sh("set -e\nmake -j4\nmake install\n"));
     let on = State::image("alpine");
-    check(
-        &on.run(a).root(),
-        &on.run(b).root(),
-        &expect![[r#"
-            step 2 "/bin/sh -c set -e…": command changed:
-                - make
-                + make -j4
-        "#]],
-    );
+    insta::assert_snapshot!(difference(&on.run(a).root(), &on.run(b).root()), @r#"
+    step 2 "/bin/sh -c set -e…": command changed:
+        - make
+        + make -j4
+    "#);
 }
 
 #[test]
 fn a_step_that_is_gone_is_told_where_it_was() {
-    check(
-        &build(&BUILD),
-        &build(&Build { lint: false, ..BUILD }),
-        &expect![[r#"
-            step 5 "[2/3] RUN make lint" removed
-            step 5 "[2/2] RUN make" runs again, because "[2/3] RUN make lint" is gone
-            step 6 "mkfile /etc/motd" runs again, because step 5 changed
-        "#]],
+    insta::assert_snapshot!(
+        difference(&build(&BUILD), &build(&Build { lint: false, ..BUILD })),
+        @r#"
+    step 5 "[2/3] RUN make lint" removed
+    step 5 "[2/2] RUN make" runs again, because "[2/3] RUN make lint" is gone
+    step 6 "mkfile /etc/motd" runs again, because step 5 changed
+    "#
     );
 }
 
 #[test]
 fn a_new_step_is_told_with_all_it_does() {
-    check(
-        &build(&Build { lint: false, ..BUILD }),
-        &build(&BUILD),
-        &expect![[r#"
-            step 5 "[2/3] RUN make lint" added
-                exec on 4
-                name [2/3] RUN make lint
-                run /bin/sh -c 'make lint'
-                cwd /
-                env as in 2
-            step 6 "[3/3] RUN make" runs again, because step 5 changed
-            step 7 "mkfile /etc/motd" runs again, because step 6 changed
-        "#]],
+    insta::assert_snapshot!(
+        difference(&build(&Build { lint: false, ..BUILD }), &build(&BUILD)),
+        @r#"
+    step 5 "[2/3] RUN make lint" added
+        exec on 4
+        name [2/3] RUN make lint
+        run /bin/sh -c 'make lint'
+        cwd /
+        env as in 2
+    step 6 "[3/3] RUN make" runs again, because step 5 changed
+    step 7 "mkfile /etc/motd" runs again, because step 6 changed
+    "#
     );
 }
 
 #[test]
 fn another_image_runs_everything_on_it_again() {
-    check(
-        &build(&BUILD),
-        &build(&Build { image: "debian:13", ..BUILD }),
-        &expect![[r#"
-        step 1 "image docker.io/library/debian:13": source changed: docker.io/library/debian:12 -> docker.io/library/debian:13
-        step 2 "[1/3] RUN apt-get install make" runs again, because step 1 changed
-        step 4 "copy / -> /src" runs again, because step 2 changed
-        step 5 "[2/3] RUN make lint" runs again, because step 4 changed
-        step 6 "[3/3] RUN make" runs again, because step 5 changed
-        step 7 "mkfile /etc/motd" runs again, because step 6 changed
-    "#]],
+    insta::assert_snapshot!(
+        difference(&build(&BUILD), &build(&Build { image: "debian:13", ..BUILD })),
+        @r#"
+    step 1 "image docker.io/library/debian:13": source changed: docker.io/library/debian:12 -> docker.io/library/debian:13
+    step 2 "[1/3] RUN apt-get install make" runs again, because step 1 changed
+    step 4 "copy / -> /src" runs again, because step 2 changed
+    step 5 "[2/3] RUN make lint" runs again, because step 4 changed
+    step 6 "[3/3] RUN make" runs again, because step 5 changed
+    step 7 "mkfile /etc/motd" runs again, because step 6 changed
+    "#
     );
 }
 
 #[test]
 fn environment_mounts_and_files_are_told_by_what_they_are_about() {
     let changed = Build { env: "1", mount: "/var/lib/apt", motd: "ho\n", ..BUILD };
-    check(
-        &build(&BUILD),
-        &build(&changed),
-        &expect![[r#"
-        step 2 "[1/3] RUN apt-get install make": environment changed: DEBUG=0 -> DEBUG=1
-        step 2 "[1/3] RUN apt-get install make": mount changed: /var/cache/apt cache -> /var/lib/apt cache
-        step 4 "copy / -> /src" runs again, because step 2 changed
-        step 5 "[2/3] RUN make lint": environment changed: DEBUG=0 -> DEBUG=1
-        step 6 "[3/3] RUN make": environment changed: DEBUG=0 -> DEBUG=1
-        step 7 "mkfile /etc/motd": mkfile changed: /etc/motd mode=0644 "hi\n" -> /etc/motd mode=0644 "ho\n"
-    "#]],
-    );
+    insta::assert_snapshot!(difference(&build(&BUILD), &build(&changed)), @r#"
+    step 2 "[1/3] RUN apt-get install make": environment changed: DEBUG=0 -> DEBUG=1
+    step 2 "[1/3] RUN apt-get install make": mount changed: /var/cache/apt cache -> /var/lib/apt cache
+    step 4 "copy / -> /src" runs again, because step 2 changed
+    step 5 "[2/3] RUN make lint": environment changed: DEBUG=0 -> DEBUG=1
+    step 6 "[3/3] RUN make": environment changed: DEBUG=0 -> DEBUG=1
+    step 7 "mkfile /etc/motd": mkfile changed: /etc/motd mode=0644 "hi\n" -> /etc/motd mode=0644 "ho\n"
+    "#);
 }
 
 #[test]
 fn another_result_of_the_same_graph_is_told() {
     let run = State::image("alpine")
         .run(sh("make").with_mounts(vec![Mount::bind("/out", &State::scratch())]));
-    check(
-        &run.root(),
-        &run.mount("/out").unwrap(),
-        &expect![[r#"
-        result changed: 2 "/bin/sh -c make" -> 2.1 "/bin/sh -c make"
-    "#]],
+    insta::assert_snapshot!(
+        difference(&run.root(), &run.mount("/out").unwrap()),
+        @r#"result changed: 2 "/bin/sh -c make" -> 2.1 "/bin/sh -c make""#
     );
-    check(
-        &run.root(),
-        &State::scratch(),
-        &expect![[r#"
-        step 1 "image docker.io/library/alpine:latest" removed
-        step 2 "/bin/sh -c make" removed
-        result changed: 2 "/bin/sh -c make" -> scratch
-    "#]],
-    );
+    insta::assert_snapshot!(difference(&run.root(), &State::scratch()), @r#"
+    step 1 "image docker.io/library/alpine:latest" removed
+    step 2 "/bin/sh -c make" removed
+    result changed: 2 "/bin/sh -c make" -> scratch
+    "#);
 }
 
 #[test]

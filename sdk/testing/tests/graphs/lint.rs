@@ -1,18 +1,15 @@
 //! Lint of graphs.
 
-use expect_test::{Expect, expect};
 use kiln_llb::{Action, CopyOptions, Definition, Git, Http, Image, Local, Mkfile, Mount, State};
 use kiln_testing::{LintOptions, Rule, Severity};
 
 use super::{marshal, named, sh};
 
 /// What is found apart from missing names and places.
-#[track_caller]
-fn check(state: &State, want: &Expect) {
+fn found(state: &State) -> String {
     let options = LintOptions::without([Rule::NoName, Rule::NoLocation]);
     let findings = kiln_testing::lint(&marshal(state), &options).unwrap();
-    let lines: Vec<String> = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    want.assert_eq(&lines.concat());
+    findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -31,7 +28,10 @@ fn what_is_pinned_and_named_is_not_blamed() {
         State::git("https://example.com/a.git", &"0a".repeat(20), Git::default()),
         State::local("context", Local::default()),
     ];
-    check(&State::merge(&all).run(named("make", "RUN make", 2)).root(), &expect![[""]]);
+    insta::assert_snapshot!(
+        found(&State::merge(&all).run(named("make", "RUN make", 2)).root()),
+        @""
+    );
 }
 
 #[test]
@@ -45,25 +45,22 @@ fn sources_that_may_be_others_tomorrow_are_found() {
         State::git("https://example.com/b.git", "v1.0", Git::default()),
         State::git("https://bot:hunter2@example.com/c.git", &"0a".repeat(20), Git::default()),
     ];
-    check(
-        &State::merge(&all),
-        &expect![[r#"
-        warning[image-latest]: step 1 "image docker.io/library/alpine:latest": docker.io/library/alpine:latest is another image after every release
-          help: name a version, better its digest
-        warning[image-latest]: step 2 "image localhost:5000/a:latest": localhost:5000/a:latest is another image after every release
-          help: name a version, better its digest
-        note[image-without-digest]: step 3 "image docker.io/library/alpine:3.20": docker.io/library/alpine:3.20 may be another image tomorrow
-          help: pin it: `name:tag@sha256:…`
-        warning[http-without-checksum]: step 4 "http https://example.com/a": nothing says which bytes are meant
-          help: give the download the sha256 of its bytes
-        warning[git-without-commit]: step 5 "git example.com/a.git": whatever the default branch holds that day is taken
-          help: name the commit, or give its checksum
-        warning[git-without-commit]: step 6 "git example.com/b.git#v1.0": v1.0 may be another commit tomorrow
-          help: name the commit, or give its checksum
-        error[secret-in-graph]: step 7 "git example.com/c.git#0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a": the address holds a password, which everybody can read
-          help: hand it over as a secret of the session, such as GIT_AUTH_TOKEN
-    "#]],
-    );
+    insta::assert_snapshot!(found(&State::merge(&all)), @r#"
+    warning[image-latest]: step 1 "image docker.io/library/alpine:latest": docker.io/library/alpine:latest is another image after every release
+      help: name a version, better its digest
+    warning[image-latest]: step 2 "image localhost:5000/a:latest": localhost:5000/a:latest is another image after every release
+      help: name a version, better its digest
+    note[image-without-digest]: step 3 "image docker.io/library/alpine:3.20": docker.io/library/alpine:3.20 may be another image tomorrow
+      help: pin it: `name:tag@sha256:…`
+    warning[http-without-checksum]: step 4 "http https://example.com/a": nothing says which bytes are meant
+      help: give the download the sha256 of its bytes
+    warning[git-without-commit]: step 5 "git example.com/a.git": whatever the default branch holds that day is taken
+      help: name the commit, or give its checksum
+    warning[git-without-commit]: step 6 "git example.com/b.git#v1.0": v1.0 may be another commit tomorrow
+      help: name the commit, or give its checksum
+    error[secret-in-graph]: step 7 "git example.com/c.git#0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a": the address holds a password, which everybody can read
+      help: hand it over as a secret of the session, such as GIT_AUTH_TOKEN
+    "#);
 }
 
 #[test]
@@ -78,17 +75,14 @@ fn secrets_are_found_and_not_repeated() {
     );
     let key = Action::mkfile("/root/key", "-----BEGIN PRIVATE KEY-----\nx\n", Mkfile::default());
     let state = run.root().file(key);
-    check(
-        &state,
-        &expect![[r#"
-        mockerfile.yaml:4: error[secret-in-graph]: step 2 "RUN curl": variable NPM_TOKEN holds what its name calls a secret
-          help: hand it over as a secret of the session: `Secret::env`
-        mockerfile.yaml:4: error[secret-in-graph]: step 2 "RUN curl": the command holds a GitHub token
-          help: hand it over as a secret of the session: `Secret::file` or `Secret::env`
-        error[secret-in-graph]: step 3 "mkfile /root/key": /root/key holds a private key
-          help: mount it as a secret of the session where it is needed
-    "#]],
-    );
+    insta::assert_snapshot!(found(&state), @r#"
+    mockerfile.yaml:4: error[secret-in-graph]: step 2 "RUN curl": variable NPM_TOKEN holds what its name calls a secret
+      help: hand it over as a secret of the session: `Secret::env`
+    mockerfile.yaml:4: error[secret-in-graph]: step 2 "RUN curl": the command holds a GitHub token
+      help: hand it over as a secret of the session: `Secret::file` or `Secret::env`
+    error[secret-in-graph]: step 3 "mkfile /root/key": /root/key holds a private key
+      help: mount it as a secret of the session where it is needed
+    "#);
     let unnamed = State::merge(&[state, pinned().run(sh(&format!("echo {token}"))).root()]);
     let findings = kiln_testing::lint(&marshal(&unnamed), &LintOptions::default()).unwrap();
     assert!(findings.iter().any(|finding| finding.name == "(with a secret)"));
@@ -108,20 +102,20 @@ fn relative_paths_and_missing_directories_are_found() {
         let findings = kiln_testing::lint(definition, &options).unwrap();
         findings.iter().map(|finding| format!("{finding}\n")).collect::<String>()
     };
-    expect![[r#"
-        mockerfile.yaml:5: warning[relative-path]: step 2 "RUN x": the target of a mount is relative: cache
-          help: write it from /, so that it means the same everywhere
-    "#]].assert_eq(&lines(&definition));
+    insta::assert_snapshot!(lines(&definition), @r#"
+    mockerfile.yaml:5: warning[relative-path]: step 2 "RUN x": the target of a mount is relative: cache
+      help: write it from /, so that it means the same everywhere
+    "#);
     let other = marshal(&State::image("busybox:1").run(sh("unused")).root());
     definition.def.splice(0..0, other.def[..2].to_vec());
-    expect![[r#"
-        mockerfile.yaml:5: warning[relative-path]: step 2 "RUN x": the target of a mount is relative: cache
-          help: write it from /, so that it means the same everywhere
-        warning[unused-step]: step 4 "image docker.io/library/busybox:1": the result does not need it
-          help: leave it out, or make the result depend on it
-        warning[unused-step]: step 5 "/bin/sh -c unused": the result does not need it
-          help: leave it out, or make the result depend on it
-    "#]].assert_eq(&lines(&definition));
+    insta::assert_snapshot!(lines(&definition), @r#"
+    mockerfile.yaml:5: warning[relative-path]: step 2 "RUN x": the target of a mount is relative: cache
+      help: write it from /, so that it means the same everywhere
+    warning[unused-step]: step 4 "image docker.io/library/busybox:1": the result does not need it
+      help: leave it out, or make the result depend on it
+    warning[unused-step]: step 5 "/bin/sh -c unused": the result does not need it
+      help: leave it out, or make the result depend on it
+    "#);
 }
 
 #[test]

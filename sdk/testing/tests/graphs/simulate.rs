@@ -1,10 +1,9 @@
 //! Cache simulation.
 
-use expect_test::{Expect, expect};
 use kiln_llb::{
     Action, Constraints, CopyOptions, FileActions, Http, Local, Mkdir, Mkfile, Mount, Rm, State,
 };
-use kiln_testing::{Edit, World, simulate, simulate_change};
+use kiln_testing::{Edit, Simulated, World, simulate, simulate_change};
 
 use super::{marshal, named, sh};
 
@@ -45,10 +44,8 @@ fn build() -> State {
         .file(copy(&checked, "/report", "/report"))
 }
 
-#[track_caller]
-fn check(state: &State, edit: Edit, want: &Expect) {
-    let simulated = simulate(&marshal(state), &world(), [edit]).unwrap();
-    want.assert_eq(&simulated.to_string());
+fn edited(state: &State, edit: Edit) -> Simulated {
+    simulate(&marshal(state), &world(), [edit]).unwrap()
 }
 
 #[test]
@@ -59,96 +56,70 @@ fn no_edit_runs_nothing() {
 
 #[test]
 fn an_edited_source_runs_what_reads_it_and_what_stands_on_that() {
-    check(
-        &build(),
-        Edit::write("src/a.c", "changed"),
-        &expect![[r#"
-        4 of 9 steps run
-        step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": src/a.c changed
-        step 6 "RUN make": step 5 runs
-        step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
-        step 10 "copy /report -> /report": step 8 runs
-    "#]],
-    );
+    insta::assert_snapshot!(edited(&build(), Edit::write("src/a.c", "changed")), @r#"
+    4 of 9 steps run
+    step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": src/a.c changed
+    step 6 "RUN make": step 5 runs
+    step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
+    step 10 "copy /report -> /report": step 8 runs
+    "#);
 }
 
 #[test]
 fn equal_bytes_are_no_edit() {
-    check(
-        &build(),
-        Edit::write("src/a.c", "a"),
-        &expect![[r#"
-        0 of 9 steps run
-    "#]],
-    );
+    insta::assert_snapshot!(edited(&build(), Edit::write("src/a.c", "a")), @"0 of 9 steps run");
 }
 
 #[test]
 fn files_that_come_and_go_are_told_by_name() {
-    check(
-        &build(),
-        Edit::write("src/new/c.c", "c"),
-        &expect![[r#"
-        4 of 9 steps run
-        step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": src/new/c.c is new
-        step 6 "RUN make": step 5 runs
-        step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
-        step 10 "copy /report -> /report": step 8 runs
-    "#]],
-    );
-    check(
-        &build(),
-        Edit::remove("src"),
-        &expect![[r#"
-        4 of 9 steps run
-        step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": src/a.c is gone, src/b.c is gone
-        step 6 "RUN make": step 5 runs
-        step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
-        step 10 "copy /report -> /report": step 8 runs
-    "#]],
-    );
+    insta::assert_snapshot!(edited(&build(), Edit::write("src/new/c.c", "c")), @r#"
+    4 of 9 steps run
+    step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": src/new/c.c is new
+    step 6 "RUN make": step 5 runs
+    step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
+    step 10 "copy /report -> /report": step 8 runs
+    "#);
+    insta::assert_snapshot!(edited(&build(), Edit::remove("src")), @r#"
+    4 of 9 steps run
+    step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": src/a.c is gone, src/b.c is gone
+    step 6 "RUN make": step 5 runs
+    step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
+    step 10 "copy /report -> /report": step 8 runs
+    "#);
 }
 
 #[test]
 fn a_file_that_nobody_copies_runs_nothing() {
-    check(
-        &build(),
-        Edit::write("README.md", "hello"),
-        &expect![[r#"
-        0 of 9 steps run
-    "#]],
+    insta::assert_snapshot!(
+        edited(&build(), Edit::write("README.md", "hello")),
+        @"0 of 9 steps run"
     );
 }
 
 #[test]
 fn what_is_equal_further_down_stays_cached() {
     // The manual is copied again, but the page that goes into the image is the same.
-    check(
-        &build(),
-        Edit::write("docs/b.txt", "other"),
-        &expect![[r#"
-        3 of 9 steps run
-        step 7 "copy /docs -> /docs": docs/b.txt changed
-        step 9 "RUN spell": docs/b.txt changed
-        step 10 "copy /report -> /report": step 9 runs
-    "#]],
-    );
+    insta::assert_snapshot!(edited(&build(), Edit::write("docs/b.txt", "other")), @r#"
+    3 of 9 steps run
+    step 7 "copy /docs -> /docs": docs/b.txt changed
+    step 9 "RUN spell": docs/b.txt changed
+    step 10 "copy /report -> /report": step 9 runs
+    "#);
 }
 
 #[test]
 fn another_image_behind_a_tag_runs_everything_on_it() {
-    check(
-        &build(),
-        Edit::remote("docker.io/library/gcc:15", "sha256:2"),
-        &expect![[r#"
-            6 of 9 steps run
-            step 2 "image docker.io/library/gcc:15": what it fetches changed
-            step 3 "RUN apt": step 2 runs
-            step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": step 3 runs
-            step 6 "RUN make": step 5 runs
-            step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
-            step 10 "copy /report -> /report": step 8 runs
-        "#]],
+    insta::assert_snapshot!(
+        edited(&build(), Edit::remote("docker.io/library/gcc:15", "sha256:2")),
+        @r#"
+    6 of 9 steps run
+    step 2 "image docker.io/library/gcc:15": what it fetches changed
+    step 3 "RUN apt": step 2 runs
+    step 5 "copy /Makefile -> /w/, copy /src -> /w/src/": step 3 runs
+    step 6 "RUN make": step 5 runs
+    step 8 "copy /w/app -> /bin/app, copy /docs/a.md -> /docs/a.md": step 6 runs
+    step 10 "copy /report -> /report": step 8 runs
+    "#
     );
 }
 
@@ -157,15 +128,11 @@ fn a_download_that_changed_runs_what_reads_its_content() {
     let url = "https://example.com/tool";
     let tool = State::http(url, Http::default());
     let state = State::image("alpine:3.20").file(copy(&tool, "/tool", "/bin/tool"));
-    check(
-        &state,
-        Edit::remote(url, "v2"),
-        &expect![[r#"
-        2 of 3 steps run
-        step 2 "http https://example.com/tool": what it fetches changed
-        step 3 "copy /tool -> /bin/tool": step 2 runs
-    "#]],
-    );
+    insta::assert_snapshot!(edited(&state, Edit::remote(url, "v2")), @r#"
+    2 of 3 steps run
+    step 2 "http https://example.com/tool": what it fetches changed
+    step 3 "copy /tool -> /bin/tool": step 2 runs
+    "#);
 }
 
 #[test]
@@ -211,13 +178,12 @@ fn mounts_that_cannot_be_written_count_by_content_and_others_do_not() {
     // A writable mount of a part is keyed by the whole directory, which is new in every build.
     let writable = Mount::bind("/m", &context()).path("/src");
     assert_eq!(runs(run(writable).root(), "src/a.c"), 1);
-    check(
-        &run(Mount::bind("/m", &context()).path("/src")).root(),
-        Edit::write("README", ""),
-        &expect![[r#"
-            1 of 2 steps run
-            step 3 "/bin/sh -c x": it reads all of local context
-        "#]],
+    insta::assert_snapshot!(
+        edited(&run(Mount::bind("/m", &context()).path("/src")).root(), Edit::write("README", "")),
+        @r#"
+    1 of 2 steps run
+    step 3 "/bin/sh -c x": it reads all of local context
+    "#
     );
 }
 
@@ -230,14 +196,10 @@ fn actions_that_take_files_away_hide_what_changed() {
         Action::mkfile("/w/version", "1", Mkfile::default()),
     ]);
     let state = State::image("alpine").file(copy(&stage, "/w", "/app"));
-    check(
-        &state,
-        Edit::write("docs/a.md", "x"),
-        &expect![[r#"
-        1 of 3 steps run
-        step 3 "mkdir /w, copy / -> /w, rm /w/docs, mkfile /w/version": docs/a.md changed
-    "#]],
-    );
+    insta::assert_snapshot!(edited(&state, Edit::write("docs/a.md", "x")), @r#"
+    1 of 3 steps run
+    step 3 "mkdir /w, copy / -> /w, rm /w/docs, mkfile /w/version": docs/a.md changed
+    "#);
 }
 
 #[test]
@@ -251,18 +213,16 @@ fn another_definition_tells_what_changed_in_it() {
     };
     let (before, after) = (marshal(&with("1")), marshal(&with("2")));
     let simulated = simulate_change((&before, &world()), (&after, &world())).unwrap();
-    expect![[r#"
-        1 of 3 steps run
-        step 4 "/bin/sh -c make": environment changed: VERSION=1 -> VERSION=2
-    "#]]
-    .assert_eq(&simulated.to_string());
+    insta::assert_snapshot!(simulated, @r#"
+    1 of 3 steps run
+    step 4 "/bin/sh -c make": environment changed: VERSION=1 -> VERSION=2
+    "#);
     let more = marshal(&with("1").run(sh("make install")).root());
     let simulated = simulate_change((&before, &world()), (&more, &world())).unwrap();
-    expect![[r#"
-        1 of 4 steps run
-        step 5 "/bin/sh -c make install": it is new
-    "#]]
-    .assert_eq(&simulated.to_string());
+    insta::assert_snapshot!(simulated, @r#"
+    1 of 4 steps run
+    step 5 "/bin/sh -c make install": it is new
+    "#);
 }
 
 #[test]
@@ -274,12 +234,11 @@ fn a_step_may_ignore_the_cache() {
     // What stands on it runs too, but what stands on that is found: it is what it was.
     let state = state.run(sh("x")).root().run(sh("y")).root();
     let simulated = simulate(&marshal(&state), &world(), []).unwrap();
-    expect![[r#"
-        2 of 4 steps run
-        step 2 "mkfile /a": it ignores the cache
-        step 3 "/bin/sh -c x": step 2 runs
-    "#]]
-    .assert_eq(&simulated.to_string());
+    insta::assert_snapshot!(simulated, @r#"
+    2 of 4 steps run
+    step 2 "mkfile /a": it ignores the cache
+    step 3 "/bin/sh -c x": step 2 runs
+    "#);
 }
 
 #[test]

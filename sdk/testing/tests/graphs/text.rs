@@ -1,6 +1,5 @@
 //! Graphs as text.
 
-use expect_test::{Expect, expect};
 use kiln_llb::{
     Action, CopyOptions, Definition, Git, Http, Local, Mkdir, Mkfile, Mount, Owner, Secret,
     Sharing, Ssh, State,
@@ -12,9 +11,10 @@ use prost::Message as _;
 
 use super::{marshal, named, sh};
 
-#[track_caller]
-fn check(state: &State, want: &Expect) {
-    want.assert_eq(&kiln_testing::text(&marshal(state)).unwrap());
+fn text(state: &State) -> String {
+    let text = kiln_testing::text(&marshal(state)).unwrap();
+    assert!(text.ends_with('\n'), "{text}");
+    text
 }
 
 fn local() -> State {
@@ -52,52 +52,49 @@ fn a_build_reads_from_top_to_bottom() {
         Action::mkfile("/etc/motd", "hello\nworld\n", Mkfile::default().with_mode(0o600)),
         Action::mkfile("/etc/one", "one line\n", Mkfile::default()),
     ]);
-    check(
-        &image,
-        &expect![[r#"
-            1 image docker.io/library/alpine:3.20 linux/amd64
-            2 image docker.io/library/golang:1.25 linux/amd64
-            3 local context
-                follow main.go
-                include *.go
-                include 'go mod'
-                shared key src
-            4 exec on 2
-                name [build] go build
-                at mockerfile.yaml:3
-                run /bin/sh -c 'go build -o /out/app .'
-                cwd /src
-                env PATH=/go/bin:/bin
-                env CGO=0
-                env SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0
-                mount /out from scratch output 1
-                mount /root/.cache cache 'go build' locked
-                mount /src from 3 readonly
-                mount /root/.netrc secret netrc mode=0400
-                mount /run/buildkit/ssh_agent.0 ssh default mode=0600
-                secret token as $TOKEN
-            5 exec on 4
-                run /bin/sh -c
-                  | set -e
-                  | go vet ./...
-                  |
-                cwd /src
-                env as in 4
-                env without SSH_AUTH_SOCK
-                env CI=1
-            6 passthrough checks of 1, 5
-                hands on 1
-            7 file on 6
-                mkdir /app mode=0755 parents owner=1000:app
-                copy 4.1:/app -> /app/app
-                mkfile /etc/motd mode=0600
-                  | hello
-                  | world
-                  |
-                mkfile /etc/one mode=0644 "one line\n"
-            result 7
-        "#]],
-    );
+    insta::assert_snapshot!(text(&image), @r#"
+    1 image docker.io/library/alpine:3.20 linux/amd64
+    2 image docker.io/library/golang:1.25 linux/amd64
+    3 local context
+        follow main.go
+        include *.go
+        include 'go mod'
+        shared key src
+    4 exec on 2
+        name [build] go build
+        at mockerfile.yaml:3
+        run /bin/sh -c 'go build -o /out/app .'
+        cwd /src
+        env PATH=/go/bin:/bin
+        env CGO=0
+        env SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0
+        mount /out from scratch output 1
+        mount /root/.cache cache 'go build' locked
+        mount /src from 3 readonly
+        mount /root/.netrc secret netrc mode=0400
+        mount /run/buildkit/ssh_agent.0 ssh default mode=0600
+        secret token as $TOKEN
+    5 exec on 4
+        run /bin/sh -c
+          | set -e
+          | go vet ./...
+          |
+        cwd /src
+        env as in 4
+        env without SSH_AUTH_SOCK
+        env CI=1
+    6 passthrough checks of 1, 5
+        hands on 1
+    7 file on 6
+        mkdir /app mode=0755 parents owner=1000:app
+        copy 4.1:/app -> /app/app
+        mkfile /etc/motd mode=0600
+          | hello
+          | world
+          |
+        mkfile /etc/one mode=0644 "one line\n"
+    result 7
+    "#);
 }
 
 #[test]
@@ -109,20 +106,17 @@ fn sources_say_what_pins_them() {
         State::http("https://example.com/a b.tgz", http),
         State::git("https://example.com/a.git", "v1", Git::default()),
     ]);
-    check(
-        &state,
-        &expect![[r#"
-            1 image docker.io/library/alpine:3.20@sha256:0123456789ab linux/amd64
-            2 http 'https://example.com/a b.tgz'
-                checksum sha256:0123456789ab
-            3 git example.com/a.git#v1
-                header secret GIT_AUTH_HEADER
-                token secret GIT_AUTH_TOKEN
-                url https://example.com/a.git
-            4 merge 1, 2, 3
-            result 4
-        "#]],
-    );
+    insta::assert_snapshot!(text(&state), @"
+    1 image docker.io/library/alpine:3.20@sha256:0123456789ab linux/amd64
+    2 http 'https://example.com/a b.tgz'
+        checksum sha256:0123456789ab
+    3 git example.com/a.git#v1
+        header secret GIT_AUTH_HEADER
+        token secret GIT_AUTH_TOKEN
+        url https://example.com/a.git
+    4 merge 1, 2, 3
+    result 4
+    ");
     let full = Text { full_digests: true, caps: true, ..Text::default() };
     let full = full.render(&marshal(&state)).unwrap();
     assert!(full.contains(&format!("alpine:3.20@{digest} linux/amd64")), "{full}");
@@ -131,12 +125,7 @@ fn sources_say_what_pins_them() {
 
 #[test]
 fn scratch_is_said() {
-    check(
-        &State::scratch(),
-        &expect![[r#"
-        result scratch
-    "#]],
-    );
+    insta::assert_snapshot!(text(&State::scratch()), @"result scratch");
 }
 
 #[test]
@@ -172,17 +161,16 @@ fn steps_the_result_does_not_need_come_last() {
     let extra = marshal(&State::image("busybox").run(sh("echo")).root());
     let ops = extra.def[..extra.def.len() - 1].to_vec();
     definition.def.splice(0..0, ops);
-    expect![[r#"
-        1 image docker.io/library/alpine:latest linux/amd64
-        result 1
+    insta::assert_snapshot!(kiln_testing::text(&definition).unwrap(), @"
+    1 image docker.io/library/alpine:latest linux/amd64
+    result 1
 
-        not needed for the result:
-        2 image docker.io/library/busybox:latest linux/amd64
-        3 exec on 2
-            run /bin/sh -c echo
-            cwd /
-    "#]]
-    .assert_eq(&kiln_testing::text(&definition).unwrap());
+    not needed for the result:
+    2 image docker.io/library/busybox:latest linux/amd64
+    3 exec on 2
+        run /bin/sh -c echo
+        cwd /
+    ");
 }
 
 #[test]
