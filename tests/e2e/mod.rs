@@ -18,6 +18,7 @@ mod docker;
 mod dockerfile;
 mod editors;
 mod emulation;
+mod endurance;
 mod faults;
 mod files;
 mod frontends;
