@@ -19,6 +19,7 @@ mod docker;
 mod dockerfile;
 mod editors;
 mod emulation;
+mod endurance;
 mod faults;
 mod files;
 mod frontends;

@@ -33,21 +33,32 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Starts a daemon that collects nothing by itself, with more lines of configuration.
+    /// Starts a daemon that collects nothing by itself, with more flags.
     ///
     /// # Panics
     ///
     /// If it does not start.
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
+        Self::configured(&[&["--oci-worker-gc=false"], flags].concat(), "")
+    }
+
+    /// Starts a daemon with more flags, and with more lines of configuration, the first of which are
+    /// about its worker.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    #[track_caller]
+    pub fn configured(flags: &[&str], lines: &str) -> Self {
         let directory = tempfile::tempdir().expect("failed to make a directory");
         let debug = directory.path().join("debug.sock");
         let address = format!("--debugaddr=unix://{}", debug.display());
         let name = directory.path().file_name().expect("a directory has a name");
         let cgroup = format!("kiln-tests{}", name.to_string_lossy().replace('.', "-"));
-        let file = format!("[worker.oci]\ndefaultCgroupParent = \"/{cgroup}\"\n");
+        let file = format!("[worker.oci]\ndefaultCgroupParent = \"/{cgroup}\"\n{lines}");
         let cgroup = ParentGroup(cgroup);
-        let flags = [&["--oci-worker-gc=false", &address][..], flags].concat();
+        let flags = [&[address.as_str()][..], flags].concat();
         let daemon = Kilnd::configured("kilnd", &flags, &file);
         let client = daemon.client();
         client.run(&["debug", "workers"]).succeeds();

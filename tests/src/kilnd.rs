@@ -123,6 +123,11 @@ impl Kilnd {
         self.directory.path().join("state")
     }
 
+    /// Where the files are that it needs for a while.
+    pub fn temporary(&self) -> PathBuf {
+        temporary(self.directory.path())
+    }
+
     /// Its process id.
     pub fn id(&self) -> rustix::process::Pid {
         self.process.id()
@@ -200,13 +205,21 @@ fn program(directory: &TempDir, name: &str) -> PathBuf {
     program
 }
 
+/// Where it makes files that it needs for a while.
+fn temporary(directory: &Path) -> PathBuf {
+    directory.join("tmp")
+}
+
 fn places(directory: &TempDir) -> [String; 2] {
     let root = directory.path().join("state");
     [format!("--addr={}", address(directory)), format!("--root={}", root.display())]
 }
 
 fn prepared(mut command: Command, directory: &TempDir) -> Command {
+    let temporary = temporary(directory.path());
+    std::fs::create_dir_all(&temporary).expect("failed to make a directory");
     command.env_clear().env("HOME", directory.path()).env("PATH", crate::kiln::SEARCH_PATH);
+    command.env("TMPDIR", temporary);
     command
 }
 

@@ -29,8 +29,8 @@ impl wire::control_server::Control for Control {
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let trace = self.builder.traces().begin(request.metadata());
+        let _collected = self.pruner.collect_at_end();
         let result = self.builder.build(request.into_inner(), trace).await;
-        self.pruner.collect_soon();
         result.map(Response::new).map_err(|status| status.to_status())
     }
 

@@ -46,6 +46,18 @@ pub enum PruneError {
     Store(#[from] StoreError),
 }
 
+impl PruneOptions {
+    /// Whether they say how much space may be taken.
+    fn has_bounds(&self) -> bool {
+        self.reserved_space != 0 || self.max_used_space != 0 || self.min_free_space != 0
+    }
+
+    /// Whether they remove whatever is beyond their bounds.
+    fn is_strict(&self) -> bool {
+        self.has_bounds() && self.filter.is_empty() && self.keep_duration.is_zero()
+    }
+}
+
 impl Store {
     /// Removes records, least recently used first, and tells of each.
     ///
@@ -79,6 +91,15 @@ impl Store {
             self.prune(policy.clone(), on_removed).await?;
         }
         Ok(())
+    }
+
+    /// Whether policies would remove something because of how much there is, and not because of what it is or
+    /// how old. Removes nothing.
+    pub async fn is_beyond(&self, policies: &[PruneOptions]) -> Result<bool, PruneError> {
+        let list = self.inner.usage().await?;
+        let (free, now) = (self.disk()?.1, SystemTime::now());
+        let beyond = |policy| !plan(list.clone(), policy, &Filter::default(), free, now).is_empty();
+        Ok(policies.iter().filter(|policy| policy.is_strict()).any(beyond))
     }
 
     /// The size of the disk the store is on, in bytes.
@@ -220,7 +241,7 @@ fn plan(
 /// How many bytes may stay; `None` if space does not matter.
 fn bytes_to_keep(total: u64, options: &PruneOptions, free: u64) -> Option<u64> {
     let PruneOptions { reserved_space, max_used_space, min_free_space, .. } = *options;
-    if reserved_space == 0 && max_used_space == 0 && min_free_space == 0 {
+    if !options.has_bounds() {
         return None;
     }
     let mut keep = match (max_used_space, reserved_space) {

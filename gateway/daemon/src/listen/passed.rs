@@ -1,7 +1,7 @@
 //! Sockets that the process was started with, as systemd does (`LISTEN_FDS`).
 //!
-//! Variables come in and are believed when they are meant for this process; sockets go out. This is
-//! the one file of the crate with unsafe code.
+//! Variables come in and are believed when they are meant for this process; sockets go out. Besides
+//! `memory.rs`, this is the one file of the crate with unsafe code.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};

@@ -123,4 +123,29 @@ async fn collecting_by_policies_keeps_what_is_within_their_bounds() {
     assert!(store.disk_size().unwrap() > 0);
     store.collect(&policies, &mut |usage| panic!("removed {usage:?}")).await.unwrap();
     store.load(&id).unwrap();
+    assert!(!store.is_beyond(&policies).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_store_is_beyond_policies_as_long_as_a_bound_does_not_hold_and_something_can_go() {
+    let (_root, store) = store();
+    let bound = PruneOptions { max_used_space: 1, ..PruneOptions::default() };
+    let is_beyond = |policy: &PruneOptions| {
+        let (store, policies) = (store.clone(), [policy.clone()]);
+        async move { store.is_beyond(&policies).await.unwrap() }
+    };
+    let r = apply(&store, None, &[file("a", "a")]).await;
+    keep(&r, Kind::Regular).await;
+    assert!(!is_beyond(&bound).await, "a handle uses it");
+    drop(r);
+    assert!(is_beyond(&bound).await);
+    for patient in [
+        PruneOptions { keep_duration: std::time::Duration::from_nanos(1), ..bound.clone() },
+        PruneOptions { filter: vec!["description==test".into()], ..bound.clone() },
+        PruneOptions::default(),
+    ] {
+        assert!(!is_beyond(&patient).await, "{patient:?}");
+    }
+    prune(&store, bound.clone()).await;
+    assert!(!is_beyond(&bound).await);
 }

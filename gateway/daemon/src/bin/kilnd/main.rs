@@ -24,6 +24,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     kiln_executor::spawner_main_if_asked();
+    kiln_daemon::give_back_free_memory();
     let setup = match Setup::read(std::env::args_os()) {
         Ok(setup) => setup,
         Err(NoSetup { text, code }) => {
