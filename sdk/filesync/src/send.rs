@@ -4,12 +4,15 @@
 //! through, then the content of the files that were asked for. One blocking job walks, up to
 //! [`READERS`] read; the receiver's requests are always taken at once, so neither side can block the
 //! other. Nothing outside the root is opened, whatever the receiver asks for.
+//!
+//! Of many small files, most of the time would go into waking threads. So packets leave several at a time,
+//! and the first reader stays until the transfer is over.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -28,6 +31,11 @@ use crate::walk::{Root, WalkError, walk};
 pub const CHUNK_BYTES: usize = 32 << 10;
 /// How many files are read at once.
 pub const READERS: usize = 4;
+/// How many files one reader takes at a time.
+const BATCH: usize = 16;
+/// How many packets are sent at a time, and how many bytes of content at most.
+const BURST: usize = 64;
+const BURST_BYTES: usize = 256 << 10;
 
 /// How long a failing side waits for the other to take the reason.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -136,6 +144,7 @@ where
     let mut jobs: JoinSet<Result<(), SendError>> = JoinSet::new();
     let walker = Arc::clone(offer);
     jobs.spawn_blocking(move || walker.describe_all());
+    let mut reads = false;
     loop {
         let packet = tokio::select! {
             packet = incoming.next() => packet,
@@ -156,8 +165,9 @@ where
         match PacketType::try_from(packet.r#type) {
             Ok(PacketType::PacketReq) => {
                 if offer.accept(packet.id)? {
-                    let reader = Arc::clone(offer);
-                    jobs.spawn_blocking(move || reader.read_queued());
+                    let (reader, is_first) =
+                        (Arc::clone(offer), !std::mem::replace(&mut reads, true));
+                    jobs.spawn_blocking(move || reader.read_queued(is_first));
                 }
             }
             Ok(PacketType::PacketFin) => {
@@ -198,6 +208,8 @@ struct Offer {
     options: SendOptions,
     outgoing: mpsc::Sender<Packet>,
     state: Mutex<State>,
+    /// There are files to read, or there will be none.
+    news: Condvar,
     entries: AtomicU64,
     files: AtomicU64,
     bytes: AtomicU64,
@@ -209,26 +221,54 @@ struct State {
     files: Vec<Option<Box<str>>>,
     wanted: VecDeque<(u32, Box<str>)>,
     readers: usize,
+    /// The first reader waits for files.
+    first_waits: bool,
     stopped: bool,
+}
+
+/// Packets that leave together, so that who takes them is woken once.
+struct Burst<'a> {
+    outgoing: &'a mpsc::Sender<Packet>,
+    packets: Vec<Packet>,
+    bytes: usize,
+}
+
+impl Burst<'_> {
+    /// Adds a packet; those that are there leave if they are enough. Blocks.
+    fn say(&mut self, packet: Packet) -> Result<(), SendError> {
+        self.bytes += packet.data.len();
+        self.packets.push(packet);
+        if self.packets.len() < BURST && self.bytes < BURST_BYTES { Ok(()) } else { self.leave() }
+    }
+
+    /// Sends the packets that are there. Blocks.
+    fn leave(&mut self) -> Result<(), SendError> {
+        self.bytes = 0;
+        self.packets.drain(..).try_for_each(|packet| {
+            self.outgoing.blocking_send(packet).map_err(|_| SendError::Closed)
+        })
+    }
 }
 
 impl Offer {
     fn new(root: Root, options: SendOptions, outgoing: mpsc::Sender<Packet>) -> Self {
-        let state = Mutex::default();
+        let (state, news) = Default::default();
         let (entries, files, bytes) = Default::default();
-        Self { root, options, outgoing, state, entries, files, bytes }
+        Self { root, options, outgoing, state, news, entries, files, bytes }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, packet: Packet) -> Result<(), SendError> {
-        self.outgoing.blocking_send(packet).map_err(|_| SendError::Closed)
+    /// Packets that leave together.
+    fn burst(&self) -> Burst<'_> {
+        Burst { outgoing: &self.outgoing, packets: Vec::with_capacity(BURST), bytes: 0 }
     }
 
     /// Walks the tree and sends a description of every entry. Blocks.
     fn describe_all(&self) -> Result<(), SendError> {
+        let mut burst = self.burst();
         walk(&self.root, &self.options.filter, &mut |mut stat| {
             if self.options.reset_owner {
                 (stat.uid, stat.gid) = (0, 0);
@@ -245,10 +285,12 @@ impl Offer {
                 state.files.push(content.then(|| stat.path.as_str().into()));
             }
             self.entries.fetch_add(1, Ordering::Relaxed);
-            self.say(Packet { stat: Some(stat), ..Packet::default() })
+            burst
+                .say(Packet { stat: Some(stat), ..Packet::default() })
                 .map_err(|_| WalkError::Stopped)
         })?;
-        self.say(Packet::default())
+        burst.say(Packet::default())?;
+        burst.leave()
     }
 
     /// Notes a request; true if one more reader is needed.
@@ -257,28 +299,46 @@ impl Offer {
         let file = state.files.get_mut(id as usize).and_then(Option::take);
         let path = file.ok_or(SendError::BadRequest(id))?;
         state.wanted.push_back((id, path));
-        let more = state.readers < READERS;
+        if std::mem::take(&mut state.first_waits) {
+            self.news.notify_one();
+        }
+        let more = state.readers < READERS && state.wanted.len() > state.readers * BATCH;
         state.readers += usize::from(more);
         Ok(more)
     }
 
-    /// Reads requested files until none is left. Blocks.
-    fn read_queued(&self) -> Result<(), SendError> {
+    /// Reads requested files: the first reader until the transfer is over, others until none is left.
+    /// Blocks.
+    fn read_queued(&self, is_first: bool) -> Result<(), SendError> {
+        let mut burst = self.burst();
         loop {
-            let next = {
-                let mut state = self.state();
-                let next = if state.stopped { None } else { state.wanted.pop_front() };
-                if next.is_none() {
-                    state.readers -= 1;
-                }
-                next
-            };
-            let Some((id, path)) = next else { return Ok(()) };
-            self.read_one(id, &path)?;
+            let batch = self.next_batch(is_first);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for (id, path) in batch {
+                self.read_one(id, &path, &mut burst)?;
+            }
+            burst.leave()?;
+            self.options.progress.tell(self.progress());
         }
     }
 
-    fn read_one(&self, id: u32, path: &str) -> Result<(), SendError> {
+    /// The next files to read; none if the reader may go.
+    fn next_batch(&self, is_first: bool) -> Vec<(u32, Box<str>)> {
+        let mut state = self.state();
+        while is_first && state.wanted.is_empty() && !state.stopped {
+            state.first_waits = true;
+            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let length = if state.stopped { 0 } else { state.wanted.len().min(BATCH) };
+        if length == 0 {
+            state.readers -= 1;
+        }
+        state.wanted.drain(..length).collect()
+    }
+
+    fn read_one(&self, id: u32, path: &str, burst: &mut Burst<'_>) -> Result<(), SendError> {
         let failed = |source| SendError::Walk(WalkError::Read { path: path.to_owned(), source });
         let mut file = self.root.open_file(path)?;
         let mut buffer = BytesMut::zeroed(CHUNK_BYTES);
@@ -293,15 +353,17 @@ impl Offer {
             if length == 0 {
                 self.files.fetch_add(1, Ordering::Relaxed);
             }
-            self.say(Packet {
+            burst.say(Packet {
                 r#type: PacketType::PacketData.into(),
                 id,
                 data,
                 ..Packet::default()
             })?;
-            self.options.progress.tell(self.progress());
             if length == 0 {
                 return Ok(());
+            }
+            if length == CHUNK_BYTES {
+                self.options.progress.tell(self.progress());
             }
         }
     }
@@ -326,6 +388,7 @@ struct StopOnDrop(Arc<Offer>);
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.state().stopped = true;
+        self.0.news.notify_all();
     }
 }
 
