@@ -79,6 +79,7 @@ impl Node {
     }
 
     /// The tree without its places.
+    #[cfg(feature = "schema")]
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,

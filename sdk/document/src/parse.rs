@@ -3,9 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{
-    Diagnostic, Language, Limits, Node, Source, check, deserialize, json, toml_text, yaml,
-};
+use crate::{Diagnostic, Language, Limits, Node, Source, deserialize, json, toml_text, yaml};
 
 /// Reads a document into `T`.
 ///
@@ -56,7 +54,7 @@ pub fn check_schema(
     source: &Source,
     limits: &Limits,
 ) -> Result<(), Vec<Diagnostic>> {
-    let mistakes = check::check(tree, schema, source);
+    let mistakes = crate::check::check(tree, schema, source);
     if mistakes.is_empty() { Ok(()) } else { Err(bounded(mistakes, limits)) }
 }
 
