@@ -13,9 +13,7 @@ use crate::stack;
 /// Any error with all its causes as a status: something failed, and it is nobody's mistake, or a layer
 /// was lost.
 pub fn failed_status(error: &(dyn std::error::Error + 'static)) -> RichStatus {
-    let mut chain = std::iter::successors(Some(error), |error| error.source());
-    let is_lost = chain.any(|error| error.is::<LostLayer>());
-    let kind = if is_lost { ErrorKind::Lost } else { ErrorKind::Failed };
+    let kind = if LostLayer::is_cause_of(error) { ErrorKind::Lost } else { ErrorKind::Failed };
     op_status(&OpError::from_error(kind, error))
 }
 

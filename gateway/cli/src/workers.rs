@@ -142,7 +142,6 @@ fn platform(wire: &pb::Platform) -> Platform {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn worker() -> WorkerRecord {

@@ -238,8 +238,8 @@ impl Layer {
 
     /// Whether its files are not here, and somebody who should have them has lost something.
     pub(crate) fn is_doubtful(&self) -> bool {
-        let providers = || self.list_providers().clone();
-        !self.is_filled() && providers().iter().any(|(_, of)| self.store.lost.is_doubtful(of))
+        let has_lost = |provider| self.store.lost.is_doubtful(provider);
+        !self.is_filled() && self.list_providers().iter().any(|(_, provider)| has_lost(provider))
     }
 
     /// Whether its files are not here, and everybody who should have them has lost them.

@@ -25,6 +25,14 @@ const MOST: usize = 10_000;
 /// of sources of an error, and says what that one says which it holds.
 pub struct LostLayer(Cause);
 
+impl LostLayer {
+    /// Whether one stands in the chain of sources of an error.
+    pub fn is_cause_of(error: &(dyn Error + 'static)) -> bool {
+        std::iter::successors(Some(error), |error| (*error).source())
+            .any(|error| error.is::<Self>())
+    }
+}
+
 impl fmt::Debug for LostLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("LostLayer").field(&self.0).finish()

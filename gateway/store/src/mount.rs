@@ -31,7 +31,7 @@ const MOST_LAYERS: usize = 480;
 /// How many of these layers (bottom first) are too many for one overlay. They are copied together, as one
 /// directory beneath the others, whose files they share.
 pub(crate) fn surplus(layers: &[Snapshot]) -> usize {
-    if layers.len() > MOST_LAYERS { layers.len() - MOST_LAYERS } else { 0 }
+    layers.len().saturating_sub(MOST_LAYERS)
 }
 
 /// A writable directory on top of others, to be mounted with overlayfs.

@@ -94,13 +94,6 @@ fn image() -> (Arc<Shelf>, Vec<LayerBlob>) {
     (shelf, layers.into())
 }
 
-/// Whether an error says that what was lost has to be made anew.
-fn is_lost(error: &FillError) -> bool {
-    let mut chain =
-        std::iter::successors(Some(error as &(dyn Error + 'static)), |error| (*error).source());
-    chain.any(|error| error.is::<LostLayer>())
-}
-
 async fn lazy(store: &Store, layers: &[LayerBlob], shelf: &Arc<Shelf>) -> Ref {
     store.lazy(layers, &(Arc::clone(shelf) as Arc<dyn BlobProvider>)).await.unwrap()
 }
@@ -346,7 +339,7 @@ async fn what_a_cache_has_lost_is_a_miss_until_somebody_else_has_it() {
     r.keep(RecordInfo::default()).await.unwrap();
     assert!(!r.is_doubtful());
     let error = r.files(&nobody()).await.unwrap_err();
-    assert!(is_lost(&error), "{error:?}");
+    assert!(LostLayer::is_cause_of(&error), "{error:?}");
     assert_eq!(error.to_string(), format!("layer {gone} of a shelf"));
     let found = store.load_lazy(r.id(), &Find(Some(Arc::clone(&shelf)))).await;
     assert!(matches!(found, Err(LoadError::NotFound(_))), "{found:?}");
@@ -370,7 +363,7 @@ async fn bytes_that_are_no_such_layer_are_a_loss_of_a_cache_and_a_mistake_of_an_
         let said = LayerBlob { diff_id: Digest::sha256("another"), ..other };
         let r = lazy(&store, &[said], &shelf).await;
         let error = r.files(&nobody()).await.unwrap_err();
-        assert_eq!(is_lost(&error), is_cache, "{error:?}");
+        assert_eq!(LostLayer::is_cause_of(&error), is_cache, "{error:?}");
         assert_eq!(r.layers()[0].is_lost(), is_cache);
     }
 }
