@@ -33,7 +33,7 @@ use tonic::Code;
 use crate::caches::BuildCaches;
 use crate::error::{failed_status, op_status, solve_status};
 use crate::frontend_registry::FrontendRegistry;
-use crate::jobs::BuildJobs;
+use crate::jobs::{BuildJob, BuildJobs};
 use crate::leftovers::Leftovers;
 use crate::producers::Known;
 use crate::request_judge::RequestJudge;
@@ -225,10 +225,16 @@ impl BuildBridge {
         &self.shared.jobs
     }
 
-    /// Lets everything be solved anew that is asked for from now on, without the results of a cache that
-    /// could not be had although it named them. `why` is shown. Whether it was not done too often.
-    pub fn begin_again(&self, why: &str) -> bool {
-        self.shared.jobs.begin_again(&self.shared.jobs.current(), || self.shown_again(why))
+    /// The job that solves now: to be taken before a result is used, for [`BuildBridge::begins_again`].
+    pub fn job(&self) -> BuildJob {
+        self.shared.jobs.current()
+    }
+
+    /// Whether something that failed, with results of this job, is to be done anew: if results are lost that
+    /// a cache named, and that did not happen too often. From now on they are made; the user is told why.
+    pub fn begins_again(&self, job: &BuildJob, error: &RichStatus) -> bool {
+        let tell = || self.shown_again(&error.message);
+        error.code == Code::DataLoss && self.shared.jobs.begin_again(job, tell)
     }
 
     fn shown_again(&self, why: &str) {
@@ -274,8 +280,8 @@ impl BuildBridge {
         let lazy = self.lazy(of)?;
         self.forget_caches(&lazy.fresh_caches).await?;
         let solved = loop {
-            let job = self.shared.jobs.current();
-            let error = match job.solve(Arc::clone(&lazy.graph), lazy.edge.clone()).await {
+            let job = self.job();
+            let error = match job.0.solve(Arc::clone(&lazy.graph), lazy.edge.clone()).await {
                 Ok(solved) => break solved,
                 Err(error) => error,
             };
@@ -555,6 +561,7 @@ impl BuildBridge {
     async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Files, RichStatus> {
         let requester = self.requester(of);
         loop {
+            let job = self.job();
             let result = match self.result(of).await? {
                 Some(result) => result,
                 None => {
@@ -564,7 +571,7 @@ impl BuildBridge {
             };
             let files = result.files(&requester).await.map_err(|error| failed_status(&error));
             match files {
-                Err(error) if error.code == Code::DataLoss && self.begin_again(&error.message) => {}
+                Err(error) if self.begins_again(&job, &error) => {}
                 files => return files,
             }
         }

@@ -33,7 +33,7 @@ pub use build_bridge::{BuildBridge, BuildParts};
 pub use constraints::fits_worker;
 pub use error::{failed_status, op_status, solve_status};
 pub use frontend_registry::{FrontendLookupError, FrontendRegistry, FrontendRegistryParts};
-pub use jobs::BuildJobs;
+pub use jobs::{BuildJob, BuildJobs};
 pub use kiln_frontend::service;
 pub use notice::Notice;
 pub use plugins::{PluginDirectory, PluginError, Plugins};

@@ -64,7 +64,7 @@ impl BuildBridge {
     /// If there is no such ref.
     pub async fn trail(&self, of: &Ref) -> Result<Vec<Step>, RichStatus> {
         let lazy = self.lazy(of)?;
-        Ok(self.jobs().current().trail(lazy.edge).await)
+        Ok(self.jobs().current().0.trail(lazy.edge).await)
     }
 
     /// What a graph used that has run.

@@ -52,7 +52,7 @@ impl std::fmt::Debug for BuildSteps {
 impl BuildBridge {
     /// What is known of the steps of this build; `None` if nothing ran that might have been in the cache.
     pub async fn steps(&self) -> Option<BuildSteps> {
-        let mut accounts = self.jobs().current().account().await;
+        let mut accounts = self.jobs().account().await;
         if accounts.is_empty() {
             return None;
         }

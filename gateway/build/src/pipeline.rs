@@ -89,11 +89,10 @@ impl Builder {
             build.add_exports(more)?.into_iter().for_each(|notice| bridge.notify(notice));
         }
         let delivered = loop {
-            let delivered = self.deliver(&build, bridge, started, &named, &targets, progress).await;
-            match delivered {
+            let job = bridge.job();
+            match self.deliver(&build, bridge, started, &named, &targets, progress).await {
                 // Layers of a result may be elsewhere, and only be missed when they are exported.
-                Err(error)
-                    if error.code == Code::DataLoss && bridge.begin_again(&error.message) => {}
+                Err(error) if bridge.begins_again(&job, &error) => {}
                 delivered => break delivered?,
             }
         };

@@ -142,10 +142,15 @@ impl<R> Job<R> {
 
     /// Everything that this job has, inputs before what reads them: how it is keyed, and what became of
     /// it. Nothing, if nothing ran but what is asked for every time: the directories of the client.
-    pub async fn account(&self) -> Vec<Account<R>> {
+    ///
+    /// It is taken when this is called, whatever becomes of the job until it is awaited.
+    pub fn account(&self) -> impl Future<Output = Vec<Account<R>>> + Send + 'static
+    where
+        R: Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         self.messages.send(Message::Account { job: self.id, answer }).ok();
-        answered.await.unwrap_or_default()
+        async move { answered.await.unwrap_or_default() }
     }
 
     /// The way to a result that this job has solved, as the engine's cache knows it: where an export of

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::uri::PathAndQuery;
 use kiln_filesync::{Filter, ReceiveOptions, ReceiveSummary, Root, SendOptions, SendSummary};
 use kiln_wire::MAX_MESSAGE_BYTES;
@@ -41,8 +41,6 @@ const SEND: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 
 /// The most bytes in one message of an export.
 const MAX_CHUNK_BYTES: usize = 3 << 20;
-/// Packets waiting for the connection.
-const QUEUE: usize = 128;
 
 /// Which part of a client's local directory is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,8 +83,8 @@ impl Caller {
         options: impl FnOnce(&str) -> ReceiveOptions,
     ) -> Result<ReceiveSummary, CallError> {
         self.require(SYNC, "local directories")?;
-        let (packets, outgoing) = mpsc::channel(QUEUE);
-        let mut call = Request::new(ReceiverStream::new(outgoing));
+        let (packets, outgoing) = kiln_filesync::outgoing();
+        let mut call = Request::new(outgoing);
         request.describe(call.metadata_mut())?;
         let mut client =
             FileSyncClient::new(self.channel()?).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -120,8 +118,8 @@ impl Caller {
         options: SendOptions,
     ) -> Result<Option<SendSummary>, CallError> {
         self.require(SEND, "exports")?;
-        let (packets, outgoing) = mpsc::channel(QUEUE);
-        let call = target.request(ReceiverStream::new(outgoing))?;
+        let (packets, outgoing) = kiln_filesync::outgoing();
+        let call = target.request(outgoing)?;
         let channel = self.channel()?;
         let incoming = answers(async move { stream::<Packet>(channel, call).await });
         let sent = self
@@ -165,7 +163,7 @@ impl Caller {
 /// Calls the export method with the type of message the target takes.
 async fn stream<M: Message + Default + Send + 'static>(
     channel: Channel,
-    call: Request<ReceiverStream<M>>,
+    call: Request<impl Stream<Item = M> + Send + 'static>,
 ) -> Result<Response<Streaming<M>>, Status> {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;

@@ -6,8 +6,7 @@ use futures::FutureExt;
 use futures::stream::StreamExt;
 use kiln_wire::proto::sshforward::ssh_client::SshClient;
 use kiln_wire::proto::sshforward::{BytesMessage, CheckAgentRequest};
-use kiln_wire::tunnel;
-use tokio::io::DuplexStream;
+use kiln_wire::tunnel::{self, Tunnel};
 use tonic::{Request, Status};
 
 use crate::call::{CallError, answers, within};
@@ -37,7 +36,7 @@ impl Caller {
     /// # Errors
     ///
     /// See [`CallError`]; what goes wrong later ends the stream.
-    pub fn ssh_forward(&self, id: &str) -> Result<DuplexStream, CallError> {
+    pub fn ssh_forward(&self, id: &str) -> Result<Tunnel<BytesMessage>, CallError> {
         let mut client = SshClient::new(self.channel()?);
         let (connect, connected) = tokio::sync::oneshot::channel();
         let connected = connected

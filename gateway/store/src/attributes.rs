@@ -2,7 +2,7 @@
 //! following a symbolic link.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -105,6 +105,11 @@ pub fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a file that is open has any extended attributes; where that cannot be told, it may have some.
+pub fn has_xattrs(file: &File) -> bool {
+    rustix::fs::flistxattr(file, &mut [0u8; 0][..]) != Ok(0)
 }
 
 /// Sets the time of the last change; the time of the last access becomes the same.

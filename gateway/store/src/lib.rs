@@ -62,7 +62,7 @@ mod trash;
 
 pub use apply::{ApplyError, LayerBlob};
 pub use archive::Entry as ArchiveEntry;
-pub use attributes::copy_xattrs;
+pub use attributes::{copy_xattrs, has_xattrs};
 pub use blob::{Blob, BlobError, BlobSink, BlobWriter};
 pub use blobs::{LayerProgress, PackError};
 pub use carry::{Carried, CarryError, Unused};
@@ -80,7 +80,7 @@ pub use mount::{MountError, Mounted, Overlay};
 pub use provider::{BlobProvider, ByteStream, Cause, Providers, Requester};
 pub use record::{Kind, RecordInfo, Sharing, UnknownKind};
 pub use refs::{CommitError, Files, KeepError, LoadError, MutableRef, PrepareError, Ref};
-pub use sparse::copy_file;
+pub use sparse::{Copied, copy_file};
 pub use store::{OpenError, Store, StoreOptions, TemporaryFile};
 pub use unpack::{UnpackError, Unpacking};
 pub use usage::Usage;

@@ -45,9 +45,11 @@ pub fn set_owner(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
 pub fn set_owner_of(file: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     check(uid, gid)?;
-    // A name for what is open; a note is made of a name.
-    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    let noted = || note(&fs::read_link(&path)?, uid, gid);
+    // A note is made of a name.
+    let noted = || {
+        let open = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        note(&fs::read_link(open)?, uid, gid)
+    };
     if stands_for_root() {
         return noted();
     }

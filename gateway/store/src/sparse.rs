@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -16,6 +17,19 @@ const BLOCK: u64 = 4096;
 /// The pieces in which data is copied by hand.
 const PIECE: usize = 256 << 10;
 
+/// A copy of the data of a regular file, and what it was copied from.
+#[derive(Debug)]
+pub struct Copied {
+    /// The file that was there.
+    pub source: File,
+    /// The new one.
+    pub target: File,
+}
+
+/// A file system on which data cannot be shared, as was found out; 0 for none. Many files are copied there
+/// one after the other.
+static UNSHARED: AtomicU64 = AtomicU64::new(0);
+
 /// Copies the data of a regular file into a new one, which only its owner may read.
 ///
 /// Data is shared where the file system can, and holes stay holes.
@@ -23,13 +37,13 @@ const PIECE: usize = 256 << 10;
 /// # Errors
 ///
 /// If there is something at `to` already, or either file fails.
-pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+pub fn copy_file(from: &Path, to: &Path) -> io::Result<Copied> {
     let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
     let source = File::options().read(true).custom_flags(no_follow).open(from)?;
     let target = File::options().write(true).create_new(true).mode(0o600).open(to)?;
     let metadata = source.metadata()?;
-    if metadata.len() == 0 || rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
-        return Ok(());
+    if metadata.len() == 0 || is_shared(&source, &target, metadata.dev()) {
+        return Ok(Copied { source, target });
     }
     let mut end = 0;
     for extent in Extents::of(&source, &metadata) {
@@ -39,7 +53,19 @@ pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     if end < metadata.len() {
         target.set_len(metadata.len())?;
     }
-    Ok(())
+    Ok(Copied { source, target })
+}
+
+/// Shares the data of a file, which is on this device; false if that cannot be.
+fn is_shared(source: &File, target: &File, device: u64) -> bool {
+    if UNSHARED.load(Ordering::Relaxed) == device {
+        return false;
+    }
+    let shared = rustix::fs::ioctl_ficlone(target, source);
+    if matches!(shared, Err(Errno::OPNOTSUPP | Errno::NOTTY)) {
+        UNSHARED.store(device, Ordering::Relaxed);
+    }
+    shared.is_ok()
 }
 
 /// Copies a range to the same place. Gives how much there was.

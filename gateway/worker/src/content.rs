@@ -182,6 +182,8 @@ impl Seen {
 /// What was seen of files, by what identifies them; bounded, and only a shortcut.
 static KNOWN: LazyLock<Mutex<BTreeMap<FileKey, Seen>>> = LazyLock::new(Mutex::default);
 const KNOWN_MAX: usize = 200_000;
+/// How many bytes of a file are read at a time.
+const PIECE: usize = 64 << 10;
 
 fn file(path: &Path, metadata: &Metadata) -> io::Result<Seen> {
     // Whatever changes an attribute changes the time of change, too.
@@ -200,7 +202,7 @@ fn file(path: &Path, metadata: &Metadata) -> io::Result<Seen> {
     let node = Node { kind: Kind::Other, mark: metadata.clone() };
     let header = header(path, &node)?;
     let (mut hasher, mut sum) = (header.hasher(), flate2::Crc::new());
-    feed(path, |bytes| {
+    feed(path, metadata.len(), |bytes| {
         hasher.update(bytes);
         sum.update(bytes);
     })?;
@@ -213,13 +215,16 @@ fn file(path: &Path, metadata: &Metadata) -> io::Result<Seen> {
     Ok(seen)
 }
 
-fn feed(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+fn feed(path: &Path, size: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut file = std::fs::File::open(path)?;
-    let mut buffer = [0; 64 << 10];
+    // With room for one byte more than there is, so that one call reads a small file and sees its end.
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(PIECE - 1) + 1];
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(()),
-            read => take(&buffer[..read]),
+        let read = file.read(&mut buffer)?;
+        take(&buffer[..read]);
+        // A regular file gives less than it is asked for at its end alone.
+        if read < buffer.len() {
+            return Ok(());
         }
     }
 }

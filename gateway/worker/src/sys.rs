@@ -3,6 +3,7 @@
 //! All paths are resolved already; none of these calls follows a symbolic link at the end.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
@@ -55,14 +56,22 @@ pub(crate) fn xattrs_that(
 
 /// Sets the time of last modification, in nanoseconds since 1970, and of last access.
 pub(crate) fn set_time(path: &Path, nanoseconds: i128) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(CWD, path, &times(nanoseconds), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The same of a file that is open.
+pub(crate) fn set_time_of(file: impl AsFd, nanoseconds: i128) -> io::Result<()> {
+    Ok(rustix::fs::futimens(file, &times(nanoseconds))?)
+}
+
+fn times(nanoseconds: i128) -> Timestamps {
     let seconds = nanoseconds.div_euclid(1_000_000_000);
     let time = Timespec {
         tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
         // Below a thousand million, so it always fits.
         tv_nsec: i64::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or(0),
     };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    Timestamps { last_access: time, last_modification: time }
 }
 
 /// Makes a device, pipe or socket like another one.

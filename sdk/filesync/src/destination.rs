@@ -12,6 +12,7 @@ use std::iter::Peekable;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use kiln_pb::filetree::Stat;
@@ -40,6 +41,8 @@ pub(crate) struct Destination {
     /// Requested files that are not complete, by id.
     pending: BTreeMap<u32, Pending>,
     open: usize,
+    /// The directory of the last file that was begun, which is probably that of the next.
+    parent: Option<(String, Arc<OwnedFd>)>,
     last: String,
     ended: bool,
     files_done: u64,
@@ -76,7 +79,7 @@ struct Pending {
 
 struct Output {
     file: File,
-    parent: OwnedFd,
+    parent: Arc<OwnedFd>,
     /// The name it has while it is being written.
     name: String,
     /// How much of it is here, and where the last byte that was written ends: pieces of zeros are
@@ -110,6 +113,7 @@ impl Destination {
             files: Vec::new(),
             pending: BTreeMap::new(),
             open: 0,
+            parent: None,
             last: String::new(),
             ended: false,
             files_done: 0,
@@ -177,7 +181,18 @@ impl Destination {
             if self.open >= MAX_OPEN {
                 return Err(ReceiveError::Unexpected("content of too many files at once"));
             }
-            pending.output = Some(Output::create(self.root.as_fd(), pending, id)?);
+            let path = path::parent(&pending.stat.path);
+            let parent = match &self.parent {
+                Some((known, parent)) if known == path => Arc::clone(parent),
+                _ => {
+                    let opened = sys::open_below(self.root.as_fd(), path, sys::DIRECTORY, 0);
+                    let opened = opened.map_err(|source| failed(&pending.stat.path, source))?;
+                    let opened = Arc::new(opened);
+                    self.parent = Some((path.to_owned(), Arc::clone(&opened)));
+                    opened
+                }
+            };
+            pending.output = Some(Output::create(parent, pending, id)?);
             self.open += 1;
         }
         if let Some(output) = &mut pending.output {
@@ -497,15 +512,14 @@ impl Level {
 }
 
 impl Output {
-    fn create(root: BorrowedFd<'_>, pending: &Pending, id: u32) -> Result<Self, ReceiveError> {
+    fn create(parent: Arc<OwnedFd>, pending: &Pending, id: u32) -> Result<Self, ReceiveError> {
         let path = &pending.stat.path;
         let create = || {
-            let parent = sys::open_below(root, path::parent(path), sys::DIRECTORY, 0)?;
             let name = match pending.replaces {
                 true => format!(".kiln-{}-{id}", std::process::id()),
                 false => path::name(path).to_owned(),
             };
-            let file = rustix::fs::openat(&parent, &name, sys::CREATE, Mode::RUSR | Mode::WUSR)?;
+            let file = rustix::fs::openat(&*parent, &name, sys::CREATE, Mode::RUSR | Mode::WUSR)?;
             Ok(Self { file: file.into(), parent, name, len: 0, written: 0 })
         };
         create().map_err(|source| failed(path, source))
@@ -530,14 +544,14 @@ impl Output {
 
     fn publish(&self, name: &str) -> io::Result<()> {
         if self.name != name {
-            rustix::fs::renameat(&self.parent, &self.name, &self.parent, name)?;
+            rustix::fs::renameat(&*self.parent, &self.name, &*self.parent, name)?;
         }
         Ok(())
     }
 
     fn discard(&self) {
         // Nobody can be told any more; the next transfer finds it as something unmentioned.
-        rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::empty()).ok();
+        rustix::fs::unlinkat(&*self.parent, &self.name, AtFlags::empty()).ok();
     }
 }
 

@@ -8,21 +8,24 @@
 use std::io;
 use std::path::PathBuf;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt as _};
 use kiln_pb::filetree::Packet;
 use kiln_pb::filetree::packet::PacketType;
 use tokio::sync::mpsc;
 
 use crate::destination::Destination;
 use crate::listing::Listing;
+use crate::outgoing::Outgoing;
 use crate::path::PathError;
 use crate::progress::OnProgress;
 use crate::send::{SHUTDOWN_GRACE, error_packet};
 
 /// The largest packet accepted, in bytes.
 const MAX_PACKET_BYTES: usize = 1 << 20;
-/// Packets waiting for the blocking job.
-const QUEUE: usize = 64;
+/// How many packets are handed to the blocking job at a time, which is woken once for them.
+const BURST: usize = 64;
+/// How many such groups may wait for it.
+const QUEUE: usize = 2;
 
 /// In nanoseconds.
 const MILLISECOND: i64 = 1_000_000;
@@ -185,7 +188,7 @@ pub async fn receive<S, E>(
     destination: PathBuf,
     options: ReceiveOptions,
     mut incoming: S,
-    outgoing: mpsc::Sender<Packet>,
+    outgoing: Outgoing,
 ) -> Result<ReceiveSummary, ReceiveError>
 where
     S: Stream<Item = Result<Packet, E>> + Unpin,
@@ -195,7 +198,7 @@ where
         Ok(summary) => {
             let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
             // Everything is here; a sender that is already gone makes no difference.
-            if outgoing.send(fin).await.is_ok() {
+            if outgoing.send(vec![fin]).await.is_ok() {
                 while let Some(Ok(packet)) = incoming.next().await {
                     if packet.r#type == i32::from(PacketType::PacketFin) {
                         break;
@@ -205,7 +208,9 @@ where
             Ok(summary)
         }
         Err(error) => {
-            tokio::time::timeout(SHUTDOWN_GRACE, outgoing.send(error_packet(&error))).await.ok();
+            tokio::time::timeout(SHUTDOWN_GRACE, outgoing.send(vec![error_packet(&error)]))
+                .await
+                .ok();
             Err(error)
         }
     }
@@ -215,7 +220,7 @@ async fn transfer<S, E>(
     destination: PathBuf,
     options: ReceiveOptions,
     incoming: &mut S,
-    outgoing: &mpsc::Sender<Packet>,
+    outgoing: &Outgoing,
 ) -> Result<ReceiveSummary, ReceiveError>
 where
     S: Stream<Item = Result<Packet, E>> + Unpin,
@@ -228,10 +233,9 @@ where
     let mut job = tokio::task::spawn_blocking(move || run(destination, options, queue, &requests));
     let feed = feed(incoming, packets);
     let ask = async {
-        while let Some(id) = wanted.recv().await {
-            let request = Packet { r#type: PacketType::PacketReq.into(), id, ..Packet::default() };
-            // If nobody takes it, the incoming half says why.
-            if outgoing.send(request).await.is_err() {
+        while let Some(ids) = wanted.recv().await {
+            // If nobody takes them, the incoming half says why.
+            if outgoing.send(requests_for(ids)).await.is_err() {
                 break;
             }
         }
@@ -252,6 +256,12 @@ where
     }
 }
 
+/// The packets that ask for these files.
+fn requests_for(ids: Vec<u32>) -> Vec<Packet> {
+    let request = |id| Packet { r#type: PacketType::PacketReq.into(), id, ..Packet::default() };
+    ids.into_iter().map(request).collect()
+}
+
 fn finished(
     job: Result<Result<ReceiveSummary, ReceiveError>, tokio::task::JoinError>,
 ) -> Result<ReceiveSummary, ReceiveError> {
@@ -259,31 +269,51 @@ fn finished(
 }
 
 /// Moves descriptions and content to the blocking job until it wants no more.
-async fn feed<S, E>(incoming: &mut S, packets: mpsc::Sender<Packet>) -> Result<(), ReceiveError>
+async fn feed<S, E>(
+    incoming: &mut S,
+    packets: mpsc::Sender<Vec<Packet>>,
+) -> Result<(), ReceiveError>
 where
     S: Stream<Item = Result<Packet, E>> + Unpin,
     E: std::error::Error + Send + Sync + 'static,
 {
-    while let Some(packet) = incoming.next().await {
-        let packet = packet.map_err(|error| ReceiveError::Stream(error.into()))?;
-        match PacketType::try_from(packet.r#type) {
-            Ok(PacketType::PacketStat | PacketType::PacketData) => {
-                if size(&packet) > MAX_PACKET_BYTES {
-                    return Err(ReceiveError::Unexpected("larger than 1 MiB"));
-                }
-                if packets.send(packet).await.is_err() {
-                    return Ok(());
-                }
+    let mut incoming = incoming.ready_chunks(BURST);
+    while let Some(group) = incoming.next().await {
+        // What came before a mistake is used all the same.
+        let mut good = Vec::with_capacity(group.len());
+        let bad = group.into_iter().map(checked).find_map(|packet| match packet {
+            Ok(packet) => {
+                good.push(packet);
+                None
             }
-            Ok(PacketType::PacketErr) => {
-                return Err(ReceiveError::Sender(
-                    String::from_utf8_lossy(&packet.data).into_owned(),
-                ));
-            }
-            _ => return Err(ReceiveError::Unexpected("neither a description nor content")),
+            Err(error) => Some(error),
+        });
+        if packets.send(good).await.is_err() {
+            return Ok(());
+        }
+        if let Some(error) = bad {
+            return Err(error);
         }
     }
     Err(ReceiveError::Closed)
+}
+
+/// A description or content, which is all that a sender may send.
+fn checked<E>(packet: Result<Packet, E>) -> Result<Packet, ReceiveError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let packet = packet.map_err(|error| ReceiveError::Stream(error.into()))?;
+    match PacketType::try_from(packet.r#type) {
+        Ok(PacketType::PacketStat | PacketType::PacketData) => match size(&packet) {
+            0..=MAX_PACKET_BYTES => Ok(packet),
+            _ => Err(ReceiveError::Unexpected("larger than 1 MiB")),
+        },
+        Ok(PacketType::PacketErr) => {
+            Err(ReceiveError::Sender(String::from_utf8_lossy(&packet.data).into_owned()))
+        }
+        _ => Err(ReceiveError::Unexpected("neither a description nor content")),
+    }
 }
 
 fn size(packet: &Packet) -> usize {
@@ -295,23 +325,24 @@ fn size(packet: &Packet) -> usize {
 fn run(
     destination: PathBuf,
     options: ReceiveOptions,
-    mut queue: mpsc::Receiver<Packet>,
-    requests: &mpsc::UnboundedSender<u32>,
+    mut queue: mpsc::Receiver<Vec<Packet>>,
+    requests: &mpsc::UnboundedSender<Vec<u32>>,
 ) -> Result<ReceiveSummary, ReceiveError> {
     let mut place = Destination::open(destination, options)?;
     while !place.is_complete() {
-        let packet = queue.blocking_recv().ok_or(ReceiveError::Closed)?;
-        if packet.r#type == i32::from(PacketType::PacketData) {
-            place.content(packet.id, &packet.data)?;
-            continue;
-        }
-        match packet.stat {
-            Some(stat) => {
-                if let Some(id) = place.entry(stat)? {
-                    requests.send(id).map_err(|_| ReceiveError::Closed)?;
-                }
+        let mut wanted = Vec::new();
+        for packet in queue.blocking_recv().ok_or(ReceiveError::Closed)? {
+            if packet.r#type == i32::from(PacketType::PacketData) {
+                place.content(packet.id, &packet.data)?;
+                continue;
             }
-            None => place.no_more_entries()?,
+            match packet.stat {
+                Some(stat) => wanted.extend(place.entry(stat)?),
+                None => place.no_more_entries()?,
+            }
+        }
+        if !wanted.is_empty() {
+            requests.send(wanted).map_err(|_| ReceiveError::Closed)?;
         }
     }
     place.finish()

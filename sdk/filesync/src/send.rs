@@ -5,8 +5,8 @@
 //! [`READERS`] read; the receiver's requests are always taken at once, so neither side can block the
 //! other. Nothing outside the root is opened, whatever the receiver asks for.
 //!
-//! Of many small files, most of the time would go into waking threads. So packets leave several at a time,
-//! and the first reader stays until the transfer is over.
+//! Packets are taken and leave several at a time, and the first reader stays until the transfer is over: of
+//! many small files, most of the time would go into waking threads.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,14 +16,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt as _};
 use kiln_pb::filetree::packet::PacketType;
 use kiln_pb::filetree::{Packet, Stat};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::filter::Filter;
 use crate::mode;
+use crate::outgoing::{Gone, Outgoing};
 use crate::progress::{OnProgress, Progress};
 use crate::walk::{Root, WalkError, walk};
 
@@ -32,9 +32,13 @@ pub const CHUNK_BYTES: usize = 32 << 10;
 /// How many files are read at once.
 pub const READERS: usize = 4;
 /// How many files one reader takes at a time.
-const BATCH: usize = 16;
+const BATCH: usize = 64;
+/// After so many files, how long requests gather before they are answered: who asks for one after the other
+/// is kept from its own work by answers that come one after the other.
+const MANY: u64 = 64;
+const GATHER: Duration = Duration::from_millis(1);
 /// How many packets are sent at a time, and how many bytes of content at most.
-const BURST: usize = 64;
+const BURST: usize = 256;
 const BURST_BYTES: usize = 256 << 10;
 
 /// How long a failing side waits for the other to take the reason.
@@ -118,7 +122,7 @@ pub async fn send<S, E>(
     root: Root,
     options: SendOptions,
     incoming: S,
-    outgoing: mpsc::Sender<Packet>,
+    outgoing: Outgoing,
 ) -> Result<SendSummary, SendError>
 where
     S: Stream<Item = Result<Packet, E>> + Unpin,
@@ -129,14 +133,14 @@ where
     match converse(&offer, incoming).await {
         Ok(()) => Ok(offer.summary()),
         Err(error) => {
-            let told = outgoing.send(error_packet(&error));
+            let told = outgoing.send(vec![error_packet(&error)]);
             tokio::time::timeout(SHUTDOWN_GRACE, told).await.ok();
             Err(error)
         }
     }
 }
 
-async fn converse<S, E>(offer: &Arc<Offer>, mut incoming: S) -> Result<(), SendError>
+async fn converse<S, E>(offer: &Arc<Offer>, incoming: S) -> Result<(), SendError>
 where
     S: Stream<Item = Result<Packet, E>> + Unpin,
     E: std::error::Error + Send + Sync + 'static,
@@ -144,10 +148,11 @@ where
     let mut jobs: JoinSet<Result<(), SendError>> = JoinSet::new();
     let walker = Arc::clone(offer);
     jobs.spawn_blocking(move || walker.describe_all());
+    let mut incoming = incoming.ready_chunks(BURST);
     let mut reads = false;
     loop {
-        let packet = tokio::select! {
-            packet = incoming.next() => packet,
+        let packets = tokio::select! {
+            packets = incoming.next() => packets,
             Some(done) = jobs.join_next() => {
                 match done.map_err(|error| SendError::Stream(error.into()))? {
                     // Nobody takes our packets any more; the receiver's last one may say why.
@@ -160,37 +165,49 @@ where
                 continue;
             }
         };
-        let packet =
-            packet.ok_or(SendError::Closed)?.map_err(|error| SendError::Stream(error.into()))?;
-        match PacketType::try_from(packet.r#type) {
-            Ok(PacketType::PacketReq) => {
-                if offer.accept(packet.id)? {
-                    let (reader, is_first) =
-                        (Arc::clone(offer), !std::mem::replace(&mut reads, true));
-                    jobs.spawn_blocking(move || reader.read_queued(is_first));
+        let mut requests = Vec::new();
+        let mut end = None;
+        for packet in packets.ok_or(SendError::Closed)? {
+            let packet = packet.map_err(|error| SendError::Stream(error.into()))?;
+            match PacketType::try_from(packet.r#type) {
+                Ok(PacketType::PacketReq) => requests.push(packet.id),
+                Ok(PacketType::PacketFin) => {
+                    end = Some(packet);
+                    break;
                 }
+                Ok(PacketType::PacketErr) => {
+                    return Err(SendError::Receiver(
+                        String::from_utf8_lossy(&packet.data).into_owned(),
+                    ));
+                }
+                _ => return Err(SendError::Unexpected(packet.r#type)),
             }
-            Ok(PacketType::PacketFin) => {
-                let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
-                return offer.outgoing.send(fin).await.map_err(|_| SendError::Closed);
-            }
-            Ok(PacketType::PacketErr) => {
-                return Err(SendError::Receiver(
-                    String::from_utf8_lossy(&packet.data).into_owned(),
-                ));
-            }
-            _ => return Err(SendError::Unexpected(packet.r#type)),
         }
+        for _ in 0..offer.accept(&requests)? {
+            let (reader, is_first) = (Arc::clone(offer), !std::mem::replace(&mut reads, true));
+            jobs.spawn_blocking(move || reader.read_queued(is_first));
+        }
+        if end.is_some() {
+            let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
+            return Ok(offer.outgoing.send(vec![fin]).await?);
+        }
+    }
+}
+
+impl From<Gone> for SendError {
+    fn from(Gone: Gone) -> Self {
+        Self::Closed
     }
 }
 
 /// Why the receiver left, if it says so.
 async fn last_words<S, E>(incoming: &mut S) -> SendError
 where
-    S: Stream<Item = Result<Packet, E>> + Unpin,
+    S: Stream<Item = Vec<Result<Packet, E>>> + Unpin,
     E: std::error::Error + Send + Sync + 'static,
 {
-    while let Some(packet) = incoming.next().await {
+    let mut packets = incoming.flat_map(futures::stream::iter);
+    while let Some(packet) = packets.next().await {
         match packet {
             Ok(packet) if packet.r#type == i32::from(PacketType::PacketErr) => {
                 return SendError::Receiver(String::from_utf8_lossy(&packet.data).into_owned());
@@ -206,7 +223,7 @@ where
 struct Offer {
     root: Root,
     options: SendOptions,
-    outgoing: mpsc::Sender<Packet>,
+    outgoing: Outgoing,
     state: Mutex<State>,
     /// There are files to read, or there will be none.
     news: Condvar,
@@ -226,9 +243,9 @@ struct State {
     stopped: bool,
 }
 
-/// Packets that leave together, so that who takes them is woken once.
+/// Packets that leave together.
 struct Burst<'a> {
-    outgoing: &'a mpsc::Sender<Packet>,
+    outgoing: &'a Outgoing,
     packets: Vec<Packet>,
     bytes: usize,
 }
@@ -243,15 +260,17 @@ impl Burst<'_> {
 
     /// Sends the packets that are there. Blocks.
     fn leave(&mut self) -> Result<(), SendError> {
+        if self.packets.is_empty() {
+            return Ok(());
+        }
         self.bytes = 0;
-        self.packets.drain(..).try_for_each(|packet| {
-            self.outgoing.blocking_send(packet).map_err(|_| SendError::Closed)
-        })
+        let packets = std::mem::replace(&mut self.packets, Vec::with_capacity(BURST));
+        Ok(self.outgoing.blocking_send(packets)?)
     }
 }
 
 impl Offer {
-    fn new(root: Root, options: SendOptions, outgoing: mpsc::Sender<Packet>) -> Self {
+    fn new(root: Root, options: SendOptions, outgoing: Outgoing) -> Self {
         let (state, news) = Default::default();
         let (entries, files, bytes) = Default::default();
         Self { root, options, outgoing, state, news, entries, files, bytes }
@@ -293,17 +312,20 @@ impl Offer {
         burst.leave()
     }
 
-    /// Notes a request; true if one more reader is needed.
-    fn accept(&self, id: u32) -> Result<bool, SendError> {
+    /// Notes requests; says how many more readers are needed.
+    fn accept(&self, ids: &[u32]) -> Result<usize, SendError> {
         let mut state = self.state();
-        let file = state.files.get_mut(id as usize).and_then(Option::take);
-        let path = file.ok_or(SendError::BadRequest(id))?;
-        state.wanted.push_back((id, path));
-        if std::mem::take(&mut state.first_waits) {
+        for &id in ids {
+            let file = state.files.get_mut(id as usize).and_then(Option::take);
+            let path = file.ok_or(SendError::BadRequest(id))?;
+            state.wanted.push_back((id, path));
+        }
+        if !state.wanted.is_empty() && std::mem::take(&mut state.first_waits) {
             self.news.notify_one();
         }
-        let more = state.readers < READERS && state.wanted.len() > state.readers * BATCH;
-        state.readers += usize::from(more);
+        let readers = state.wanted.len().div_ceil(BATCH).min(READERS);
+        let more = readers.saturating_sub(state.readers);
+        state.readers += more;
         Ok(more)
     }
 
@@ -330,6 +352,11 @@ impl Offer {
         while is_first && state.wanted.is_empty() && !state.stopped {
             state.first_waits = true;
             state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if self.files.load(Ordering::Relaxed) > MANY {
+                drop(state);
+                std::thread::sleep(GATHER);
+                state = self.state();
+            }
         }
         let length = if state.stopped { 0 } else { state.wanted.len().min(BATCH) };
         if length == 0 {

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use kiln_filesync::send::MapStat;
 use kiln_filesync::{
     Diff, Filter, Limits, Listing, OnProgress, Owner, Patterns, ReceiveError, ReceiveOptions, Root,
-    SendError, SendOptions, listing, mode, receive, send, walk,
+    SendError, SendOptions, listing, mode, outgoing, receive, send, walk,
 };
 use kiln_pb::filetree::packet::PacketType;
 use kiln_pb::filetree::{Packet, Stat};
@@ -167,7 +168,7 @@ async fn owners_are_reset_and_entries_mapped() {
     let from = varied();
     let map = MapStat::new(|stat| stat.mod_time = 0);
     let options = SendOptions { reset_owner: true, map: Some(map), ..SendOptions::default() };
-    let (to_receiver, mut packets) = mpsc::channel(64);
+    let (to_receiver, mut packets) = outgoing();
     let (_requests, at_sender) = mpsc::channel(1);
     let sending = tokio::spawn(send(
         Root::open(from.path()).unwrap(),
@@ -175,7 +176,7 @@ async fn owners_are_reset_and_entries_mapped() {
         stream(at_sender),
         to_receiver,
     ));
-    while let Some(stat) = packets.recv().await.unwrap().stat {
+    while let Some(stat) = packets.next().await.unwrap().stat {
         assert_eq!((stat.uid, stat.gid, stat.mod_time), (0, 0, 0), "{}", stat.path);
     }
     sending.abort();
@@ -267,12 +268,12 @@ async fn a_sender_hands_out_nothing_it_did_not_offer() {
     write(root.path(), "dir/file", "x");
     symlink(outside.path(), root.path().join("way-out")).unwrap();
     for ids in [vec![0], vec![2], vec![99], vec![1, 1]] {
-        let (to_receiver, mut packets) = mpsc::channel(64);
+        let (to_receiver, mut packets) = outgoing();
         let (requests, at_sender) = mpsc::channel(8);
         let root = Root::open(root.path()).unwrap();
         let sending =
             tokio::spawn(send(root, SendOptions::default(), stream(at_sender), to_receiver));
-        while packets.recv().await.unwrap().stat.is_some() {}
+        while packets.next().await.unwrap().stat.is_some() {}
         for id in ids {
             let request = Packet { r#type: PacketType::PacketReq.into(), id, ..Packet::default() };
             requests.send(request).await.unwrap();
@@ -309,8 +310,8 @@ async fn say(to: &Path, packets: Vec<Packet>, options: ReceiveOptions) -> Receiv
         sender.send(packet).await.unwrap();
     }
     drop(sender);
-    let (outgoing, _requests) = mpsc::channel(64);
-    let receiving = receive(to.to_owned(), options, stream(at_receiver), outgoing);
+    let (to_sender, _requests) = outgoing();
+    let receiving = receive(to.to_owned(), options, stream(at_receiver), to_sender);
     tokio::time::timeout(Duration::from_secs(10), receiving).await.unwrap().unwrap_err()
 }
 
@@ -420,8 +421,8 @@ async fn marks_of_overlay_mounts_do_not_travel() {
     sender.send(packet).await.unwrap();
     sender.send(Packet::default()).await.unwrap();
     drop(sender);
-    let (outgoing, _requests) = mpsc::channel(4);
-    receive(to.path().to_owned(), ours(), stream(at_receiver), outgoing).await.unwrap();
+    let (to_sender, _requests) = outgoing();
+    receive(to.path().to_owned(), ours(), stream(at_receiver), to_sender).await.unwrap();
     let entry = describe(to.path()).remove("a").unwrap();
     let mut names = [0u8; 256];
     let length = rustix::fs::listxattr(to.path().join("a"), &mut names[..]).unwrap();

@@ -179,12 +179,12 @@ async fn described(directory: &Path) -> Stat {
     let root = Root::open(directory).unwrap();
     let map = Some(crate::client::as_exported(Some(1000)));
     let options = SendOptions { map, ..SendOptions::default() };
-    let (outgoing, mut packets) = mpsc::channel::<Packet>(8);
+    let (outgoing, mut packets) = kiln_filesync::outgoing();
     let (answers, incoming) = mpsc::channel::<Result<Packet, Status>>(8);
     let sending =
         tokio::spawn(kiln_filesync::send(root, options, ReceiverStream::new(incoming), outgoing));
     let mut found = None;
-    while let Some(packet) = packets.recv().await {
+    while let Some(packet) = packets.next().await {
         match packet.stat {
             Some(stat) => found = Some(stat),
             None => {

@@ -110,9 +110,9 @@ impl FileSync for Person {
             ..SendOptions::default()
         };
         let root = Root::open(&self.directory).map_err(|e| Status::not_found(e.to_string()))?;
-        let (packets, outgoing) = mpsc::channel(16);
+        let (packets, outgoing) = kiln_filesync::outgoing();
         tokio::spawn(kiln_filesync::send(root, options, request.into_inner(), packets));
-        Ok(Response::new(ReceiverStream::new(outgoing).map(Ok).boxed()))
+        Ok(Response::new(outgoing.map(Ok).boxed()))
     }
 
     async fn tar_stream(

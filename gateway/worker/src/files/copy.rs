@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use kiln_container::scope;
 use kiln_filesync::Patterns;
 use kiln_filesync::glob::has_wildcard;
 use kiln_graph::CopyAction;
+use kiln_store::Copied;
 
 use super::edit::{finish, make_parents};
 use super::unpack::Archive;
@@ -72,6 +73,17 @@ fn require(from: &Path, src: &str, path: &str) -> Result<(), FileError> {
     fs::symlink_metadata(&found).map(drop).map_err(|_| missing())
 }
 
+/// Where an entry is copied to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is what the action names.
+    Top,
+    /// A directory that may have entries.
+    Known,
+    /// A directory that was made for this copy.
+    New,
+}
+
 struct Copy<'a> {
     from: &'a Path,
     to: &'a Path,
@@ -113,7 +125,7 @@ impl Copy<'_> {
             // It is made for what is copied into it, and has nothing of the source's own directory.
             self.make_missing(&target)?;
         }
-        self.entry(&path, &target, "", &metadata, true)
+        self.entry(&path, &target, "", &metadata, Place::Top)
     }
 
     /// Makes the directory that is copied to or into.
@@ -166,15 +178,17 @@ impl Copy<'_> {
         target: &Path,
         name: &str,
         metadata: &Metadata,
-        top: bool,
+        place: Place,
     ) -> Result<(), FileError> {
         if metadata.is_dir() {
-            return self.directory(source, target, name, metadata, top);
+            return self.directory(source, target, name, metadata, place == Place::Top);
         }
-        if !top && !self.filter.passes(name) {
+        if place != Place::Top && !self.filter.passes(name) {
             return Ok(());
         }
-        self.clear(target, false)?;
+        if place != Place::New {
+            self.clear(target, false)?;
+        }
         let shown = scope::shown(self.from, source);
         let key = (metadata.dev(), metadata.ino());
         if metadata.is_symlink() {
@@ -184,7 +198,12 @@ impl Copy<'_> {
             fs::hard_link(first, target).map_err(FileError::io("link", &shown))?;
             return Ok(());
         } else if metadata.is_file() {
-            kiln_store::copy_file(source, target).map_err(FileError::io("copy", &shown))?;
+            let copied = kiln_store::copy_file(source, target);
+            let copied = copied.map_err(FileError::io("copy", &shown))?;
+            if metadata.nlink() > 1 {
+                self.links.insert(key, target.to_owned());
+            }
+            return self.file_attributes(source, target, &copied, metadata);
         } else if let Some(kind) = sys::special(metadata.mode()) {
             let made = sys::make_node(target, kind, metadata.mode(), metadata.rdev());
             made.map_err(FileError::io("copy", &shown))?;
@@ -230,7 +249,8 @@ impl Copy<'_> {
                 made = true;
             }
             if made {
-                self.entry(&path, &target.join(&child), &below, &child_metadata, false)?;
+                let place = if existed { Place::Known } else { Place::New };
+                self.entry(&path, &target.join(&child), &below, &child_metadata, place)?;
             }
         }
         match existed {
@@ -280,22 +300,53 @@ impl Copy<'_> {
         removed.map_err(FileError::io("replace", shown()))
     }
 
+    /// Whose a copy is.
+    fn owner_of(&self, source: &Path, metadata: &Metadata) -> Ids {
+        let (uid, gid) = kiln_store::owner::owner_of(source, metadata);
+        self.owner.unwrap_or(Ids { uid, gid })
+    }
+
+    /// The permissions of a copy that is no link. Words win over the number beside them, which is 0 then.
+    fn mode_of(&self, metadata: &Metadata) -> Result<u32, FileError> {
+        match self.action.mode {
+            _ if !self.action.mode_text.is_empty() => {
+                chmod::apply(&self.action.mode_text, metadata.mode(), metadata.is_dir())
+            }
+            Some(mode) => Ok(mode),
+            None => Ok(metadata.permissions().mode() & 0o7777),
+        }
+    }
+
+    /// The same as [`Copy::attributes`] of regular files, of which there are many: they are open.
+    fn file_attributes(
+        &self,
+        source: &Path,
+        target: &Path,
+        copied: &Copied,
+        metadata: &Metadata,
+    ) -> Result<(), FileError> {
+        let failed = |what| move |error| FileError::io(what, scope::shown(self.to, target))(error);
+        let (Ids { uid, gid }, file) = (self.owner_of(source, metadata), &copied.target);
+        kiln_store::owner::set_owner_of(file, uid, gid).map_err(failed("change owner of"))?;
+        let permissions = Permissions::from_mode(self.mode_of(metadata)?);
+        file.set_permissions(permissions).map_err(failed("change permissions of"))?;
+        if kiln_store::has_xattrs(&copied.source) {
+            kiln_store::copy_xattrs(source, target)
+                .map_err(FileError::io("read", scope::shown(self.from, source)))?;
+        }
+        sys::set_time_of(file, self.time_of(metadata)).map_err(failed("change time of"))
+    }
+
     fn attributes(
         &mut self,
         source: &Path,
         target: &Path,
         metadata: &Metadata,
     ) -> Result<(), FileError> {
-        let (uid, gid) = kiln_store::owner::owner_of(source, metadata);
-        let owner = self.owner.unwrap_or(Ids { uid, gid });
-        // Words win over the number beside them, which is 0 then; a link has no permissions.
-        let mode = match self.action.mode {
-            _ if metadata.is_symlink() => None,
-            _ if !self.action.mode_text.is_empty() => {
-                Some(chmod::apply(&self.action.mode_text, metadata.mode(), metadata.is_dir())?)
-            }
-            Some(mode) => Some(mode),
-            None => Some(metadata.permissions().mode() & 0o7777),
+        let owner = self.owner_of(source, metadata);
+        let mode = match metadata.is_symlink() {
+            true => None,
+            false => Some(self.mode_of(metadata)?),
         };
         finish(self.to, target, mode, Some(owner), None)?;
         kiln_store::copy_xattrs(source, target)
@@ -306,10 +357,14 @@ impl Copy<'_> {
         self.set_time(target, metadata)
     }
 
-    fn set_time(&self, target: &Path, metadata: &Metadata) -> Result<(), FileError> {
+    /// When a copy was changed, in nanoseconds since 1970.
+    fn time_of(&self, metadata: &Metadata) -> i128 {
         let own = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        let time = self.action.timestamp.map_or(own, i128::from);
-        sys::set_time(target, time)
+        self.action.timestamp.map_or(own, i128::from)
+    }
+
+    fn set_time(&self, target: &Path, metadata: &Metadata) -> Result<(), FileError> {
+        sys::set_time(target, self.time_of(metadata))
             .map_err(FileError::io("change time of", scope::shown(self.to, target)))
     }
 }

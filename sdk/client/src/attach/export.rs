@@ -20,8 +20,6 @@ use kiln_wire::MAX_MESSAGE_BYTES;
 use kiln_wire::proto::filetree::Packet;
 use kiln_wire::proto::session_files::BytesMessage;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::BoxStream;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
@@ -33,8 +31,6 @@ use crate::attach::header;
 use crate::attach::local_dirs::with_cause;
 
 const PATH: &str = "/moby.filesync.v1.FileSend/DiffCopy";
-/// Packets waiting for the connection.
-const QUEUE: usize = 128;
 
 /// Opens an archive for writing; gets what the daemon says about the export.
 pub type OpenWriter = Arc<
@@ -182,7 +178,7 @@ fn receive_dir(target: DirTarget, call: Request<Streaming<Packet>>) -> BoxStream
         progress: target.progress,
         ..ReceiveOptions::default()
     };
-    let (packets, outgoing) = mpsc::channel(QUEUE);
+    let (packets, outgoing) = kiln_filesync::outgoing();
     let incoming = call.into_inner();
     let receive = async move {
         let place = target.path.display().to_string();
@@ -191,7 +187,7 @@ fn receive_dir(target: DirTarget, call: Request<Streaming<Packet>>) -> BoxStream
             .map(drop)
             .map_err(|error| Status::aborted(format!("{place}: {}", with_cause(&error))))
     };
-    with_work(ReceiverStream::new(outgoing), receive)
+    with_work(outgoing, receive)
 }
 
 fn receive_archive(

@@ -11,8 +11,6 @@ use kiln_filesync::{Filter, OnProgress, Root, SendOptions};
 use kiln_oci::Digest;
 use kiln_wire::proto::filetree::Packet;
 use kiln_wire::proto::session_files::file_sync_server::FileSync;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
@@ -22,8 +20,6 @@ use crate::attach::header;
 
 /// In the answer: which directory this is, so that the daemon need not doubt what it has of it.
 const DIRECTORY_ID: &str = "kiln-directory-id";
-/// Packets waiting for the connection.
-const QUEUE: usize = 128;
 
 /// A directory, and what is said about what is in it.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +67,7 @@ impl FileSync for LocalDirsService {
         let LocalDir { map, progress, .. } = directory.clone();
         // Who owns the files here means nothing at the daemon, and would change the build's result.
         let options = SendOptions { filter, reset_owner: true, map, progress };
-        let (packets, outgoing) = mpsc::channel(QUEUE);
+        let (packets, outgoing) = kiln_filesync::outgoing();
         let incoming = request.into_inner();
         let directory = directory_id(&directory.path);
         let send = async move {
@@ -80,7 +76,7 @@ impl FileSync for LocalDirsService {
                 .map(drop)
                 .map_err(|error| Status::aborted(with_cause(&error)))
         };
-        let mut response = Response::new(with_work(ReceiverStream::new(outgoing), send));
+        let mut response = Response::new(with_work(outgoing, send));
         if let Some(id) = directory.and_then(|id| MetadataValue::try_from(id).ok()) {
             response.metadata_mut().insert(DIRECTORY_ID, id);
         }

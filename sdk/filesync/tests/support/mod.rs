@@ -21,10 +21,10 @@ pub(crate) async fn transfer(
     send: SendOptions,
     receive: ReceiveOptions,
 ) -> Outcome {
-    let (to_receiver, at_receiver) = mpsc::channel::<Packet>(64);
-    let (to_sender, at_sender) = mpsc::channel::<Packet>(64);
+    let (to_receiver, at_receiver) = kiln_filesync::outgoing();
+    let (to_sender, at_sender) = kiln_filesync::outgoing();
     let root = Root::open(from).expect("the directory to send exists");
-    let sending = kiln_filesync::send(root, send, stream(at_sender), to_receiver);
+    let sending = kiln_filesync::send(root, send, at_sender.map(Ok::<_, Infallible>), to_receiver);
     let receiving = kiln_filesync::receive(to.to_owned(), receive, stream(at_receiver), to_sender);
     tokio::join!(sending, receiving)
 }
