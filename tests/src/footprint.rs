@@ -51,6 +51,16 @@ impl Watched {
     /// If it does not start.
     #[track_caller]
     pub fn configured(flags: &[&str], lines: &str) -> Self {
+        Self::configured_on(flags, lines, 0)
+    }
+
+    /// The same with its state on a disk of so many mebibytes, if the machine allows one and it is not 0.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    #[track_caller]
+    pub fn configured_on(flags: &[&str], lines: &str, mebibytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("failed to make a directory");
         let debug = directory.path().join("debug.sock");
         let address = format!("--debugaddr=unix://{}", debug.display());
@@ -59,7 +69,7 @@ impl Watched {
         let file = format!("[worker.oci]\ndefaultCgroupParent = \"/{cgroup}\"\n{lines}");
         let cgroup = ParentGroup(cgroup);
         let flags = [&[address.as_str()][..], flags].concat();
-        let daemon = Kilnd::configured("kilnd", &flags, &file);
+        let daemon = Kilnd::configured_on("kilnd", &flags, &file, mebibytes);
         let client = daemon.client();
         client.run(&["debug", "workers"]).succeeds();
         Self { daemon, client, debug, cgroup, _directory: directory }

@@ -8,12 +8,13 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::command::{Outcome, Running, start};
-use crate::{Kiln, binaries};
+use crate::{Disk, Kiln, binaries};
 
 /// A running `kilnd`; ended on drop.
 #[derive(Debug)]
 pub struct Kilnd {
     process: Running,
+    disk: Option<Disk>,
     directory: TempDir,
 }
 
@@ -51,12 +52,27 @@ impl Kilnd {
     /// If no directory can be made.
     #[track_caller]
     pub fn configured(name: &str, flags: &[&str], file: &str) -> Self {
+        Self::configured_on(name, flags, file, 0)
+    }
+
+    /// The same with its state on a disk of so many mebibytes, if the machine allows one and it is not 0.
+    ///
+    /// # Panics
+    ///
+    /// If no directory can be made.
+    #[track_caller]
+    pub fn configured_on(name: &str, flags: &[&str], file: &str, mebibytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("failed to make a directory");
         let mut command = command(&directory, name);
         let config = directory.path().join("config.toml");
         std::fs::write(&config, file).expect("failed to write a file");
         command.arg("--config").arg(config).args(flags);
-        Self { process: start(command, b""), directory }
+        let root = directory.path().join("state");
+        let disk = (mebibytes > 0).then(|| {
+            std::fs::create_dir(&root).expect("failed to make a directory");
+            Disk::mount(&root, mebibytes)
+        });
+        Self { process: start(command, b""), disk: disk.flatten(), directory }
     }
 
     /// Starts it by another program (`unshare …`) that makes way for it, and with that program's idea of
@@ -88,7 +104,7 @@ impl Kilnd {
         let (first, rest) = launcher.split_first().expect("a launcher has a name");
         let mut command = prepared(Command::new(first), &directory);
         command.args(rest).arg(program(&directory, name)).args(places(&directory)).args(flags);
-        Self { process: start(command, b""), directory }
+        Self { process: start(command, b""), disk: None, directory }
     }
 
     #[track_caller]
@@ -100,7 +116,7 @@ impl Kilnd {
     fn start_as(directory: TempDir, flags: &[&str]) -> Self {
         let mut command = command(&directory, "kilnd");
         command.args(flags);
-        Self { process: start(command, b""), directory }
+        Self { process: start(command, b""), disk: None, directory }
     }
 
     /// Where its socket, its state and its configuration file are.
@@ -121,6 +137,11 @@ impl Kilnd {
     /// Where its state is.
     pub fn root(&self) -> PathBuf {
         self.directory.path().join("state")
+    }
+
+    /// The disk its state is on, if that is its own.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// Where the files are that it needs for a while.

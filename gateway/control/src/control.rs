@@ -29,7 +29,7 @@ impl wire::control_server::Control for Control {
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let trace = self.builder.traces().begin(request.metadata());
-        let _collected = self.pruner.collect_at_end();
+        let _running = self.pruner.build();
         let result = self.builder.build(request.into_inner(), trace).await;
         result.map(Response::new).map_err(|status| status.to_status())
     }

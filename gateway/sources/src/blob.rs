@@ -15,7 +15,7 @@ use kiln_graph::{BlobAddress, BlobSource};
 use kiln_keys::source::{BlobKey, blob_filename};
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::{Registry, RegistryError};
-use kiln_store::{Kind, RecordInfo, Ref, Store};
+use kiln_store::{Kind, Meter, RecordInfo, Ref, Store};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use crate::keyed_lock::KeyedLock;
@@ -151,11 +151,12 @@ impl Blobs {
         let file = tokio::fs::File::create_new(path).await.map_err(failed)?;
         let mut file = BufWriter::with_capacity(BUFFER, file);
         let part = context.begin(digest.as_str(), size);
-        let mut sums = Sums::new(Some(digest));
+        let (mut sums, mut meter) = (Sums::new(Some(digest)), Meter::of(&self.store));
         let broken = |source| BlobSourceError::Fetch { blob: blob(), source };
         while let Some(chunk) = stream.try_next().await.map_err(broken)? {
             part.add(chunk.len() as u64);
             sums.update(&chunk);
+            meter.add(chunk.len() as u64).await;
             file.write_all(&chunk).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)?;

@@ -6,11 +6,11 @@
 
 mod origins;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_graph::LocalSource;
 use kiln_keys::source::{LocalKey, SourceKey};
-use kiln_store::{DirectoryError, Kind, Ref, Sharing, Store};
+use kiln_store::{DirectoryError, Kind, Meter, Ref, Sharing, Store};
 
 use crate::local::origins::Origins;
 use crate::source::{Cause, Content, Context, Metadata, Pin};
@@ -78,7 +78,14 @@ impl Local {
         let directory =
             directory.map_err(|source| LocalError::Directory { name: name.clone(), source })?;
         let part = context.transfer(format!("transferring {name}:"));
-        let received = Arc::new(move |bytes| part.set(bytes));
+        let meter = Mutex::new((Meter::of(&self.store), 0));
+        let received = Arc::new(move |bytes| {
+            part.set(bytes);
+            // On the thread that writes what is received, which is late by one piece.
+            let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+            let (meter, known) = &mut *meter;
+            meter.add_blocking(bytes.saturating_sub(std::mem::replace(known, bytes)));
+        });
         let before = self.origins.take(directory.id()).await;
         let path = directory.path();
         match context.session.receive(&source, &path, &before, received).await {

@@ -21,6 +21,7 @@ use crate::fill::FillError;
 use crate::layer::{Layer, Snapshot};
 use crate::provider::Requester;
 use crate::refs::Ref;
+use crate::space::Meter;
 use crate::store::Inner;
 
 /// A blob that holds a layer.
@@ -212,7 +213,8 @@ impl Unpack {
         let (sender, receiver) = sync_channel(8);
         std::thread::scope(|scope| {
             let hashing = scope.spawn(move || pump(reader, &sender));
-            let pipe = Pipe { receiver, piece: Vec::new(), at: 0, stop: &self.stop };
+            let meter = Meter::of(&Store { inner: self.store.clone() });
+            let pipe = Pipe { receiver, meter, piece: Vec::new(), at: 0, stop: &self.stop };
             let mut extraction = Extraction::layer(&root, &self.below, self.store.user_namespace)
                 .map_err(|error| self.error(error))?;
             let mut archive = Archive::new(pipe);
@@ -275,6 +277,8 @@ fn pump(mut reader: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) -> Dige
 /// The receiving end of [`pump`].
 struct Pipe<'a> {
     receiver: Receiver<io::Result<Vec<u8>>>,
+    /// What comes out of here is written.
+    meter: Meter,
     piece: Vec<u8>,
     at: usize,
     stop: &'a AtomicBool,
@@ -287,7 +291,10 @@ impl Read for Pipe<'_> {
                 return Err(io::Error::other("cancelled"));
             }
             match self.receiver.recv() {
-                Ok(piece) => (self.piece, self.at) = (piece?, 0),
+                Ok(piece) => {
+                    (self.piece, self.at) = (piece?, 0);
+                    self.meter.add_blocking(self.piece.len() as u64);
+                }
                 Err(_) => return Ok(0),
             }
         }

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::Store;
 use crate::early_flush::EarlyFlush;
 use crate::error::{StoreError, blocking};
+use crate::space::Meter;
 use crate::sparse::SparseWriter;
 use crate::store::Inner;
 
@@ -137,7 +138,8 @@ impl Store {
         let hasher = Hasher::default();
         let file = SparseWriter::new(file);
         let (flush, store) = (EarlyFlush::default(), self.inner.clone());
-        Ok(BlobSink { file, flush, path, hasher, size: 0, store, renamed: false })
+        let meter = Meter::of(self);
+        Ok(BlobSink { file, meter, flush, path, hasher, size: 0, store, renamed: false })
     }
 
     /// Stores bytes that are in memory already.
@@ -196,6 +198,7 @@ fn hash(blob: &Blob) -> Result<Digest, StoreError> {
 pub struct BlobSink {
     /// Layers that are not compressed may be large and empty.
     file: SparseWriter,
+    meter: Meter,
     flush: EarlyFlush,
     path: PathBuf,
     hasher: Hasher,
@@ -251,6 +254,7 @@ impl BlobSink {
 
 impl Write for BlobSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.meter.add_blocking(bytes.len() as u64);
         self.file.write(bytes)?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;

@@ -1,19 +1,23 @@
 //! Pruning by hand and collecting by policy.
 //!
 //! [`plan`] decides from a list of usage what goes and in which order, and touches nothing;
-//! [`Store::prune`] carries that out.
+//! [`Store::prune`] and [`Store::collect`] carry that out. What is asked for by hand is BuildKit's prune.
+//! Collection counts every byte of the root against the bounds of strict policies, and leaves headroom below
+//! them ([`crate::limits`]).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::Store;
 use crate::error::StoreError;
 use crate::filter::{Filter, FilterError};
 use crate::index::Change;
+use crate::limits::Limit;
 use crate::record::Kind;
+use crate::space::Outcome;
 use crate::store::Inner;
-use crate::usage::Usage;
+use crate::usage::{Count, Usage};
 
 /// How many records one transaction removes.
 const BATCH: usize = 64;
@@ -53,7 +57,7 @@ impl PruneOptions {
     }
 
     /// Whether they remove whatever is beyond their bounds.
-    fn is_strict(&self) -> bool {
+    pub(crate) fn is_strict(&self) -> bool {
         self.has_bounds() && self.filter.is_empty() && self.keep_duration.is_zero()
     }
 }
@@ -71,35 +75,44 @@ impl Store {
     ) -> Result<(), PruneError> {
         let filter = Filter::parse(&options.filter)?;
         let list = self.inner.usage().await?;
-        let free = self.disk()?.1;
-        let doomed = plan(list, &options, &filter, free, SystemTime::now());
-        for batch in doomed.chunks(BATCH) {
-            self.remove(batch, on_removed).await?;
-        }
-        self.inner.trash.settle().await;
-        self.inner.reserve.refill();
-        Ok(())
+        let found = Found { list, besides: 0, free: self.inner.disk()?.1 };
+        let doomed = plan(found, &options, &filter, SystemTime::now());
+        self.remove_all(&doomed, on_removed).await
     }
 
-    /// Applies policies one after the other; see [`Store::prune`].
+    /// Applies policies one after the other, and tells of each record that is removed.
+    ///
+    /// The bounds of strict policies are for all bytes of the root, and less than they allow is left: headroom,
+    /// and space for those who wait for it ([`Store::allocate`]). They hold again when this returns, unless what
+    /// is in use takes more.
     pub async fn collect(
         &self,
         policies: &[PruneOptions],
         on_removed: &mut (dyn FnMut(Usage) + Send),
     ) -> Result<(), PruneError> {
+        let round = self.inner.space.begin();
+        let mut counted = self.counted().await?;
+        let (mut counting, mut removed) = (counted.elapsed, false);
         for policy in policies {
-            self.prune(policy.clone(), on_removed).await?;
+            let filter = Filter::parse(&policy.filter)?;
+            let Count { list, besides, free } = counted.count.clone();
+            let (found, options) = match Limit::of(policy) {
+                Some(limit) => {
+                    let goal = PruneOptions { all: policy.all, ..limit.goal(round.wanted()) };
+                    (Found { list, besides, free }, goal)
+                }
+                None => (Found { list, besides: 0, free }, policy.clone()),
+            };
+            let doomed = plan(found, &options, &filter, SystemTime::now());
+            if !doomed.is_empty() {
+                self.remove_all(&doomed, on_removed).await?;
+                counted = self.counted().await?;
+                (counting, removed) = (counting.max(counted.elapsed), true);
+            }
         }
+        let Count { free, .. } = counted.count;
+        round.end(Outcome { used: counted.count.used(), free, counting, removed });
         Ok(())
-    }
-
-    /// Whether policies would remove something because of how much there is, and not because of what it is or
-    /// how old. Removes nothing.
-    pub async fn is_beyond(&self, policies: &[PruneOptions]) -> Result<bool, PruneError> {
-        let list = self.inner.usage().await?;
-        let (free, now) = (self.disk()?.1, SystemTime::now());
-        let beyond = |policy| !plan(list.clone(), policy, &Filter::default(), free, now).is_empty();
-        Ok(policies.iter().filter(|policy| policy.is_strict()).any(beyond))
     }
 
     /// The size of the disk the store is on, in bytes.
@@ -108,16 +121,28 @@ impl Store {
     ///
     /// If the disk cannot be measured.
     pub fn disk_size(&self) -> Result<u64, StoreError> {
-        Ok(self.disk()?.0)
+        Ok(self.inner.disk()?.0)
     }
 
-    /// The size of the disk and what is free of it.
-    fn disk(&self) -> Result<(u64, u64), StoreError> {
-        let root = &self.inner.root;
-        let disk = rustix::fs::statvfs(root)
-            .map_err(|error| StoreError::io("measure the disk of", root, error))?;
-        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-        Ok((bytes(disk.f_blocks), bytes(disk.f_bavail)))
+    /// Counts everything once what is on its way out is gone.
+    async fn counted(&self) -> Result<Counted, StoreError> {
+        self.inner.trash.settle().await;
+        let begun = Instant::now();
+        let count = self.inner.count().await?;
+        Ok(Counted { count, elapsed: begun.elapsed() })
+    }
+
+    async fn remove_all(
+        &self,
+        doomed: &[Usage],
+        on_removed: &mut (dyn FnMut(Usage) + Send),
+    ) -> Result<(), PruneError> {
+        for batch in doomed.chunks(BATCH) {
+            self.remove(batch, on_removed).await?;
+        }
+        self.inner.trash.settle().await;
+        self.inner.reserve.refill();
+        Ok(())
     }
 
     async fn remove(
@@ -163,7 +188,21 @@ impl Store {
     }
 }
 
+/// What is stored, and how long it took to count that.
+struct Counted {
+    count: Count,
+    elapsed: Duration,
+}
+
 impl Inner {
+    /// The size of the disk and what is free of it.
+    pub(crate) fn disk(&self) -> Result<(u64, u64), StoreError> {
+        let disk = rustix::fs::statvfs(&self.root)
+            .map_err(|error| StoreError::io("measure the disk of", &self.root, error))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok((bytes(disk.f_blocks), bytes(disk.f_bavail)))
+    }
+
     /// Removes the files of records and directories whose rows are still there, as far as nothing
     /// else stands on them.
     fn discard_files<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
@@ -190,17 +229,21 @@ impl Inner {
     }
 }
 
+/// What a plan is made from.
+struct Found {
+    list: Vec<Usage>,
+    /// Bytes that count besides, and cannot be removed.
+    besides: u64,
+    /// What is free on the disk.
+    free: u64,
+}
+
 /// What to remove, in order.
 ///
 /// A record that others stand on becomes removable when the last of them is.
-fn plan(
-    list: Vec<Usage>,
-    options: &PruneOptions,
-    filter: &Filter,
-    free: u64,
-    now: SystemTime,
-) -> Vec<Usage> {
-    let mut total: u64 = list.iter().map(|usage| usage.size).sum();
+fn plan(found: Found, options: &PruneOptions, filter: &Filter, now: SystemTime) -> Vec<Usage> {
+    let Found { list, besides, free } = found;
+    let mut total = besides + list.iter().map(|usage| usage.size).sum::<u64>();
     let keep = bytes_to_keep(total, options, free);
     let mut children: BTreeMap<String, usize> = BTreeMap::new();
     for parent in list.iter().flat_map(|usage| &usage.parents) {
@@ -279,9 +322,13 @@ mod tests {
     }
 
     fn check(list: Vec<Usage>, options: &PruneOptions, expected: &[&str]) {
+        check_besides(0, list, options, expected);
+    }
+
+    fn check_besides(besides: u64, list: Vec<Usage>, options: &PruneOptions, expected: &[&str]) {
         let filter = Filter::parse(&options.filter).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let doomed = plan(list, options, &filter, 500, now);
+        let doomed = plan(Found { list, besides, free: 500 }, options, &filter, now);
         let ids: Vec<&str> = doomed.iter().map(|usage| usage.id.as_str()).collect();
         assert_eq!(ids, expected);
     }
@@ -302,6 +349,8 @@ mod tests {
         check(list(), &bound, &["r4", "r3"]);
         let reserve = PruneOptions { reserved_space: 40, max_used_space: 10, ..bound };
         check(list(), &reserve, &["r4"]);
+        let bound = PruneOptions { max_used_space: 30, ..PruneOptions::default() };
+        check_besides(15, list(), &bound, &["r4", "r3", "r2", "r1"]);
         let free = PruneOptions { min_free_space: 515, ..PruneOptions::default() };
         check(list(), &free, &["r4", "r3"]);
         let enough = PruneOptions { min_free_space: 400, ..PruneOptions::default() };

@@ -46,6 +46,8 @@ mod stacked;
 
 mod collect;
 mod filter;
+mod limits;
+mod space;
 mod usage;
 
 mod attributes;
@@ -80,6 +82,7 @@ pub use mount::{MountError, Mounted, Overlay};
 pub use provider::{BlobProvider, ByteStream, Cause, Providers, Requester};
 pub use record::{Kind, RecordInfo, Sharing, UnknownKind};
 pub use refs::{CommitError, Files, KeepError, LoadError, MutableRef, PrepareError, Ref};
+pub use space::{Allocation, Collector, Meter};
 pub use sparse::{Copied, copy_file};
 pub use store::{OpenError, Store, StoreOptions, TemporaryFile};
 pub use unpack::{UnpackError, Unpacking};

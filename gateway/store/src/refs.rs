@@ -221,11 +221,7 @@ impl Ref {
     pub async fn size(&self) -> Result<u64, StoreError> {
         let this = self.clone();
         blocking(move || {
-            let mut total = 0;
-            for layer in this.layers() {
-                total += crate::usage::layer_size(layer)?;
-            }
-            Ok(total)
+            Ok(this.layers().iter().map(|layer| crate::usage::layer_size(layer)).sum())
         })
         .await
     }

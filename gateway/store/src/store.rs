@@ -28,6 +28,7 @@ use crate::owner;
 use crate::privacy;
 use crate::refs::RefInner;
 use crate::reserve::Reserve;
+use crate::space::Space;
 use crate::trash::Trash;
 
 /// How a store behaves.
@@ -88,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) user_namespace: bool,
     pub(crate) live: Mutex<Live>,
     pub(crate) reserve: Arc<Reserve>,
+    pub(crate) space: Space,
     /// What those who should have blobs do not have.
     pub(crate) lost: Losses,
     whose: privacy::Root,
@@ -152,12 +154,14 @@ impl Store {
             user_namespace,
             live: Mutex::default(),
             reserve,
+            space: Space::default(),
             lost: Losses::default(),
             whose,
             index,
             trash,
             metadata,
         });
+        inner.measure_disk();
         for number in distrusted {
             inner.trash.discard(&inner.layer_files(number));
         }
@@ -269,9 +273,7 @@ impl Inner {
         if reserve == 0 {
             return Ok(());
         }
-        let disk = rustix::fs::statvfs(&self.root)
-            .map_err(|error| StoreError::io("measure", &self.root, error))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let (_, free) = self.disk()?;
         if free < reserve {
             return Err(StoreError::Reserve { root: self.root.clone(), free, reserve });
         }

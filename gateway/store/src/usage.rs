@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use crate::Store;
@@ -49,24 +49,50 @@ pub struct Usage {
 impl Store {
     /// Lists what is stored, oldest use first.
     ///
-    /// Without a filter the sizes add up to what `du -s` says of the root, up to the index
-    /// ([`Store::index_size`]) and what is being written or deleted. Layers are measured the first
-    /// time only.
+    /// Without a filter the sizes add up to what `du -s` says of the root, up to what belongs to no record
+    /// ([`Store::overhead`]). Layers are measured the first time only.
     pub async fn usage(&self, filter: &Filter) -> Result<Vec<Usage>, StoreError> {
         let mut all = self.inner.usage().await?;
         all.retain(|usage| filter.matches(usage));
         Ok(all)
     }
 
-    /// Bytes that the store itself takes on disk: the database, with what others have in it, and the space
-    /// kept back for deletions.
-    pub fn index_size(&self) -> u64 {
-        let blocks = |name| self.inner.root.join(name).metadata().map_or(0, |file| file.blocks());
-        (blocks(kiln_metadata::FILE) + blocks("reserve")) * 512
+    /// Bytes on disk of what belongs to no record: the database and the space kept back for deletions, what
+    /// is being written or deleted, and what others keep in the root, such as the history of builds.
+    pub fn overhead(&self) -> u64 {
+        self.inner.overhead()
+    }
+}
+
+/// All that is in the root.
+#[derive(Clone, Debug)]
+pub(crate) struct Count {
+    /// What is stored, oldest use first.
+    pub(crate) list: Vec<Usage>,
+    /// Bytes of everything else.
+    pub(crate) besides: u64,
+    /// What was free on the disk before the count.
+    pub(crate) free: u64,
+}
+
+impl Count {
+    /// Bytes on disk of everything.
+    pub(crate) fn used(&self) -> u64 {
+        self.besides + self.list.iter().map(|usage| usage.size).sum::<u64>()
     }
 }
 
 impl Inner {
+    /// Counts every byte of the root.
+    pub(crate) async fn count(self: &Arc<Self>) -> Result<Count, StoreError> {
+        // Before it begins, so that what is written meanwhile counts rather twice than never.
+        let (_, free) = self.disk()?;
+        let list = self.usage().await?;
+        let store = self.clone();
+        let besides = blocking(move || Ok::<_, StoreError>(store.overhead())).await?;
+        Ok(Count { list, besides, free })
+    }
+
     /// Everything, oldest use first.
     pub(crate) async fn usage(self: &Arc<Self>) -> Result<Vec<Usage>, StoreError> {
         let touches = self.touches();
@@ -84,6 +110,22 @@ impl Inner {
             Survey { store, layers, owners, blobs: BTreeSet::new() }.list(records, directories)
         })
         .await
+    }
+
+    fn overhead(&self) -> u64 {
+        let own = |path: &Path| path.symlink_metadata().map_or(0, |found| found.blocks() * 512);
+        let mut total = own(&self.root);
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let path = entry.path();
+            total += match entry.file_name().to_str() {
+                // Their content belongs to records, or is what is mounted there.
+                Some("snapshots") => own(&path) + places_without_files(&path),
+                Some("mnt") => own(&path),
+                Some("blobs") => own(&path) + own(&path.join("sha256")),
+                _ => tree_size(&path),
+            };
+        }
+        total
     }
 }
 
@@ -157,7 +199,7 @@ impl Survey {
         let in_use = self.store.live().directories.contains(&id);
         let own = match row.size.filter(|_| !in_use) {
             Some(size) => size,
-            None => tree_size(&self.store.snapshot(row.number))?,
+            None => tree_size(&self.store.snapshot(row.number)),
         };
         if !in_use && row.size.is_none() {
             let measured = Change::Measure { id: id.clone(), size: Some(own) };
@@ -190,7 +232,7 @@ impl Survey {
             let row = self.layers.get(&number).cloned().unwrap_or_default();
             size += match row.size {
                 Some(size) => size,
-                None => self.measure(number, &row)?,
+                None => self.measure(number, &row),
             };
             for blob in &row.blobs {
                 size += self.blob_size(blob.digest.hex());
@@ -201,11 +243,11 @@ impl Survey {
     }
 
     /// Measures a layer, and notes the result.
-    fn measure(&self, number: u64, row: &LayerRow) -> Result<u64, StoreError> {
+    fn measure(&self, number: u64, row: &LayerRow) -> u64 {
         let row = row.clone();
         match Layer::shared(&self.store, number, move || Some(row)) {
             Some(layer) => layer_size(&layer),
-            None => Ok(0),
+            None => 0,
         }
     }
 
@@ -243,11 +285,17 @@ impl Survey {
             let path = self.store.snapshot(number);
             let Ok(metadata) = path.metadata() else { continue };
             let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let layer = self.store.live().layers.get(&number).and_then(Weak::upgrade);
+            // What is finished is measured once.
+            let size = match layer.filter(|layer| layer.is_filled()) {
+                Some(layer) => layer_size(&layer),
+                None => tree_size(&path),
+            };
             list.push(Usage {
                 id: format!("layer {number}"),
                 kind: Kind::Regular,
                 description: "in use, not kept".to_owned(),
-                size: tree_size(&path)?,
+                size,
                 created: modified,
                 last_used: modified,
                 usage_count: 1,
@@ -306,28 +354,40 @@ impl Inner {
     }
 }
 
+/// Bytes on disk of the places of layers that are elsewhere.
+fn places_without_files(snapshots: &Path) -> u64 {
+    let places = fs::read_dir(snapshots).into_iter().flatten().flatten();
+    let places = places.filter(|place| !place.path().join("fs").exists());
+    places.map(|place| place.metadata().map_or(0, |found| found.blocks() * 512)).sum()
+}
+
 /// Bytes on disk of a layer, counted the first time.
-pub(crate) fn layer_size(layer: &Layer) -> Result<u64, StoreError> {
+pub(crate) fn layer_size(layer: &Layer) -> u64 {
     if !layer.is_filled() {
-        return Ok(0);
+        return 0;
     }
     let known = layer.row().size;
     if let Some(size) = known.filter(|_| !layer.is_view()) {
-        return Ok(size);
+        return size;
     }
-    let size = tree_size(&layer.place())?;
+    let size = tree_size(&layer.place());
     layer.note(|row| row.size = Some(size));
-    Ok(size)
+    size
 }
 
-/// Bytes on disk of everything beneath a path; files with several names count once.
-pub(crate) fn tree_size(root: &Path) -> Result<u64, StoreError> {
+/// Bytes on disk of everything beneath a path; files with several names count once, and what is mounted
+/// there does not.
+pub(crate) fn tree_size(root: &Path) -> u64 {
     let mut total = 0;
     let mut seen = BTreeSet::new();
     let mut pending = vec![root.to_owned()];
+    let device = root.symlink_metadata().map(|found| found.dev()).ok();
     while let Some(path) = pending.pop() {
         // What disappears meanwhile takes no room.
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if Some(metadata.dev()) != device {
+            continue;
+        }
         if metadata.nlink() == 1 || metadata.is_dir() || seen.insert(metadata.ino()) {
             total += metadata.blocks() * 512;
         }
@@ -336,5 +396,5 @@ pub(crate) fn tree_size(root: &Path) -> Result<u64, StoreError> {
             pending.extend(entries.into_iter().flatten().flatten().map(|entry| entry.path()));
         }
     }
-    Ok(total)
+    total
 }

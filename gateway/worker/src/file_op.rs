@@ -14,7 +14,7 @@ use kiln_engine::{
 };
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_store::{Mounted, MutableRef, Ref, Requester};
+use kiln_store::{Mounted, MutableRef, Ref, Requester, Store};
 
 use crate::files as actions;
 use crate::files::{FileError, Ids, Implied};
@@ -201,7 +201,8 @@ impl Run<'_> {
         let mounted = target.mount().await.map_err(|error| failed(&error))?;
         let mut implied = target.take_implied();
         // An image without layers is an empty directory.
-        let empty = self.worker.store.root().join("empty");
+        let store = self.worker.store.clone();
+        let empty = store.root().join("empty");
         let changed = blocking(move || {
             let list = |input: FileInput| {
                 let other = lists.iter().find(|(known, _)| *known == input);
@@ -212,7 +213,7 @@ impl Run<'_> {
                 }
             };
             let from = path_of(from.as_ref()).unwrap_or(&empty);
-            let changed = change(&step, from, mounted.path(), &list, &mut implied);
+            let changed = change(&step, from, mounted.path(), &list, &mut implied, &store);
             Ok((changed.map_err(|error| operator_error(&error)), implied))
         })
         .await;
@@ -265,6 +266,7 @@ fn change(
     root: &std::path::Path,
     list: &dyn Fn(FileInput) -> Option<std::path::PathBuf>,
     implied: &mut Implied,
+    store: &Store,
 ) -> Result<(), FileError> {
     let ids = match owner(step) {
         None => None,
@@ -283,7 +285,10 @@ fn change(
     // What is made belongs to root unless it is said otherwise; copies keep their owner.
     let made = Some(ids.unwrap_or(Ids { uid: 0, gid: 0 }));
     match &step.action {
-        FileAction::Copy(copy) => actions::copy(from, root, copy, ids, implied),
+        FileAction::Copy(copy) => {
+            let allocate = |bytes| Some(store.allocate_blocking(bytes));
+            actions::copy(from, root, copy, ids, implied, &allocate)
+        }
         FileAction::MakeFile { path, mode, data, timestamp, .. } => {
             actions::make_file(root, path, *mode, data, made, *timestamp)
         }

@@ -10,7 +10,7 @@ use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use kiln_graph::HttpSource;
 use kiln_oci::Digest;
-use kiln_store::{Kind, MutableRef, RecordInfo, Ref, Store};
+use kiln_store::{Kind, Meter, MutableRef, RecordInfo, Ref, Store};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use crate::http::body::Decoding;
@@ -70,9 +70,11 @@ impl Saving<'_> {
         let part = context.begin(format!("downloading {}", self.shown), answer.length);
         let (mut sums, mut decoding) =
             (Sums::new(self.expected), Decoding::of(&answer.content_encoding));
+        let mut meter = Meter::of(self.store);
         while let Some(chunk) = answer.body.try_next().await? {
             part.add(chunk.len() as u64);
             let content = decoding.decode(chunk).map_err(|error| self.malformed(&error))?;
+            meter.add(content.len() as u64).await;
             file.write_all(&content).await.map_err(failed)?;
             sums.update(&content);
         }

@@ -16,5 +16,6 @@ mod lazy;
 mod namespace;
 mod packing;
 mod pruning;
+mod space;
 mod stacking;
 mod unpacking;

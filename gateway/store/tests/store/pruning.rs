@@ -40,7 +40,7 @@ async fn usage_agrees_with_du() {
     store.write_blob("config ".repeat(9000)).await.unwrap();
     for _ in 0..2 {
         let usage = store.usage(&Default::default()).await.unwrap();
-        let sum: u64 = usage.iter().map(|usage| usage.size).sum::<u64>() + store.index_size();
+        let sum: u64 = usage.iter().map(|usage| usage.size).sum::<u64>() + store.overhead();
         let du = Command::new("du").args(["-s", "-B1"]).arg(root.path()).output().unwrap();
         let du = String::from_utf8(du.stdout).unwrap();
         let du: u64 = du.split_whitespace().next().unwrap().parse().unwrap();
@@ -115,37 +115,47 @@ async fn collecting_by_policies_keeps_what_is_within_their_bounds() {
     let id = r.id().to_owned();
     drop(r);
     let bounds = PruneOptions {
-        reserved_space: 1_000_000,
-        max_used_space: 2_000_000,
+        reserved_space: 100_000_000,
+        max_used_space: 200_000_000,
         ..PruneOptions::default()
     };
     let policies = [bounds.clone(), PruneOptions { all: true, ..bounds }];
     assert!(store.disk_size().unwrap() > 0);
     store.collect(&policies, &mut |usage| panic!("removed {usage:?}")).await.unwrap();
     store.load(&id).unwrap();
-    assert!(!store.is_beyond(&policies).await.unwrap());
 }
 
 #[tokio::test]
-async fn a_store_is_beyond_policies_as_long_as_a_bound_does_not_hold_and_something_can_go() {
+async fn collection_counts_every_byte_of_the_root_and_leaves_headroom() {
+    let (root, store) = store();
+    let other = store.private_directory("history").unwrap();
+    std::fs::write(other.join("log"), vec![1; 1 << 20]).unwrap();
+    let ids = records(&store, 8).await;
+    let bound = used(&store).await;
+    let policies = [PruneOptions { max_used_space: bound, ..Default::default() }];
+    let mut removed = Vec::new();
+    store.collect(&policies, &mut |usage| removed.push(usage.id)).await.unwrap();
+    assert!(!removed.is_empty() && removed == ids[..removed.len()], "{removed:?} of {ids:?}");
+    let du = Command::new("du").args(["-s", "-B1"]).arg(root.path()).output().unwrap();
+    let du = String::from_utf8(du.stdout).unwrap();
+    let du: u64 = du.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(du <= bound - bound / 8, "{du} of {bound}");
+    // By hand only records count, and there is no headroom.
+    let mut removed = Vec::new();
+    store.prune(policies[0].clone(), &mut |usage| removed.push(usage.id)).await.unwrap();
+    assert!(removed.is_empty());
+}
+
+#[tokio::test]
+async fn policies_for_some_records_only_count_records_as_they_do_by_hand() {
     let (_root, store) = store();
-    let bound = PruneOptions { max_used_space: 1, ..PruneOptions::default() };
-    let is_beyond = |policy: &PruneOptions| {
-        let (store, policies) = (store.clone(), [policy.clone()]);
-        async move { store.is_beyond(&policies).await.unwrap() }
+    records(&store, 2).await;
+    let sizes = store.usage(&Default::default()).await.unwrap();
+    let sum = sizes.iter().map(|usage| usage.size).sum();
+    let choosy = PruneOptions {
+        filter: vec!["description==test".into()],
+        max_used_space: sum,
+        ..Default::default()
     };
-    let r = apply(&store, None, &[file("a", "a")]).await;
-    keep(&r, Kind::Regular).await;
-    assert!(!is_beyond(&bound).await, "a handle uses it");
-    drop(r);
-    assert!(is_beyond(&bound).await);
-    for patient in [
-        PruneOptions { keep_duration: std::time::Duration::from_nanos(1), ..bound.clone() },
-        PruneOptions { filter: vec!["description==test".into()], ..bound.clone() },
-        PruneOptions::default(),
-    ] {
-        assert!(!is_beyond(&patient).await, "{patient:?}");
-    }
-    prune(&store, bound.clone()).await;
-    assert!(!is_beyond(&bound).await);
+    store.collect(&[choosy], &mut |usage| panic!("removed {usage:?}")).await.unwrap();
 }

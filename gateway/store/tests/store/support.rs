@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use kiln_oci::{Descriptor, Digest, media_type};
 use kiln_store::{
-    ApplyError, Files, Layer, LayerBlob, MountError, Mounted, Ref, Requester, Store, StoreOptions,
+    ApplyError, Files, Kind, Layer, LayerBlob, MountError, Mounted, RecordInfo, Ref, Requester,
+    Store, StoreOptions,
 };
 use tempfile::TempDir;
 
@@ -23,6 +24,26 @@ pub(crate) fn store() -> (TempDir, Store) {
 /// Opens a store as tests do.
 pub(crate) fn open(root: &Path) -> Store {
     Store::open(root, StoreOptions::default()).unwrap()
+}
+
+/// Keeps so many records of a megabyte, oldest first, and gives their ids.
+pub(crate) async fn records(store: &Store, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for n in 0..count {
+        let content = format!("{n:08}").repeat(1 << 17);
+        let r = apply(store, None, &[file("f", &content)]).await;
+        r.keep(RecordInfo { kind: Kind::Regular, description: "test".into() }).await.unwrap();
+        ids.push(r.id().to_owned());
+        // Times of use are in milliseconds, and order is by them.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    ids
+}
+
+/// Bytes on disk of everything in a store.
+pub(crate) async fn used(store: &Store) -> u64 {
+    let usage = store.usage(&Default::default()).await.unwrap();
+    usage.iter().map(|usage| usage.size).sum::<u64>() + store.overhead()
 }
 
 /// Says that a test is skipped, and why.

@@ -20,7 +20,7 @@ use kiln_store::Copied;
 
 use super::edit::{finish, make_parents};
 use super::unpack::Archive;
-use super::{FileError, Ids, Implied, chmod, imply};
+use super::{Allocate, FileError, Ids, Implied, chmod, imply};
 use crate::filter::Filter;
 use crate::sys;
 
@@ -32,6 +32,7 @@ pub(crate) fn copy(
     action: &CopyAction,
     owner: Option<Ids>,
     implied: &mut Implied,
+    allocate: Allocate<'_>,
 ) -> Result<(), FileError> {
     let nothing = || FileError::Missing(scope::clean(&action.src));
     // Frontends allow empty wildcards for every copy; that says nothing about a plain path.
@@ -50,7 +51,8 @@ pub(crate) fn copy(
         .map_err(|pattern| FileError::Invalid(format!("invalid pattern: {pattern}")))?;
     for source in sources {
         let links = BTreeMap::new();
-        let mut copy = Copy { from, to, action, owner, filter: &filter, links, implied };
+        let filter = &filter;
+        let mut copy = Copy { from, to, action, owner, filter, links, implied, allocate };
         copy.one(&source)?;
     }
     Ok(())
@@ -93,6 +95,7 @@ struct Copy<'a> {
     /// Where files with several names went first.
     links: BTreeMap<(u64, u64), PathBuf>,
     implied: &'a mut Implied,
+    allocate: Allocate<'a>,
 }
 
 impl Copy<'_> {
@@ -168,6 +171,8 @@ impl Copy<'_> {
         self.check_parent(target)?;
         let made = make_parents(self.to, target, 0o755, self.owner, self.action.timestamp)?;
         imply(self.implied, self.to, &made);
+        // What is in it takes at least as much, as a rule.
+        let _allocation = (self.allocate)(file.metadata().map_or(0, |found| found.len()));
         self.implied.extend(archive.unpack(self.to, target, self.owner)?);
         Ok(true)
     }
@@ -198,6 +203,7 @@ impl Copy<'_> {
             fs::hard_link(first, target).map_err(FileError::io("link", &shown))?;
             return Ok(());
         } else if metadata.is_file() {
+            let _allocation = (self.allocate)(metadata.blocks() * 512);
             let copied = kiln_store::copy_file(source, target);
             let copied = copied.map_err(FileError::io("copy", &shown))?;
             if metadata.nlink() > 1 {
@@ -422,7 +428,7 @@ mod tests {
 
     fn copied(from: &TempDir, to: &TempDir, action: &CopyAction) -> Result<Implied, FileError> {
         let mut implied = Implied::new();
-        copy(from.path(), to.path(), action, None, &mut implied)?;
+        copy(from.path(), to.path(), action, None, &mut implied, &|_| None)?;
         Ok(implied)
     }
 
@@ -494,7 +500,7 @@ mod tests {
             ..action(src, "/any/")
         };
         let copied = |from: &Path, src: &str| {
-            let copied = copy(from, to.path(), &any(src), None, &mut Implied::default());
+            let copied = copy(from, to.path(), &any(src), None, &mut Implied::default(), &|_| None);
             copied.map_err(|error| error.to_string())
         };
         let missing = |path: &str| Err(format!("{path}: no such file or directory"));
@@ -522,7 +528,10 @@ mod tests {
                 follow_symlink: true,
                 ..action(src, "/")
             };
-            let copied = copy(from.path(), to.path(), &copy_action, None, &mut Implied::default());
+            let copied =
+                copy(from.path(), to.path(), &copy_action, None, &mut Implied::default(), &|_| {
+                    None
+                });
             copied.map_err(|error| error.to_string())
         };
         let missing = |path: &str| Err(format!("\"{path}\": not found"));

@@ -87,10 +87,10 @@ pub struct OciTable {
     /// What may stay in any case: bytes, a size such as `10GB`, or a part of the disk such as `10%`.
     #[serde(rename = "reservedSpace")]
     pub reserved_space: Option<Spanned<Scalar>>,
-    /// What all may take together.
+    /// What all may take together: every byte of the state directory, at every moment.
     #[serde(rename = "maxUsedSpace")]
     pub max_used_space: Option<Spanned<Scalar>>,
-    /// What should be free on the disk.
+    /// What has to be free on the disk, at every moment.
     #[serde(rename = "minFreeSpace")]
     pub min_free_space: Option<Spanned<Scalar>>,
     /// What is collected, in this order; BuildKit's policies if there are none.
@@ -226,10 +226,11 @@ pub struct GcPolicyTable {
     /// What may stay in any case: bytes, a size such as `10GB`, or a part of the disk such as `10%`.
     #[serde(rename = "reservedSpace")]
     pub reserved_space: Option<Spanned<Scalar>>,
-    /// What all may take together.
+    /// What all may take together: every byte of the state directory, at every moment, if there are
+    /// neither filters nor a duration.
     #[serde(rename = "maxUsedSpace")]
     pub max_used_space: Option<Spanned<Scalar>>,
-    /// What should be free on the disk.
+    /// What has to be free on the disk, at every moment, if there are neither filters nor a duration.
     #[serde(rename = "minFreeSpace")]
     pub min_free_space: Option<Spanned<Scalar>>,
 }
