@@ -164,9 +164,11 @@ fn the_package_brings_all_that_belongs_to_a_program_and_takes_it_away_again() {
     assert!(build.text().to_uppercase().contains("WHERE THE RESULT GOES"), "{build}");
     assert!(package.page("8", "kilnd").text().contains("--stop-timeout"));
 
-    let mut kiln = Command::new(package.path("usr/bin/kiln"));
-    kiln.arg("--version");
-    assert!(run(kiln, b"", LIMIT).succeeds().text().starts_with("kiln "));
+    for (program, says) in [("kiln", "kiln "), ("kilnd", "kilnd ")] {
+        let mut version = Command::new(package.path(&format!("usr/bin/{program}")));
+        version.arg("--version");
+        assert!(run(version, b"", LIMIT).succeeds().text().starts_with(says));
+    }
 
     // What was built stays until all is to go.
     let state = package.machine.join("var/lib/kiln");
