@@ -10,4 +10,5 @@ mod architecture;
 mod e2e;
 mod packaging;
 mod readme;
+mod sdk_api;
 mod vectors;

@@ -1,8 +1,12 @@
 //! What is published can be packaged: each crate alone, in an order that exists, with all that its
 //! build reads.
 //!
-//! Manifests are read and files are listed; nothing is compiled. `cargo package --workspace` with the
-//! three crates of this repository that are not published left out does the same and compiles it all.
+//! Manifests are read and files are listed; nothing is compiled. Before a release, all of it is, each
+//! crate from its package against the packages of the others:
+//!
+//! ```sh
+//! cargo package --locked --workspace --exclude kiln-examples --exclude kiln-tests --exclude kiln-fuzz
+//! ```
 
 use std::collections::BTreeSet;
 use std::process::Command;

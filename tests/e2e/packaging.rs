@@ -1,11 +1,61 @@
-//! The Debian package: made of the programs under test, installed, looked into, and removed.
+//! The Debian package: made of the programs under test, installed, looked into, started by systemd, and
+//! removed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use kiln_tests::{Outcome, binaries, has_program, run, skip};
+use kiln_tests::{Outcome, binaries, has_program, is_root, run, skip};
 use tempfile::TempDir;
+
+/// What is done with the package on a machine that systemd has booted, as its administrator would.
+const ADMINISTRATION: &str = r#"
+systemd() { echo "$1: $(systemctl is-active kilnd.socket kilnd.service | paste -sd ' ')"; }
+client() { kiln --addr unix:///run/kiln/kilnd.sock "$@"; }
+member() { setpriv --reuid 65534 --regid 65534 --groups "$1" kiln --addr unix:///run/kiln/kilnd.sock debug workers; }
+# Who asks is answered a moment before systemd hears that the daemon is ready.
+ready() { until systemctl is-active --quiet kilnd.service; do sleep 0.1; done; }
+install() { dpkg --install --force-depends --force-unsafe-io --no-triggers /mnt/*.deb; }
+
+install
+systemd installed
+
+# Who connects starts the daemon.
+client debug workers && ready
+systemd used
+mkdir context
+echo hello > context/greeting
+printf 'FROM scratch\nCOPY greeting /\n' > context/Dockerfile
+client build context --output type=local,dest=made
+cat made/greeting
+
+# Who is in the group may, and nobody else.
+member "$(getent group kiln | cut -d: -f3)"
+if member 65534; then echo anybody; fi
+
+# The socket outlives the daemon.
+systemctl stop kilnd.service
+systemd stopped
+client debug workers && ready
+systemd 'used again'
+
+# A new version leaves closed what was closed, and goes on with what was open.
+systemctl disable --quiet --now kilnd.socket kilnd.service
+install
+systemd 'closed and upgraded'
+systemctl enable --quiet --now kilnd.socket
+client debug workers && ready
+install
+systemd upgraded
+
+dpkg --remove --no-triggers kiln
+systemd removed
+dpkg --purge --no-triggers kiln
+systemctl --failed --no-legend --plain
+for left in /run/kiln /etc/kiln /var/lib/kiln /etc/systemd/system/sockets.target.wants/*; do
+    if [ -e "$left" ]; then echo "left: $left"; fi
+done
+"#;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -114,9 +164,11 @@ fn the_package_brings_all_that_belongs_to_a_program_and_takes_it_away_again() {
     assert!(build.text().to_uppercase().contains("WHERE THE RESULT GOES"), "{build}");
     assert!(package.page("8", "kilnd").text().contains("--stop-timeout"));
 
-    let mut kiln = Command::new(package.path("usr/bin/kiln"));
-    kiln.arg("--version");
-    assert!(run(kiln, b"", LIMIT).succeeds().text().starts_with("kiln "));
+    for (program, says) in [("kiln", "kiln "), ("kilnd", "kilnd ")] {
+        let mut version = Command::new(package.path(&format!("usr/bin/{program}")));
+        version.arg("--version");
+        assert!(run(version, b"", LIMIT).succeeds().text().starts_with(says));
+    }
 
     // What was built stays until all is to go.
     let state = package.machine.join("var/lib/kiln");
@@ -126,4 +178,37 @@ fn the_package_brings_all_that_belongs_to_a_program_and_takes_it_away_again() {
     assert!(!package.machine.join("usr/bin/kiln").exists());
     package.dpkg("--purge", "kiln");
     assert!(!configuration.exists() && !state.exists());
+}
+
+#[test]
+fn a_connection_starts_the_daemon_that_the_package_has_brought() {
+    let boots = ["systemd-analyze", "unshare", "nsenter", "setpriv"];
+    if !is_root() || !boots.iter().all(|program| has_program(program)) {
+        return skip("root and systemd");
+    }
+    let Some(package) = Package::make() else { return };
+    let mut boot = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/boot.sh"));
+    boot.arg(package.file.parent().unwrap()).arg(ADMINISTRATION);
+    let done = run(boot, b"", LIMIT);
+    if done.status.code() == Some(77) {
+        return skip(&format!("a machine that can boot another:\n{}", done.stderr));
+    }
+    let done = done.succeeds().says(&["this user may not use the build daemon"]);
+    let text = done.text();
+    let units: Vec<_> = text.lines().filter_map(|line| line.split_once(": ")).collect();
+    let expected = [
+        ("installed", "active inactive"),
+        ("used", "active active"),
+        ("stopped", "active inactive"),
+        ("used again", "active active"),
+        ("closed and upgraded", "inactive inactive"),
+        ("upgraded", "active active"),
+        ("removed", "inactive inactive"),
+    ];
+    let found: Vec<_> = units.into_iter().filter(|(_, state)| state.ends_with("active")).collect();
+    assert_eq!(found, expected, "{done}");
+    let workers = text.lines().filter(|line| line.contains("linux/")).count();
+    assert_eq!(workers, 4, "root three times, and a member of the group: {done}");
+    assert!(text.contains("\nhello\n") && !text.contains("anybody"), "{done}");
+    assert!(!text.contains("left: ") && !text.contains(".service loaded failed"), "{done}");
 }

@@ -78,7 +78,7 @@ impl Place<'_> {
     fn key(&self, state: &State, url: &str, number: usize, constraints: Constraints) -> State {
         let download = Http::default()
             .with_filename("key".to_owned())
-            .with_mode(Some(0o644))
+            .with_mode(0o644)
             .with_constraints(self.download(url, &constraints));
         let name = format!("/etc/apt/trusted.gpg.d/mockerfile-{}-{number}.asc", self.image.name);
         let copy = Action::copy(State::http(url, download), "/key", name, self.copy());
@@ -142,7 +142,7 @@ impl Place<'_> {
                 let download = Http::default()
                     .with_checksum(checksum.clone())
                     .with_filename(file_name.clone())
-                    .with_mode(Some(if external.unpack { 0o644 } else { 0o755 }))
+                    .with_mode(if external.unpack { 0o644 } else { 0o755 })
                     .with_constraints(self.download(url, &constraints));
                 Action::copy(
                     State::http(url, download),

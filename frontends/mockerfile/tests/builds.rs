@@ -100,7 +100,7 @@ impl Bridge for Fake {
         let config = serde_json::to_vec(&config).unwrap().into();
         Ok(ResolvedImage::default()
             .with_reference(reference)
-            .with_digest(Digest::sha256("debian").to_string())
+            .with_digest(Digest::sha256("debian"))
             .with_config(config))
     }
 

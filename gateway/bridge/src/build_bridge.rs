@@ -13,9 +13,9 @@ use kiln_frontend::containers::Containers;
 use kiln_frontend::grpc::{platform_to_wire, source_from_wire, source_to_wire};
 use kiln_frontend::{
     AttestationChain, Bridge, BuildInfo, BuildResult, ChecksumAlgorithm, ChecksumAnswer,
-    ChecksumQuestion, FileMode, FileRange, FileStat, FrontendError, GitFacts, HttpFacts,
-    ImageConfigRequest, ImageFacts, Inputs, LayoutStore, Ref, ResolvedImage, Solve,
-    SourceIdentifier, SourceMeta, SourcePolicy, SourceRequest, Timestamp, Warning,
+    ChecksumQuestion, FileRange, FileStat, FrontendError, GitFacts, HttpFacts, ImageConfigRequest,
+    ImageFacts, Inputs, LayoutStore, Ref, ResolvedImage, Solve, SourceIdentifier, SourceMeta,
+    SourcePolicy, SourceRequest, Timestamp, Warning,
 };
 use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext, ProxyNetwork};
 use kiln_llb::Definition;
@@ -459,7 +459,7 @@ impl BuildBridge {
         };
         match pin.metadata {
             Metadata::Image { reference, manifest, config } => {
-                let digest = reference.digest().unwrap_or(&manifest).to_string();
+                let digest = reference.digest().unwrap_or(&manifest).clone();
                 let config = if request.no_config { Bytes::new() } else { config };
                 let attestations = attestations.map(chain);
                 meta.image = Some(
@@ -470,10 +470,10 @@ impl BuildBridge {
                 );
             }
             Metadata::Http { digest, filename, last_modified } => {
-                let (checksum, last_modified) = (digest.to_string(), last_modified.map(timestamp));
+                let last_modified = last_modified.map(timestamp);
                 meta.http = Some(
                     HttpFacts::default()
-                        .with_checksum(checksum)
+                        .with_checksum(digest)
                         .with_filename(filename)
                         .with_last_modified(last_modified)
                         .with_summed(summed),
@@ -545,7 +545,7 @@ impl BuildBridge {
             let message = format!("{}: only a file by URL has a checksum", of.canonical());
             return Err(RichStatus::new(Code::InvalidArgument, message));
         };
-        Ok(ChecksumAnswer::default().with_digest(digest.to_string()).with_suffix(asked.suffix))
+        Ok(ChecksumAnswer::new(digest).with_suffix(asked.suffix))
     }
 
     /// The objects of a git source, as git stores them.
@@ -693,8 +693,8 @@ impl Bridge for BuildBridge {
         let source = self.judged_source(source_to_wire(source), platform, &own).await?;
         let source = source_from_wire(source);
         let meta = self.resolve_allowed(source, request).await?;
-        if let Some(image) = &meta.image {
-            self.note_image(&meta.source.identifier, asked.as_ref(), &image.digest);
+        if let Some(digest) = meta.image.as_ref().and_then(|image| image.digest.clone()) {
+            self.note_image(&meta.source.identifier, asked.as_ref(), digest);
         }
         Ok(meta)
     }
@@ -770,13 +770,9 @@ impl Bridge for BuildBridge {
 }
 
 fn chain(found: Attestations) -> AttestationChain {
-    AttestationChain::default()
-        .with_root(found.root.to_string())
-        .with_image_manifest(found.image.to_string())
-        .with_attestation_manifest(
-            found.manifest.as_ref().map(ToString::to_string).unwrap_or_default(),
-        )
-        .with_signature_manifests(found.signatures.iter().map(ToString::to_string).collect())
+    AttestationChain::new(found.root, found.image)
+        .with_attestation_manifest(found.manifest)
+        .with_signature_manifests(found.signatures)
         .with_blobs(found.blobs)
 }
 
@@ -814,7 +810,7 @@ fn policies(own: Vec<SourcePolicy>) -> Vec<Policy> {
 }
 
 pub(crate) fn stat(stat: read::FileStat) -> FileStat {
-    FileStat::new(stat.path, FileMode(stat.mode))
+    FileStat::new(stat.path, stat.mode)
         .owner(stat.uid, stat.gid)
         .size(stat.size)
         .modified_nanos(stat.modified)

@@ -40,7 +40,7 @@ pub(crate) struct FrontendImage {
     /// Its config, as it came.
     pub(crate) config: Bytes,
     /// What it was resolved to.
-    digest: String,
+    digest: Option<Digest>,
 }
 
 /// Why an option `context:<source>` names no image of a frontend.
@@ -92,7 +92,8 @@ impl FrontendImage {
             RichStatus::new(Code::Unknown, message)
         })?;
         let label = config.config.labels.get(CAPABILITIES_LABEL);
-        match missing(required, has_inputs, label.map_or("", String::as_str), &found.digest) {
+        let label = label.map_or("", String::as_str);
+        match missing(required, has_inputs, label, found.digest.as_ref()) {
             Some(capability) => Err(FrontendError::unsupported_capability(&capability).into()),
             None => Ok(found),
         }
@@ -102,7 +103,7 @@ impl FrontendImage {
         let log_name = format!("resolve image config for {reference}");
         let request = ImageConfigRequest::default().with_log_name(log_name);
         let resolved = bridge.resolve_image(&reference.to_string(), request).await?;
-        let pinned = pinned(&reference, &resolved.digest);
+        let pinned = pinned(&reference, resolved.digest.as_ref());
         let identifier = format!("docker-image://{pinned}");
         let source = pb::SourceOp { identifier, ..Default::default() };
         Ok(Self { source, config: resolved.config, digest: resolved.digest })
@@ -119,7 +120,7 @@ impl FrontendImage {
         if let Some(name) = source.identifier.strip_prefix("docker-image://")
             && let Ok(reference) = name.parse::<Reference>()
         {
-            source.identifier = format!("docker-image://{}", pinned(&reference, &digest));
+            source.identifier = format!("docker-image://{}", pinned(&reference, digest.as_ref()));
         }
         Ok(Self { source, config, digest })
     }
@@ -127,13 +128,18 @@ impl FrontendImage {
 
 /// The first capability that is required and that an image with this label and digest does not have.
 /// What stands behind a `+` says what happens to the others, and is none of the image's business.
-fn missing(required: &str, has_inputs: bool, label: &str, digest: &str) -> Option<String> {
+fn missing(
+    required: &str,
+    has_inputs: bool,
+    label: &str,
+    digest: Option<&Digest>,
+) -> Option<String> {
     let names = |list: &'_ str| -> Vec<String> {
         let names = list.split(',').map(|cap| cap.split('+').next().unwrap_or_default());
         names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
     let mut known = names(label);
-    if UNLABELLED_WITH_INPUTS.contains(&digest) {
+    if digest.is_some_and(|digest| UNLABELLED_WITH_INPUTS.contains(&digest.as_str())) {
         known.push(INPUTS.to_owned());
     }
     let implied = has_inputs.then(|| INPUTS.to_owned());
@@ -212,9 +218,9 @@ fn given_source(key: &str, value: &str, info: &BuildInfo) -> Result<pb::SourceOp
     Ok(pb::SourceOp { identifier: format!("oci-layout://{name}@{digest}"), attrs })
 }
 
-fn pinned(reference: &Reference, digest: &str) -> Reference {
-    match (reference.digest(), digest.parse::<Digest>()) {
-        (None, Ok(digest)) => reference.with_digest(digest),
+fn pinned(reference: &Reference, digest: Option<&Digest>) -> Reference {
+    match (reference.digest(), digest) {
+        (None, Some(digest)) => reference.with_digest(digest.clone()),
         _ => reference.clone(),
     }
 }
@@ -295,7 +301,8 @@ mod tests {
                 Some("moby.buildkit.frontend.contexts"),
             ),
         ] {
-            let found = missing(required, has_inputs, label, digest);
+            let digest = digest.parse().unwrap();
+            let found = missing(required, has_inputs, label, Some(&digest));
             assert_eq!(found.as_deref(), want, "{required} of {label}");
         }
     }

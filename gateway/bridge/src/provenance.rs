@@ -112,9 +112,9 @@ impl BuildBridge {
     }
 
     /// Notes an image whose config was asked for.
-    pub(crate) fn note_image(&self, identifier: &str, platform: Option<&Platform>, digest: &str) {
+    pub(crate) fn note_image(&self, identifier: &str, platform: Option<&Platform>, digest: Digest) {
         let Some((scheme, name)) = identifier.split_once("://") else { return };
-        if let (Ok(reference), Ok(digest)) = (name.parse(), digest.parse()) {
+        if let Ok(reference) = name.parse() {
             self.trace.resolved(UsedImage {
                 reference,
                 platform: platform.map(|platform| platform.clone().normalized()),

@@ -40,6 +40,29 @@ pub enum ConnectError {
         /// What the system says.
         source: tonic::transport::Error,
     },
+    /// The socket is there, but not for this user.
+    #[error(
+        "this user may not use the build daemon at {address}, only root and the socket's group may"
+    )]
+    Forbidden {
+        /// The address.
+        address: String,
+        /// What the system says.
+        source: tonic::transport::Error,
+    },
+}
+
+impl ConnectError {
+    fn new(address: String, source: tonic::transport::Error) -> Self {
+        let first: &dyn std::error::Error = &source;
+        let denied = std::iter::successors(Some(first), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        match denied {
+            true => Self::Forbidden { address, source },
+            false => Self::Unreachable { address, source },
+        }
+    }
 }
 
 /// A connection to a daemon; cheap to clone.
@@ -74,7 +97,7 @@ impl Client {
         };
         match connected {
             Ok(channel) => Ok(Self { channel }),
-            Err(source) => Err(ConnectError::Unreachable { address: address.to_string(), source }),
+            Err(source) => Err(ConnectError::new(address.to_string(), source)),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_llb::{Definition, SourceRange};
-use kiln_oci::{Descriptor, Platform};
+use kiln_oci::{Descriptor, Digest, Platform};
 
 /// Named graphs a caller hands to a frontend.
 pub type Inputs = BTreeMap<String, Definition>;
@@ -174,7 +174,7 @@ pub struct ResolvedImage {
     /// The reference, which a policy may have changed.
     pub reference: String,
     /// The digest of its manifest or index.
-    pub digest: String,
+    pub digest: Option<Digest>,
     /// Its config, as it came.
     pub config: Bytes,
     /// A source policy turned the image into a source that is none: its identifier, such as
@@ -184,7 +184,7 @@ pub struct ResolvedImage {
 
 kiln_llb::setters!(ResolvedImage {
     with_reference(reference: impl Into<String>),
-    with_digest(digest: impl Into<String>),
+    with_digest(digest: impl Into<Option<Digest>>),
     with_config(config: Bytes),
     with_non_image(non_image: impl Into<Option<String>>),
 });
@@ -263,17 +263,23 @@ pub enum ChecksumAlgorithm {
 }
 
 /// The answer to a [`ChecksumQuestion`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChecksumAnswer {
-    /// The sum, `algorithm:hex`.
-    pub digest: String,
+    /// The sum.
+    pub digest: Digest,
     /// The bytes that it was asked with.
     pub suffix: Bytes,
 }
 
+impl ChecksumAnswer {
+    /// The sum of a file alone.
+    pub fn new(digest: Digest) -> Self {
+        Self { digest, suffix: Bytes::new() }
+    }
+}
+
 kiln_llb::setters!(ChecksumAnswer {
-    with_digest(digest: impl Into<String>),
     with_suffix(suffix: Bytes),
 });
 
@@ -302,8 +308,8 @@ kiln_llb::setters!(SourceMeta {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageFacts {
-    /// The digest of its manifest or index.
-    pub digest: String,
+    /// The digest of its manifest or index, if the daemon tells one.
+    pub digest: Option<Digest>,
     /// Its config, as it came.
     pub config: Bytes,
     /// What is claimed about it, if that was asked for and its name means an index.
@@ -311,32 +317,43 @@ pub struct ImageFacts {
 }
 
 kiln_llb::setters!(ImageFacts {
-    with_digest(digest: impl Into<String>),
+    with_digest(digest: impl Into<Option<Digest>>),
     with_config(config: Bytes),
     with_attestations(attestations: impl Into<Option<AttestationChain>>),
 });
 
 /// What is claimed about an image, by digest. Nothing of it is verified but that it has its digest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttestationChain {
     /// The index.
-    pub root: String,
+    pub root: Digest,
     /// The image.
-    pub image_manifest: String,
-    /// The manifest of its attestations; empty if it has none.
-    pub attestation_manifest: String,
+    pub image_manifest: Digest,
+    /// The manifest of its attestations, if it has any.
+    pub attestation_manifest: Option<Digest>,
     /// Manifests of signatures of that.
-    pub signature_manifests: Vec<String>,
+    pub signature_manifests: Vec<Digest>,
     /// Everything but the image itself.
     pub blobs: Vec<(Descriptor, Bytes)>,
 }
 
+impl AttestationChain {
+    /// An image of an index, of which nothing is claimed.
+    pub fn new(root: Digest, image_manifest: Digest) -> Self {
+        Self {
+            root,
+            image_manifest,
+            attestation_manifest: None,
+            signature_manifests: Vec::new(),
+            blobs: Vec::new(),
+        }
+    }
+}
+
 kiln_llb::setters!(AttestationChain {
-    with_root(root: impl Into<String>),
-    with_image_manifest(image_manifest: impl Into<String>),
-    with_attestation_manifest(attestation_manifest: impl Into<String>),
-    with_signature_manifests(signature_manifests: Vec<String>),
+    with_attestation_manifest(attestation_manifest: impl Into<Option<Digest>>),
+    with_signature_manifests(signature_manifests: Vec<Digest>),
     with_blobs(blobs: Vec<(Descriptor, Bytes)>),
 });
 
@@ -378,7 +395,7 @@ pub struct Timestamp {
 #[non_exhaustive]
 pub struct HttpFacts {
     /// The digest of the body.
-    pub checksum: String,
+    pub checksum: Option<Digest>,
     /// The name the file gets.
     pub filename: String,
     /// When the server says it last changed, if it does.
@@ -388,7 +405,7 @@ pub struct HttpFacts {
 }
 
 kiln_llb::setters!(HttpFacts {
-    with_checksum(checksum: impl Into<String>),
+    with_checksum(checksum: impl Into<Option<Digest>>),
     with_filename(filename: impl Into<String>),
     with_last_modified(last_modified: impl Into<Option<Timestamp>>),
     with_summed(summed: impl Into<Option<ChecksumAnswer>>),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_oci::{Descriptor, Platform};
+use kiln_oci::{Descriptor, Digest, Platform};
 use kiln_wire::pb;
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::checksum_request::ChecksumAlgo;
@@ -132,6 +132,11 @@ fn attestation_from_wire(attestation: wire::Attestation) -> Attestation<Ref> {
     }
 }
 
+/// A digest as it came; `None` if it is none.
+pub(crate) fn digest_from_wire(text: &str) -> Option<Digest> {
+    text.parse().ok()
+}
+
 /// A chain as it came; `None` if a digest in it is none.
 fn chain_from_wire(chain: wire::AttestationChain) -> Option<AttestationChain> {
     let blob = |wire::Blob { descriptor, data }: wire::Blob| {
@@ -143,10 +148,17 @@ fn chain_from_wire(chain: wire::AttestationChain) -> Option<AttestationChain> {
         Some((descriptor, data))
     };
     Some(AttestationChain {
-        root: chain.root,
-        image_manifest: chain.image_manifest,
-        attestation_manifest: chain.attestation_manifest,
-        signature_manifests: chain.signature_manifests,
+        root: chain.root.parse().ok()?,
+        image_manifest: chain.image_manifest.parse().ok()?,
+        attestation_manifest: match chain.attestation_manifest.as_str() {
+            "" => None,
+            digest => Some(digest.parse().ok()?),
+        },
+        signature_manifests: chain
+            .signature_manifests
+            .iter()
+            .map(|digest| digest.parse().ok())
+            .collect::<Option<_>>()?,
         blobs: chain.blobs.into_values().map(blob).collect::<Option<_>>()?,
     })
 }
@@ -156,7 +168,7 @@ pub(crate) fn source_meta_from_wire(meta: wire::ResolveSourceMetaResponse) -> So
     SourceMeta {
         source: source_from_wire(meta.source.unwrap_or_default()),
         image: meta.image.map(|image| ImageFacts {
-            digest: image.digest,
+            digest: digest_from_wire(&image.digest),
             config: image.config,
             attestations: image.attestation_chain.and_then(chain_from_wire),
         }),
@@ -168,14 +180,15 @@ pub(crate) fn source_meta_from_wire(meta: wire::ResolveSourceMetaResponse) -> So
             tag_object: git.tag_object,
         }),
         http: meta.http.map(|http| HttpFacts {
-            checksum: http.checksum,
+            checksum: digest_from_wire(&http.checksum),
             filename: http.filename,
             last_modified: http
                 .last_modified
                 .map(|at| Timestamp { seconds: at.seconds, nanos: at.nanos }),
-            summed: http
-                .checksum_response
-                .map(|summed| ChecksumAnswer { digest: summed.digest, suffix: summed.suffix }),
+            summed: http.checksum_response.and_then(|summed| {
+                let digest = digest_from_wire(&summed.digest)?;
+                Some(ChecksumAnswer { digest, suffix: summed.suffix })
+            }),
         }),
     }
 }

@@ -1,7 +1,7 @@
 //! What only a daemon says or is asked, as messages of the gateway protocol; see [`crate::convert`].
 
 use bytes::Bytes;
-use kiln_oci::Descriptor;
+use kiln_oci::{Descriptor, Digest};
 use kiln_wire::proto::gateway as wire;
 use kiln_wire::proto::gateway::checksum_request::ChecksumAlgo;
 use kiln_wire::proto::sourcepolicy::Policy;
@@ -12,12 +12,17 @@ use crate::{
     SourcePolicy,
 };
 
+/// A digest as it travels; empty if there is none.
+pub(crate) fn digest_to_wire(digest: Option<Digest>) -> String {
+    digest.map(|digest| digest.to_string()).unwrap_or_default()
+}
+
 /// What is known of a source, as it travels.
 pub fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse {
     wire::ResolveSourceMetaResponse {
         source: Some(source_to_wire(meta.source)),
         image: meta.image.map(|image| wire::ResolveSourceImageResponse {
-            digest: image.digest,
+            digest: digest_to_wire(image.digest),
             config: image.config,
             attestation_chain: image.attestations.map(chain_to_wire),
         }),
@@ -29,13 +34,13 @@ pub fn source_meta_to_wire(meta: SourceMeta) -> wire::ResolveSourceMetaResponse 
             tag_object: git.tag_object,
         }),
         http: meta.http.map(|http| wire::ResolveSourceHttpResponse {
-            checksum: http.checksum,
+            checksum: digest_to_wire(http.checksum),
             filename: http.filename,
             last_modified: http
                 .last_modified
                 .map(|at| wire::Timestamp { seconds: at.seconds, nanos: at.nanos }),
             checksum_response: http.summed.map(|summed| wire::ChecksumResponse {
-                digest: summed.digest,
+                digest: summed.digest.to_string(),
                 suffix: summed.suffix,
             }),
         }),
@@ -54,10 +59,10 @@ fn chain_to_wire(chain: AttestationChain) -> wire::AttestationChain {
         (digest, wire::Blob { descriptor: Some(described), data })
     };
     wire::AttestationChain {
-        root: chain.root,
-        image_manifest: chain.image_manifest,
-        attestation_manifest: chain.attestation_manifest,
-        signature_manifests: chain.signature_manifests,
+        root: chain.root.to_string(),
+        image_manifest: chain.image_manifest.to_string(),
+        attestation_manifest: digest_to_wire(chain.attestation_manifest),
+        signature_manifests: chain.signature_manifests.iter().map(Digest::to_string).collect(),
         blobs: chain.blobs.into_iter().map(blob).collect(),
     }
 }

@@ -4,48 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kiln_filesync::mode;
+use kiln_llb::FileMode;
 use kiln_wire::proto::filetree as wire;
-
-/// The type and the permissions of a file, as `stat` has them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileMode(pub u32);
-
-impl FileMode {
-    /// A regular file with permissions.
-    pub fn file(permissions: u32) -> Self {
-        Self(0o10_0000 | permissions)
-    }
-
-    /// A directory with permissions.
-    pub fn directory(permissions: u32) -> Self {
-        Self(0o4_0000 | permissions)
-    }
-
-    /// A symbolic link.
-    pub fn symlink() -> Self {
-        Self(0o12_0000 | 0o777)
-    }
-
-    /// The permissions, with the set-id and sticky bits.
-    pub fn permissions(self) -> u32 {
-        self.0 & 0o7777
-    }
-
-    /// Whether it is a directory.
-    pub fn is_dir(self) -> bool {
-        self.0 & 0o17_0000 == 0o4_0000
-    }
-
-    /// Whether it is a regular file.
-    pub fn is_file(self) -> bool {
-        self.0 & 0o17_0000 == 0o10_0000
-    }
-
-    /// Whether it is a symbolic link.
-    pub fn is_symlink(self) -> bool {
-        self.0 & 0o17_0000 == 0o12_0000
-    }
-}
 
 /// What is known of a file of a result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,8 +33,8 @@ pub struct FileStat {
 
 impl FileStat {
     /// A file of which nothing else is known.
-    pub fn new(path: impl Into<String>, mode: FileMode) -> Self {
-        Self { path: path.into(), mode, ..Self::default() }
+    pub fn new(path: impl Into<String>, mode: impl Into<FileMode>) -> Self {
+        Self { path: path.into(), mode: mode.into(), ..Self::default() }
     }
 
     /// With an owner and a group.
@@ -108,7 +68,7 @@ impl FileStat {
     pub(crate) fn from_wire(stat: wire::Stat) -> Self {
         Self {
             path: stat.path,
-            mode: FileMode(mode::to_posix(stat.mode)),
+            mode: mode::to_posix(stat.mode).into(),
             uid: stat.uid,
             gid: stat.gid,
             size: u64::try_from(stat.size).unwrap_or(0),
@@ -123,7 +83,7 @@ impl FileStat {
     pub(crate) fn into_wire(self) -> wire::Stat {
         wire::Stat {
             path: self.path,
-            mode: mode::from_posix(self.mode.0),
+            mode: mode::from_posix(self.mode.bits()),
             uid: self.uid,
             gid: self.gid,
             size: i64::try_from(self.size).unwrap_or(i64::MAX),

@@ -16,8 +16,8 @@ use tonic::{Request, Status};
 
 use crate::containers::Containers;
 use crate::convert::{
-    cache_imports_to_wire, checksum_to_wire, graphs_of, inputs_to_wire, policies_to_wire, some_ref,
-    source_meta_from_wire,
+    cache_imports_to_wire, checksum_to_wire, digest_from_wire, graphs_of, inputs_to_wire,
+    policies_to_wire, some_ref, source_meta_from_wire,
 };
 use crate::{
     Bridge, BuildInfo, BuildResult, Code, FileRange, FileStat, FrontendError, ImageConfigRequest,
@@ -187,7 +187,7 @@ impl Bridge for GrpcBridge {
         let response = call(self.client.clone().resolve_image_config(request)).await?;
         let reference =
             if response.r#ref.is_empty() { reference.to_owned() } else { response.r#ref };
-        let (digest, config) = (response.digest, response.config);
+        let (digest, config) = (digest_from_wire(&response.digest), response.config);
         Ok(ResolvedImage { reference, digest, config, non_image: None })
     }
 

@@ -1,6 +1,6 @@
 //! A base image and its config, so that no frontend loses what the base says.
 
-use kiln_oci::{Digest, ImageConfig, Platform, Reference};
+use kiln_oci::{ImageConfig, Platform, Reference};
 
 use crate::{Bridge, FrontendError, ImageConfigRequest};
 
@@ -36,8 +36,8 @@ pub async fn base_image(
         FrontendError::invalid(format!("image {reference} has a malformed config: {error}"))
     })?;
     let answered: Reference = resolved.reference.parse().unwrap_or(reference);
-    let reference = match (answered.digest(), resolved.digest.parse::<Digest>()) {
-        (None, Ok(digest)) => answered.with_digest(digest),
+    let reference = match (answered.digest(), resolved.digest) {
+        (None, Some(digest)) => answered.with_digest(digest),
         _ => answered,
     };
     Ok(BaseImage { reference, config })

@@ -71,11 +71,12 @@ pub use contexts::{
     MainContext, NamedContext, NamedRequest, QueryError,
 };
 pub use error::{ALSO, FrontendError};
-pub use file_stat::{FileMode, FileStat};
+pub use file_stat::FileStat;
 pub use forwarding::lend;
 pub use frontend::{Frontend, run};
 pub use image::{BaseImage, base_image};
 pub use json_error::{JsonType, json_error};
+pub use kiln_llb::FileMode;
 pub use kiln_oci::quoted;
 /// The messages that errors, warnings and graphs are made of.
 #[cfg(feature = "pb")]

@@ -29,7 +29,8 @@ use crate::convert::{
     result_to_wire, source_from_wire,
 };
 use crate::convert_daemon::{
-    cache_imports_from_wire, checksum_from_wire, policies_from_wire, source_meta_to_wire,
+    cache_imports_from_wire, checksum_from_wire, digest_to_wire, policies_from_wire,
+    source_meta_to_wire,
 };
 use crate::exec_stream;
 use crate::{
@@ -273,7 +274,7 @@ impl<F: Find> LlbBridge for Gateway<F> {
         let image = session.bridge.resolve_image(&r#ref, asked).await;
         answer(image.and_then(|image| match image.non_image {
             None => Ok(wire::ResolveImageConfigResponse {
-                digest: image.digest,
+                digest: digest_to_wire(image.digest),
                 config: image.config,
                 r#ref: image.reference,
             }),

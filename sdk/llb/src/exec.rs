@@ -451,7 +451,7 @@ fn lower_secret(secret: &Secret) -> Option<pb::Mount> {
         id: secret.id.clone(),
         uid: secret.uid,
         gid: secret.gid,
-        mode: secret.mode,
+        mode: secret.mode.bits(),
         optional: secret.optional,
     };
     secret.target.as_ref().map(|target| pb::Mount {
@@ -477,7 +477,7 @@ fn lower_ssh(n: usize, ssh: &Ssh) -> pb::Mount {
         id: ssh.id.clone(),
         uid: ssh.uid,
         gid: ssh.gid,
-        mode: ssh.mode,
+        mode: ssh.mode.bits(),
         optional: ssh.optional,
     };
     pb::Mount {

@@ -14,7 +14,7 @@ use crate::owner::Owner;
 use crate::path;
 use crate::values::Inherited;
 use crate::vertex::{Kind, Output, Port, Vertex};
-use crate::{Constraints, State, caps};
+use crate::{Constraints, FileMode, State, caps};
 
 /// A time that an action gives to what it makes, in nanoseconds since the Unix epoch.
 pub type Nanos = i64;
@@ -76,7 +76,7 @@ impl Action {
 #[non_exhaustive]
 pub struct Mkdir {
     /// Permissions; only the lower nine bits count.
-    pub mode: u32,
+    pub mode: FileMode,
     /// Make missing parents, and do not mind if it exists.
     pub parents: bool,
     /// Owner; root if absent.
@@ -86,7 +86,7 @@ pub struct Mkdir {
 }
 
 crate::setters!(Mkdir {
-    with_mode(mode: u32),
+    with_mode(mode: impl Into<FileMode>),
     with_parents(parents: bool),
     with_owner(owner: impl Into<Option<Owner>>),
     with_created(created: Option<Nanos>),
@@ -94,7 +94,7 @@ crate::setters!(Mkdir {
 
 impl Default for Mkdir {
     fn default() -> Self {
-        Self { mode: 0o755, parents: false, owner: None, created: None }
+        Self { mode: FileMode::new(0o755), parents: false, owner: None, created: None }
     }
 }
 
@@ -103,7 +103,7 @@ impl Default for Mkdir {
 #[non_exhaustive]
 pub struct Mkfile {
     /// Permissions; only the lower nine bits count.
-    pub mode: u32,
+    pub mode: FileMode,
     /// Owner; root if absent.
     pub owner: Option<Owner>,
     /// Time of change; the time of the build if absent.
@@ -111,14 +111,14 @@ pub struct Mkfile {
 }
 
 crate::setters!(Mkfile {
-    with_mode(mode: u32),
+    with_mode(mode: impl Into<FileMode>),
     with_owner(owner: impl Into<Option<Owner>>),
     with_created(created: Option<Nanos>),
 });
 
 impl Default for Mkfile {
     fn default() -> Self {
-        Self { mode: 0o644, owner: None, created: None }
+        Self { mode: FileMode::new(0o644), owner: None, created: None }
     }
 }
 
@@ -190,7 +190,6 @@ pub struct CopyOptions {
 }
 
 crate::setters!(CopyOptions {
-    with_mode(mode: impl Into<Option<CopyMode>>),
     with_owner(owner: impl Into<Option<Owner>>),
     with_created(created: Option<Nanos>),
     with_follow_symlinks(follow_symlinks: bool),
@@ -205,14 +204,41 @@ crate::setters!(CopyOptions {
     with_always_replace_existing(always_replace_existing: bool),
 });
 
+impl CopyOptions {
+    /// The same with this [`mode`](#structfield.mode): `0o644`, or `"u=rwX,go=rX"`.
+    #[must_use]
+    pub fn with_mode(mut self, mode: impl Into<CopyMode>) -> Self {
+        self.mode = Some(mode.into());
+        self
+    }
+}
+
 /// Permissions of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyMode {
     /// Bits, the set-id and sticky bits included.
-    Octal(u32),
+    Octal(FileMode),
     /// As for chmod, such as `u=rwX,go=rX`.
     Symbolic(String),
+}
+
+impl From<FileMode> for CopyMode {
+    fn from(mode: FileMode) -> Self {
+        Self::Octal(mode)
+    }
+}
+
+impl From<u32> for CopyMode {
+    fn from(bits: u32) -> Self {
+        Self::Octal(bits.into())
+    }
+}
+
+impl From<&str> for CopyMode {
+    fn from(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Symbolic(text.into()), Self::Octal)
+    }
 }
 
 /// Where a copy comes from.
@@ -462,14 +488,14 @@ impl Step {
         let action = match &self.does {
             Does::Mkdir(path, options) => Verb::Mkdir(pb::FileActionMkDir {
                 path: absolute(path),
-                mode: bits(options.mode & 0o777),
+                mode: bits(options.mode) & 0o777,
                 make_parents: options.parents,
                 owner: options.owner.as_ref().map(|owner| owner.lower(base)),
                 timestamp: options.created.unwrap_or(-1),
             }),
             Does::Mkfile(path, data, options) => Verb::Mkfile(pb::FileActionMkFile {
                 path: absolute(path),
-                mode: bits(options.mode & 0o777),
+                mode: bits(options.mode) & 0o777,
                 data: data.clone().into(),
                 owner: options.owner.as_ref().map(|owner| owner.lower(base)),
                 timestamp: options.created.unwrap_or(-1),
@@ -529,6 +555,6 @@ impl CopyOptions {
     }
 }
 
-fn bits(mode: u32) -> i32 {
-    mode.cast_signed()
+fn bits(mode: FileMode) -> i32 {
+    mode.bits().cast_signed()
 }

@@ -15,6 +15,7 @@ mod exec;
 mod mount;
 
 mod file;
+mod file_mode;
 mod owner;
 
 mod compose;
@@ -64,6 +65,7 @@ pub use file::{
     Action, CopyFrom, CopyMode, CopyOptions, FileActions, Mkdir, Mkfile, Nanos, Rm, Symlink,
     UNPACK_ZIP,
 };
+pub use file_mode::{FileMode, FileModeError};
 pub use marshal::{Marshal, MarshalError};
 pub use mount::{ContentCache, Device, Mount, MountKind, Proxy, Secret, Sharing, Ssh};
 pub use owner::{Owner, OwnerId};

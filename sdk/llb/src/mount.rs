@@ -1,6 +1,6 @@
 //! What a command sees besides its root: mounts, secrets, SSH agents, devices.
 
-use crate::State;
+use crate::{FileMode, State};
 
 /// A directory mounted for a command.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ pub struct Secret {
     /// Group of the file.
     pub gid: u32,
     /// Permissions of the file.
-    pub mode: u32,
+    pub mode: FileMode,
     /// The command runs without it if the client has none.
     pub optional: bool,
 }
@@ -163,7 +163,7 @@ crate::setters!(Secret {
     with_env(env: impl Into<Option<String>>),
     with_uid(uid: u32),
     with_gid(gid: u32),
-    with_mode(mode: u32),
+    with_mode(mode: impl Into<FileMode>),
     with_optional(optional: bool),
 });
 
@@ -181,7 +181,7 @@ impl Secret {
             env: Some(name.into()),
             uid: 0,
             gid: 0,
-            mode: 0o400,
+            mode: FileMode::new(0o400),
             optional: false,
         }
     }
@@ -200,7 +200,7 @@ pub struct Ssh {
     /// Group of the socket.
     pub gid: u32,
     /// Permissions of the socket.
-    pub mode: u32,
+    pub mode: FileMode,
     /// The command runs without it if the client has none.
     pub optional: bool,
 }
@@ -210,7 +210,7 @@ crate::setters!(Ssh {
     with_target(target: impl Into<String>),
     with_uid(uid: u32),
     with_gid(gid: u32),
-    with_mode(mode: u32),
+    with_mode(mode: impl Into<FileMode>),
     with_optional(optional: bool),
 });
 
@@ -221,7 +221,7 @@ impl Default for Ssh {
             target: String::new(),
             uid: 0,
             gid: 0,
-            mode: 0o600,
+            mode: FileMode::new(0o600),
             optional: false,
         }
     }

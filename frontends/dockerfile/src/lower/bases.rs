@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kiln_sdk::frontend::{FollowPaths, LoadedContext, ResolvedImage, image_config_error};
 use kiln_sdk::llb::{Constraints, Image as ImageSource, State};
-use kiln_sdk::oci::{Digest, Platform, Reference};
+use kiln_sdk::oci::{Platform, Reference};
 
 use super::failure::Failure;
 use super::image::Image;
@@ -216,10 +216,8 @@ impl Lowering<'_> {
             true => detect(&image, platform, &self.platforms.native),
             false => platform,
         };
-        if !found.digest.is_empty() {
-            let digest: Digest =
-                found.digest.parse().map_err(|_| Failure::new("invalid digest format"))?;
-            reference = reference.with_digest(digest);
+        if let Some(digest) = &found.digest {
+            reference = reference.with_digest(digest.clone());
         }
         node.origin.base_name = reference.to_string();
         let empty = image.has_no_layers();

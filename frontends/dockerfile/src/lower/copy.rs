@@ -60,11 +60,11 @@ impl Plan<'_> {
     pub(super) fn options(&self, node: &Node) -> Result<Options, Failure> {
         let directory = &values(&node.state)?.dir;
         let destination = destination(directory, &self.sources.destination, &self.os)?;
-        let defaults = CopyOptions::default()
-            .with_mode(mode(&self.chmod)?)
+        let mut defaults = CopyOptions::default()
             .with_owner((!self.chown.is_empty()).then(|| Owner::parse(&self.chown)))
             .with_exclude_patterns(self.excludes.to_vec())
             .with_create_dest_path(true);
+        defaults.mode = mode(&self.chmod)?;
         Ok(Options { destination, defaults })
     }
 }
@@ -151,11 +151,11 @@ impl Scope<'_> {
         for path in &plan.sources.paths {
             history.extend([" ", path.as_str()]);
             let Piece { state, path, options } = piece(self, &name, plan, path)?;
-            let options = options
-                .with_mode(defaults.mode.clone())
+            let mut options = options
                 .with_owner(defaults.owner.clone())
                 .with_exclude_patterns(defaults.exclude_patterns.clone())
                 .with_create_dest_path(true);
+            options.mode.clone_from(&defaults.mode);
             actions.push(Action::copy(state, path, destination.as_str(), options));
         }
         for file in &plan.sources.inline {
@@ -303,7 +303,7 @@ fn mode(chmod: &str) -> Result<Option<CopyMode>, Failure> {
         return Ok(None);
     }
     Ok(Some(match FileMode::parse(chmod)? {
-        FileMode::Octal(bits) => CopyMode::Octal(bits),
+        FileMode::Octal(bits) => CopyMode::Octal(bits.into()),
         FileMode::Symbolic(text) => CopyMode::Symbolic(text),
     }))
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use kiln_llb::{Constraints, Image, OciLayout, OciStore, ResolveMode, State};
-use kiln_oci::{ImageConfig, Platform, Reference, excerpt, quoted};
+use kiln_oci::{Digest, ImageConfig, Platform, Reference, excerpt, quoted};
 
 use super::local::{FollowPaths, LocalContext, Told};
 use super::main_context::{git_state, http_state, input_state};
@@ -56,7 +56,7 @@ pub struct LoadedContext {
     /// That config as it came.
     pub raw_config: Option<Bytes>,
     /// The digest that the name of an image stands for.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
 }
 
 impl From<State> for LoadedContext {
@@ -185,7 +185,7 @@ impl NamedContext<'_> {
             state,
             config: Some(config),
             raw_config: Some(found.config),
-            digest: Some(found.digest),
+            digest: found.digest,
         })))
     }
 
@@ -228,7 +228,7 @@ impl NamedContext<'_> {
             state,
             config: Some(config),
             raw_config: Some(found.config),
-            digest: Some(found.digest),
+            digest: found.digest,
         })
     }
 

@@ -3,7 +3,7 @@
 use kiln_oci::Reference;
 
 use super::{OciStore, SourceError, SourceVertex, invalid, owner, permissions};
-use crate::{Constraints, State, caps};
+use crate::{Constraints, FileMode, State, caps};
 
 /// Options of [`State::image_blob`] and [`State::oci_layout_blob`].
 #[derive(Clone, Debug, Default)]
@@ -12,7 +12,7 @@ pub struct Blob {
     /// The name of the file in the result; the digest if empty.
     pub filename: String,
     /// Permissions of the file.
-    pub mode: Option<u32>,
+    pub mode: Option<FileMode>,
     /// Owner of the file.
     pub uid: u32,
     /// Group of the file.
@@ -25,7 +25,6 @@ pub struct Blob {
 
 crate::setters!(Blob {
     with_filename(filename: impl Into<String>),
-    with_mode(mode: Option<u32>),
     with_uid(uid: u32),
     with_gid(gid: u32),
     with_store(store: impl Into<Option<OciStore>>),
@@ -45,6 +44,13 @@ impl State {
 }
 
 impl Blob {
+    /// The same with this [`mode`](#structfield.mode).
+    #[must_use]
+    pub fn with_mode(mut self, mode: impl Into<FileMode>) -> Self {
+        self.mode = Some(mode.into());
+        self
+    }
+
     fn state(self, scheme: &str, reference: &str) -> Result<State, SourceError> {
         let reference = Reference::parse_untagged(reference)?;
         if reference.tag().is_some() {

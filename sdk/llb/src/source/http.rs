@@ -3,7 +3,7 @@
 use kiln_oci::Digest;
 
 use super::{SourceVertex, owner, permissions};
-use crate::{Constraints, State, caps};
+use crate::{Constraints, FileMode, State, caps};
 
 /// Options of [`State::http`].
 #[derive(Clone, Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Http {
     /// The name of the file in the result; the URL's last part if empty.
     pub filename: String,
     /// Permissions of the file.
-    pub mode: Option<u32>,
+    pub mode: Option<FileMode>,
     /// Owner of the file.
     pub uid: u32,
     /// Group of the file.
@@ -32,7 +32,6 @@ pub struct Http {
 crate::setters!(Http {
     with_checksum(checksum: impl Into<Option<Digest>>),
     with_filename(filename: impl Into<String>),
-    with_mode(mode: Option<u32>),
     with_uid(uid: u32),
     with_gid(gid: u32),
     with_auth_header_secret(auth_header_secret: impl Into<String>),
@@ -40,6 +39,15 @@ crate::setters!(Http {
     with_signature(signature: impl Into<Option<HttpSignature>>),
     with_constraints(constraints: Constraints),
 });
+
+impl Http {
+    /// The same with this [`mode`](#structfield.mode).
+    #[must_use]
+    pub fn with_mode(mut self, mode: impl Into<FileMode>) -> Self {
+        self.mode = Some(mode.into());
+        self
+    }
+}
 
 /// Headers of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use kiln_oci::ReferenceError;
 
 use crate::vertex::{Kind, Port, Vertex};
-use crate::{Constraints, State};
+use crate::{Constraints, FileMode, State};
 
 pub use blob::Blob;
 pub use git::{Git, GitBundle, GitSignature};
@@ -105,8 +105,8 @@ fn flag(value: bool) -> &'static str {
 }
 
 /// File permissions as attributes spell them: `0` and octal digits.
-fn permissions(mode: Option<u32>) -> String {
-    mode.map(|mode| format!("0{:o}", mode & 0o777)).unwrap_or_default()
+fn permissions(mode: Option<FileMode>) -> String {
+    mode.map(|mode| FileMode::new(mode.bits() & 0o777).to_string()).unwrap_or_default()
 }
 
 /// An owner as attributes spell it; root is left out.

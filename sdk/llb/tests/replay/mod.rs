@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use kiln_llb::{
     Action, Blob, Constraints, CopyFrom, CopyMode, CopyOptions, Definition, Differ, DifferKind,
-    FileActions, Git, GitBundle, Http, HttpHeader, HttpSignature, Image, ImageMeta, ImageRequest,
-    Local, MarshalError, MetaResolver, MetadataOnly, Mkdir, Mkfile, OciLayout, OciStore, Owner,
-    OwnerId, Passthrough, PassthroughInput, ResolveMode, ResolvedImage, Rm, Run, SourceFile,
-    SourceMap, State, Symlink,
+    FileActions, FileMode, Git, GitBundle, Http, HttpHeader, HttpSignature, Image, ImageMeta,
+    ImageRequest, Local, MarshalError, MetaResolver, MetadataOnly, Mkdir, Mkfile, OciLayout,
+    OciStore, Owner, OwnerId, Passthrough, PassthroughInput, ResolveMode, ResolvedImage, Rm, Run,
+    SourceFile, SourceMap, State, Symlink,
 };
 use serde_json::Value;
 
@@ -82,8 +82,8 @@ fn flag(value: &Value) -> bool {
     value.as_bool().unwrap_or(false)
 }
 
-fn octal(value: &Value) -> Option<u32> {
-    value.as_str().map(|text| u32::from_str_radix(text, 8).unwrap())
+fn octal(value: &Value) -> Option<FileMode> {
+    value.as_str().map(|text| text.parse().unwrap())
 }
 
 fn number<T: TryFrom<i64>>(value: &Value) -> T
@@ -207,13 +207,14 @@ impl Graph {
     }
 
     fn blob(&self, node: &Value, constraints: Constraints) -> Blob {
-        Blob::default()
+        let mut blob = Blob::default()
             .with_filename(text(&node["filename"]))
-            .with_mode(octal(&node["chmod"]))
             .with_uid(id(&node["chown"][0]))
             .with_gid(id(&node["chown"][1]))
             .with_store(store(&node["store"]))
-            .with_constraints(constraints)
+            .with_constraints(constraints);
+        blob.mode = octal(&node["chmod"]);
+        blob
     }
 
     fn passthrough(&self, node: &Value, constraints: Constraints) -> State {
@@ -245,7 +246,7 @@ impl Graph {
         let (kind, fields) = action.as_object().unwrap().iter().next().unwrap();
         let (path, owner, created) =
             (text(&fields["path"]), owner(&fields["owner"]), created(&fields["created"]));
-        let mode = octal(&fields["mode"]).unwrap_or(0);
+        let mode = octal(&fields["mode"]).unwrap_or_default();
         match kind.as_str() {
             "mkdir" => Action::mkdir(
                 path,
@@ -287,8 +288,7 @@ impl Graph {
             CopyFrom::State(self.state(&fields["from"]))
         };
         let symbolic = fields["mode_str"].as_str().map(|mode| CopyMode::Symbolic(mode.into()));
-        let options = CopyOptions::default()
-            .with_mode(octal(&fields["mode"]).map(CopyMode::Octal).or(symbolic))
+        let mut options = CopyOptions::default()
             .with_owner(owner(&fields["owner"]))
             .with_created(created(&fields["created"]))
             .with_follow_symlinks(flag(&fields["follow_symlinks"]))
@@ -301,6 +301,7 @@ impl Graph {
             .with_allow_wildcard(flag(&fields["allow_wildcard"]))
             .with_allow_empty_wildcard(flag(&fields["allow_empty_wildcard"]))
             .with_always_replace_existing(flag(&fields["always_replace_existing"]));
+        options.mode = octal(&fields["mode"]).map(CopyMode::Octal).or(symbolic);
         Action::copy(from, text(&fields["src"]), text(&fields["dest"]), options)
     }
 }
@@ -402,10 +403,9 @@ fn git(node: &Value, constraints: Constraints) -> State {
 
 fn http(node: &Value, constraints: Constraints) -> State {
     let (header, signature) = (&node["header"], &node["signature"]);
-    let http = Http::default()
+    let mut http = Http::default()
         .with_checksum(node["checksum"].as_str().map(|digest| digest.parse().unwrap()))
         .with_filename(text(&node["filename"]))
-        .with_mode(octal(&node["chmod"]))
         .with_uid(id(&node["chown"][0]))
         .with_gid(id(&node["chown"][1]))
         .with_auth_header_secret(text(&node["auth_header_secret"]))
@@ -420,5 +420,6 @@ fn http(node: &Value, constraints: Constraints) -> State {
                 .with_signature(text(&signature["signature"]))
         }))
         .with_constraints(constraints);
+    http.mode = octal(&node["chmod"]);
     State::http(&text(&node["url"]), http)
 }

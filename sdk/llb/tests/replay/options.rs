@@ -264,7 +264,7 @@ fn secret(value: &Value) -> Secret {
     if file.is_object() {
         secret.uid = number(&file["uid"]);
         secret.gid = number(&file["gid"]);
-        secret.mode = octal(&file["mode"]).unwrap_or(0);
+        secret.mode = octal(&file["mode"]).unwrap_or_default();
     }
     secret
 }
@@ -278,7 +278,7 @@ fn ssh(value: &Value) -> Ssh {
         ssh.target = text(&options["target"]);
         ssh.uid = number(&options["uid"]);
         ssh.gid = number(&options["gid"]);
-        ssh.mode = octal(&options["mode"]).unwrap_or(0);
+        ssh.mode = octal(&options["mode"]).unwrap_or_default();
     }
     ssh
 }

@@ -388,7 +388,7 @@ impl Bridge for FakeDaemon {
             }
             "http" | "https" => {
                 let filename = rest.rsplit('/').next().unwrap_or_default().to_owned();
-                let checksum = Digest::sha256(rest).to_string();
+                let checksum = Digest::sha256(rest);
                 meta.http =
                     Some(HttpFacts::default().with_checksum(checksum).with_filename(filename));
             }
@@ -492,9 +492,7 @@ impl Bridge for FakeDaemon {
 }
 
 /// The digest of an image, which is the same for all its platforms.
-fn image_digest(reference: &Reference) -> String {
-    match reference.digest() {
-        Some(digest) => digest.to_string(),
-        None => Digest::sha256(reference.to_string()).to_string(),
-    }
+fn image_digest(reference: &Reference) -> Digest {
+    let made_up = || Digest::sha256(reference.to_string());
+    reference.digest().cloned().unwrap_or_else(made_up)
 }

@@ -10,7 +10,7 @@ use kiln_frontend::{
 };
 use kiln_frontend::{Code, FileStat, FrontendError, SourceIdentifier};
 use kiln_llb::Definition;
-use kiln_oci::Platform;
+use kiln_oci::{Digest, Platform};
 use kiln_wire::proto::filetree::Stat;
 use kiln_wire::proto::{gateway as wire, rpc};
 use kiln_wire::status::RichStatus;
@@ -288,6 +288,11 @@ impl Question {
     }
 }
 
+/// A digest, as a file has it: empty if there is none.
+fn written(digest: Option<Digest>) -> String {
+    digest.map(|digest| digest.to_string()).unwrap_or_default()
+}
+
 /// Graphs by name, as a file has them.
 pub(crate) fn graphs(inputs: BTreeMap<String, Definition>) -> BTreeMap<String, Graph> {
     inputs.into_iter().map(|(name, definition)| (name, Graph::of(definition))).collect()
@@ -318,13 +323,13 @@ impl Answer {
 
     pub(crate) fn image(image: ResolvedImage) -> Self {
         let ResolvedImage { reference, digest, config, non_image, .. } = image;
-        Self::Image { reference, digest, config: Blob::of(&config), non_image }
+        Self::Image { reference, digest: written(digest), config: Blob::of(&config), non_image }
     }
 
     pub(crate) fn source(meta: SourceMeta) -> Self {
         Self::Source {
             source: Source::of(meta.source),
-            image: meta.image.map(|image| (image.digest, Blob::of(&image.config))),
+            image: meta.image.map(|image| (written(image.digest), Blob::of(&image.config))),
             git: meta.git.map(|git| {
                 Box::new([
                     Blob::Text(git.checksum),
@@ -335,7 +340,11 @@ impl Answer {
                 ])
             }),
             http: meta.http.map(|http| {
-                (http.checksum, http.filename, http.last_modified.map(|at| (at.seconds, at.nanos)))
+                (
+                    written(http.checksum),
+                    http.filename,
+                    http.last_modified.map(|at| (at.seconds, at.nanos)),
+                )
             }),
         }
     }
@@ -359,7 +368,7 @@ impl Answer {
         match self {
             Self::Image { reference, digest, config, non_image } => Ok(ResolvedImage::default()
                 .with_reference(reference)
-                .with_digest(digest)
+                .with_digest(digest.parse().ok())
                 .with_config(config.bytes())
                 .with_non_image(non_image)),
             other => Err(other.failure()),
@@ -372,7 +381,7 @@ impl Answer {
         Ok(SourceMeta::default()
             .with_source(source.identifier())
             .with_image(image.map(|(digest, config)| {
-                ImageFacts::default().with_digest(digest).with_config(config.bytes())
+                ImageFacts::default().with_digest(digest.parse().ok()).with_config(config.bytes())
             }))
             .with_git(git.map(|git| {
                 let [checksum, reference, commit_checksum, commit, tag] = *git;
@@ -385,7 +394,7 @@ impl Answer {
             }))
             .with_http(http.map(|(checksum, filename, at)| {
                 HttpFacts::default()
-                    .with_checksum(checksum)
+                    .with_checksum(checksum.parse().ok())
                     .with_filename(filename)
                     .with_last_modified(at.map(|(seconds, nanos)| Timestamp { seconds, nanos }))
             })))

@@ -7,7 +7,7 @@ mod serving;
 mod setup;
 mod signals;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,9 +27,13 @@ fn main() -> ExitCode {
     kiln_daemon::give_back_free_memory();
     let setup = match Setup::read(std::env::args_os()) {
         Ok(setup) => setup,
-        Err(NoSetup { text, code }) => {
+        Err(NoSetup::Asked(text)) => {
+            answer(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(NoSetup::Failure(text)) => {
             complain(&text);
-            return code;
+            return ExitCode::FAILURE;
         }
     };
     match start(setup) {
@@ -39,6 +43,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was asked for is output, which may be piped on.
+fn answer(text: &str) {
+    // Who reads only the beginning has read enough.
+    std::io::stdout().write_all(text.as_bytes()).ok();
 }
 
 /// There is no log yet.

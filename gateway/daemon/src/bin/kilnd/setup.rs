@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::process::ExitCode;
 
 use kiln_daemon::config::{CommandLine, Config, Environment, Layer, Program, variables};
 use kiln_daemon::listen::PassedSockets;
@@ -27,11 +26,13 @@ pub(crate) struct Setup {
     pub(crate) remarks: Vec<String>,
 }
 
-/// Why the daemon does not start: a text for people, and the code to exit with.
+/// Why the daemon does not start, as a text for people.
 #[derive(Debug)]
-pub(crate) struct NoSetup {
-    pub(crate) text: String,
-    pub(crate) code: ExitCode,
+pub(crate) enum NoSetup {
+    /// Its help or version is all that was asked for.
+    Asked(String),
+    /// Something is wrong.
+    Failure(String),
 }
 
 impl Setup {
@@ -46,14 +47,15 @@ impl Setup {
         let mut texts = Vec::new();
         for argument in arguments {
             texts.push(argument.into_string().map_err(|argument| {
-                NoSetup::failure(format!("error: {} is not UTF-8\n", argument.display()))
+                NoSetup::Failure(format!("error: {} is not UTF-8\n", argument.display()))
             })?);
         }
         let program = Program::of(texts.first().map(String::as_str).unwrap_or_default());
-        let line = CommandLine::parse(program, texts).map_err(|error| NoSetup {
-            text: error.to_string(),
-            code: if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS },
-        })?;
+        let line =
+            CommandLine::parse(program, texts).map_err(|error| match error.use_stderr() {
+                true => NoSetup::Failure(error.to_string()),
+                false => NoSetup::Asked(error.to_string()),
+            })?;
         let mut layers = vec![line.layer, variables(|name| environment.get(name))];
         let mut remarks = Vec::new();
         let default = program.defaults(&environment).config;
@@ -68,11 +70,11 @@ impl Setup {
             }
             Err(error) => {
                 let text = format!("error: cannot read {}: {error}\n", path.display());
-                return Err(NoSetup::failure(text));
+                return Err(NoSetup::Failure(text));
             }
         }
         let config = Config::of(program, &environment, layers);
-        let config = config.map_err(|error| NoSetup::failure(format!("{error}\n")))?;
+        let config = config.map_err(|error| NoSetup::Failure(format!("{error}\n")))?;
         Ok(Self { config, environment, passed, remarks })
     }
 
@@ -86,12 +88,6 @@ impl Setup {
         let value =
             |name: &&str| Some(((*name).to_owned(), self.environment.get(name)?.to_owned()));
         HOST_VARIABLES.iter().filter_map(value).collect()
-    }
-}
-
-impl NoSetup {
-    fn failure(text: String) -> Self {
-        Self { text, code: ExitCode::FAILURE }
     }
 }
 
@@ -115,7 +111,7 @@ fn file(path: &Path) -> io::Result<Vec<u8>> {
 
 fn layer(path: &Path, bytes: &[u8]) -> Result<Layer, NoSetup> {
     let layer = Layer::of_file(&path.display().to_string(), bytes);
-    layer.map_err(|error| NoSetup::failure(format!("{error}\n")))
+    layer.map_err(|error| NoSetup::Failure(format!("{error}\n")))
 }
 
 /// A file that is named should be there; BuildKit does without.
@@ -132,7 +128,7 @@ fn missing(
             remarks.push(format!("there is no {path}: going on without a configuration file"));
             Ok(())
         }
-        (true, Program::Kilnd) => Err(NoSetup::failure(format!(
+        (true, Program::Kilnd) => Err(NoSetup::Failure(format!(
             "error: there is no {path}; leave out --config to start without a configuration file\n"
         ))),
     }
