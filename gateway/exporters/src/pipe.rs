@@ -10,8 +10,11 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 
-/// The size of pieces, in bytes. BuildKit's clients take at most 3 MiB at once.
-const CHUNK: usize = 1 << 20;
+/// The size of pieces, in bytes. BuildKit's clients take at most 3 MiB at once; memory for more than 128 KiB
+/// is the kernel's to give and to take back each time, which costs more than what is done with it.
+const CHUNK: usize = 64 << 10;
+/// How many pieces may wait.
+const QUEUE: usize = 16;
 
 /// Pieces of a stream, in order; ends early with an error if there is no more to come.
 pub type BodyStream = BoxStream<'static, io::Result<Bytes>>;
@@ -27,7 +30,7 @@ pub(crate) struct PipeWriter {
 pub(crate) fn pipe(
     produce: impl FnOnce(&mut PipeWriter) -> io::Result<()> + Send + 'static,
 ) -> BodyStream {
-    let (sender, receiver) = mpsc::channel(2);
+    let (sender, receiver) = mpsc::channel(QUEUE);
     let mut writer = PipeWriter { sender, buffer: BytesMut::new() };
     // Not waited for: it ends with the stream, whose end it decides about.
     drop(tokio::task::spawn_blocking(move || {
@@ -61,6 +64,9 @@ impl PipeWriter {
 impl Write for PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let take = bytes.len().min(CHUNK - self.buffer.len());
+        if self.buffer.is_empty() {
+            self.buffer.reserve(CHUNK);
+        }
         self.buffer.extend_from_slice(&bytes[..take]);
         if self.buffer.len() >= CHUNK {
             self.send()?;

@@ -7,6 +7,9 @@ use std::io::{self, Read, Write};
 
 use tar::{EntryType, Header};
 
+/// How many bytes of a file are read at a time.
+const PIECE: usize = 64 << 10;
+
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
@@ -121,9 +124,19 @@ impl<W: Write> TarWriter<W> {
     pub(crate) fn file(&mut self, entry: &Entry, content: impl Read) -> io::Result<()> {
         self.entry(entry)?;
         let EntryKind::File(size) = entry.kind else { return Ok(()) };
-        let copied = io::copy(&mut content.take(size), &mut self.out)?;
-        if copied < size {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let (mut content, mut left) = (content.take(size), size);
+        let most = usize::try_from(size).unwrap_or(usize::MAX).min(PIECE);
+        let mut buffer = vec![0; most.max(1)];
+        while left > 0 {
+            match content.read(&mut buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    self.out.write_all(&buffer[..read])?;
+                    left -= read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         self.pad(size)
     }

@@ -123,7 +123,7 @@ impl Store {
     pub async fn writer(&self) -> Result<BlobWriter, StoreError> {
         let store = self.clone();
         let sink = blocking(move || store.sink()).await?;
-        Ok(BlobWriter { sink: Some(sink), buffer: Vec::new(), task: None })
+        Ok(BlobWriter { sink: Some(sink), buffer: Vec::new(), spare: Vec::new(), task: None })
     }
 
     /// Begins a blob, written to as [`Write`], for threads that may block.
@@ -290,7 +290,10 @@ pub struct BlobWriter {
     /// Absent only while a task has it.
     sink: Option<BlobSink>,
     buffer: Vec<u8>,
-    task: Option<JoinHandle<(BlobSink, io::Result<()>)>>,
+    /// The buffer that was written last, for what comes after the next: memory that is given back each time
+    /// has to be got from the kernel each time.
+    spare: Vec<u8>,
+    task: Option<JoinHandle<(BlobSink, Vec<u8>, io::Result<()>)>>,
 }
 
 impl BlobWriter {
@@ -310,18 +313,22 @@ impl BlobWriter {
     /// Waits for the task that writes, if there is one.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(task) = &mut self.task else { return Poll::Ready(Ok(())) };
-        let (sink, result) = ready!(Pin::new(task).poll(context)).map_err(io::Error::other)?;
+        let (sink, written, result) =
+            ready!(Pin::new(task).poll(context)).map_err(io::Error::other)?;
         self.task = None;
         self.sink = Some(sink);
+        self.spare = written;
         Poll::Ready(result)
     }
 
     fn start(&mut self) -> io::Result<()> {
         let mut sink = self.sink.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let buffer = std::mem::take(&mut self.buffer);
+        let next = std::mem::take(&mut self.spare);
+        let mut buffer = std::mem::replace(&mut self.buffer, next);
         self.task = Some(tokio::task::spawn_blocking(move || {
             let result = sink.write_all(&buffer);
-            (sink, result)
+            buffer.clear();
+            (sink, buffer, result)
         }));
         Ok(())
     }

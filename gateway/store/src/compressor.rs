@@ -78,7 +78,18 @@ pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(16)
 }
 
-type Job = (Vec<u8>, SyncSender<io::Result<Vec<u8>>>);
+/// A block, with memory for the member that it becomes.
+struct Job {
+    block: Vec<u8>,
+    member: Vec<u8>,
+    done: SyncSender<io::Result<Done>>,
+}
+
+/// A member, with the memory of the block that it was made of.
+struct Done {
+    member: Vec<u8>,
+    block: Vec<u8>,
+}
 
 /// gzip in members of at most so many bytes.
 pub(crate) struct Gzip<W: Write> {
@@ -92,7 +103,9 @@ pub(crate) struct Gzip<W: Write> {
     starts: Vec<u64>,
     end: u64,
     /// Members being made, in their order.
-    pending: VecDeque<Receiver<io::Result<Vec<u8>>>>,
+    pending: VecDeque<Receiver<io::Result<Done>>>,
+    /// Memory of blocks and members that are done with, which would have to be got from the kernel anew.
+    spare: Vec<Vec<u8>>,
     /// Started when there is a second block.
     workers: Option<Workers>,
     /// The member that so many zeros make, once there were some.
@@ -128,7 +141,8 @@ impl<W: Write> Gzip<W> {
     pub(crate) fn with_members(level: i32, most: usize, out: W) -> Self {
         let (pending, workers, zeros) = (VecDeque::new(), None, None);
         let (level, block, starts) = (level.clamp(0, 12), Vec::new(), Vec::new());
-        Self { out, level, most, block, members: 0, starts, end: 0, pending, workers, zeros }
+        let spare = Vec::new();
+        Self { out, level, most, block, members: 0, starts, end: 0, pending, spare, workers, zeros }
     }
 
     /// Changes how many bytes a member has at most, from the next one on.
@@ -167,17 +181,20 @@ impl<W: Write> Gzip<W> {
             // Files with holes are made of them.
             let known = match self.zeros.take().filter(|(len, _)| *len == self.block.len()) {
                 Some((_, known)) => known,
-                None => {
-                    deflate(level).and_then(|mut deflate| compress(&mut deflate, &self.block))?
-                }
+                None => deflate(level)
+                    .and_then(|mut deflate| compress(&mut deflate, &self.block, Vec::new()))?,
             };
-            done.send(Ok(known.clone())).ok();
+            let mut copy = self.spare.pop().unwrap_or_default();
+            copy.extend_from_slice(&known);
+            done.send(Ok(Done { member: copy, block: Vec::new() })).ok();
             self.zeros = Some((self.block.len(), known));
             self.block.clear();
         } else {
+            let member = self.spare.pop().unwrap_or_default();
             // The next one is probably as long.
-            let next = Vec::with_capacity(self.block.len());
-            workers.send((std::mem::replace(&mut self.block, next), done))?;
+            let long = self.block.len();
+            let next = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(long));
+            workers.send(Job { block: std::mem::replace(&mut self.block, next), member, done })?;
         }
         self.pending.push_back(member);
         self.members += 1;
@@ -189,10 +206,17 @@ impl<W: Write> Gzip<W> {
 
     fn pass_on(&mut self) -> io::Result<()> {
         let Some(member) = self.pending.pop_front() else { return Ok(()) };
-        let member = member.recv().map_err(|_| io::Error::other("a compressing thread died"))??;
+        let done = member.recv().map_err(|_| io::Error::other("a compressing thread died"))??;
         self.starts.push(self.end);
-        self.end += member.len() as u64;
-        self.out.write_all(&member)
+        self.end += done.member.len() as u64;
+        self.out.write_all(&done.member)?;
+        for mut memory in [done.member, done.block] {
+            memory.clear();
+            if memory.capacity() > 0 {
+                self.spare.push(memory);
+            }
+        }
+        Ok(())
     }
 
     /// Writes what is left, and gives the stream back.
@@ -201,7 +225,7 @@ impl<W: Write> Gzip<W> {
         self.drain()?;
         // An empty stream is one empty member.
         if !last.is_empty() || self.members == 0 {
-            let member = compress(&mut deflate(self.level)?, &last)?;
+            let member = compress(&mut deflate(self.level)?, &last, Vec::new())?;
             self.out.write_all(&member)?;
         }
         Ok(self.out)
@@ -216,11 +240,12 @@ impl Workers {
             let mut compressor = deflate(level);
             loop {
                 let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok((block, done)) = next else { return };
+                let Ok(Job { block, member, done }) = next else { return };
                 let result = match &mut compressor {
-                    Ok(compressor) => compress(compressor, &block),
+                    Ok(compressor) => compress(compressor, &block, member),
                     Err(error) => Err(io::Error::other(error.to_string())),
                 };
+                let result = result.map(|member| Done { member, block });
                 // Nobody waits for it when the whole stream was given up.
                 done.send(result).ok();
             }
@@ -257,9 +282,9 @@ fn deflate(level: i32) -> io::Result<Deflate> {
     Ok(Deflate::new(level))
 }
 
-/// A block as a member.
-fn compress(compressor: &mut Deflate, block: &[u8]) -> io::Result<Vec<u8>> {
-    let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
+/// A block as a member, in memory that is empty.
+fn compress(compressor: &mut Deflate, block: &[u8], mut member: Vec<u8>) -> io::Result<Vec<u8>> {
+    member.resize(compressor.gzip_compress_bound(block.len()), 0);
     let len = compressor.gzip_compress(block, &mut member).map_err(io::Error::other)?;
     member.truncate(len);
     Ok(member)

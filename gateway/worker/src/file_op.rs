@@ -3,6 +3,7 @@
 //! Actions that follow each other work on the same writable directory; where a result is needed
 //! twice (as an output, or as the source of a copy) it is committed first.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use kiln_engine::{
 };
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
 use kiln_keys::ContentQuery;
-use kiln_store::{Mounted, MutableRef, Ref, Requester, Store};
+use kiln_store::{Meter, Mounted, MutableRef, Ref, Requester, Store};
 
 use crate::files as actions;
 use crate::files::{FileError, Ids, Implied};
@@ -286,7 +287,8 @@ fn change(
     let made = Some(ids.unwrap_or(Ids { uid: 0, gid: 0 }));
     match &step.action {
         FileAction::Copy(copy) => {
-            let allocate = |bytes| Some(store.allocate_blocking(bytes));
+            let meter = RefCell::new(Meter::of(store));
+            let allocate = |bytes| meter.borrow_mut().add_blocking(bytes);
             actions::copy(from, root, copy, ids, implied, &allocate)
         }
         FileAction::MakeFile { path, mode, data, timestamp, .. } => {

@@ -18,10 +18,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kiln_store::Allocation;
-
-/// Waits for space for so many bytes that are about to be written, unless there is no one to ask.
-pub(crate) type Allocate<'a> = &'a dyn Fn(u64) -> Option<Allocation>;
+/// Hears how many bytes are about to be written, and waits for space for them.
+pub(crate) type Allocate<'a> = &'a dyn Fn(u64);
 
 /// The directories that were made only because something was put below them, relative to the root of
 /// what is changed. Whatever is said about one of them takes it out again.

@@ -172,7 +172,7 @@ impl Copy<'_> {
         let made = make_parents(self.to, target, 0o755, self.owner, self.action.timestamp)?;
         imply(self.implied, self.to, &made);
         // What is in it takes at least as much, as a rule.
-        let _allocation = (self.allocate)(file.metadata().map_or(0, |found| found.len()));
+        (self.allocate)(file.metadata().map_or(0, |found| found.len()));
         self.implied.extend(archive.unpack(self.to, target, self.owner)?);
         Ok(true)
     }
@@ -203,7 +203,7 @@ impl Copy<'_> {
             fs::hard_link(first, target).map_err(FileError::io("link", &shown))?;
             return Ok(());
         } else if metadata.is_file() {
-            let _allocation = (self.allocate)(metadata.blocks() * 512);
+            (self.allocate)(metadata.blocks() * 512);
             let copied = kiln_store::copy_file(source, target);
             let copied = copied.map_err(FileError::io("copy", &shown))?;
             if metadata.nlink() > 1 {
@@ -428,7 +428,7 @@ mod tests {
 
     fn copied(from: &TempDir, to: &TempDir, action: &CopyAction) -> Result<Implied, FileError> {
         let mut implied = Implied::new();
-        copy(from.path(), to.path(), action, None, &mut implied, &|_| None)?;
+        copy(from.path(), to.path(), action, None, &mut implied, &|_| {})?;
         Ok(implied)
     }
 
@@ -500,7 +500,7 @@ mod tests {
             ..action(src, "/any/")
         };
         let copied = |from: &Path, src: &str| {
-            let copied = copy(from, to.path(), &any(src), None, &mut Implied::default(), &|_| None);
+            let copied = copy(from, to.path(), &any(src), None, &mut Implied::default(), &|_| {});
             copied.map_err(|error| error.to_string())
         };
         let missing = |path: &str| Err(format!("{path}: no such file or directory"));
