@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -334,7 +334,7 @@ impl Copy<'_> {
         let failed = |what| move |error| FileError::io(what, scope::shown(self.to, target))(error);
         let (Ids { uid, gid }, file) = (self.owner_of(source, metadata), &copied.target);
         kiln_store::owner::set_owner_of(file, uid, gid).map_err(failed("change owner of"))?;
-        let permissions = Permissions::from_mode(self.mode_of(metadata)?);
+        let permissions = fs::Permissions::from_mode(self.mode_of(metadata)?);
         file.set_permissions(permissions).map_err(failed("change permissions of"))?;
         if kiln_store::has_xattrs(&copied.source) {
             kiln_store::copy_xattrs(source, target)
@@ -529,9 +529,7 @@ mod tests {
                 ..action(src, "/")
             };
             let copied =
-                copy(from.path(), to.path(), &copy_action, None, &mut Implied::default(), &|_| {
-                    None
-                });
+                copy(from.path(), to.path(), &copy_action, None, &mut Implied::default(), &|_| {});
             copied.map_err(|error| error.to_string())
         };
         let missing = |path: &str| Err(format!("\"{path}\": not found"));

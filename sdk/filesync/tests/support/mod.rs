@@ -25,7 +25,12 @@ pub(crate) async fn transfer(
     let (to_sender, at_sender) = kiln_filesync::outgoing();
     let root = Root::open(from).expect("the directory to send exists");
     let sending = kiln_filesync::send(root, send, at_sender.map(Ok::<_, Infallible>), to_receiver);
-    let receiving = kiln_filesync::receive(to.to_owned(), receive, stream(at_receiver), to_sender);
+    let receiving = kiln_filesync::receive(
+        to.to_owned(),
+        receive,
+        at_receiver.map(Ok::<_, Infallible>),
+        to_sender,
+    );
     tokio::join!(sending, receiving)
 }
 
