@@ -109,7 +109,8 @@ pub fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Whether a file that is open has any extended attributes; where that cannot be told, it may have some.
 pub fn has_xattrs(file: &File) -> bool {
-    rustix::fs::flistxattr(file, &mut [0u8; 0][..]) != Ok(0)
+    // One byte holds no name: what there is does not fit.
+    rustix::fs::flistxattr(file, &mut [0u8; 1][..]) != Ok(0)
 }
 
 /// Sets the time of the last change; the time of the last access becomes the same.

@@ -6,7 +6,7 @@
 use crate::collect::PruneOptions;
 
 /// Which part of a bound is left free by collection, so that the next writes fit without another one.
-const PART: u64 = 8;
+const PART: u64 = 4;
 /// More than this is not left free, in bytes, however large the bound is.
 const MOST: u64 = 1 << 30;
 
@@ -42,6 +42,13 @@ impl Limit {
     /// is written meanwhile.
     pub(crate) fn is_near(&self, used: u64, free: u64) -> bool {
         self.is_beyond(used, free, 2)
+    }
+
+    /// Half of the headroom, in bytes: who begins to write finds so much, as a rule.
+    pub(crate) fn half(&self) -> u64 {
+        let used = self.max_used.map(|most| self.headroom(most));
+        let free = Some(headroom(self.min_free)).filter(|_| self.min_free != 0);
+        used.into_iter().chain(free).min().unwrap_or_default() / 2
     }
 
     /// The bounds to collect by, so that afterwards there is headroom, and `wanted` bytes can be written
@@ -106,7 +113,7 @@ mod tests {
 
     #[test]
     fn headroom_is_a_part_of_the_bound_but_no_more_than_a_gibibyte() {
-        assert_eq!(goal(limit(0, 80, 0), 0), (70, 0));
+        assert_eq!(goal(limit(0, 80, 0), 0), (60, 0));
         assert_eq!(goal(limit(0, 800 << 30, 0), 0), (799 << 30, 0));
         assert_eq!(goal(limit(0, 0, 80), 0), (0, 90));
         assert_eq!(goal(limit(0, 80, 80), 5), (65, 95));
@@ -124,13 +131,13 @@ mod tests {
         let used = limit(20, 80, 0).unwrap();
         let near = |used_bytes| (used.is_near(used_bytes, 0), used.is_exceeded(used_bytes, 0));
         assert_eq!(
-            [75, 76, 80, 81].map(near),
+            [70, 71, 80, 81].map(near),
             [(false, false), (true, false), (true, false), (true, true),]
         );
         let free = limit(20, 0, 80).unwrap();
         let near = |free_bytes| (free.is_near(21, free_bytes), free.is_exceeded(21, free_bytes));
         assert_eq!(
-            [85, 84, 80, 79].map(near),
+            [90, 89, 80, 79].map(near),
             [(false, false), (true, false), (true, false), (true, true),]
         );
         assert!(!free.is_exceeded(20, 0), "nothing may be removed");

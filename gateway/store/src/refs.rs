@@ -123,12 +123,14 @@ pub enum LoadError {
 impl Store {
     /// Prepares a writable directory on top of `parent`, or an empty one.
     ///
-    /// Nothing is copied until it is written. Dropping the [`MutableRef`] discards what was written.
+    /// Nothing is copied until it is written. Dropping the [`MutableRef`] discards what was written. Where a
+    /// bound on space is near, collection comes first.
     ///
     /// # Errors
     ///
     /// [`StoreError::Reserve`] if too little of the disk is free.
     pub async fn prepare(&self, parent: Option<&Files>) -> Result<MutableRef, PrepareError> {
+        self.wait_for_headroom().await;
         let (store, parent) = (self.inner.clone(), parent.cloned());
         blocking(move || {
             store.check_reserve()?;

@@ -229,6 +229,20 @@ impl Store {
     /// Says that so many bytes are about to be written into the root, and waits while collection makes
     /// space for them: not for long, and only if a bound would be exceeded and something collects.
     pub async fn allocate(&self, bytes: u64) -> Allocation {
+        self.wait_for(bytes).await;
+        self.inner.announce(bytes)
+    }
+
+    /// Waits while a bound is near, for who begins to write and cannot say how much; not longer than
+    /// [`Store::allocate`].
+    pub(crate) async fn wait_for_headroom(&self) {
+        let half = self.inner.space.watch().limits.iter().map(Limit::half).min();
+        if let Some(half) = half {
+            self.wait_for(half).await;
+        }
+    }
+
+    async fn wait_for(&self, bytes: u64) {
         let space = &self.inner.space;
         let deadline = tokio::time::Instant::now() + TIMEOUT;
         let mut rounds = space.rounds.subscribe();
@@ -243,7 +257,6 @@ impl Store {
                 break;
             }
         }
-        self.inner.announce(bytes)
     }
 
     /// The same on a thread that may block.

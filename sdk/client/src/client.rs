@@ -18,13 +18,6 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::address::{Address, AddressError};
 
-/// Flow control windows, in bytes; the same as inside sessions.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-
-/// The most header bytes of an answer: what is known of an error stands there.
-const HEADER_BYTES: u32 = 4 << 20;
-
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,7 +74,7 @@ impl Client {
         let address: Address = address.parse()?;
         let connected = match &address {
             Address::Tcp(host) => match Endpoint::from_shared(format!("http://{host}")) {
-                Ok(endpoint) => windows(endpoint).connect().await,
+                Ok(endpoint) => channel::bounded(endpoint).connect().await,
                 Err(_) => return Err(AddressError(address.to_string()).into()),
             },
             Address::Unix(path) => {
@@ -90,7 +83,7 @@ impl Client {
                     let path = path.clone();
                     async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
                 });
-                windows(Endpoint::from_static("http://localhost"))
+                channel::bounded(Endpoint::from_static("http://localhost"))
                     .connect_with_connector(connector)
                     .await
             }
@@ -186,13 +179,6 @@ impl Client {
         let answer = self.control().status(request).await.map_err(|status| said(&status))?;
         Ok(answer.into_inner().map_err(|status| said(&status)).boxed())
     }
-}
-
-fn windows(endpoint: Endpoint) -> Endpoint {
-    endpoint
-        .http2_max_header_list_size(HEADER_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
 }
 
 pub(crate) fn said(status: &tonic::Status) -> RichStatus {

@@ -38,16 +38,21 @@ pub(crate) const HEADER_BYTES: u32 = 4 << 20;
 ///
 /// If the far side does not speak HTTP/2.
 pub async fn connect(io: impl Io) -> Result<Channel, tonic::transport::Error> {
-    endpoint().connect_with_connector(once(io)).await
+    pipe().connect_with_connector(once(io)).await
 }
 
 /// A channel over a byte stream, on which nothing is said before the first call.
 pub fn connect_lazy(io: impl Io) -> Channel {
-    endpoint().connect_with_connector_lazy(once(io))
+    pipe().connect_with_connector_lazy(once(io))
 }
 
-fn endpoint() -> Endpoint {
-    Endpoint::from_static("http://localhost")
+fn pipe() -> Endpoint {
+    bounded(Endpoint::from_static("http://localhost"))
+}
+
+/// An endpoint with the flow control windows and bounds that everything here has.
+pub fn bounded(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .http2_max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
