@@ -26,9 +26,8 @@ const APPEARS: Duration = Duration::from_secs(5);
 /// The same for the last one.
 const LAST_APPEARS: Duration = Duration::from_secs(15);
 /// A file that was this much older than the last transfer, in nanoseconds, is not written to again
-/// within the same tick of a clock: 0.1 s. Where ticks are longer, times are whole milliseconds, which are
-/// doubted anyway.
-const SETTLED: i64 = 100_000_000;
+/// within the same tick of a clock.
+const SETTLED: i64 = 120 * 1_000_000_000;
 
 /// Why no client answered.
 #[derive(Debug, thiserror::Error)]

@@ -115,8 +115,8 @@ mod tests {
     fn headroom_is_a_part_of_the_bound_but_no_more_than_a_gibibyte() {
         assert_eq!(goal(limit(0, 80, 0), 0), (60, 0));
         assert_eq!(goal(limit(0, 800 << 30, 0), 0), (799 << 30, 0));
-        assert_eq!(goal(limit(0, 0, 80), 0), (0, 90));
-        assert_eq!(goal(limit(0, 80, 80), 5), (65, 95));
+        assert_eq!(goal(limit(0, 0, 80), 0), (0, 100));
+        assert_eq!(goal(limit(0, 80, 80), 5), (55, 105));
     }
 
     #[test]

@@ -416,7 +416,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Up to 64 MiB, of which collection leaves 8; 40 are there, and others have the rest of the disk.
+    /// Up to 64 MiB, of which collection leaves 16; 40 are there, and others have the rest of the disk.
     fn watch() -> Watch {
         let bound = PruneOptions { max_used_space: 64 * MIB, ..PruneOptions::default() };
         let mut watch = Watch { collectors: 1, ..Watch::default() };
@@ -468,9 +468,9 @@ mod tests {
     #[test]
     fn it_is_time_to_collect_when_half_of_the_headroom_is_taken_or_somebody_waits() {
         let (mut watch, now) = (watch(), Instant::now());
-        watch.estimate.see((1000 - 20) * MIB);
+        watch.estimate.see((1000 - 16) * MIB);
         assert!(!watch.is_due(now));
-        watch.estimate.see((1000 - 21) * MIB);
+        watch.estimate.see((1000 - 17) * MIB);
         assert!(watch.is_due(now));
         let mut other = self::watch();
         other.wanted = 25 * MIB;

@@ -27,6 +27,9 @@ use crate::{mode, sys};
 
 /// How many files a sender may send at the same time.
 const MAX_OPEN: usize = 256;
+/// How many files are asked for out of doubt, and how many bytes they have at most.
+const DOUBTED: usize = 256;
+const DOUBTED_BYTES: i64 = 16 << 20;
 
 pub(crate) struct Destination {
     root: OwnedFd,
@@ -44,6 +47,8 @@ pub(crate) struct Destination {
     /// The directory of the last file that was begun, which is probably that of the next.
     parent: Option<(String, Arc<OwnedFd>)>,
     last: String,
+    /// How many files more are asked for out of doubt, and with how many bytes.
+    doubts: (usize, i64),
     ended: bool,
     files_done: u64,
     summary: ReceiveSummary,
@@ -115,6 +120,7 @@ impl Destination {
             open: 0,
             parent: None,
             last: String::new(),
+            doubts: (DOUBTED, DOUBTED_BYTES),
             ended: false,
             files_done: 0,
             summary: ReceiveSummary::default(),
@@ -363,7 +369,7 @@ impl Destination {
         if there
             .as_ref()
             .is_some_and(|there| mode::is_regular(there.mode) && self.is_same(there, &stat))
-            && !self.options.diff.doubts(stat.mod_time)
+            && !self.doubts(&stat)
         {
             return Ok(None);
         }
@@ -465,6 +471,16 @@ impl Destination {
             && owned
             && there.linkname == wanted.linkname
             && (there.devmajor, there.devminor) == (wanted.devmajor, wanted.devminor)
+    }
+
+    /// Whether a file that looks the same is asked for all the same; as long as that does not cost too much.
+    fn doubts(&mut self, stat: &Stat) -> bool {
+        let (files, bytes) = self.doubts;
+        if !self.options.diff.doubts(stat.mod_time) || files == 0 || bytes < stat.size {
+            return false;
+        }
+        self.doubts = (files - 1, bytes - stat.size);
+        true
     }
 
     fn owner(&self, stat: &Stat) -> Option<(u32, u32)> {

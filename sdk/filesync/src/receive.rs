@@ -39,7 +39,9 @@ pub enum Diff {
     /// The same, but a regular file is asked for all the same if its time says little: if it was
     /// modified at this moment (in nanoseconds since 1970) or later, or at a whole millisecond, as
     /// archives and programs set times and clocks do not. For a destination that may have been
-    /// filled from another directory, whose files of the same size and time are others.
+    /// filled from another directory, whose files of the same size and time are others. Of many such
+    /// files the first 256 are asked for, with at most 16 MiB together: where all of those of a large
+    /// directory have such times, sending them each time would cost more than the doubt is worth.
     Doubt {
         /// Files that are older are known well enough.
         since: i64,

@@ -164,6 +164,24 @@ async fn merging_keeps_what_is_not_mentioned() {
 }
 
 #[tokio::test]
+async fn of_many_doubtful_files_a_few_are_asked_for() {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for number in 0..300 {
+        write(from.path(), &format!("{number}"), "x");
+    }
+    let doubt = ReceiveOptions { diff: Diff::Doubt { since: 0 }, ..ours() };
+    let again =
+        |options: ReceiveOptions| transfer(from.path(), to.path(), SendOptions::default(), options);
+    assert_eq!(again(doubt.clone()).await.1.unwrap().changed, 300);
+    assert_eq!(again(doubt.clone()).await.1.unwrap().changed, 256);
+    assert_eq!(again(ours()).await.1.unwrap().changed, 0);
+    // One that is too large is not asked for either.
+    fs::File::create(from.path().join("0")).unwrap().set_len(20 << 20).unwrap();
+    assert_eq!(again(doubt.clone()).await.1.unwrap().bytes, (20 << 20) + 256);
+    assert_eq!(again(doubt).await.1.unwrap().bytes, 256);
+}
+
+#[tokio::test]
 async fn owners_are_reset_and_entries_mapped() {
     let from = varied();
     let map = MapStat::new(|stat| stat.mod_time = 0);
