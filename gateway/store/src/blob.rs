@@ -281,6 +281,9 @@ impl std::fmt::Debug for BlobSink {
     }
 }
 
+/// What a writing thread gives back: the blob, the buffer, and whether it was written.
+type Written = (BlobSink, Vec<u8>, io::Result<()>);
+
 /// A blob being written by an async task.
 ///
 /// What is written gathers in a buffer of 1 MiB; full buffers are hashed and written on another
@@ -293,7 +296,7 @@ pub struct BlobWriter {
     /// The buffer that was written last, for what comes after the next: memory that is given back each time
     /// has to be got from the kernel each time.
     spare: Vec<u8>,
-    task: Option<JoinHandle<(BlobSink, Vec<u8>, io::Result<()>)>>,
+    task: Option<JoinHandle<Written>>,
 }
 
 impl BlobWriter {
