@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -19,9 +20,17 @@ use kiln_filesync::{
 use kiln_pb::filetree::packet::PacketType;
 use kiln_pb::filetree::{Packet, Stat};
 use prost::Message;
-use support::{stream, transfer};
+use support::transfer;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// A channel as the stream of a call that never breaks.
+fn stream(
+    packets: mpsc::Receiver<Packet>,
+) -> impl futures::Stream<Item = Result<Packet, Infallible>> + Unpin {
+    ReceiverStream::new(packets).map(Ok)
+}
 
 fn ours() -> ReceiveOptions {
     ReceiveOptions { owner: Owner::Ours, ..ReceiveOptions::default() }

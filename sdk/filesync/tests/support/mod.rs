@@ -7,9 +7,6 @@ use futures::StreamExt;
 use kiln_filesync::{
     ReceiveError, ReceiveOptions, ReceiveSummary, Root, SendError, SendOptions, SendSummary,
 };
-use kiln_pb::filetree::Packet;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 /// What both halves say in the end.
 pub(crate) type Outcome = (Result<SendSummary, SendError>, Result<ReceiveSummary, ReceiveError>);
@@ -32,11 +29,4 @@ pub(crate) async fn transfer(
         to_sender,
     );
     tokio::join!(sending, receiving)
-}
-
-/// A channel as the stream of a call that never breaks.
-pub(crate) fn stream(
-    packets: mpsc::Receiver<Packet>,
-) -> impl futures::Stream<Item = Result<Packet, Infallible>> + Unpin {
-    ReceiverStream::new(packets).map(Ok)
 }
