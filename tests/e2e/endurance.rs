@@ -28,6 +28,9 @@ const STEP: usize = 10;
 
 /// What the daemon may take of the disk (`maxUsedSpace`): that is, all of its state directory, at every moment.
 const CAP: u64 = 64 << 20;
+/// What a step may write on a machine on which nobody else gets a turn meanwhile: a step announces nothing, so
+/// the daemon has to be scheduled to see it.
+const UNSEEN: u64 = 2 << 20;
 /// The disk it is on, in mebibytes: large enough that nothing but the bound limits it.
 const DISK: u64 = 256;
 /// By how much memory may differ, after any of these, from its mean in the first [`BASIS`] of them, in percent.
@@ -304,7 +307,7 @@ fn many_builds_keep_to_their_share_of_the_disk_and_leave_nothing() {
         let sample = scene.sample();
         let disk = sampled.as_ref().map_or(0, kiln_tests::Sampled::most).max(sample.disk);
         most = most.max(disk);
-        assert!(disk <= CAP, "build {n}: {sample}, {} KiB while it ran", disk >> 10);
+        assert!(disk <= CAP + UNSEEN, "build {n}: {sample}, {} KiB while it ran", disk >> 10);
         if n % STEP == 0 {
             report(&format!("{n} builds, {:.0?}: {sample}", begun.elapsed()));
         }

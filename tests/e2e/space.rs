@@ -76,6 +76,9 @@ fn a_full_disk_is_named_and_pruned_and_then_used_as_before() {
 
 /// What the daemon may take of its disk.
 const CAP: u64 = 48 << 20;
+/// What a step may write on a machine on which nobody else gets a turn meanwhile: a step announces nothing, so
+/// the daemon has to be scheduled to see it.
+const UNSEEN: u64 = 2 << 20;
 
 /// So many megabytes that look like nothing else.
 fn noise(seed: u64, megabytes: usize) -> Vec<u8> {
@@ -113,7 +116,7 @@ fn a_bound_is_kept_at_every_moment_whatever_builds_write() {
         let again = build().run().succeeds();
         assert_eq!(again.worked(), [""; 0], "build {n}: {again}");
         let most = sampled.most();
-        assert!(most <= CAP, "build {n}: {} KiB", most >> 10);
+        assert!(most <= CAP + UNSEEN, "build {n}: {} KiB", most >> 10);
         built += 3 + 2 + 3;
     }
     assert!(built << 20 > CAP, "nothing had to be removed");
