@@ -259,7 +259,7 @@ impl Store {
         }
     }
 
-    /// The same on a thread that may block.
+    /// [`Store::allocate`] on a thread that may block.
     pub fn allocate_blocking(&self, bytes: u64) -> Allocation {
         let space = &self.inner.space;
         let deadline = Instant::now() + TIMEOUT;

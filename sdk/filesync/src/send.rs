@@ -33,10 +33,6 @@ pub const CHUNK_BYTES: usize = 32 << 10;
 pub const READERS: usize = 4;
 /// How many files one reader takes at a time.
 const BATCH: usize = 64;
-/// After so many files, how long requests gather before they are answered: who asks for one after the other
-/// is kept from its own work by answers that come one after the other.
-const MANY: u64 = 64;
-const GATHER: Duration = Duration::from_millis(1);
 /// How many packets are sent at a time, and how many bytes of content at most.
 const BURST: usize = 256;
 const BURST_BYTES: usize = 256 << 10;
@@ -352,11 +348,6 @@ impl Offer {
         while is_first && state.wanted.is_empty() && !state.stopped {
             state.first_waits = true;
             state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
-            if self.files.load(Ordering::Relaxed) > MANY {
-                drop(state);
-                std::thread::sleep(GATHER);
-                state = self.state();
-            }
         }
         let length = if state.stopped { 0 } else { state.wanted.len().min(BATCH) };
         if length == 0 {
