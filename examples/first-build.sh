@@ -6,7 +6,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-cargo build --quiet --workspace --bins
+echo "== compiling kiln and two frontends: minutes, the first time" >&2
+cargo build --workspace --bins
 bin=${CARGO_TARGET_DIR:-target}/debug
 out=${CARGO_TARGET_DIR:-target}/first-build
 mkdir -p "$out"

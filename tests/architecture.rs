@@ -10,6 +10,7 @@ use std::process::Command;
 
 /// Bottom layer first; crates of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
+    &["handle"],
     &["oci", "pb", "paths", "metadata", "executor"],
     &[
         "wire",
@@ -39,6 +40,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// Crates that compute and never wait.
 const PURE: &[&str] = &[
+    "handle",
     "oci",
     "pb",
     "paths",

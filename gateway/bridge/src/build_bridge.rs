@@ -1,8 +1,9 @@
 //! The bridge of one build, inside the daemon.
 
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use kiln_frontend::{
     SourcePolicy, SourceRequest, Timestamp, Warning,
 };
 use kiln_graph::{Edge, Entitlements, Graph, Identifier, LoadContext, ProxyNetwork};
+use kiln_handle::{Handle, WeakHandle};
 use kiln_llb::Definition;
 use kiln_oci::{Digest, Platform};
 use kiln_progress::{Progress, Sender, Vertex};
@@ -72,7 +74,7 @@ pub struct BuildParts {
 /// A [`Bridge`] of one build; cheap to clone. Clones with other options share the refs.
 #[derive(Clone)]
 pub struct BuildBridge {
-    shared: Arc<Shared>,
+    shared: Handle<Shared>,
     info: BuildInfo,
     inputs: Inputs,
     pub(crate) policies: Arc<BuildPolicies>,
@@ -104,7 +106,7 @@ struct Shared {
 
 /// A [`BuildBridge`] that goes with its build.
 pub(crate) struct WeakBridge {
-    shared: Weak<Shared>,
+    shared: WeakHandle<Shared>,
     info: BuildInfo,
     policies: Arc<BuildPolicies>,
 }
@@ -170,7 +172,7 @@ impl BuildBridge {
         let (info, inputs, policies) = (parts.info, parts.inputs, Arc::new(parts.policies));
         let asked = Asked::new(&parts.frontend, options(&info), inputs.clone());
         let trace = Arc::new(Trace::of_build(asked));
-        let bridge = Self { shared: Arc::new(shared), info, inputs, policies, trace, depth: 0 };
+        let bridge = Self { shared: Handle::new(shared), info, inputs, policies, trace, depth: 0 };
         judge.bridge.set(bridge.weak()).ok();
         bridge
     }
@@ -180,18 +182,23 @@ impl BuildBridge {
     /// # Errors
     ///
     /// The frontend's own, or that there is none.
-    pub async fn call(&self, frontend: &str) -> Result<BuildResult<Ref>, RichStatus> {
-        let asked = Asked::new(frontend, options(&self.info), self.inputs.clone());
-        let bridge = Self { trace: Arc::new(self.trace.call(asked)), ..self.clone() };
-        let result = self.shared.frontends.call(frontend, &bridge).await?;
-        self.trace.returned(bridge.trace);
-        self.note_request(&result)?;
-        Ok(result)
+    pub fn call<'a>(
+        &'a self,
+        frontend: &'a str,
+    ) -> BoxFuture<'a, Result<BuildResult<Ref>, RichStatus>> {
+        Box::pin(async move {
+            let asked = Asked::new(frontend, options(&self.info), self.inputs.clone());
+            let bridge = Self { trace: Arc::new(self.trace.call(asked)), ..self.clone() };
+            let result = self.shared.frontends.call(frontend, &bridge).await?;
+            self.trace.returned(bridge.trace);
+            self.note_request(&result)?;
+            Ok(result)
+        })
     }
 
     fn weak(&self) -> WeakBridge {
         WeakBridge {
-            shared: Arc::downgrade(&self.shared),
+            shared: self.shared.downgrade(),
             info: self.info.clone(),
             policies: Arc::clone(&self.policies),
         }
@@ -273,37 +280,42 @@ impl BuildBridge {
     /// # Errors
     ///
     /// If there is no such ref, or the operation that failed.
-    pub async fn result(&self, of: &Ref) -> Result<Option<kiln_worker::Ref>, RichStatus> {
-        if let Some(left) = self.leftovers().get(&of.0) {
-            return Ok(Some(left.clone()));
-        }
-        let lazy = self.lazy(of)?;
-        self.forget_caches(&lazy.fresh_caches).await?;
-        let solved = loop {
-            let job = self.job();
-            let error = match job.0.solve(Arc::clone(&lazy.graph), lazy.edge.clone()).await {
-                Ok(solved) => break solved,
-                Err(error) => error,
-            };
-            let why = || self.shown_again(&error.to_string());
-            let is_lost = error.error.kind == ErrorKind::Lost;
-            // Who else of this build began again has ended this job.
-            let goes_on = if is_lost {
-                self.shared.jobs.begin_again(&job, why)
-            } else {
-                !self.shared.jobs.is_current(&job)
-            };
-            if goes_on {
-                continue;
+    pub fn result<'a>(
+        &'a self,
+        of: &'a Ref,
+    ) -> BoxFuture<'a, Result<Option<kiln_worker::Ref>, RichStatus>> {
+        Box::pin(async move {
+            if let Some(left) = self.leftovers().get(&of.0) {
+                return Ok(Some(left.clone()));
             }
-            let status = solve_status(&error);
-            return Err(match self.leftovers().add(&error) {
-                Some(solve) => status.with(Detail::Solve(Box::new(solve))),
-                None => status,
-            });
-        };
-        self.used(&lazy).await;
-        Ok(solved)
+            let lazy = self.lazy(of)?;
+            self.forget_caches(&lazy.fresh_caches).await?;
+            let solved = loop {
+                let job = self.job();
+                let error = match job.0.solve(Arc::clone(&lazy.graph), lazy.edge.clone()).await {
+                    Ok(solved) => break solved,
+                    Err(error) => error,
+                };
+                let why = || self.shown_again(&error.to_string());
+                let is_lost = error.error.kind == ErrorKind::Lost;
+                // Who else of this build began again has ended this job.
+                let goes_on = if is_lost {
+                    self.shared.jobs.begin_again(&job, why)
+                } else {
+                    !self.shared.jobs.is_current(&job)
+                };
+                if goes_on {
+                    continue;
+                }
+                let status = solve_status(&error);
+                return Err(match self.leftovers().add(&error) {
+                    Some(solve) => status.with(Detail::Solve(Box::new(solve))),
+                    None => status,
+                });
+            };
+            self.used(&lazy).await;
+            Ok(solved)
+        })
     }
 
     fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
@@ -345,15 +357,17 @@ impl BuildBridge {
     /// # Errors
     ///
     /// The first operation that failed.
-    pub async fn results(
-        &self,
+    pub fn results<'a>(
+        &'a self,
         result: BuildResult<Ref>,
-    ) -> Result<BuildResult<kiln_worker::Ref>, RichStatus> {
-        let names: Vec<Ref> = result.held().cloned().collect();
-        let solved = self.all(&names).await?;
-        let found: BTreeMap<Ref, Option<kiln_worker::Ref>> =
-            names.into_iter().zip(solved).collect();
-        result.try_filter_map(|name| Ok(found[&name].clone()))
+    ) -> BoxFuture<'a, Result<BuildResult<kiln_worker::Ref>, RichStatus>> {
+        Box::pin(async move {
+            let names: Vec<Ref> = result.held().cloned().collect();
+            let solved = self.all(&names).await?;
+            let found: BTreeMap<Ref, Option<kiln_worker::Ref>> =
+                names.into_iter().zip(solved).collect();
+            result.try_filter_map(|name| Ok(found[&name].clone()))
+        })
     }
 
     /// The same bridge for a frontend that is called with other options.
@@ -365,31 +379,37 @@ impl BuildBridge {
         Self { info, inputs, trace, depth: self.depth + 1, ..self.clone() }
     }
 
-    async fn define(
-        &self,
-        definition: &pb::Definition,
-        policies: &[Policy],
-    ) -> Result<Option<Ref>, RichStatus> {
-        let definition = self.judged(definition, policies).await?;
-        let graph = self.load(&definition).await?;
-        let worker = self.shared.worker.info();
-        constraints::check(&graph, &worker.id, &worker.labels)?;
-        let Some(edge) = graph.root().cloned() else { return Ok(None) };
-        let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
-        let definition = Arc::new(with_metadata(definition.into_owned()));
-        let fresh_caches = Arc::new(fresh_caches(&graph));
-        let lazy = Lazy {
-            graph: Arc::new(graph),
-            edge,
-            definition,
-            trace: Arc::clone(&self.trace),
-            used: Arc::default(),
-            known: Arc::default(),
-            fresh_caches,
-        };
-        self.trace.defined(Ref(name.clone()));
-        self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), lazy);
-        Ok(Some(Ref(name)))
+    fn define<'a>(
+        &'a self,
+        definition: &'a pb::Definition,
+        policies: &'a [Policy],
+    ) -> BoxFuture<'a, Result<Option<Ref>, RichStatus>> {
+        Box::pin(async move {
+            let definition = self.judged(definition, policies).await?;
+            let graph = self.load(&definition).await?;
+            let worker = self.shared.worker.info();
+            constraints::check(&graph, &worker.id, &worker.labels)?;
+            let Some(edge) = graph.root().cloned() else { return Ok(None) };
+            let name = format!("ref-{}", self.shared.next.fetch_add(1, Ordering::Relaxed));
+            let definition = Arc::new(with_metadata(definition.into_owned()));
+            let fresh_caches = Arc::new(fresh_caches(&graph));
+            let lazy = Lazy {
+                graph: Arc::new(graph),
+                edge,
+                definition,
+                trace: Arc::clone(&self.trace),
+                used: Arc::default(),
+                known: Arc::default(),
+                fresh_caches,
+            };
+            self.trace.defined(Ref(name.clone()));
+            self.shared
+                .refs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name.clone(), lazy);
+            Ok(Some(Ref(name)))
+        })
     }
 
     /// Shows the client what its build goes on without, once in a build.
@@ -430,71 +450,74 @@ impl BuildBridge {
     }
 
     /// What is known of a source that policies allow.
-    pub(crate) async fn resolve_allowed(
-        &self,
+    pub(crate) fn resolve_allowed<'a>(
+        &'a self,
         source: SourceIdentifier,
         request: SourceRequest,
-    ) -> Result<SourceMeta, RichStatus> {
-        let mut attrs = source.attrs.clone();
-        if !request.resolve_mode.is_empty() && source.identifier.starts_with("docker-image://") {
-            attrs.insert("image.resolvemode".to_owned(), request.resolve_mode);
-        }
-        let identifier = Identifier::parse(&source.identifier, &attrs)
-            .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
-        let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
-        let pin = self.pin(&identifier, &platform, &request.log_name).await?;
-        let is_attested = request.attestation_chain || !request.attestations.is_empty();
-        let attestations = match is_attested {
-            true => self.attestations(&pin, &request.attestations).await?,
-            false => None,
-        };
-        let mut meta = SourceMeta::default().with_source(source);
-        let objects = match (&pin.metadata, request.git_object) {
-            (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
-            _ => None,
-        };
-        let summed = match request.checksum {
-            Some(asked) => Some(self.summed(&identifier, &pin, asked).await?),
-            None => None,
-        };
-        match pin.metadata {
-            Metadata::Image { reference, manifest, config } => {
-                let digest = reference.digest().unwrap_or(&manifest).clone();
-                let config = if request.no_config { Bytes::new() } else { config };
-                let attestations = attestations.map(chain);
-                meta.image = Some(
-                    ImageFacts::default()
-                        .with_digest(digest)
-                        .with_config(config)
-                        .with_attestations(attestations),
-                );
+    ) -> BoxFuture<'a, Result<SourceMeta, RichStatus>> {
+        Box::pin(async move {
+            let mut attrs = source.attrs.clone();
+            if !request.resolve_mode.is_empty() && source.identifier.starts_with("docker-image://")
+            {
+                attrs.insert("image.resolvemode".to_owned(), request.resolve_mode);
             }
-            Metadata::Http { digest, filename, last_modified } => {
-                let last_modified = last_modified.map(timestamp);
-                meta.http = Some(
-                    HttpFacts::default()
-                        .with_checksum(digest)
-                        .with_filename(filename)
-                        .with_last_modified(last_modified)
-                        .with_summed(summed),
-                );
+            let identifier = Identifier::parse(&source.identifier, &attrs)
+                .map_err(|error| RichStatus::new(Code::InvalidArgument, error.to_string()))?;
+            let platform = request.platform.unwrap_or_else(|| self.info.default_platform());
+            let pin = self.pin(&identifier, &platform, &request.log_name).await?;
+            let is_attested = request.attestation_chain || !request.attestations.is_empty();
+            let attestations = match is_attested {
+                true => self.attestations(&pin, &request.attestations).await?,
+                false => None,
+            };
+            let mut meta = SourceMeta::default().with_source(source);
+            let objects = match (&pin.metadata, request.git_object) {
+                (Metadata::Git { .. }, true) => Some(self.git_objects(&identifier, &pin).await?),
+                _ => None,
+            };
+            let summed = match request.checksum {
+                Some(asked) => Some(self.summed(&identifier, &pin, asked).await?),
+                None => None,
+            };
+            match pin.metadata {
+                Metadata::Image { reference, manifest, config } => {
+                    let digest = reference.digest().unwrap_or(&manifest).clone();
+                    let config = if request.no_config { Bytes::new() } else { config };
+                    let attestations = attestations.map(chain);
+                    meta.image = Some(
+                        ImageFacts::default()
+                            .with_digest(digest)
+                            .with_config(config)
+                            .with_attestations(attestations),
+                    );
+                }
+                Metadata::Http { digest, filename, last_modified } => {
+                    let last_modified = last_modified.map(timestamp);
+                    meta.http = Some(
+                        HttpFacts::default()
+                            .with_checksum(digest)
+                            .with_filename(filename)
+                            .with_last_modified(last_modified)
+                            .with_summed(summed),
+                    );
+                }
+                Metadata::Git { reference, checksum, commit_checksum } => {
+                    let objects = objects.unwrap_or_default();
+                    // A commit that was asked for by its id may turn out to be a tag.
+                    let commit_checksum = commit_checksum.or(objects.commit_checksum);
+                    meta.git = Some(
+                        GitFacts::default()
+                            .with_checksum(checksum)
+                            .with_reference(reference)
+                            .with_commit_checksum(commit_checksum.unwrap_or_default())
+                            .with_commit_object(objects.commit)
+                            .with_tag_object(objects.tag.unwrap_or_default()),
+                    );
+                }
+                Metadata::Local | Metadata::Blob { .. } => {}
             }
-            Metadata::Git { reference, checksum, commit_checksum } => {
-                let objects = objects.unwrap_or_default();
-                // A commit that was asked for by its id may turn out to be a tag.
-                let commit_checksum = commit_checksum.or(objects.commit_checksum);
-                meta.git = Some(
-                    GitFacts::default()
-                        .with_checksum(checksum)
-                        .with_reference(reference)
-                        .with_commit_checksum(commit_checksum.unwrap_or_default())
-                        .with_commit_object(objects.commit)
-                        .with_tag_object(objects.tag.unwrap_or_default()),
-                );
-            }
-            Metadata::Local | Metadata::Blob { .. } => {}
-        }
-        Ok(meta)
+            Ok(meta)
+        })
     }
 
     /// What this build may do beyond the ordinary.
@@ -558,23 +581,28 @@ impl BuildBridge {
     }
 
     /// The files of a ref. An image without layers is an empty directory.
-    async fn looked_into(&self, of: &Ref) -> Result<kiln_worker::Files, RichStatus> {
-        let requester = self.requester(of);
-        loop {
-            let job = self.job();
-            let result = match self.result(of).await? {
-                Some(result) => result,
-                None => {
-                    let empty = self.shared.worker.store().merge(&[], &requester).await;
-                    empty.map_err(|error| failed_status(&error))?
+    fn looked_into<'a>(
+        &'a self,
+        of: &'a Ref,
+    ) -> BoxFuture<'a, Result<kiln_worker::Files, RichStatus>> {
+        Box::pin(async move {
+            let requester = self.requester(of);
+            loop {
+                let job = self.job();
+                let result = match self.result(of).await? {
+                    Some(result) => result,
+                    None => {
+                        let empty = self.shared.worker.store().merge(&[], &requester).await;
+                        empty.map_err(|error| failed_status(&error))?
+                    }
+                };
+                let files = result.files(&requester).await.map_err(|error| failed_status(&error));
+                match files {
+                    Err(error) if self.begins_again(&job, &error) => {}
+                    files => return files,
                 }
-            };
-            let files = result.files(&requester).await.map_err(|error| failed_status(&error));
-            match files {
-                Err(error) if self.begins_again(&job, &error) => {}
-                files => return files,
             }
-        }
+        })
     }
 
     /// For whom a process runs that is no step of the build: its frontend's, or one in a container. It is

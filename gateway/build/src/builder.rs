@@ -1,5 +1,6 @@
 //! What builds are made with, and the way of a request through it.
 
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,6 +9,7 @@ use kiln_bridge::{FrontendRegistry, Notice, Producers};
 use kiln_cache::CacheStore;
 use kiln_engine::Engine;
 use kiln_graph::Entitlements;
+use kiln_handle::Handle;
 use kiln_history::History;
 use kiln_registry::Registry;
 use kiln_remotecache::Imports;
@@ -58,7 +60,7 @@ pub struct BuilderParts {
 /// What builds are made with, and the builds that run. Cheap to clone.
 #[derive(Clone)]
 pub struct Builder {
-    pub(crate) parts: Arc<BuilderParts>,
+    pub(crate) parts: Handle<BuilderParts>,
     pub(crate) builds: Builds,
     /// Which requests made graphs.
     pub(crate) producers: Producers,
@@ -69,7 +71,7 @@ impl Builder {
     /// Makes builds with these.
     pub fn new(parts: BuilderParts) -> Self {
         Self {
-            parts: Arc::new(parts),
+            parts: Handle::new(parts),
             builds: Builds::default(),
             producers: Producers::default(),
             gate: Gate::default(),
@@ -86,37 +88,39 @@ impl Builder {
     /// # Cancellation
     ///
     /// Dropping the future cancels what only this build wanted; the history remembers it as cancelled.
-    pub async fn build(
-        &self,
+    pub fn build<'a>(
+        &'a self,
         request: SolveRequest,
         trace: Option<BuildTrace>,
-    ) -> Result<SolveResponse, RichStatus> {
-        let admission = self.gate.enter()?;
-        let id = request.r#ref.clone();
-        let record = (!request.internal).then(|| record_of(&request, SystemTime::now()));
-        let (sender, receiver) = kiln_progress::channel();
-        let progress = self.builds.add(&id, receiver);
-        let clouds = &self.parts.imports.reach().clouds;
-        let build = Build::decode(request, self.parts.entitlements.clone(), clouds)?;
-        let noted = Noted::default();
-        let recording =
-            record.map(|record| Recording::begin(self, record, progress, noted.clone(), trace));
-        let running = self.builds.metrics().began();
-        let result = tokio::select! {
-            result = self.run(build, sender, &noted) => result,
-            status = admission.cancelled(&id) => Err(status),
-        };
-        running.ended(result.as_ref().err().map(|status| status.code));
-        // What a build that failed had finished is kept too.
-        self.flush().await;
-        let answer = match &result {
-            Ok(built) => Ok(built.response.clone()),
-            Err(status) => Err(status.clone()),
-        };
-        if let Some(recording) = recording {
-            recording.ended(result);
-        }
-        answer
+    ) -> BoxFuture<'a, Result<SolveResponse, RichStatus>> {
+        Box::pin(async move {
+            let admission = self.gate.enter()?;
+            let id = request.r#ref.clone();
+            let record = (!request.internal).then(|| record_of(&request, SystemTime::now()));
+            let (sender, receiver) = kiln_progress::channel();
+            let progress = self.builds.add(&id, receiver);
+            let clouds = &self.parts.imports.reach().clouds;
+            let build = Build::decode(request, self.parts.entitlements.clone(), clouds)?;
+            let noted = Noted::default();
+            let recording =
+                record.map(|record| Recording::begin(self, record, progress, noted.clone(), trace));
+            let running = self.builds.metrics().began();
+            let result = tokio::select! {
+                result = self.run(build, sender, &noted) => result,
+                status = admission.cancelled(&id) => Err(status),
+            };
+            running.ended(result.as_ref().err().map(|status| status.code));
+            // What a build that failed had finished is kept too.
+            self.flush().await;
+            let answer = match &result {
+                Ok(built) => Ok(built.response.clone()),
+                Err(status) => Err(status.clone()),
+            };
+            if let Some(recording) = recording {
+                recording.ended(result);
+            }
+            answer
+        })
     }
 
     /// The builds that run or have just ended.

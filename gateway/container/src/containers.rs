@@ -1,10 +1,12 @@
 //! The front of the crate: what a machine has for its processes, and how one is prepared and started.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_engine::{ExecError, JobContext, OpError};
 use kiln_executor::{Executor, ExitStatus, Process, Running, Spawner, Stdio};
+use kiln_handle::Handle;
 use kiln_network::{Captured, Judge, Networks};
 use kiln_oci::{Digest, Platform};
 use kiln_session::SessionManager;
@@ -45,7 +47,7 @@ pub struct ContainersParts {
 
 /// The processes of a machine. Cheap to clone.
 #[derive(Clone)]
-pub struct Containers(Arc<Inner>);
+pub struct Containers(Handle<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
@@ -91,7 +93,7 @@ impl RunningProcess {
 impl Containers {
     /// The processes of a machine.
     pub fn new(parts: ContainersParts) -> Self {
-        Self(Arc::new(Inner {
+        Self(Handle::new(Inner {
             secrets: SecretFiles::new(parts.store.root().join("run")),
             store: parts.store,
             executor: parts.executor,
@@ -109,16 +111,18 @@ impl Containers {
     /// # Errors
     ///
     /// What cannot be had, with what each mount of the process shows by then.
-    pub async fn prepare(
-        &self,
-        job: &JobContext,
+    pub fn prepare<'a>(
+        &'a self,
+        job: &'a JobContext,
         spec: ProcessSpec,
-    ) -> Result<Prepared, ExecError<Ref>> {
-        let mut mounts = PreparedMounts::new(&self.0.store);
-        match self.0.complete(job, &spec, &mut mounts).await {
-            Ok(process) => Ok(Prepared { spec, process, mounts }),
-            Err(error) => Err(ExecError { error, mounts: mounts.left(&spec).await }),
-        }
+    ) -> BoxFuture<'a, Result<Prepared, ExecError<Ref>>> {
+        Box::pin(async move {
+            let mut mounts = PreparedMounts::new(&self.0.store);
+            match self.0.complete(job, &spec, &mut mounts).await {
+                Ok(process) => Ok(Prepared { spec, process, mounts }),
+                Err(error) => Err(ExecError { error, mounts: mounts.left(&spec).await }),
+            }
+        })
     }
 
     /// Runs a process to its end; what it writes to its standard streams is progress of the job's vertex.
@@ -130,12 +134,12 @@ impl Containers {
     /// # Cancellation
     ///
     /// Dropping the future asks the process to end; what it uses is let go when it has.
-    pub async fn run(
-        &self,
-        job: &JobContext,
+    pub fn run<'a>(
+        &'a self,
+        job: &'a JobContext,
         prepared: Prepared,
-    ) -> Result<Finished, ExecError<Ref>> {
-        self.0.runs.run(Arc::clone(&self.0.executor), job, prepared).await
+    ) -> BoxFuture<'a, Result<Finished, ExecError<Ref>>> {
+        Box::pin(async move { self.0.runs.run(Arc::clone(&self.0.executor), job, prepared).await })
     }
 
     /// Starts a process whose streams are the caller's.
@@ -143,18 +147,20 @@ impl Containers {
     /// # Errors
     ///
     /// If its program cannot be run.
-    pub async fn start(
-        &self,
+    pub fn start<'a>(
+        &'a self,
         mut prepared: Prepared,
         stdio: Stdio,
-    ) -> Result<RunningProcess, kiln_executor::ExecError> {
-        let noted = prepared.mounts.begin_writing();
-        noted.map_err(|error| kiln_executor::ExecError::Setup {
-            step: "note who writes to cache mounts".to_owned(),
-            message: error.message,
-        })?;
-        let running = self.0.executor.start(prepared.process, stdio).await?;
-        Ok(RunningProcess { running, mounts: prepared.mounts })
+    ) -> BoxFuture<'a, Result<RunningProcess, kiln_executor::ExecError>> {
+        Box::pin(async move {
+            let noted = prepared.mounts.begin_writing();
+            noted.map_err(|error| kiln_executor::ExecError::Setup {
+                step: "note who writes to cache mounts".to_owned(),
+                message: error.message,
+            })?;
+            let running = self.0.executor.start(prepared.process, stdio).await?;
+            Ok(RunningProcess { running, mounts: prepared.mounts })
+        })
     }
 
     /// Makes the mounts of a container whose processes are started later, one by one.
@@ -162,8 +168,8 @@ impl Containers {
     /// # Errors
     ///
     /// If something cannot be mounted.
-    pub async fn open(&self, parts: ContainerParts) -> Result<Container, OpError> {
-        Container::open(Arc::clone(&self.0), parts).await
+    pub fn open<'a>(&'a self, parts: ContainerParts) -> BoxFuture<'a, Result<Container, OpError>> {
+        Box::pin(async move { Container::open(self.0.clone(), parts).await })
     }
 
     /// Waits until no process is left that was run or opened here, with all that it used. Cancelled ones
@@ -189,10 +195,17 @@ impl Containers {
 
     /// Notes under a vertex what passed through the proxy of its process, if it had one, and shows it to who
     /// builds.
-    pub async fn note_passed(&self, job: &JobContext, finished: &mut Finished, vertex: &Digest) {
-        if let Some(network) = finished.take_network() {
-            self.0.proxies.end(network, vertex, job).await;
-        }
+    pub fn note_passed<'a>(
+        &'a self,
+        job: &'a JobContext,
+        finished: &'a mut Finished,
+        vertex: &'a Digest,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(network) = finished.take_network() {
+                self.0.proxies.end(network, vertex, job).await;
+            }
+        })
     }
 
     /// The devices that there are now; `None` if no process gets any.

@@ -4,12 +4,14 @@
 //! with the [`Container`]. What is mounted is let go when the last process is gone. Nothing of this is
 //! a step: it is not cached and makes no result.
 
+use futures::future::BoxFuture;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{ExecProcess, ExitStatus, Process, Running, Stdio};
 use kiln_graph::Exec;
+use kiln_handle::Handle;
 use kiln_network::ProxiedNetwork;
 use kiln_oci::Platform;
 use kiln_store::Ref;
@@ -47,7 +49,7 @@ pub struct Container {
 }
 
 struct Inside {
-    machine: Arc<Inner>,
+    machine: Handle<Inner>,
     job: JobContext,
     platform: Platform,
     /// Mounts that live as long as a process.
@@ -121,7 +123,10 @@ impl Started {
 
 impl Container {
     /// Makes a container's mounts; see [`Containers::open`](crate::Containers::open).
-    pub(crate) async fn open(machine: Arc<Inner>, parts: ContainerParts) -> Result<Self, OpError> {
+    pub(crate) async fn open(
+        machine: Handle<Inner>,
+        parts: ContainerParts,
+    ) -> Result<Self, OpError> {
         let ContainerParts { mounts, inputs, platform, job } = parts;
         let spec =
             ProcessSpec { inputs, ..ProcessSpec::new("container", mounts, platform.clone()) };
@@ -148,55 +153,62 @@ impl Container {
     /// # Cancellation
     ///
     /// Safe: a process that was half started ends.
-    pub async fn start(&self, exec: &Exec, tty: bool, stdio: Stdio) -> Result<Started, OpError> {
-        let mut first = self.inside.first.lock().await;
-        if *self.released.borrow() {
-            return Err(gone("was released"));
-        }
-        let running = match &*first {
-            First::None => {
-                // Whatever becomes of it, the next one is not the first.
-                let (messages, received) = mpsc::channel(WAITING);
-                *first = First::Started(messages.clone());
-                self.begin(exec, tty, stdio)
-                    .await
-                    .map(|running| (running, messages, received, true))
+    pub fn start<'a>(
+        &'a self,
+        exec: &'a Exec,
+        tty: bool,
+        stdio: Stdio,
+    ) -> BoxFuture<'a, Result<Started, OpError>> {
+        Box::pin(async move {
+            let mut first = self.inside.first.lock().await;
+            if *self.released.borrow() {
+                return Err(gone("was released"));
             }
-            First::Started(into) => {
-                let into = into.clone();
-                drop(first);
-                let joined = self.join(&into, exec, tty, stdio).await;
-                let (messages, received) = mpsc::channel(WAITING);
-                joined.map(|running| (running, messages, received, false))
-            }
-        };
-        let (running, messages, received, is_first) = running.map_err(|error| {
-            foreign::could_not_run(&exec.args, &self.inside.platform, &Platform::host(), error)
-        })?;
-        let (said, ended) = oneshot::channel();
-        let (wanted, unwanted) = oneshot::channel();
-        let life = Life {
-            inside: Arc::clone(&self.inside),
-            running,
-            received,
-            unwanted,
-            released: self.released.subscribe(),
-            patience: self.inside.machine.runs.patience(),
-        };
-        let counted = self.inside.machine.runs.count();
-        let inside = Arc::clone(&self.inside);
-        inside.lives.send_modify(|(living, _)| *living += 1);
-        tokio::spawn(async move {
-            let ended = life.live(is_first).await;
-            let bad = ended.as_ref().copied().ok().filter(|ended| *ended != Ended::Exited(0));
-            said.send(ended).ok();
-            inside.lives.send_modify(|(living, failed)| {
-                *living -= 1;
-                *failed = failed.or(bad);
+            let running = match &*first {
+                First::None => {
+                    // Whatever becomes of it, the next one is not the first.
+                    let (messages, received) = mpsc::channel(WAITING);
+                    *first = First::Started(messages.clone());
+                    self.begin(exec, tty, stdio)
+                        .await
+                        .map(|running| (running, messages, received, true))
+                }
+                First::Started(into) => {
+                    let into = into.clone();
+                    drop(first);
+                    let joined = self.join(&into, exec, tty, stdio).await;
+                    let (messages, received) = mpsc::channel(WAITING);
+                    joined.map(|running| (running, messages, received, false))
+                }
+            };
+            let (running, messages, received, is_first) = running.map_err(|error| {
+                foreign::could_not_run(&exec.args, &self.inside.platform, &Platform::host(), error)
+            })?;
+            let (said, ended) = oneshot::channel();
+            let (wanted, unwanted) = oneshot::channel();
+            let life = Life {
+                inside: Arc::clone(&self.inside),
+                running,
+                received,
+                unwanted,
+                released: self.released.subscribe(),
+                patience: self.inside.machine.runs.patience(),
+            };
+            let counted = self.inside.machine.runs.count();
+            let inside = Arc::clone(&self.inside);
+            inside.lives.send_modify(|(living, _)| *living += 1);
+            tokio::spawn(async move {
+                let ended = life.live(is_first).await;
+                let bad = ended.as_ref().copied().ok().filter(|ended| *ended != Ended::Exited(0));
+                said.send(ended).ok();
+                inside.lives.send_modify(|(living, failed)| {
+                    *living -= 1;
+                    *failed = failed.or(bad);
+                });
+                drop((inside, counted));
             });
-            drop((inside, counted));
-        });
-        Ok(Started { messages, ended, _wanted: wanted })
+            Ok(Started { messages, ended, _wanted: wanted })
+        })
     }
 
     /// Ends all processes, now and later.
@@ -217,13 +229,13 @@ impl Container {
     /// # Errors
     ///
     /// As [`read::read_file`], or if there is no such mount.
-    pub async fn read_file(
-        &self,
+    pub fn read_file<'a>(
+        &'a self,
         mount: usize,
-        path: &str,
+        path: &'a str,
         range: Option<(u64, u64)>,
-    ) -> Result<Vec<u8>, OpError> {
-        read::file_in(self.place(mount).await?, path, range).await
+    ) -> BoxFuture<'a, Result<Vec<u8>, OpError>> {
+        Box::pin(async move { read::file_in(self.place(mount).await?, path, range).await })
     }
 
     /// Lists a directory of a mount.
@@ -231,13 +243,13 @@ impl Container {
     /// # Errors
     ///
     /// As [`read::read_dir`], or if there is no such mount.
-    pub async fn read_dir(
-        &self,
+    pub fn read_dir<'a>(
+        &'a self,
         mount: usize,
-        path: &str,
-        pattern: &str,
-    ) -> Result<Vec<read::FileStat>, OpError> {
-        read::dir_in(self.place(mount).await?, path, pattern).await
+        path: &'a str,
+        pattern: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<read::FileStat>, OpError>> {
+        Box::pin(async move { read::dir_in(self.place(mount).await?, path, pattern).await })
     }
 
     /// Looks at a path of a mount.
@@ -245,8 +257,12 @@ impl Container {
     /// # Errors
     ///
     /// As [`read::stat_file`], or if there is no such mount.
-    pub async fn stat_file(&self, mount: usize, path: &str) -> Result<read::FileStat, OpError> {
-        read::stat_in(self.place(mount).await?, path).await
+    pub fn stat_file<'a>(
+        &'a self,
+        mount: usize,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<read::FileStat, OpError>> {
+        Box::pin(async move { read::stat_in(self.place(mount).await?, path).await })
     }
 
     async fn place(&self, mount: usize) -> Result<read::Place, OpError> {

@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use kiln_handle::Handle;
 
 use redb::{Durability, ReadTransaction, WriteTransaction};
 
@@ -19,7 +20,7 @@ pub const FILE: &str = "metadata.redb";
 ///
 /// When the last one goes, what waits for the disk is taken there.
 #[derive(Clone, Debug)]
-pub struct Metadata(Arc<Inner>);
+pub struct Metadata(Handle<Inner>);
 
 // Order matters: the database is closed before the lock of the directory is let go.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Metadata {
         };
         let file = file.map_err(|error| OpenError::database(&path, error))?;
         let (directory, is_damaged) = (directory.to_owned(), AtomicBool::new(false));
-        Ok(Self(Arc::new(Inner { file, directory, is_damaged, _lock: lock })))
+        Ok(Self(Handle::new(Inner { file, directory, is_damaged, _lock: lock })))
     }
 
     /// Gets the tables of an owner ready: those that it left, or empty ones. Nothing is written if they

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kiln_handle::Handle;
 use kiln_oci::Reference;
 
 use crate::auth::Authorizer;
@@ -59,7 +60,7 @@ pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 /// A client of the OCI distribution protocol.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    inner: Handle<Inner>,
     notice: Option<Notice>,
 }
 
@@ -79,14 +80,14 @@ impl Registry {
     /// A client that reaches registries as `hosts` says. Nothing is connected yet.
     pub fn new(hosts: Hosts, options: Options) -> Self {
         let transport = Transport { options, authorizer: Authorizer::default() };
-        let inner = Arc::new(Inner { hosts, transport, states: Mutex::default() });
+        let inner = Handle::new(Inner { hosts, transport, states: Mutex::default() });
         Self { inner, notice: None }
     }
 
     /// The same client, which says to `notice` when a request has to be sent again, and why.
     #[must_use]
     pub fn with_notice(&self, notice: Notice) -> Self {
-        Self { inner: Arc::clone(&self.inner), notice: Some(notice) }
+        Self { inner: self.inner.clone(), notice: Some(notice) }
     }
 
     /// The places to ask for an image, mirrors first.

@@ -35,6 +35,8 @@ const REST_FROM_FAILURE: Duration = Duration::from_secs(1);
 struct Estimate {
     /// What was there when it was counted last.
     counted: u64,
+    /// What was free then.
+    counted_free: u64,
     /// What was free when it was looked at last.
     free: u64,
     /// What the disk has lost since the count.
@@ -48,7 +50,7 @@ struct Estimate {
 impl Estimate {
     /// Before anything was counted all that the disk has may be the store's.
     fn of_disk(size: u64, free: u64) -> Self {
-        Self { counted: size.saturating_sub(free), free, ..Self::default() }
+        Self { counted: size.saturating_sub(free), counted_free: free, free, ..Self::default() }
     }
 
     /// So much is free now.
@@ -59,16 +61,17 @@ impl Estimate {
 
     /// The store was counted, when so much was free.
     fn count(&mut self, counted: u64, free: u64) {
-        *self = Self { counted, free, lost: 0, announced: self.pending, pending: self.pending };
+        let pending = self.pending;
+        *self = Self { counted, counted_free: free, free, lost: 0, announced: pending, pending };
     }
 
     fn used(&self) -> u64 {
         self.counted + (self.lost + self.pending).max(self.announced)
     }
 
-    /// What is used for certain, whatever others write on the disk.
-    fn used_by_own(&self) -> u64 {
-        self.counted + self.announced
+    /// What is used and what is free for certain, whatever others write on the disk.
+    fn by_own(&self) -> (u64, u64) {
+        (self.counted + self.announced, self.counted_free.saturating_sub(self.announced))
     }
 
     /// Whether something was written since the count.
@@ -115,12 +118,13 @@ struct Watch {
 impl Watch {
     /// Whether a writer of so many bytes should wait.
     fn has_to_wait(&self, bytes: u64, now: Instant) -> bool {
-        let exceeds = |used: u64| {
-            let free = self.estimate.free.saturating_sub(bytes);
-            self.limits.iter().any(|limit| limit.is_exceeded(used.saturating_add(bytes), free))
+        let exceeds = |(used, free): (u64, u64)| {
+            let (used, free) = (used.saturating_add(bytes), free.saturating_sub(bytes));
+            self.limits.iter().any(|limit| limit.is_exceeded(used, free))
         };
-        let is_own = || exceeds(self.estimate.used_by_own());
-        self.collectors > 0 && exceeds(self.estimate.used()) && !self.rests(now, is_own)
+        let is_own = || exceeds(self.estimate.by_own());
+        let all = (self.estimate.used(), self.estimate.free);
+        self.collectors > 0 && exceeds(all) && !self.rests(now, is_own)
     }
 
     /// Whether it is time to collect: for those who wait, or because a bound is near.
@@ -502,6 +506,20 @@ mod tests {
         watch.end(outcome(40, true), now);
         watch.estimate.see(940 * MIB);
         assert!(watch.is_due(now), "it was of use the last time");
+    }
+
+    #[test]
+    fn nobody_waits_for_space_that_others_take_once_collecting_was_of_no_use() {
+        let (mut watch, now) = (watch(), Instant::now());
+        let bound = PruneOptions { min_free_space: 800 * MIB, ..PruneOptions::default() };
+        watch.limits = Limit::of(&bound).into_iter().collect();
+        watch.estimate.see(790 * MIB);
+        assert!(watch.has_to_wait(MIB, now), "there may be something to remove");
+        watch.end(outcome(40, false), now);
+        watch.estimate.see(790 * MIB);
+        assert!(!watch.has_to_wait(MIB, now), "there is not, and it is not the store that grows");
+        watch.estimate.announced = 200 * MIB;
+        assert!(watch.has_to_wait(MIB, now), "now it is");
     }
 
     #[test]

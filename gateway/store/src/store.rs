@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use kiln_handle::Handle;
 use kiln_metadata::Metadata;
 use rustix::fs::FlockOperation;
 
@@ -87,7 +88,7 @@ pub(crate) struct Inner {
     pub(crate) root: PathBuf,
     pub(crate) options: StoreOptions,
     pub(crate) user_namespace: bool,
-    pub(crate) live: Mutex<Live>,
+    pub(crate) live: Handle<Mutex<Live>>,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) space: Space,
     /// What those who should have blobs do not have.
@@ -152,7 +153,7 @@ impl Store {
             root,
             options,
             user_namespace,
-            live: Mutex::default(),
+            live: Handle::default(),
             reserve,
             space: Space::default(),
             lost: Losses::default(),

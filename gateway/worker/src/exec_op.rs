@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use kiln_container::{ProcessSpec, files, limits, requester};
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Exec, Op, Vertex};
+use kiln_handle::Handle;
 use kiln_keys::ContentQuery;
 use kiln_store::Ref;
 
@@ -14,13 +15,13 @@ use crate::vertex_map::{VertexMap, content_of};
 use crate::worker::Inner;
 
 pub(crate) struct ExecOperator {
-    worker: Arc<Inner>,
+    worker: Handle<Inner>,
     vertex: Arc<Vertex>,
     map: VertexMap,
 }
 
 impl ExecOperator {
-    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+    pub(crate) fn new(worker: Handle<Inner>, vertex: Arc<Vertex>) -> Self {
         Self { worker, vertex, map: VertexMap::default() }
     }
 

@@ -14,6 +14,7 @@ use kiln_engine::{
     Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output, Subject,
 };
 use kiln_graph::{FileAction, FileInput, FileOp, FileOwner, FileStep, FileUser, Op, Vertex};
+use kiln_handle::Handle;
 use kiln_keys::ContentQuery;
 use kiln_store::{Meter, Mounted, MutableRef, Ref, Requester, Store};
 
@@ -23,13 +24,13 @@ use crate::vertex_map::{VertexMap, content_of};
 use crate::worker::{Inner, owned, path_of, view};
 
 pub(crate) struct FileOperator {
-    worker: Arc<Inner>,
+    worker: Handle<Inner>,
     vertex: Arc<Vertex>,
     map: VertexMap,
 }
 
 impl FileOperator {
-    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+    pub(crate) fn new(worker: Handle<Inner>, vertex: Arc<Vertex>) -> Self {
         Self { worker, vertex, map: VertexMap::default() }
     }
 

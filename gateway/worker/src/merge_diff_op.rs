@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use kiln_container::{failed, files, requester};
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Op, Vertex};
+use kiln_handle::Handle;
 use kiln_keys::ContentQuery;
 use kiln_store::Ref;
 
@@ -13,13 +14,13 @@ use crate::vertex_map::VertexMap;
 use crate::worker::Inner;
 
 pub(crate) struct MergeDiffOperator {
-    worker: Arc<Inner>,
+    worker: Handle<Inner>,
     vertex: Arc<Vertex>,
     map: VertexMap,
 }
 
 impl MergeDiffOperator {
-    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+    pub(crate) fn new(worker: Handle<Inner>, vertex: Arc<Vertex>) -> Self {
         Self { worker, vertex, map: VertexMap::default() }
     }
 }

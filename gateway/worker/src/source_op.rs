@@ -1,11 +1,13 @@
 //! The operator of sources: pin for the key, fetch for the result.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use kiln_container::failed;
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Identifier, Op, Vertex};
+use kiln_handle::Handle;
 use kiln_keys::ContentQuery;
 use kiln_keys::source::SourceKey;
 use kiln_sources::Pin;
@@ -15,13 +17,13 @@ use tokio::sync::OnceCell;
 use crate::worker::Inner;
 
 pub(crate) struct SourceOperator {
-    worker: Arc<Inner>,
+    worker: Handle<Inner>,
     vertex: Arc<Vertex>,
     pin: OnceCell<Arc<Pin>>,
 }
 
 impl SourceOperator {
-    pub(crate) fn new(worker: Arc<Inner>, vertex: Arc<Vertex>) -> Self {
+    pub(crate) fn new(worker: Handle<Inner>, vertex: Arc<Vertex>) -> Self {
         Self { worker, vertex, pin: OnceCell::new() }
     }
 
@@ -32,19 +34,21 @@ impl SourceOperator {
         }
     }
 
-    async fn pin(&self, job: &JobContext) -> Result<&Pin, OpError> {
-        let identifier = self.identifier()?;
-        let pin = || async {
-            let pin = self
-                .worker
-                .sources
-                .pin(identifier, &self.vertex.platform, &self.worker.context(job))
-                .await;
-            let pin = Arc::new(pin.map_err(|error| failed(&error))?);
-            self.worker.pinned.note(&self.vertex.id, &pin);
-            Ok(pin)
-        };
-        self.pin.get_or_try_init(pin).await.map(|pin| &**pin)
+    fn pin<'a>(&'a self, job: &'a JobContext) -> BoxFuture<'a, Result<&'a Pin, OpError>> {
+        Box::pin(async move {
+            let identifier = self.identifier()?;
+            let pin = || async {
+                let pin = self
+                    .worker
+                    .sources
+                    .pin(identifier, &self.vertex.platform, &self.worker.context(job))
+                    .await;
+                let pin = Arc::new(pin.map_err(|error| failed(&error))?);
+                self.worker.pinned.note(&self.vertex.id, &pin);
+                Ok(pin)
+            };
+            self.pin.get_or_try_init(pin).await.map(|pin| &**pin)
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! One machine: what it is made of, and which operator answers for which vertex.
 
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use kiln_container::{Containers, failed, files, requester};
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::Spawner;
 use kiln_graph::{Op, Vertex};
+use kiln_handle::Handle;
 use kiln_oci::{Descriptor, Digest, Platform};
 use kiln_session::SessionManager;
 use kiln_sources::{Clients, Context, NamedImages, Pin, Sources};
@@ -61,7 +63,7 @@ impl WorkerInfo {
 
 /// One machine. Cheap to clone.
 #[derive(Clone)]
-pub struct Worker(Arc<Inner>);
+pub struct Worker(Handle<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
@@ -88,7 +90,7 @@ impl Worker {
         let commands = Arc::new(SpawnedCommand { spawner: parts.spawner, env: parts.host_env });
         let sources =
             Sources::open(&parts.store, &parts.registry, &parts.sessions, commands, parts.images)?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Handle::new(Inner {
             store: parts.store,
             containers: parts.containers,
             sources,
@@ -162,7 +164,7 @@ impl Inner {
 #[async_trait]
 impl Operators<Ref> for Worker {
     fn operator(&self, vertex: &Arc<Vertex>) -> Result<Arc<dyn Operator<Ref>>, OpError> {
-        let (worker, vertex) = (Arc::clone(&self.0), Arc::clone(vertex));
+        let (worker, vertex) = (self.0.clone(), Arc::clone(vertex));
         Ok(match &vertex.op {
             Op::Source(_) => Arc::new(SourceOperator::new(worker, vertex)),
             Op::Exec(_) => Arc::new(ExecOperator::new(worker, vertex)),
@@ -239,14 +241,16 @@ impl Providers for KnownLayers<'_> {
 }
 
 /// A directory that is looked at: the path, or nothing for the empty file system.
-pub(crate) async fn view(
-    result: Option<&Ref>,
-    requester: &Requester,
-) -> Result<Option<kiln_store::Mounted>, OpError> {
-    match files(result, requester).await? {
-        None => Ok(None),
-        Some(files) => files.mount().await.map(Some).map_err(|error| failed(&error)),
-    }
+pub(crate) fn view<'a>(
+    result: Option<&'a Ref>,
+    requester: &'a Requester,
+) -> BoxFuture<'a, Result<Option<kiln_store::Mounted>, OpError>> {
+    Box::pin(async move {
+        match files(result, requester).await? {
+            None => Ok(None),
+            Some(files) => files.mount().await.map(Some).map_err(|error| failed(&error)),
+        }
+    })
 }
 
 /// The path of a view.
