@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, HeaderMap};
+use kiln_handle::Handle;
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::BodySource;
 use object_store::azure::AzureAuthorizer;
@@ -41,7 +42,7 @@ const PARALLELISM: usize = 4;
 /// A cache in a container.
 #[derive(Debug)]
 struct Azblob {
-    http: Arc<Http>,
+    http: Handle<Http>,
     auth: Arc<SignedRequests>,
     container: String,
     /// The address of the account, without a slash at its end.
@@ -72,7 +73,7 @@ fn open(asked: &Asked<'_>, clouds: &Clouds) -> Result<Arc<dyn ObjectCache>, Attr
     };
     let names = asked.names()?;
     let key = asked.secret("secret_access_key");
-    let http = Arc::new(clouds.http(ATTEMPTS, Scrubber::new(key.clone())));
+    let http = Handle::new(clouds.http(ATTEMPTS, Scrubber::new(key.clone())));
     let login = login::azure(&account, key.as_ref(), &clouds.environment, &clouds.connections);
     let login = login.map_err(|error| asked.login(&*error))?;
     Ok(Arc::new(Azblob {
@@ -162,7 +163,7 @@ impl Azblob {
             why: "it has no address".into(),
         })?;
         let auth = Arc::clone(&self.auth) as Arc<dyn Authorize>;
-        Ok(BlockBlob { http: Arc::clone(&self.http), auth, what, url })
+        Ok(BlockBlob { http: self.http.clone(), auth, what, url })
     }
 
     /// The size of a blob; `None` if it is not there.
@@ -226,7 +227,7 @@ impl ObjectCache for Azblob {
     fn blob(self: Arc<Self>, descriptor: &Descriptor) -> ByteStream {
         let key = self.blob_key(&descriptor.digest);
         let what = format!("blob {key}");
-        let http = Arc::clone(&self.http);
+        let http = self.http.clone();
         let open = move |from| {
             let blob = self.at(&key);
             let got = async move { blob?.get(from).await };

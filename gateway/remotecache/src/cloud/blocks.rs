@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use http::header::{CONTENT_LENGTH, HeaderMap, IF_NONE_MATCH, RANGE};
 use http::{HeaderName, HeaderValue, Method};
+use kiln_handle::Handle;
 use reqwest::{Request, Response, Url};
 
 use super::error::CloudError;
@@ -50,7 +51,7 @@ impl Authorize for SignedAddress {
 /// A blob.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockBlob {
-    pub(crate) http: Arc<Http>,
+    pub(crate) http: Handle<Http>,
     pub(crate) auth: Arc<dyn Authorize>,
     pub(crate) what: String,
     pub(crate) url: Url,

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
+use kiln_handle::Handle;
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::BodySource;
 use reqwest::{Request, Response, Url};
@@ -61,7 +62,7 @@ const MOST_PAGES: usize = 1000;
 /// A cache in the service.
 #[derive(Debug)]
 struct Gha {
-    http: Arc<Http>,
+    http: Handle<Http>,
     url: Url,
     token: Secret,
     scope: String,
@@ -136,7 +137,7 @@ fn open(asked: &Asked<'_>, clouds: &Clouds) -> Result<Arc<dyn ObjectCache>, Attr
     };
     let attempts = Attempts { most: 3, while_limited: limit, adaptive: false };
     Ok(Arc::new(Gha {
-        http: Arc::new(clouds.http(attempts, scrubber)),
+        http: Handle::new(clouds.http(attempts, scrubber)),
         url,
         token,
         scope: asked.text("scope").unwrap_or("buildkit").to_owned(),
@@ -343,7 +344,7 @@ impl Gha {
     }
 
     fn at(&self, key: &str, url: Url) -> BlockBlob {
-        let (http, auth) = (Arc::clone(&self.http), Arc::new(SignedAddress));
+        let (http, auth) = (self.http.clone(), Arc::new(SignedAddress));
         BlockBlob { http, auth, what: Self::what(key), url }
     }
 
@@ -509,7 +510,7 @@ impl ObjectCache for Gha {
 
     fn blob(self: Arc<Self>, descriptor: &Descriptor) -> ByteStream {
         let key = blob_key(&descriptor.digest);
-        let (http, what) = (Arc::clone(&self.http), Self::what(&key));
+        let (http, what) = (self.http.clone(), Self::what(&key));
         let address = Arc::new(Address::default());
         let open = move |from| {
             let got = get(Arc::clone(&self), Arc::clone(&address), key.clone(), from);

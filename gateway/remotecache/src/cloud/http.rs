@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
+use kiln_handle::Handle;
 use kiln_registry::{Pace, Watch, install_crypto, is_this_machine, retry_after};
 use reqwest::{Client, Request, Response, StatusCode, Url};
 
@@ -350,7 +351,7 @@ pub(crate) type Open =
 
 /// A blob on its way down.
 struct Download {
-    http: Arc<Http>,
+    http: Handle<Http>,
     what: String,
     size: u64,
     open: Box<Open>,
@@ -360,7 +361,7 @@ struct Download {
 }
 
 /// The bytes of a blob of this size; when the connection breaks, the rest is asked for.
-pub(crate) fn download(http: Arc<Http>, what: String, size: u64, open: Box<Open>) -> ByteStream {
+pub(crate) fn download(http: Handle<Http>, what: String, size: u64, open: Box<Open>) -> ByteStream {
     let download = Download { http, what, size, open, at: 0, answer: None, failures: 0 };
     let next = |mut download: Download| async move {
         let piece = download.next().await.map_err(Cause::from)?;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use http::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED, RANGE};
 use http::{HeaderName, HeaderValue, Method};
+use kiln_handle::Handle;
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::BodySource;
 use object_store::aws::AwsAuthorizer;
@@ -47,7 +48,7 @@ const UPDATED_AT: HeaderName = HeaderName::from_static("x-amz-meta-updated-at");
 /// A cache in a bucket.
 #[derive(Debug)]
 struct S3 {
-    http: Arc<Http>,
+    http: Handle<Http>,
     login: AwsLogin,
     region: String,
     bucket: String,
@@ -109,7 +110,7 @@ fn open(asked: &Asked<'_>, clouds: &Clouds) -> Result<Arc<dyn ObjectCache>, Attr
     let login = login.map_err(|error| asked.login(&*error))?;
     Ok(Arc::new(S3 {
         base: base(asked, clouds, &bucket, &region)?,
-        http: Arc::new(http),
+        http: Handle::new(http),
         login,
         region,
         bucket,
@@ -399,7 +400,7 @@ impl ObjectCache for S3 {
 
     fn blob(self: Arc<Self>, descriptor: &Descriptor) -> ByteStream {
         let key = self.blob_key(&descriptor.digest);
-        let (http, what) = (Arc::clone(&self.http), self.place(&key));
+        let (http, what) = (self.http.clone(), self.place(&key));
         let open = move |from| {
             let got = Arc::clone(&self).get(key.clone(), from);
             Box::pin(got) as futures::future::BoxFuture<'static, _>
