@@ -208,7 +208,7 @@ fn imports_point_down() {
 #[test]
 fn an_import_that_does_not_point_down_is_named() {
     let culprit = |name, import| sideways(name, import).unwrap_or_default();
-    assert_eq!(culprit("store", "session"), "`store` (layer 2) imports `session` (layer 2)");
+    assert_eq!(culprit("store", "session"), "`store` (layer 3) imports `session` (layer 3)");
     assert_eq!(culprit("frontend", "bridge"), "`frontend` (layer 3) imports `bridge` (layer 7)");
     assert_eq!(culprit("bridge", "frontend"), "");
 }
