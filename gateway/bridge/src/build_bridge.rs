@@ -1,6 +1,5 @@
 //! The bridge of one build, inside the daemon.
 
-use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,6 +7,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kiln_container::{Judge, JudgeGuard, fresh_caches, read};
 use kiln_engine::{ErrorKind, JobContext, Sessions};
 use kiln_frontend::containers::Containers;

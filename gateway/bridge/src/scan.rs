@@ -3,7 +3,6 @@
 //! Where the image finds what it scans, and where it puts what it found, it reads in its environment: BuildKit's
 //! scanner protocol. A result whose frontend already lists what it is made of is left alone.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 
 use kiln_frontend::{Attestation, Bridge as _, BuildResult, ImageConfigRequest, Ref, Solve};
@@ -50,26 +49,24 @@ impl BuildBridge {
     /// # Errors
     ///
     /// If the scanner is not found, or has nothing to run.
-    pub fn scan<'a>(
-        &'a self,
-        scanner: &'a Scanner,
-        targets: &'a [(String, Ref)],
-        result: &'a mut BuildResult<Ref>,
-    ) -> BoxFuture<'a, Result<(), RichStatus>> {
-        Box::pin(async move {
-            let mut attestations = result.attestations.values().flatten();
-            if targets.is_empty() || attestations.any(|other| other.predicate_type == SPDX) {
-                return Ok(());
-            }
-            // The scanner is no material of the result.
-            let bridge = self.apart();
-            let ready = Ready::find(scanner, &bridge).await?;
-            for (id, of) in targets {
-                let attestation = ready.scan(&bridge, id, of).await?;
-                result.attestations.entry(id.clone()).or_default().push(attestation);
-            }
-            Ok(())
-        })
+    pub async fn scan(
+        &self,
+        scanner: &Scanner,
+        targets: &[(String, Ref)],
+        result: &mut BuildResult<Ref>,
+    ) -> Result<(), RichStatus> {
+        let mut attestations = result.attestations.values().flatten();
+        if targets.is_empty() || attestations.any(|other| other.predicate_type == SPDX) {
+            return Ok(());
+        }
+        // The scanner is no material of the result.
+        let bridge = self.apart();
+        let ready = Ready::find(scanner, &bridge).await?;
+        for (id, of) in targets {
+            let attestation = ready.scan(&bridge, id, of).await?;
+            result.attestations.entry(id.clone()).or_default().push(attestation);
+        }
+        Ok(())
     }
 }
 

@@ -1,10 +1,10 @@
 //! What builds are made with, and the way of a request through it.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures::future::BoxFuture;
 use kiln_bridge::{FrontendRegistry, Notice, Producers};
 use kiln_cache::CacheStore;
 use kiln_engine::Engine;

@@ -1,6 +1,5 @@
 //! What the daemon says about the results of a build: provenance, for exporters and for the history.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -91,36 +90,29 @@ impl BuildRun {
 
 impl Claims {
     /// Finds out where the file systems of a result come from, which has run.
-    pub(crate) fn find<'a>(
-        builder: &'a Builder,
-        bridge: &'a BuildBridge,
-        build: &'a Build,
+    pub(crate) async fn find(
+        builder: &Builder,
+        bridge: &BuildBridge,
+        build: &Build,
         started: SystemTime,
         targets: Vec<Target>,
-        result: &'a BuildResult<Ref>,
-    ) -> BoxFuture<'a, Result<Self, RichStatus>> {
-        Box::pin(async move {
-            let mut origins = Vec::new();
-            for target in targets {
-                let Some(of) = &target.of else { continue };
-                let origin = bridge.origin(of, Some(&target.platform), result).await?;
-                origins.push((target, Arc::new(origin), Arc::default()));
-            }
-            let run = BuildRun {
-                id: build.id.clone(),
-                started,
-                compatibility: build.compatibility,
-                finished: OnceLock::new(),
-                dockerfile: builder.parts.dockerfile_version.clone(),
-                custom: builder.parts.provenance_env.clone(),
-            };
-            Ok(Self {
-                builder: builder.clone(),
-                bridge: bridge.clone(),
-                run: Arc::new(run),
-                origins,
-            })
-        })
+        result: &BuildResult<Ref>,
+    ) -> Result<Self, RichStatus> {
+        let mut origins = Vec::new();
+        for target in targets {
+            let Some(of) = &target.of else { continue };
+            let origin = bridge.origin(of, Some(&target.platform), result).await?;
+            origins.push((target, Arc::new(origin), Arc::default()));
+        }
+        let run = BuildRun {
+            id: build.id.clone(),
+            started,
+            compatibility: build.compatibility,
+            finished: OnceLock::new(),
+            dockerfile: builder.parts.dockerfile_version.clone(),
+            custom: builder.parts.provenance_env.clone(),
+        };
+        Ok(Self { builder: builder.clone(), bridge: bridge.clone(), run: Arc::new(run), origins })
     }
 
     /// The claims that exporters write, by platform id.

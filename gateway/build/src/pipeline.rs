@@ -1,6 +1,5 @@
 //! One build, from what is asked to what is answered.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -57,21 +56,19 @@ impl Builder {
     /// # Cancellation
     ///
     /// Dropping the future cancels what only this build wanted.
-    pub(crate) fn run<'a>(
-        &'a self,
+    pub(crate) async fn run(
+        &self,
         build: Build,
         progress: Sender,
-        noted: &'a Noted,
-    ) -> BoxFuture<'a, Result<Built, RichStatus>> {
-        Box::pin(async move {
-            let bridge = self.bridge(&build, &progress);
-            let built = self.run_on(&bridge, build, &progress).await;
-            // While the job is there; why steps ran is asked of failed builds, too.
-            if let Some(steps) = bridge.steps().await {
-                noted.set(steps);
-            }
-            built
-        })
+        noted: &Noted,
+    ) -> Result<Built, RichStatus> {
+        let bridge = self.bridge(&build, &progress);
+        let built = self.run_on(&bridge, build, &progress).await;
+        // While the job is there; why steps ran is asked of failed builds, too.
+        if let Some(steps) = bridge.steps().await {
+            noted.set(steps);
+        }
+        built
     }
 
     async fn run_on(

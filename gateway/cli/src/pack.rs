@@ -16,5 +16,5 @@ mod sink;
 mod tests;
 
 pub(crate) use image::{Blob, FrontendImage, ImageOptions};
-pub(crate) use registry::{DockerLogins, RegistrySink};
+pub(crate) use registry::RegistrySink;
 pub(crate) use sink::{ImageSink, PackTarget};

@@ -1,9 +1,9 @@
 //! The front of the crate: what a machine has for its processes, and how one is prepared and started.
 
-use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kiln_engine::{ExecError, JobContext, OpError};
 use kiln_executor::{Executor, ExitStatus, Process, Running, Spawner, Stdio};
 use kiln_handle::Handle;

@@ -4,10 +4,10 @@
 //! with the [`Container`]. What is mounted is let go when the last process is gone. Nothing of this is
 //! a step: it is not cached and makes no result.
 
-use futures::future::BoxFuture;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{ExecProcess, ExitStatus, Process, Running, Stdio};
 use kiln_graph::Exec;

@@ -1,6 +1,5 @@
 //! Looking into a result: files, directories and attributes, by paths that stay inside it.
 
-use futures::future::BoxFuture;
 use std::fs::{self, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
@@ -41,12 +40,12 @@ pub struct FileStat {
 /// # Errors
 ///
 /// If there is no such file, it is not a regular one, or it is too large to be read at once.
-pub fn read_file<'a>(
-    of: &'a Files,
-    path: &'a str,
+pub async fn read_file(
+    of: &Files,
+    path: &str,
     range: Option<(u64, u64)>,
-) -> BoxFuture<'a, Result<Vec<u8>, OpError>> {
-    Box::pin(async move { file_in(Place::of(of).await?, path, range).await })
+) -> Result<Vec<u8>, OpError> {
+    file_in(Place::of(of).await?, path, range).await
 }
 
 /// As [`read_file`], in any place.
@@ -81,12 +80,8 @@ pub(crate) async fn file_in(
 /// # Errors
 ///
 /// If there is no such directory.
-pub fn read_dir<'a>(
-    of: &'a Files,
-    path: &'a str,
-    pattern: &'a str,
-) -> BoxFuture<'a, Result<Vec<FileStat>, OpError>> {
-    Box::pin(async move { dir_in(Place::of(of).await?, path, pattern).await })
+pub async fn read_dir(of: &Files, path: &str, pattern: &str) -> Result<Vec<FileStat>, OpError> {
+    dir_in(Place::of(of).await?, path, pattern).await
 }
 
 /// As [`read_dir`], in any place.
@@ -122,8 +117,8 @@ pub(crate) async fn dir_in(
 /// # Errors
 ///
 /// If there is nothing at the path.
-pub fn stat_file<'a>(of: &'a Files, path: &'a str) -> BoxFuture<'a, Result<FileStat, OpError>> {
-    Box::pin(async move { stat_in(Place::of(of).await?, path).await })
+pub async fn stat_file(of: &Files, path: &str) -> Result<FileStat, OpError> {
+    stat_in(Place::of(of).await?, path).await
 }
 
 /// As [`stat_file`], in any place.

@@ -4,7 +4,6 @@
 //! its life is a task of its own, which owns everything the process uses: the mounts, secrets and
 //! cache directories are let go only once the process is gone. The daemon can wait for that.
 
-use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,15 +47,13 @@ impl Finished {
     /// # Errors
     ///
     /// If they cannot be kept.
-    pub fn commit(self) -> BoxFuture<'static, Result<Vec<Output<Ref>>, OpError>> {
-        Box::pin(async move { self.mounts.commit().await })
+    pub async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
+        self.mounts.commit().await
     }
 
     /// An error for how it ended, with what each of its mounts shows.
-    pub fn failed(self, error: OpError) -> BoxFuture<'static, kiln_engine::ExecError<Ref>> {
-        Box::pin(async move {
-            kiln_engine::ExecError { error, mounts: self.mounts.left(&self.spec).await }
-        })
+    pub async fn failed(self, error: OpError) -> kiln_engine::ExecError<Ref> {
+        kiln_engine::ExecError { error, mounts: self.mounts.left(&self.spec).await }
     }
 
     /// Takes the network that it had, if that was a proxy.

@@ -3,7 +3,6 @@
 //! Exports run at the same time, each in a vertex of its own. The first that fails ends the
 //! others.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -109,23 +108,21 @@ impl ExportContext {
 ///
 /// Dropping the future ends streams to the client and to registries; an archive that was half sent
 /// ends in an error at the client.
-pub fn export<'a>(
-    exports: &'a [Export],
-    result: &'a BuildResult<Ref>,
-    context: &'a ExportContext,
-) -> BoxFuture<'a, Result<Exported, ExportError>> {
-    Box::pin(async move {
-        let mut runs = Vec::with_capacity(exports.len());
-        for (index, export) in exports.iter().enumerate() {
-            runs.push(one(index, export, result, context));
-        }
-        let mut exported = Exported::default();
-        for (index, one) in try_join_all(runs).await?.into_iter().enumerate() {
-            exported.response.extend(one.response);
-            exported.images.extend(one.image.map(|image| (index, image)));
-        }
-        Ok(exported)
-    })
+pub async fn export(
+    exports: &[Export],
+    result: &BuildResult<Ref>,
+    context: &ExportContext,
+) -> Result<Exported, ExportError> {
+    let mut runs = Vec::with_capacity(exports.len());
+    for (index, export) in exports.iter().enumerate() {
+        runs.push(one(index, export, result, context));
+    }
+    let mut exported = Exported::default();
+    for (index, one) in try_join_all(runs).await?.into_iter().enumerate() {
+        exported.response.extend(one.response);
+        exported.images.extend(one.image.map(|image| (index, image)));
+    }
+    Ok(exported)
 }
 
 /// A file system of a result: its id, its platform, and itself unless it is empty.

@@ -5,7 +5,6 @@
 //! kept in the store, where pruning finds them like everything else. An entry whose layers were
 //! pruned is as good as absent.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -111,23 +110,19 @@ impl Images {
     /// # Errors
     ///
     /// [`NameError::Parts`] if the parts do not belong together, and what the store says.
-    pub fn add<'a>(
-        &'a self,
-        reference: &'a Reference,
+    pub async fn add(
+        &self,
+        reference: &Reference,
         manifest: Bytes,
         config: Bytes,
-        layers: &'a [Blob],
-    ) -> BoxFuture<'a, Result<Digest, NameError>> {
-        Box::pin(async move {
-            let mut image = Image::of_parts(manifest, config, layers)?;
-            for platform in
-                image.platforms.iter_mut().filter(|platform| !platform.layers.is_empty())
-            {
-                platform.files = Some(self.unpack(platform).await?);
-            }
-            self.put(reference, &image, Some(&Requester::nobody())).await?;
-            Ok(image.root.digest)
-        })
+        layers: &[Blob],
+    ) -> Result<Digest, NameError> {
+        let mut image = Image::of_parts(manifest, config, layers)?;
+        for platform in image.platforms.iter_mut().filter(|platform| !platform.layers.is_empty()) {
+            platform.files = Some(self.unpack(platform).await?);
+        }
+        self.put(reference, &image, Some(&Requester::nobody())).await?;
+        Ok(image.root.digest)
     }
 
     /// Gives an image a name, and keeps its layers. What had the name before loses it.

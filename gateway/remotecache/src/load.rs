@@ -4,7 +4,6 @@
 //! The name of a result comes in, a ref of the store goes out. What cannot be had is a miss that the
 //! client is shown.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -96,30 +95,19 @@ impl Imports {
     /// Loads an imported result. Its layers stay where they are until somebody looks into them, if they
     /// will be found there by other builds, too; those that only a client of this one has are fetched.
     /// `None` if it cannot be had, which is shown and is a miss.
-    pub fn load<'a>(
-        &'a self,
-        saved: &'a str,
-        requester: &'a Requester,
-    ) -> BoxFuture<'a, Option<Ref>> {
-        Box::pin(async move {
-            let (cache, number) = self.find(saved)?;
-            let layers = cache.result(number)?.to_vec();
-            match self.stacked(&cache, &layers, requester).await {
-                Ok(files) => files,
-                Err(error) => {
-                    let error = chain(&*error);
-                    tracing::info!(
-                        cache = cache.name(),
-                        error,
-                        "an imported result could not be used"
-                    );
-                    let short =
-                        format!("a result of cache {} cannot be used: {error}", cache.name());
-                    requester.warn(short, "the step runs instead");
-                    None
-                }
+    pub async fn load(&self, saved: &str, requester: &Requester) -> Option<Ref> {
+        let (cache, number) = self.find(saved)?;
+        let layers = cache.result(number)?.to_vec();
+        match self.stacked(&cache, &layers, requester).await {
+            Ok(files) => files,
+            Err(error) => {
+                let error = chain(&*error);
+                tracing::info!(cache = cache.name(), error, "an imported result could not be used");
+                let short = format!("a result of cache {} cannot be used: {error}", cache.name());
+                requester.warn(short, "the step runs instead");
+                None
             }
-        })
+        }
     }
 
     async fn stacked(

@@ -1,9 +1,9 @@
 //! The operator of sources: pin for the key, fetch for the result.
 
-use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use kiln_container::failed;
 use kiln_engine::{Content, ErrorKind, ExecError, JobContext, Keyed, OpError, Operator, Output};
 use kiln_graph::{Identifier, Op, Vertex};

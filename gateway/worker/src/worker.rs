@@ -1,11 +1,11 @@
 //! One machine: what it is made of, and which operator answers for which vertex.
 
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use kiln_container::{Containers, failed, files, requester};
 use kiln_engine::{ErrorKind, JobContext, OpError, Operator, Operators};
 use kiln_executor::Spawner;

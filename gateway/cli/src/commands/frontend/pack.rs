@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use kiln_oci::{Platform, Reference};
-use kiln_registry::{Credentials, NoCredentials};
 
 use super::{Context, project};
 use crate::args::{PackArgs, PushArgs};
@@ -14,7 +12,7 @@ use crate::commands::signals::or_interrupted;
 use crate::embedded;
 use crate::options::OptionError;
 use crate::output::print;
-use crate::pack::{DockerLogins, FrontendImage, ImageOptions, ImageSink, PackTarget, RegistrySink};
+use crate::pack::{FrontendImage, ImageOptions, ImageSink, PackTarget, RegistrySink};
 use crate::project::Build;
 use crate::solve_request::docker_config;
 use crate::template::default_image;
@@ -72,13 +70,7 @@ async fn executable(context: &Context, mut args: PackArgs) -> anyhow::Result<(Pa
 /// What takes images that do not go to this machine's disk.
 async fn sink(context: &Context, target: &PackTarget) -> anyhow::Result<Box<dyn ImageSink>> {
     match target {
-        PackTarget::Registry => {
-            let logins: Arc<dyn Credentials> = match docker_config(&context.environment) {
-                Some(logins) => Arc::new(DockerLogins(logins)),
-                None => Arc::new(NoCredentials),
-            };
-            Ok(Box::new(RegistrySink::new(logins)))
-        }
+        PackTarget::Registry => Ok(Box::new(RegistrySink(docker_config(&context.environment)))),
         _ => embedded::image_sink(&context.endpoint).await,
     }
 }
