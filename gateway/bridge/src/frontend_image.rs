@@ -6,6 +6,7 @@
 //! it would ignore what it does not know.
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kiln_frontend::grpc::{source_from_wire, source_to_wire};
 use kiln_frontend::{
     Bridge, BuildInfo, FrontendError, ImageConfigRequest, ImageFacts, SourceRequest,
@@ -75,28 +76,34 @@ impl FrontendImage {
     ///
     /// What keeps the image from being found, or the first capability that the request requires and
     /// the image does not have (`errdefs.FrontendCap`, [`Code::Unimplemented`]).
-    pub(crate) async fn find(source: &str, bridge: &BuildBridge) -> Result<Self, RichStatus> {
-        let invalid = |error: &dyn std::error::Error| {
-            RichStatus::new(Code::InvalidArgument, error.to_string())
-        };
-        let reference: Reference = source.parse().map_err(|error| invalid(&error))?;
-        let given = context(source, &reference, bridge.info()).map_err(|error| invalid(&error))?;
-        let found = match given {
-            Some(given) => Self::given(given, bridge).await,
-            None => Self::named(reference, bridge).await,
-        }?;
-        let required = bridge.info().options.get("frontend.caps").unwrap_or_default();
-        let has_inputs = !bridge.inputs().await?.is_empty();
-        let config: ImageConfig = serde_json::from_slice(&found.config).map_err(|error| {
-            let message = kiln_frontend::image_config_error(&found.config, &error);
-            RichStatus::new(Code::Unknown, message)
-        })?;
-        let label = config.config.labels.get(CAPABILITIES_LABEL);
-        let label = label.map_or("", String::as_str);
-        match missing(required, has_inputs, label, found.digest.as_ref()) {
-            Some(capability) => Err(FrontendError::unsupported_capability(&capability).into()),
-            None => Ok(found),
-        }
+    pub(crate) fn find<'a>(
+        source: &'a str,
+        bridge: &'a BuildBridge,
+    ) -> BoxFuture<'a, Result<Self, RichStatus>> {
+        Box::pin(async move {
+            let invalid = |error: &dyn std::error::Error| {
+                RichStatus::new(Code::InvalidArgument, error.to_string())
+            };
+            let reference: Reference = source.parse().map_err(|error| invalid(&error))?;
+            let given =
+                context(source, &reference, bridge.info()).map_err(|error| invalid(&error))?;
+            let found = match given {
+                Some(given) => Self::given(given, bridge).await,
+                None => Self::named(reference, bridge).await,
+            }?;
+            let required = bridge.info().options.get("frontend.caps").unwrap_or_default();
+            let has_inputs = !bridge.inputs().await?.is_empty();
+            let config: ImageConfig = serde_json::from_slice(&found.config).map_err(|error| {
+                let message = kiln_frontend::image_config_error(&found.config, &error);
+                RichStatus::new(Code::Unknown, message)
+            })?;
+            let label = config.config.labels.get(CAPABILITIES_LABEL);
+            let label = label.map_or("", String::as_str);
+            match missing(required, has_inputs, label, found.digest.as_ref()) {
+                Some(capability) => Err(FrontendError::unsupported_capability(&capability).into()),
+                None => Ok(found),
+            }
+        })
     }
 
     async fn named(reference: Reference, bridge: &BuildBridge) -> Result<Self, RichStatus> {

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use kiln_container::{ProcessSpec, RunningProcess};
 use kiln_engine::JobContext;
 use kiln_executor::{
@@ -39,83 +40,89 @@ const IMAGE_HINT: &str =
     "it has no entrypoint and no program at /run; is it the image of a frontend?";
 
 /// Calls a plugin, confined.
-pub(crate) async fn call_plugin(
-    path: &Path,
-    bridge: &BuildBridge,
-) -> Result<BuildResult<Ref>, RichStatus> {
-    let name = format!("frontend {}", path.display());
-    let spec = ProcessSpec::plugin(path, environment(bridge.info()).collect());
-    let spec = spec.map_err(|error| failed(&name, &error))?;
-    let job = bridge.process_context(Digest::sha256(&name));
-    call_contained(name, spec, &job, bridge, |mut status, error| {
-        if matches!(error, ExecError::Program { .. }) {
-            status.message = format!("{}; {PLUGIN_HINT}", status.message);
-        }
-        status
+pub(crate) fn call_plugin<'a>(
+    path: &'a Path,
+    bridge: &'a BuildBridge,
+) -> BoxFuture<'a, Result<BuildResult<Ref>, RichStatus>> {
+    Box::pin(async move {
+        let name = format!("frontend {}", path.display());
+        let spec = ProcessSpec::plugin(path, environment(bridge.info()).collect());
+        let spec = spec.map_err(|error| failed(&name, &error))?;
+        let job = bridge.process_context(Digest::sha256(&name));
+        call_contained(name, spec, &job, bridge, |mut status, error| {
+            if matches!(error, ExecError::Program { .. }) {
+                status.message = format!("{}; {PLUGIN_HINT}", status.message);
+            }
+            status
+        })
+        .await
     })
-    .await
 }
 
 /// Calls a plugin as a plain process of the host.
-pub(crate) async fn call_on_host(
-    spawner: &Spawner,
-    path: &Path,
-    bridge: &BuildBridge,
-) -> Result<BuildResult<Ref>, RichStatus> {
-    let process = HostProcess {
-        args: vec![path.to_string_lossy().into_owned()],
-        env: environment(bridge.info()).collect(),
-        cwd: "/".into(),
-    };
-    let name = format!("frontend {}", path.display());
-    let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
-    let running =
-        spawn_host(spawner, process, stdio).await.map_err(|error| failed(&name, &error))?;
-    converse(name, RunningFrontend::Plugin(running), pipes, bridge).await
+pub(crate) fn call_on_host<'a>(
+    spawner: &'a Spawner,
+    path: &'a Path,
+    bridge: &'a BuildBridge,
+) -> BoxFuture<'a, Result<BuildResult<Ref>, RichStatus>> {
+    Box::pin(async move {
+        let process = HostProcess {
+            args: vec![path.to_string_lossy().into_owned()],
+            env: environment(bridge.info()).collect(),
+            cwd: "/".into(),
+        };
+        let name = format!("frontend {}", path.display());
+        let (stdio, pipes) = Stdio::piped().map_err(|error| failed(&name, &error))?;
+        let running =
+            spawn_host(spawner, process, stdio).await.map_err(|error| failed(&name, &error))?;
+        converse(name, RunningFrontend::Plugin(running), pipes, bridge).await
+    })
 }
 
 /// Calls the frontend in an image.
-pub(crate) async fn call_image(
-    source: &str,
-    bridge: &BuildBridge,
-) -> Result<BuildResult<Ref>, RichStatus> {
-    let name = format!("frontend image {source}");
-    let found = FrontendImage::find(source, bridge).await.map_err(|mut status| {
-        status.message = format!("{name}: {}", status.message);
-        status
-    })?;
-    let config: ImageConfig =
-        serde_json::from_slice(&found.config).map_err(|error| failed(&name, &error))?;
-    let definition = image_definition(found.source, bridge);
-    let solve = Solve::default().with_definition(Some(definition.clone().into()));
-    let image = bridge.solve(solve).await?.into_single();
-    let image =
-        image.map_err(|error| RichStatus::new(Code::Unknown, format!("{name}: {error}")))?;
-    let (result, vertex) = match &image {
-        Some(image) => (bridge.result(image).await?, bridge.shown_as(image)),
-        None => (None, Digest::sha256(&name)),
-    };
-    let entrypoint = config.config.entrypoint.clone().filter(|words| !words.is_empty());
-    let has_entrypoint = entrypoint.is_some();
-    // It is there until the process is gone.
-    let metadata = bridge.worker().store().temporary_file(&definition.encode_to_vec());
-    let metadata = metadata.map_err(|error| failed(&name, &error))?;
-    let described = MountSource::File(metadata.path().to_owned());
-    let exec = Exec {
-        args: entrypoint.unwrap_or_else(|| vec!["/run".to_owned()]),
-        ..exec(&config, bridge)
-    };
-    let spec = ProcessSpec {
-        inputs: vec![result],
-        host_mounts: vec![Mount::new(METADATA, described).readonly()],
-        ..ProcessSpec::new("frontend", exec, bridge.info().default_platform())
-    };
-    let job = bridge.process_context(vertex);
-    call_contained(name.clone(), spec, &job, bridge, |status, _| match has_entrypoint {
-        true => status,
-        false => RichStatus::new(Code::InvalidArgument, format!("{name}: {IMAGE_HINT}")),
+pub(crate) fn call_image<'a>(
+    source: &'a str,
+    bridge: &'a BuildBridge,
+) -> BoxFuture<'a, Result<BuildResult<Ref>, RichStatus>> {
+    Box::pin(async move {
+        let name = format!("frontend image {source}");
+        let found = FrontendImage::find(source, bridge).await.map_err(|mut status| {
+            status.message = format!("{name}: {}", status.message);
+            status
+        })?;
+        let config: ImageConfig =
+            serde_json::from_slice(&found.config).map_err(|error| failed(&name, &error))?;
+        let definition = image_definition(found.source, bridge);
+        let solve = Solve::default().with_definition(Some(definition.clone().into()));
+        let image = bridge.solve(solve).await?.into_single();
+        let image =
+            image.map_err(|error| RichStatus::new(Code::Unknown, format!("{name}: {error}")))?;
+        let (result, vertex) = match &image {
+            Some(image) => (bridge.result(image).await?, bridge.shown_as(image)),
+            None => (None, Digest::sha256(&name)),
+        };
+        let entrypoint = config.config.entrypoint.clone().filter(|words| !words.is_empty());
+        let has_entrypoint = entrypoint.is_some();
+        // It is there until the process is gone.
+        let metadata = bridge.worker().store().temporary_file(&definition.encode_to_vec());
+        let metadata = metadata.map_err(|error| failed(&name, &error))?;
+        let described = MountSource::File(metadata.path().to_owned());
+        let exec = Exec {
+            args: entrypoint.unwrap_or_else(|| vec!["/run".to_owned()]),
+            ..exec(&config, bridge)
+        };
+        let spec = ProcessSpec {
+            inputs: vec![result],
+            host_mounts: vec![Mount::new(METADATA, described).readonly()],
+            ..ProcessSpec::new("frontend", exec, bridge.info().default_platform())
+        };
+        let job = bridge.process_context(vertex);
+        call_contained(name.clone(), spec, &job, bridge, |status, _| match has_entrypoint {
+            true => status,
+            false => RichStatus::new(Code::InvalidArgument, format!("{name}: {IMAGE_HINT}")),
+        })
+        .await
     })
-    .await
 }
 
 /// The process of a frontend, as the config of its image says, on top of the image.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use kiln_document::did_you_mean;
 use kiln_executor::Spawner;
 use kiln_frontend::{Bridge as _, BuildResult, Frontend, Ref};
@@ -68,60 +69,62 @@ impl FrontendRegistry {
     /// # Errors
     ///
     /// The frontend's own, or that there is none.
-    pub async fn call(
-        &self,
-        name: &str,
-        bridge: &BuildBridge,
-    ) -> Result<BuildResult<Ref>, RichStatus> {
-        let options = &bridge.info().options;
-        if name == "gateway.v0" {
-            let source = options.get("source").filter(|source| !source.is_empty());
-            let source = source.ok_or_else(|| refused(&FrontendLookupError::NoSource))?;
-            let given = frontend_image::is_given(source, bridge.info());
-            // What is linked in stands for an image of its name, unless the client gives another.
-            if let Some(linked) = self.0.linked.get(source).filter(|_| !given) {
-                self.0.rules.check_name(source).map_err(|error| invalid(&error))?;
-                return call_linked(&**linked, bridge).await;
-            }
-            self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
-            self.0.rules.check_image(source).map_err(|error| invalid(&error))?;
-            if given {
-                let image = frontend_image::given(source, bridge.info());
-                if let Some(image) = image.map_err(|error| invalid(&*error))? {
-                    self.0.rules.check_given(&image).map_err(|error| invalid(&error))?;
+    pub fn call<'a>(
+        &'a self,
+        name: &'a str,
+        bridge: &'a BuildBridge,
+    ) -> BoxFuture<'a, Result<BuildResult<Ref>, RichStatus>> {
+        Box::pin(async move {
+            let options = &bridge.info().options;
+            if name == "gateway.v0" {
+                let source = options.get("source").filter(|source| !source.is_empty());
+                let source = source.ok_or_else(|| refused(&FrontendLookupError::NoSource))?;
+                let given = frontend_image::is_given(source, bridge.info());
+                // What is linked in stands for an image of its name, unless the client gives another.
+                if let Some(linked) = self.0.linked.get(source).filter(|_| !given) {
+                    self.0.rules.check_name(source).map_err(|error| invalid(&error))?;
+                    return call_linked(&**linked, bridge).await;
+                }
+                self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
+                self.0.rules.check_image(source).map_err(|error| invalid(&error))?;
+                if given {
+                    let image = frontend_image::given(source, bridge.info());
+                    if let Some(image) = image.map_err(|error| invalid(&*error))? {
+                        self.0.rules.check_given(&image).map_err(|error| invalid(&error))?;
+                    }
+                    return frontend_process::call_image(source, bridge).await;
+                }
+                if let Some(linked) =
+                    source.parse().ok().and_then(|source| (self.0.stands_for)(&source))
+                {
+                    bridge.show(&format!("{source} is linked in"));
+                    return call_linked(&*linked, bridge).await;
                 }
                 return frontend_process::call_image(source, bridge).await;
             }
-            if let Some(linked) =
-                source.parse().ok().and_then(|source| (self.0.stands_for)(&source))
-            {
-                bridge.show(&format!("{source} is linked in"));
-                return call_linked(&*linked, bridge).await;
+            self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
+            if let Some(linked) = self.0.linked.get(name) {
+                return call_linked(&**linked, bridge).await;
             }
-            return frontend_process::call_image(source, bridge).await;
-        }
-        self.0.rules.check_name(name).map_err(|error| invalid(&error))?;
-        if let Some(linked) = self.0.linked.get(name) {
-            return call_linked(&**linked, bridge).await;
-        }
-        let plugin = self.0.plugins.choose(name, bridge.is_nested());
-        match plugin.map_err(|error| refused(&error.into()))? {
-            Some(path) if self.0.plugins.unconfined => {
-                frontend_process::call_on_host(&self.0.spawner, &path, bridge).await
+            let plugin = self.0.plugins.choose(name, bridge.is_nested());
+            match plugin.map_err(|error| refused(&error.into()))? {
+                Some(path) if self.0.plugins.unconfined => {
+                    frontend_process::call_on_host(&self.0.spawner, &path, bridge).await
+                }
+                Some(path) => frontend_process::call_plugin(&path, bridge).await,
+                None => {
+                    let names = self.0.linked.keys();
+                    let known = names.clone().map(String::as_str).chain(["gateway.v0"]);
+                    let meant = did_you_mean(name, known).map(str::to_owned);
+                    let built_in = names.cloned().collect::<Vec<_>>().join(", ");
+                    Err(refused(&FrontendLookupError::Unknown {
+                        name: name.to_owned(),
+                        built_in,
+                        meant,
+                    }))
+                }
             }
-            Some(path) => frontend_process::call_plugin(&path, bridge).await,
-            None => {
-                let names = self.0.linked.keys();
-                let known = names.clone().map(String::as_str).chain(["gateway.v0"]);
-                let meant = did_you_mean(name, known).map(str::to_owned);
-                let built_in = names.cloned().collect::<Vec<_>>().join(", ");
-                Err(refused(&FrontendLookupError::Unknown {
-                    name: name.to_owned(),
-                    built_in,
-                    meant,
-                }))
-            }
-        }
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kiln_frontend::grpc::{
     checksum_from_wire, platform_from_wire, source_from_wire, source_meta_to_wire,
@@ -167,42 +168,44 @@ impl BuildBridge {
         judged.map(pb::SourceOp::from).map_err(failed)
     }
 
-    pub(crate) async fn judge(
-        &self,
-        policies: &BuildPolicies,
+    pub(crate) fn judge<'a>(
+        &'a self,
+        policies: &'a BuildPolicies,
         source: Source,
         platform: Option<pb::Platform>,
-    ) -> Result<Source, JudgeError> {
-        let mut source = normalized(source);
-        let mut facts = SourceMeta::default();
-        let caller = self.decider(policies).await?;
-        source = policies.rules.evaluate(source)?.source;
-        let Some(caller) = caller else { return Ok(source) };
-        for _ in 0..MAX_QUESTIONS {
-            facts.source = source_from_wire(source.clone().into());
-            let asked = CheckPolicyRequest {
-                platform: platform.clone(),
-                source: Some(source_meta_to_wire(facts.clone())),
-                ..CheckPolicyRequest::default()
-            };
-            let answer = caller.check_policy(asked).await;
-            let answer = answer.map_err(|error| JudgeError::Call {
-                identifier: source.identifier.clone(),
-                source: error,
-            })?;
-            match answer.result {
-                Some(Answer::Request(wanted)) => facts = self.told(&source, wanted).await?,
-                Some(Answer::Decision(decision)) => match decided(&source, decision)? {
-                    None => return Ok(source),
-                    Some(other) => {
-                        source = policies.rules.evaluate(normalized(other))?.source;
-                        facts = SourceMeta::default();
-                    }
-                },
-                None => return Err(no_decision(&source, "the client gave none")),
+    ) -> BoxFuture<'a, Result<Source, JudgeError>> {
+        Box::pin(async move {
+            let mut source = normalized(source);
+            let mut facts = SourceMeta::default();
+            let caller = self.decider(policies).await?;
+            source = policies.rules.evaluate(source)?.source;
+            let Some(caller) = caller else { return Ok(source) };
+            for _ in 0..MAX_QUESTIONS {
+                facts.source = source_from_wire(source.clone().into());
+                let asked = CheckPolicyRequest {
+                    platform: platform.clone(),
+                    source: Some(source_meta_to_wire(facts.clone())),
+                    ..CheckPolicyRequest::default()
+                };
+                let answer = caller.check_policy(asked).await;
+                let answer = answer.map_err(|error| JudgeError::Call {
+                    identifier: source.identifier.clone(),
+                    source: error,
+                })?;
+                match answer.result {
+                    Some(Answer::Request(wanted)) => facts = self.told(&source, wanted).await?,
+                    Some(Answer::Decision(decision)) => match decided(&source, decision)? {
+                        None => return Ok(source),
+                        Some(other) => {
+                            source = policies.rules.evaluate(normalized(other))?.source;
+                            facts = SourceMeta::default();
+                        }
+                    },
+                    None => return Err(no_decision(&source, "the client gave none")),
+                }
             }
-        }
-        Err(no_decision(&source, "too many policy requests"))
+            Err(no_decision(&source, "too many policy requests"))
+        })
     }
 
     async fn decider(&self, policies: &BuildPolicies) -> Result<Option<Caller>, JudgeError> {
@@ -216,33 +219,35 @@ impl BuildBridge {
     }
 
     /// What a client wants to know of the source it decides on.
-    async fn told(
-        &self,
-        source: &Source,
+    fn told<'a>(
+        &'a self,
+        source: &'a Source,
         wanted: ResolveSourceMetaRequest,
-    ) -> Result<SourceMeta, JudgeError> {
-        let asked = wanted.source.map(Source::from).unwrap_or_default();
-        if asked != *source {
-            return Err(no_decision(source, "the policy asks about another source"));
-        }
-        let image = wanted.image.unwrap_or_default();
-        let checksum = wanted.http.and_then(|http| http.checksum_request);
-        let checksum = checksum.map(checksum_from_wire).transpose();
-        let request = SourceRequest::default()
-            .with_platform(wanted.platform.map(platform_from_wire))
-            .with_resolve_mode(wanted.resolve_mode)
-            .with_log_name(wanted.log_name)
-            .with_git_object(wanted.git.is_some_and(|git| git.return_object))
-            .with_no_config(image.no_config)
-            .with_attestation_chain(image.attestation_chain)
-            .with_attestations(image.resolve_attestations)
-            .with_checksum(checksum.map_err(|reason| no_decision(source, &reason))?)
-            .with_source_policies(Vec::new());
-        let asked = source_from_wire(source.clone().into());
-        let facts = self.resolve_allowed(asked, request).await;
-        facts.map_err(|error| JudgeError::Resolve {
-            identifier: source.identifier.clone(),
-            source: error,
+    ) -> BoxFuture<'a, Result<SourceMeta, JudgeError>> {
+        Box::pin(async move {
+            let asked = wanted.source.map(Source::from).unwrap_or_default();
+            if asked != *source {
+                return Err(no_decision(source, "the policy asks about another source"));
+            }
+            let image = wanted.image.unwrap_or_default();
+            let checksum = wanted.http.and_then(|http| http.checksum_request);
+            let checksum = checksum.map(checksum_from_wire).transpose();
+            let request = SourceRequest::default()
+                .with_platform(wanted.platform.map(platform_from_wire))
+                .with_resolve_mode(wanted.resolve_mode)
+                .with_log_name(wanted.log_name)
+                .with_git_object(wanted.git.is_some_and(|git| git.return_object))
+                .with_no_config(image.no_config)
+                .with_attestation_chain(image.attestation_chain)
+                .with_attestations(image.resolve_attestations)
+                .with_checksum(checksum.map_err(|reason| no_decision(source, &reason))?)
+                .with_source_policies(Vec::new());
+            let asked = source_from_wire(source.clone().into());
+            let facts = self.resolve_allowed(asked, request).await;
+            facts.map_err(|error| JudgeError::Resolve {
+                identifier: source.identifier.clone(),
+                source: error,
+            })
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use kiln_engine::Step;
 use kiln_frontend::{BuildResult, Ref, Refs};
 use kiln_graph::{Identifier, Op, Vertex};
@@ -32,29 +33,31 @@ impl BuildBridge {
     /// # Errors
     ///
     /// If there is no such ref.
-    pub async fn origin(
-        &self,
-        of: &Ref,
-        platform: Option<&Platform>,
-        result: &BuildResult<Ref>,
-    ) -> Result<Origin, RichStatus> {
-        let lazy = self.lazy(of)?;
-        let mut used = self.used(&lazy).await;
-        let request = lazy.trace.request(&used, self.producers());
-        let own: Vec<&Ref> = result.held().collect();
-        for name in lazy.trace.refs().iter().filter(|name| !own.contains(name)) {
-            if let Some(other) = self.lazy(name)?.used.get() {
-                used.merge(other);
+    pub fn origin<'a>(
+        &'a self,
+        of: &'a Ref,
+        platform: Option<&'a Platform>,
+        result: &'a BuildResult<Ref>,
+    ) -> BoxFuture<'a, Result<Origin, RichStatus>> {
+        Box::pin(async move {
+            let lazy = self.lazy(of)?;
+            let mut used = self.used(&lazy).await;
+            let request = lazy.trace.request(&used, self.producers());
+            let own: Vec<&Ref> = result.held().collect();
+            for name in lazy.trace.refs().iter().filter(|name| !own.contains(name)) {
+                if let Some(other) = self.lazy(name)?.used.get() {
+                    used.merge(other);
+                }
             }
-        }
-        let all: Vec<Platform> =
-            result.platforms().into_iter().map(|entry| entry.platform.normalized()).collect();
-        let platform = platform.filter(|_| matches!(result.refs, Refs::ByPlatform(_)));
-        for image in materials::of_platform(lazy.trace.images(), &all, platform) {
-            used.add_image(image);
-        }
-        used.tidy();
-        Ok(Origin { request, used, definition: lazy.definition })
+            let all: Vec<Platform> =
+                result.platforms().into_iter().map(|entry| entry.platform.normalized()).collect();
+            let platform = platform.filter(|_| matches!(result.refs, Refs::ByPlatform(_)));
+            for image in materials::of_platform(lazy.trace.images(), &all, platform) {
+                used.add_image(image);
+            }
+            used.tidy();
+            Ok(Origin { request, used, definition: lazy.definition })
+        })
     }
 
     /// The outputs on the way to a file system, with the records that stand for them.
@@ -62,33 +65,37 @@ impl BuildBridge {
     /// # Errors
     ///
     /// If there is no such ref.
-    pub async fn trail(&self, of: &Ref) -> Result<Vec<Step>, RichStatus> {
-        let lazy = self.lazy(of)?;
-        Ok(self.jobs().current().0.trail(lazy.edge).await)
+    pub fn trail<'a>(&'a self, of: &'a Ref) -> BoxFuture<'a, Result<Vec<Step>, RichStatus>> {
+        Box::pin(async move {
+            let lazy = self.lazy(of)?;
+            Ok(self.jobs().current().0.trail(lazy.edge).await)
+        })
     }
 
     /// What a graph used that has run.
-    pub(crate) async fn used(&self, lazy: &Lazy) -> Used {
-        if let Some(used) = lazy.used.get() {
-            return used.clone();
-        }
-        let mut used = Used::default();
-        for vertex in materials::way(&lazy.graph, &lazy.edge) {
-            materials::add_vertex(&mut used, vertex);
-            if let Op::Exec(exec) = &vertex.op {
-                self.add_platform(&mut used, &vertex.platform);
-                if exec.proxied.is_some() {
-                    let passed = self.worker().containers().passed(&vertex.id);
-                    materials::add_passed(&mut used, vertex, exec, passed.as_deref());
+    pub(crate) fn used<'a>(&'a self, lazy: &'a Lazy) -> BoxFuture<'a, Used> {
+        Box::pin(async move {
+            if let Some(used) = lazy.used.get() {
+                return used.clone();
+            }
+            let mut used = Used::default();
+            for vertex in materials::way(&lazy.graph, &lazy.edge) {
+                materials::add_vertex(&mut used, vertex);
+                if let Op::Exec(exec) = &vertex.op {
+                    self.add_platform(&mut used, &vertex.platform);
+                    if exec.proxied.is_some() {
+                        let passed = self.worker().containers().passed(&vertex.id);
+                        materials::add_passed(&mut used, vertex, exec, passed.as_deref());
+                    }
+                }
+                if let Op::Source(source) = &vertex.op
+                    && !matches!(**source, Identifier::Local(_))
+                {
+                    self.add_source(&mut used, source, vertex).await;
                 }
             }
-            if let Op::Source(source) = &vertex.op
-                && !matches!(**source, Identifier::Local(_))
-            {
-                self.add_source(&mut used, source, vertex).await;
-            }
-        }
-        lazy.used.get_or_init(|| used).clone()
+            lazy.used.get_or_init(|| used).clone()
+        })
     }
 
     /// Notes what runs the processes for a platform, if the machine itself does not. It is said of

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
 use kiln_frontend::{Attestation, Bridge as _, BuildResult, ImageConfigRequest, Ref, Solve};
 use kiln_llb::{Constraints, Definition, Exec, Image, Marshal, Mount, State};
 use kiln_oci::{ImageConfig, Platform, Reference};
@@ -49,24 +50,26 @@ impl BuildBridge {
     /// # Errors
     ///
     /// If the scanner is not found, or has nothing to run.
-    pub async fn scan(
-        &self,
-        scanner: &Scanner,
-        targets: &[(String, Ref)],
-        result: &mut BuildResult<Ref>,
-    ) -> Result<(), RichStatus> {
-        let mut attestations = result.attestations.values().flatten();
-        if targets.is_empty() || attestations.any(|other| other.predicate_type == SPDX) {
-            return Ok(());
-        }
-        // The scanner is no material of the result.
-        let bridge = self.apart();
-        let ready = Ready::find(scanner, &bridge).await?;
-        for (id, of) in targets {
-            let attestation = ready.scan(&bridge, id, of).await?;
-            result.attestations.entry(id.clone()).or_default().push(attestation);
-        }
-        Ok(())
+    pub fn scan<'a>(
+        &'a self,
+        scanner: &'a Scanner,
+        targets: &'a [(String, Ref)],
+        result: &'a mut BuildResult<Ref>,
+    ) -> BoxFuture<'a, Result<(), RichStatus>> {
+        Box::pin(async move {
+            let mut attestations = result.attestations.values().flatten();
+            if targets.is_empty() || attestations.any(|other| other.predicate_type == SPDX) {
+                return Ok(());
+            }
+            // The scanner is no material of the result.
+            let bridge = self.apart();
+            let ready = Ready::find(scanner, &bridge).await?;
+            for (id, of) in targets {
+                let attestation = ready.scan(&bridge, id, of).await?;
+                result.attestations.entry(id.clone()).or_default().push(attestation);
+            }
+            Ok(())
+        })
     }
 }
 

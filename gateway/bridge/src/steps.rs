@@ -10,6 +10,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kiln_cache::{CacheKey, CacheSource as _, CacheStore, InputKey, KnownInput, Lookup, Sum};
 use kiln_engine::{Account, Fate};
 use kiln_graph::{Identifier, Op, Vertex};
@@ -51,39 +52,44 @@ impl std::fmt::Debug for BuildSteps {
 
 impl BuildBridge {
     /// What is known of the steps of this build; `None` if nothing ran that might have been in the cache.
-    pub async fn steps(&self) -> Option<BuildSteps> {
-        let mut accounts = self.jobs().account().await;
-        if accounts.is_empty() {
-            return None;
-        }
-        accounts.truncate(MOST_STEPS);
-        let accounts = accounts.into_iter().map(|mut account| {
-            if matches!(account.vertex.op, Op::Source(_)) {
-                // A client's directory stays reserved as long as somebody holds a view of it.
-                account.results.clear();
+    pub fn steps<'a>(&'a self) -> BoxFuture<'a, Option<BuildSteps>> {
+        Box::pin(async move {
+            let mut accounts = self.jobs().account().await;
+            if accounts.is_empty() {
+                return None;
             }
-            let pin = self.worker().pinned(&account.vertex.id);
-            let found = pin.and_then(|pin| found(&pin.metadata));
-            (account, found)
-        });
-        let accounts: Vec<_> = accounts.collect();
-        let (caches, views) = self.cache_views(&accounts).await;
-        let options = self.asked_options();
-        let context = options.get("context").map(String::as_str).unwrap_or_default();
-        let caller = self.worker().sessions().find(self.session_id());
-        let shared_key = caller.map(|caller| caller.shared_key().to_owned()).unwrap_or_default();
-        let project = match (context, shared_key.as_str()) {
-            ("", "") => String::new(),
-            (context, key) => Digest::sha256(format!("{context}\n{key}")).hex()[..32].to_owned(),
-        };
-        let build_args = options.keys().filter_map(|name| name.strip_prefix("build-arg:"));
-        Some(BuildSteps {
-            project,
-            build_args: build_args.map(str::to_owned).collect(),
-            accounts,
-            caches,
-            views,
-            store: self.worker().store().clone(),
+            accounts.truncate(MOST_STEPS);
+            let accounts = accounts.into_iter().map(|mut account| {
+                if matches!(account.vertex.op, Op::Source(_)) {
+                    // A client's directory stays reserved as long as somebody holds a view of it.
+                    account.results.clear();
+                }
+                let pin = self.worker().pinned(&account.vertex.id);
+                let found = pin.and_then(|pin| found(&pin.metadata));
+                (account, found)
+            });
+            let accounts: Vec<_> = accounts.collect();
+            let (caches, views) = self.cache_views(&accounts).await;
+            let options = self.asked_options();
+            let context = options.get("context").map(String::as_str).unwrap_or_default();
+            let caller = self.worker().sessions().find(self.session_id());
+            let shared_key =
+                caller.map(|caller| caller.shared_key().to_owned()).unwrap_or_default();
+            let project = match (context, shared_key.as_str()) {
+                ("", "") => String::new(),
+                (context, key) => {
+                    Digest::sha256(format!("{context}\n{key}")).hex()[..32].to_owned()
+                }
+            };
+            let build_args = options.keys().filter_map(|name| name.strip_prefix("build-arg:"));
+            Some(BuildSteps {
+                project,
+                build_args: build_args.map(str::to_owned).collect(),
+                accounts,
+                caches,
+                views,
+                store: self.worker().store().clone(),
+            })
         })
     }
 }
@@ -147,32 +153,37 @@ fn date(time: std::time::SystemTime) -> String {
 
 impl BuildSteps {
     /// Makes a record, with the lists of files that are too long to be in it.
-    pub async fn record(self, main: &Arc<dyn CacheStore>) -> (BuildRecord, Vec<Bytes>) {
-        let numbers = self.accounts.iter().enumerate();
-        let numbers = numbers.map(|(number, (account, _))| (account.vertex.id.clone(), number));
-        let mut writing = Writing { numbers: numbers.collect(), listings: BTreeMap::new() };
-        let store = &self.store;
-        let mut earlier_runs = EarlierRuns { store, main, records: BTreeMap::new() };
-        let mut steps = Vec::with_capacity(self.accounts.len());
-        for (account, found) in &self.accounts {
-            let mut step = writing.step(account, found.as_ref());
-            if step.is_run()
-                && let Some(views) = self.views.get(&account.vertex.id)
-            {
-                step.caches.clone_from(views);
+    pub fn record<'a>(
+        self,
+        main: &'a Arc<dyn CacheStore>,
+    ) -> BoxFuture<'a, (BuildRecord, Vec<Bytes>)> {
+        Box::pin(async move {
+            let numbers = self.accounts.iter().enumerate();
+            let numbers = numbers.map(|(number, (account, _))| (account.vertex.id.clone(), number));
+            let mut writing = Writing { numbers: numbers.collect(), listings: BTreeMap::new() };
+            let store = &self.store;
+            let mut earlier_runs = EarlierRuns { store, main, records: BTreeMap::new() };
+            let mut steps = Vec::with_capacity(self.accounts.len());
+            for (account, found) in &self.accounts {
+                let mut step = writing.step(account, found.as_ref());
+                if step.is_run()
+                    && let Some(views) = self.views.get(&account.vertex.id)
+                {
+                    step.caches.clone_from(views);
+                }
+                if account.fate == Fate::Ran && !account.results.is_empty() {
+                    step.rerun = earlier_runs.compare(account).await;
+                }
+                steps.push(step);
             }
-            if account.fate == Fate::Ran && !account.results.is_empty() {
-                step.rerun = earlier_runs.compare(account).await;
-            }
-            steps.push(step);
-        }
-        let record = BuildRecord {
-            project: self.project,
-            build_args: self.build_args,
-            caches: self.caches,
-            steps,
-        };
-        (record, writing.listings.into_values().collect())
+            let record = BuildRecord {
+                project: self.project,
+                build_args: self.build_args,
+                caches: self.caches,
+                steps,
+            };
+            (record, writing.listings.into_values().collect())
+        })
     }
 }
 

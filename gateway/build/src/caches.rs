@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use kiln_bridge::BuildBridge;
 use kiln_engine::{JobContext, OpError, Operator, Operators, Step};
 use kiln_exporters::{CacheRecords, ClientError, InlineCache};
@@ -84,22 +85,25 @@ impl CacheOfBuild {
     }
 
     /// Exports the cache to every other place, and gives what the client is told about it.
-    pub(crate) async fn export(
-        &self,
-        exports: &[CacheExport],
-        progress: &kiln_progress::Sender,
-    ) -> Result<std::collections::BTreeMap<String, String>, RichStatus> {
-        if exports.iter().all(|export| export.to == ExportTo::Inline) {
-            return Ok(Default::default());
-        }
-        let mut trails = Vec::new();
-        for (_, one) in self.result.iter() {
-            trails.extend(self.trail(one).await?);
-        }
-        let exported = kiln_remotecache::export(exports, &self.cache(), &trails, progress).await;
-        exported.map_err(|error| {
-            let error = OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
-            kiln_bridge::op_status(&error)
+    pub(crate) fn export<'a>(
+        &'a self,
+        exports: &'a [CacheExport],
+        progress: &'a kiln_progress::Sender,
+    ) -> BoxFuture<'a, Result<std::collections::BTreeMap<String, String>, RichStatus>> {
+        Box::pin(async move {
+            if exports.iter().all(|export| export.to == ExportTo::Inline) {
+                return Ok(Default::default());
+            }
+            let mut trails = Vec::new();
+            for (_, one) in self.result.iter() {
+                trails.extend(self.trail(one).await?);
+            }
+            let exported =
+                kiln_remotecache::export(exports, &self.cache(), &trails, progress).await;
+            exported.map_err(|error| {
+                let error = OpError::from_error(kiln_engine::ErrorKind::Failed, &error);
+                kiln_bridge::op_status(&error)
+            })
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kiln_bridge::{BuildBridge, Origin, failed_status};
 use kiln_cache::{CacheKey, Lookup};
 use kiln_exporters::{Claim, ClaimContent};
@@ -90,29 +91,36 @@ impl BuildRun {
 
 impl Claims {
     /// Finds out where the file systems of a result come from, which has run.
-    pub(crate) async fn find(
-        builder: &Builder,
-        bridge: &BuildBridge,
-        build: &Build,
+    pub(crate) fn find<'a>(
+        builder: &'a Builder,
+        bridge: &'a BuildBridge,
+        build: &'a Build,
         started: SystemTime,
         targets: Vec<Target>,
-        result: &BuildResult<Ref>,
-    ) -> Result<Self, RichStatus> {
-        let mut origins = Vec::new();
-        for target in targets {
-            let Some(of) = &target.of else { continue };
-            let origin = bridge.origin(of, Some(&target.platform), result).await?;
-            origins.push((target, Arc::new(origin), Arc::default()));
-        }
-        let run = BuildRun {
-            id: build.id.clone(),
-            started,
-            compatibility: build.compatibility,
-            finished: OnceLock::new(),
-            dockerfile: builder.parts.dockerfile_version.clone(),
-            custom: builder.parts.provenance_env.clone(),
-        };
-        Ok(Self { builder: builder.clone(), bridge: bridge.clone(), run: Arc::new(run), origins })
+        result: &'a BuildResult<Ref>,
+    ) -> BoxFuture<'a, Result<Self, RichStatus>> {
+        Box::pin(async move {
+            let mut origins = Vec::new();
+            for target in targets {
+                let Some(of) = &target.of else { continue };
+                let origin = bridge.origin(of, Some(&target.platform), result).await?;
+                origins.push((target, Arc::new(origin), Arc::default()));
+            }
+            let run = BuildRun {
+                id: build.id.clone(),
+                started,
+                compatibility: build.compatibility,
+                finished: OnceLock::new(),
+                dockerfile: builder.parts.dockerfile_version.clone(),
+                custom: builder.parts.provenance_env.clone(),
+            };
+            Ok(Self {
+                builder: builder.clone(),
+                bridge: bridge.clone(),
+                run: Arc::new(run),
+                origins,
+            })
+        })
     }
 
     /// The claims that exporters write, by platform id.

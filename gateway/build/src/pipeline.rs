@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::BoxFuture;
 use kiln_bridge::service::FrontendSession;
 use kiln_bridge::{BuildBridge, BuildJobs, BuildParts};
 use kiln_engine::JobOptions;
@@ -56,19 +57,21 @@ impl Builder {
     /// # Cancellation
     ///
     /// Dropping the future cancels what only this build wanted.
-    pub(crate) async fn run(
-        &self,
+    pub(crate) fn run<'a>(
+        &'a self,
         build: Build,
         progress: Sender,
-        noted: &Noted,
-    ) -> Result<Built, RichStatus> {
-        let bridge = self.bridge(&build, &progress);
-        let built = self.run_on(&bridge, build, &progress).await;
-        // While the job is there; why steps ran is asked of failed builds, too.
-        if let Some(steps) = bridge.steps().await {
-            noted.set(steps);
-        }
-        built
+        noted: &'a Noted,
+    ) -> BoxFuture<'a, Result<Built, RichStatus>> {
+        Box::pin(async move {
+            let bridge = self.bridge(&build, &progress);
+            let built = self.run_on(&bridge, build, &progress).await;
+            // While the job is there; why steps ran is asked of failed builds, too.
+            if let Some(steps) = bridge.steps().await {
+                noted.set(steps);
+            }
+            built
+        })
     }
 
     async fn run_on(

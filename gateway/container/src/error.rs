@@ -1,5 +1,6 @@
 //! Errors of the crates below as an operation's, and what else every operation on files uses.
 
+use futures::future::BoxFuture;
 use kiln_engine::{ErrorKind, JobContext, OpError};
 use kiln_session::CallError;
 use kiln_sources::ClientsError;
@@ -53,9 +54,14 @@ pub fn requester(job: &JobContext) -> Requester {
 /// # Errors
 ///
 /// If they cannot be had.
-pub async fn files(result: Option<&Ref>, requester: &Requester) -> Result<Option<Files>, OpError> {
-    match result {
-        None => Ok(None),
-        Some(result) => result.files(requester).await.map(Some).map_err(|error| failed(&error)),
-    }
+pub fn files<'a>(
+    result: Option<&'a Ref>,
+    requester: &'a Requester,
+) -> BoxFuture<'a, Result<Option<Files>, OpError>> {
+    Box::pin(async move {
+        match result {
+            None => Ok(None),
+            Some(result) => result.files(requester).await.map(Some).map_err(|error| failed(&error)),
+        }
+    })
 }

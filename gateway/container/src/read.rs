@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use futures::future::BoxFuture;
 use kiln_engine::{ErrorKind, OpError};
 use kiln_filesync::glob::Glob;
 use kiln_store::{Files, Mounted};
@@ -40,12 +41,12 @@ pub struct FileStat {
 /// # Errors
 ///
 /// If there is no such file, it is not a regular one, or it is too large to be read at once.
-pub async fn read_file(
-    of: &Files,
-    path: &str,
+pub fn read_file<'a>(
+    of: &'a Files,
+    path: &'a str,
     range: Option<(u64, u64)>,
-) -> Result<Vec<u8>, OpError> {
-    file_in(Place::of(of).await?, path, range).await
+) -> BoxFuture<'a, Result<Vec<u8>, OpError>> {
+    Box::pin(async move { file_in(Place::of(of).await?, path, range).await })
 }
 
 /// As [`read_file`], in any place.
@@ -80,8 +81,12 @@ pub(crate) async fn file_in(
 /// # Errors
 ///
 /// If there is no such directory.
-pub async fn read_dir(of: &Files, path: &str, pattern: &str) -> Result<Vec<FileStat>, OpError> {
-    dir_in(Place::of(of).await?, path, pattern).await
+pub fn read_dir<'a>(
+    of: &'a Files,
+    path: &'a str,
+    pattern: &'a str,
+) -> BoxFuture<'a, Result<Vec<FileStat>, OpError>> {
+    Box::pin(async move { dir_in(Place::of(of).await?, path, pattern).await })
 }
 
 /// As [`read_dir`], in any place.
@@ -117,8 +122,8 @@ pub(crate) async fn dir_in(
 /// # Errors
 ///
 /// If there is nothing at the path.
-pub async fn stat_file(of: &Files, path: &str) -> Result<FileStat, OpError> {
-    stat_in(Place::of(of).await?, path).await
+pub fn stat_file<'a>(of: &'a Files, path: &'a str) -> BoxFuture<'a, Result<FileStat, OpError>> {
+    Box::pin(async move { stat_in(Place::of(of).await?, path).await })
 }
 
 /// As [`stat_file`], in any place.

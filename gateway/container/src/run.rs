@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kiln_engine::{ErrorKind, JobContext, OpError, Output};
 use kiln_executor::{ExecError, Executor, ExitStatus, Running, Stdio};
 use kiln_network::ProxiedNetwork;
@@ -47,13 +48,15 @@ impl Finished {
     /// # Errors
     ///
     /// If they cannot be kept.
-    pub async fn commit(self) -> Result<Vec<Output<Ref>>, OpError> {
-        self.mounts.commit().await
+    pub fn commit(self) -> BoxFuture<'static, Result<Vec<Output<Ref>>, OpError>> {
+        Box::pin(async move { self.mounts.commit().await })
     }
 
     /// An error for how it ended, with what each of its mounts shows.
-    pub async fn failed(self, error: OpError) -> kiln_engine::ExecError<Ref> {
-        kiln_engine::ExecError { error, mounts: self.mounts.left(&self.spec).await }
+    pub fn failed(self, error: OpError) -> BoxFuture<'static, kiln_engine::ExecError<Ref>> {
+        Box::pin(async move {
+            kiln_engine::ExecError { error, mounts: self.mounts.left(&self.spec).await }
+        })
     }
 
     /// Takes the network that it had, if that was a proxy.

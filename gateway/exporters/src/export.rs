@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use kiln_frontend::{BuildResult, keys};
 use kiln_oci::{Descriptor, Digest, Platform};
@@ -108,21 +109,23 @@ impl ExportContext {
 ///
 /// Dropping the future ends streams to the client and to registries; an archive that was half sent
 /// ends in an error at the client.
-pub async fn export(
-    exports: &[Export],
-    result: &BuildResult<Ref>,
-    context: &ExportContext,
-) -> Result<Exported, ExportError> {
-    let mut runs = Vec::with_capacity(exports.len());
-    for (index, export) in exports.iter().enumerate() {
-        runs.push(one(index, export, result, context));
-    }
-    let mut exported = Exported::default();
-    for (index, one) in try_join_all(runs).await?.into_iter().enumerate() {
-        exported.response.extend(one.response);
-        exported.images.extend(one.image.map(|image| (index, image)));
-    }
-    Ok(exported)
+pub fn export<'a>(
+    exports: &'a [Export],
+    result: &'a BuildResult<Ref>,
+    context: &'a ExportContext,
+) -> BoxFuture<'a, Result<Exported, ExportError>> {
+    Box::pin(async move {
+        let mut runs = Vec::with_capacity(exports.len());
+        for (index, export) in exports.iter().enumerate() {
+            runs.push(one(index, export, result, context));
+        }
+        let mut exported = Exported::default();
+        for (index, one) in try_join_all(runs).await?.into_iter().enumerate() {
+            exported.response.extend(one.response);
+            exported.images.extend(one.image.map(|image| (index, image)));
+        }
+        Ok(exported)
+    })
 }
 
 /// A file system of a result: its id, its platform, and itself unless it is empty.

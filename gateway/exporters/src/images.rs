@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
 use kiln_registry::{Documents, RegistryError};
 use kiln_store::{Blob, LayerBlob, PruneOptions, RecordInfo, Ref, Requester, Store};
@@ -110,19 +111,23 @@ impl Images {
     /// # Errors
     ///
     /// [`NameError::Parts`] if the parts do not belong together, and what the store says.
-    pub async fn add(
-        &self,
-        reference: &Reference,
+    pub fn add<'a>(
+        &'a self,
+        reference: &'a Reference,
         manifest: Bytes,
         config: Bytes,
-        layers: &[Blob],
-    ) -> Result<Digest, NameError> {
-        let mut image = Image::of_parts(manifest, config, layers)?;
-        for platform in image.platforms.iter_mut().filter(|platform| !platform.layers.is_empty()) {
-            platform.files = Some(self.unpack(platform).await?);
-        }
-        self.put(reference, &image, Some(&Requester::nobody())).await?;
-        Ok(image.root.digest)
+        layers: &'a [Blob],
+    ) -> BoxFuture<'a, Result<Digest, NameError>> {
+        Box::pin(async move {
+            let mut image = Image::of_parts(manifest, config, layers)?;
+            for platform in
+                image.platforms.iter_mut().filter(|platform| !platform.layers.is_empty())
+            {
+                platform.files = Some(self.unpack(platform).await?);
+            }
+            self.put(reference, &image, Some(&Requester::nobody())).await?;
+            Ok(image.root.digest)
+        })
     }
 
     /// Gives an image a name, and keeps its layers. What had the name before loses it.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{Stream, stream};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -60,16 +61,18 @@ impl Registry {
     /// # Errors
     ///
     /// When the registry cannot be asked; not having the blob is no error.
-    pub async fn has_blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        credentials: &dyn Credentials,
-    ) -> Result<bool, RegistryError> {
-        let subject = format!("{}@{}", reference.name(), descriptor.digest);
-        let endpoint = self.push_endpoint(reference)?;
-        let scopes = Scopes::pull(reference.repository());
-        self.has_blob_at(&endpoint, reference, descriptor, &subject, scopes, credentials).await
+    pub fn has_blob<'a>(
+        &'a self,
+        reference: &'a Reference,
+        descriptor: &'a Descriptor,
+        credentials: &'a dyn Credentials,
+    ) -> BoxFuture<'a, Result<bool, RegistryError>> {
+        Box::pin(async move {
+            let subject = format!("{}@{}", reference.name(), descriptor.digest);
+            let endpoint = self.push_endpoint(reference)?;
+            let scopes = Scopes::pull(reference.repository());
+            self.has_blob_at(&endpoint, reference, descriptor, &subject, scopes, credentials).await
+        })
     }
 
     /// How many bytes a blob has, as the first place says that is asked for what is pulled.
@@ -77,33 +80,37 @@ impl Registry {
     /// # Errors
     ///
     /// When no place has the blob, says its size, or lets the caller have it.
-    pub async fn blob_size(
-        &self,
-        reference: &Reference,
-        digest: &Digest,
-        credentials: &dyn Credentials,
-    ) -> Result<u64, RegistryError> {
-        let subject = format!("{}@{digest}", reference.name());
-        let descriptor = Descriptor::new("", digest.clone(), 0);
-        let mut failed = None;
-        for endpoint in self.pull_endpoints(reference)? {
-            let mut call = blob_call(&subject, reference, &descriptor, Method::HEAD);
-            call.slot = Slot::Document;
-            let size = match self.send(&endpoint, &call, credentials).await {
-                Ok(reply) if reply.status().is_success() => {
-                    let size = reply.header(CONTENT_LENGTH).and_then(|size| size.parse().ok());
-                    let what = || "it does not say how large the blob is".to_owned();
-                    size.ok_or_else(|| RegistryError::protocol(&subject, &endpoint.host, what()))
+    pub fn blob_size<'a>(
+        &'a self,
+        reference: &'a Reference,
+        digest: &'a Digest,
+        credentials: &'a dyn Credentials,
+    ) -> BoxFuture<'a, Result<u64, RegistryError>> {
+        Box::pin(async move {
+            let subject = format!("{}@{digest}", reference.name());
+            let descriptor = Descriptor::new("", digest.clone(), 0);
+            let mut failed = None;
+            for endpoint in self.pull_endpoints(reference)? {
+                let mut call = blob_call(&subject, reference, &descriptor, Method::HEAD);
+                call.slot = Slot::Document;
+                let size = match self.send(&endpoint, &call, credentials).await {
+                    Ok(reply) if reply.status().is_success() => {
+                        let size = reply.header(CONTENT_LENGTH).and_then(|size| size.parse().ok());
+                        let what = || "it does not say how large the blob is".to_owned();
+                        size.ok_or_else(|| {
+                            RegistryError::protocol(&subject, &endpoint.host, what())
+                        })
+                    }
+                    Ok(reply) => Err(reply.into_error(&subject).await),
+                    Err(error) => Err(error),
+                };
+                match size {
+                    Ok(size) => return Ok(size),
+                    Err(error) => failed = Some(RegistryError::most_telling(failed, error)),
                 }
-                Ok(reply) => Err(reply.into_error(&subject).await),
-                Err(error) => Err(error),
-            };
-            match size {
-                Ok(size) => return Ok(size),
-                Err(error) => failed = Some(RegistryError::most_telling(failed, error)),
             }
-        }
-        Err(failed.unwrap_or_else(|| no_endpoint(reference)))
+            Err(failed.unwrap_or_else(|| no_endpoint(reference)))
+        })
     }
 
     pub(crate) async fn has_blob_at(

@@ -4,6 +4,7 @@
 //! [`DOCUMENT_LIMIT`] of them.
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use kiln_oci::{Descriptor, Digest, MediaKind, Reference, media_type};
@@ -64,23 +65,25 @@ impl Registry {
     /// # Errors
     ///
     /// [`RegistryError`]; content that is too large or does not have the digest is refused.
-    pub async fn document(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        credentials: &dyn Credentials,
-    ) -> Result<Bytes, RegistryError> {
-        let subject = format!("{}@{}", reference.name(), descriptor.digest);
-        if descriptor.size > DOCUMENT_LIMIT {
-            return Err(RegistryError::TooLarge { subject, limit: DOCUMENT_LIMIT });
-        }
-        let kind = match MediaKind::of(&descriptor.media_type) {
-            MediaKind::Index | MediaKind::Manifest => "manifests",
-            MediaKind::Other => "blobs",
-        };
-        let tail = format!("{kind}/{}", descriptor.digest);
-        let check = |fetched: &Fetched| verify(&fetched.bytes, &descriptor.digest, &subject);
-        Ok(self.fetch(reference, &subject, &tail, credentials, check).await?.bytes)
+    pub fn document<'a>(
+        &'a self,
+        reference: &'a Reference,
+        descriptor: &'a Descriptor,
+        credentials: &'a dyn Credentials,
+    ) -> BoxFuture<'a, Result<Bytes, RegistryError>> {
+        Box::pin(async move {
+            let subject = format!("{}@{}", reference.name(), descriptor.digest);
+            if descriptor.size > DOCUMENT_LIMIT {
+                return Err(RegistryError::TooLarge { subject, limit: DOCUMENT_LIMIT });
+            }
+            let kind = match MediaKind::of(&descriptor.media_type) {
+                MediaKind::Index | MediaKind::Manifest => "manifests",
+                MediaKind::Other => "blobs",
+            };
+            let tail = format!("{kind}/{}", descriptor.digest);
+            let check = |fetched: &Fetched| verify(&fetched.bytes, &descriptor.digest, &subject);
+            Ok(self.fetch(reference, &subject, &tail, credentials, check).await?.bytes)
+        })
     }
 
     /// Asks one place after the other until one has what passes `check`.

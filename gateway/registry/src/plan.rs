@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kiln_oci::{Descriptor, ImageConfig, Index, Manifest, MediaKind, Platform, Reference};
 
 use crate::{Credentials, Registry, RegistryError};
@@ -48,31 +49,35 @@ impl ImagePlan {
     ///
     /// [`RegistryError::NoPlatform`] names the platforms there are; [`RegistryError::Document`]
     /// says what is wrong with an image that cannot be used.
-    pub async fn read(
-        subject: &str,
+    pub fn read<'a>(
+        subject: &'a str,
         root: Descriptor,
-        platform: &Platform,
-        documents: &dyn Documents,
-    ) -> Result<Self, RegistryError> {
-        let mut descriptor = root.clone();
-        for _ in 0..DEEPEST {
-            let bytes = documents.document(&descriptor).await?;
-            match MediaKind::of(&descriptor.media_type) {
-                MediaKind::Index => descriptor = select(subject, &bytes, platform)?,
-                MediaKind::Manifest => {
-                    let manifest = decode::<Manifest>(subject, "manifest", &bytes)?;
-                    return Self::finish(subject, root, descriptor, bytes, manifest, documents)
-                        .await;
-                }
-                MediaKind::Other => {
-                    let what =
-                        format!("media type `{}` is not an image", shown(&descriptor.media_type));
-                    return Err(RegistryError::Document { subject: subject.into(), what });
+        platform: &'a Platform,
+        documents: &'a dyn Documents,
+    ) -> BoxFuture<'a, Result<Self, RegistryError>> {
+        Box::pin(async move {
+            let mut descriptor = root.clone();
+            for _ in 0..DEEPEST {
+                let bytes = documents.document(&descriptor).await?;
+                match MediaKind::of(&descriptor.media_type) {
+                    MediaKind::Index => descriptor = select(subject, &bytes, platform)?,
+                    MediaKind::Manifest => {
+                        let manifest = decode::<Manifest>(subject, "manifest", &bytes)?;
+                        return Self::finish(subject, root, descriptor, bytes, manifest, documents)
+                            .await;
+                    }
+                    MediaKind::Other => {
+                        let what = format!(
+                            "media type `{}` is not an image",
+                            shown(&descriptor.media_type)
+                        );
+                        return Err(RegistryError::Document { subject: subject.into(), what });
+                    }
                 }
             }
-        }
-        let what = format!("more than {DEEPEST} indexes within each other");
-        Err(RegistryError::Document { subject: subject.into(), what })
+            let what = format!("more than {DEEPEST} indexes within each other");
+            Err(RegistryError::Document { subject: subject.into(), what })
+        })
     }
 
     async fn finish(
@@ -102,16 +107,18 @@ impl Registry {
     /// # Errors
     ///
     /// Those of [`Registry::resolve`] and [`ImagePlan::read`].
-    pub async fn pull_image_plan(
-        &self,
-        reference: &Reference,
-        platform: &Platform,
-        credentials: &dyn Credentials,
-    ) -> Result<ImagePlan, RegistryError> {
-        let resolved = self.resolve(reference, credentials).await?;
-        let first = resolved.bytes.map(|bytes| (resolved.descriptor.clone(), bytes));
-        let documents = RegistryDocuments { registry: self, reference, credentials, first };
-        ImagePlan::read(&reference.to_string(), resolved.descriptor, platform, &documents).await
+    pub fn pull_image_plan<'a>(
+        &'a self,
+        reference: &'a Reference,
+        platform: &'a Platform,
+        credentials: &'a dyn Credentials,
+    ) -> BoxFuture<'a, Result<ImagePlan, RegistryError>> {
+        Box::pin(async move {
+            let resolved = self.resolve(reference, credentials).await?;
+            let first = resolved.bytes.map(|bytes| (resolved.descriptor.clone(), bytes));
+            let documents = RegistryDocuments { registry: self, reference, credentials, first };
+            ImagePlan::read(&reference.to_string(), resolved.descriptor, platform, &documents).await
+        })
     }
 }
 

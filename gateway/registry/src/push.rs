@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
@@ -69,37 +70,40 @@ impl Registry {
     /// # Errors
     ///
     /// [`RegistryError::Body`] if the content could not be read, and what the network brings.
-    pub async fn push_blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
+    pub fn push_blob<'a>(
+        &'a self,
+        reference: &'a Reference,
+        descriptor: &'a Descriptor,
         source: Arc<dyn BodySource>,
-        origins: &[String],
-        credentials: &dyn Credentials,
-    ) -> Result<Pushed, RegistryError> {
-        let subject = format!("{}@{}", reference.name(), descriptor.digest);
-        let endpoint = self.push_endpoint(reference)?;
-        let upload = Upload { registry: self, endpoint, reference, descriptor, credentials };
-        let (registry, scopes) = (self, Scopes::push(reference.repository()));
-        let exists = registry
-            .has_blob_at(&upload.endpoint, reference, descriptor, &subject, scopes, credentials)
-            .await?;
-        if exists {
-            return Ok(Pushed::Existed);
-        }
-        let mut location = None;
-        for origin in origins.iter().filter(|origin| *origin != reference.repository()).take(3) {
-            // A mount that is refused opens an upload, which is used below.
-            match upload.mount(&subject, origin).await {
-                Ok(Some(opened)) => location = Some(opened),
-                Ok(None) => return Ok(Pushed::Mounted),
-                Err(error) if error.is_unreachable() => return Err(error),
-                // Who may write here need not be allowed to read there.
-                Err(error) => tracing::debug!(%error, origin, "a blob is sent, not taken over"),
+        origins: &'a [String],
+        credentials: &'a dyn Credentials,
+    ) -> BoxFuture<'a, Result<Pushed, RegistryError>> {
+        Box::pin(async move {
+            let subject = format!("{}@{}", reference.name(), descriptor.digest);
+            let endpoint = self.push_endpoint(reference)?;
+            let upload = Upload { registry: self, endpoint, reference, descriptor, credentials };
+            let (registry, scopes) = (self, Scopes::push(reference.repository()));
+            let exists = registry
+                .has_blob_at(&upload.endpoint, reference, descriptor, &subject, scopes, credentials)
+                .await?;
+            if exists {
+                return Ok(Pushed::Existed);
             }
-        }
-        upload.send(&subject, location, source).await?;
-        Ok(Pushed::Uploaded)
+            let mut location = None;
+            for origin in origins.iter().filter(|origin| *origin != reference.repository()).take(3)
+            {
+                // A mount that is refused opens an upload, which is used below.
+                match upload.mount(&subject, origin).await {
+                    Ok(Some(opened)) => location = Some(opened),
+                    Ok(None) => return Ok(Pushed::Mounted),
+                    Err(error) if error.is_unreachable() => return Err(error),
+                    // Who may write here need not be allowed to read there.
+                    Err(error) => tracing::debug!(%error, origin, "a blob is sent, not taken over"),
+                }
+            }
+            upload.send(&subject, location, source).await?;
+            Ok(Pushed::Uploaded)
+        })
     }
 
     /// Puts a manifest or index under the tag of `reference`, or under its digest if there is no
@@ -108,43 +112,46 @@ impl Registry {
     /// # Errors
     ///
     /// [`RegistryError::Status`] with the registry's words if blobs are missing.
-    pub async fn push_manifest(
-        &self,
-        reference: &Reference,
-        media_type: &str,
+    pub fn push_manifest<'a>(
+        &'a self,
+        reference: &'a Reference,
+        media_type: &'a str,
         bytes: Bytes,
-        credentials: &dyn Credentials,
-    ) -> Result<Digest, RegistryError> {
-        let subject = reference.to_string();
-        let digest = Digest::sha256(&bytes);
-        let target = reference.tag().map_or_else(|| digest.to_string(), str::to_owned);
-        let endpoint = self.push_endpoint(reference)?;
-        let content_type = HeaderValue::try_from(media_type).map_err(|_| {
-            let what = "the media type has characters no header can carry".to_owned();
-            RegistryError::Document { subject: subject.clone(), what }
-        })?;
-        let call = Call {
-            subject: &subject,
-            method: Method::PUT,
-            target: Target::Path(format!("{}/manifests/{target}", reference.repository())),
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
-            payload: Payload::Bytes(bytes),
-            scopes: Scopes::push(reference.repository()),
-            slot: Slot::Document,
-        };
-        let reply = self.send(&endpoint, &call, credentials).await?;
-        if !reply.status().is_success() {
-            return Err(reply.into_error(&subject).await);
-        }
-        let stored = reply.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
-        match stored {
-            // The registry may name it by another algorithm, but not by another sum.
-            Some(stored) if stored.algorithm() == "sha256" && stored != digest => {
-                let what = format!("it stored {stored} instead of {digest}");
-                Err(RegistryError::protocol(&subject, &endpoint.host, what))
+        credentials: &'a dyn Credentials,
+    ) -> BoxFuture<'a, Result<Digest, RegistryError>> {
+        Box::pin(async move {
+            let subject = reference.to_string();
+            let digest = Digest::sha256(&bytes);
+            let target = reference.tag().map_or_else(|| digest.to_string(), str::to_owned);
+            let endpoint = self.push_endpoint(reference)?;
+            let content_type = HeaderValue::try_from(media_type).map_err(|_| {
+                let what = "the media type has characters no header can carry".to_owned();
+                RegistryError::Document { subject: subject.clone(), what }
+            })?;
+            let call = Call {
+                subject: &subject,
+                method: Method::PUT,
+                target: Target::Path(format!("{}/manifests/{target}", reference.repository())),
+                headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
+                payload: Payload::Bytes(bytes),
+                scopes: Scopes::push(reference.repository()),
+                slot: Slot::Document,
+            };
+            let reply = self.send(&endpoint, &call, credentials).await?;
+            if !reply.status().is_success() {
+                return Err(reply.into_error(&subject).await);
             }
-            _ => Ok(digest),
-        }
+            let stored =
+                reply.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+            match stored {
+                // The registry may name it by another algorithm, but not by another sum.
+                Some(stored) if stored.algorithm() == "sha256" && stored != digest => {
+                    let what = format!("it stored {stored} instead of {digest}");
+                    Err(RegistryError::protocol(&subject, &endpoint.host, what))
+                }
+                _ => Ok(digest),
+            }
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! fetched and hashed here.
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use kiln_oci::{Descriptor, Digest, MediaKind, Reference, media_type};
@@ -33,36 +34,38 @@ impl Registry {
     /// # Errors
     ///
     /// [`RegistryError::NotFound`] if there is no such image, and what the network brings.
-    pub async fn resolve(
-        &self,
-        reference: &Reference,
-        credentials: &dyn Credentials,
-    ) -> Result<Resolved, RegistryError> {
-        let subject = reference.to_string();
-        let tail = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => format!("manifests/{digest}"),
-            (None, tag) => format!("manifests/{}", tag.unwrap_or("latest")),
-        };
-        let mut failed = None;
-        for endpoint in self.pull_endpoints(reference)? {
-            match self.resolve_at(&endpoint, reference, &subject, &tail, credentials).await {
-                Ok(Some((descriptor, is_public))) => {
-                    let reference = reference.with_digest(descriptor.digest.clone());
-                    return Ok(Resolved { reference, descriptor, bytes: None, is_public });
+    pub fn resolve<'a>(
+        &'a self,
+        reference: &'a Reference,
+        credentials: &'a dyn Credentials,
+    ) -> BoxFuture<'a, Result<Resolved, RegistryError>> {
+        Box::pin(async move {
+            let subject = reference.to_string();
+            let tail = match (reference.digest(), reference.tag()) {
+                (Some(digest), _) => format!("manifests/{digest}"),
+                (None, tag) => format!("manifests/{}", tag.unwrap_or("latest")),
+            };
+            let mut failed = None;
+            for endpoint in self.pull_endpoints(reference)? {
+                match self.resolve_at(&endpoint, reference, &subject, &tail, credentials).await {
+                    Ok(Some((descriptor, is_public))) => {
+                        let reference = reference.with_digest(descriptor.digest.clone());
+                        return Ok(Resolved { reference, descriptor, bytes: None, is_public });
+                    }
+                    Ok(None) => {
+                        let check = |fetched: &Fetched| match reference.digest() {
+                            Some(digest) => verify(&fetched.bytes, digest, &subject),
+                            None => Ok(()),
+                        };
+                        let fetched =
+                            self.fetch(reference, &subject, &tail, credentials, check).await?;
+                        return Ok(resolved_by_bytes(reference, fetched));
+                    }
+                    Err(error) => failed = Some(RegistryError::most_telling(failed, error)),
                 }
-                Ok(None) => {
-                    let check = |fetched: &Fetched| match reference.digest() {
-                        Some(digest) => verify(&fetched.bytes, digest, &subject),
-                        None => Ok(()),
-                    };
-                    let fetched =
-                        self.fetch(reference, &subject, &tail, credentials, check).await?;
-                    return Ok(resolved_by_bytes(reference, fetched));
-                }
-                Err(error) => failed = Some(RegistryError::most_telling(failed, error)),
             }
-        }
-        Err(failed.unwrap_or_else(|| no_endpoint(reference)))
+            Err(failed.unwrap_or_else(|| no_endpoint(reference)))
+        })
     }
 
     /// Asks with HEAD; `None` if the answer does not say enough.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kiln_oci::{Descriptor, Digest, Index, Manifest, media_type};
@@ -61,34 +62,36 @@ pub enum CacheExportError {
 /// # Cancellation
 ///
 /// Dropping the future ends all writing; no manifest names what was not written.
-pub async fn export(
-    exports: &[CacheExport],
-    cache: &BuildCache,
-    trails: &[Vec<Step>],
-    progress: &Sender,
-) -> Result<BTreeMap<String, String>, CacheExportError> {
-    let far = exports.iter().enumerate().filter(|(_, export)| export.to != ExportTo::Inline);
-    let runs = far.map(|(number, export)| async move {
-        let id = format!("{}-cache-{number}", cache.session);
-        let reporter = Reporter::start(progress, &id, title(&export.to));
-        let run = Run { export, cache, trails, reporter: &reporter };
-        let done = run.run().await;
-        let text = done.as_ref().err().map(|error| chain(error));
-        if let (Some(text), true) = (&text, export.ignore_error) {
-            let short = format!("cache {} is not exported: {text}", export.name);
-            reporter.warn(short, "the error is ignored, as ignore-error=true asks".into());
+pub fn export<'a>(
+    exports: &'a [CacheExport],
+    cache: &'a BuildCache,
+    trails: &'a [Vec<Step>],
+    progress: &'a Sender,
+) -> BoxFuture<'a, Result<BTreeMap<String, String>, CacheExportError>> {
+    Box::pin(async move {
+        let far = exports.iter().enumerate().filter(|(_, export)| export.to != ExportTo::Inline);
+        let runs = far.map(|(number, export)| async move {
+            let id = format!("{}-cache-{number}", cache.session);
+            let reporter = Reporter::start(progress, &id, title(&export.to));
+            let run = Run { export, cache, trails, reporter: &reporter };
+            let done = run.run().await;
+            let text = done.as_ref().err().map(|error| chain(error));
+            if let (Some(text), true) = (&text, export.ignore_error) {
+                let short = format!("cache {} is not exported: {text}", export.name);
+                reporter.warn(short, "the error is ignored, as ignore-error=true asks".into());
+            }
+            reporter.finish(text.as_deref());
+            match done {
+                Err(_) if export.ignore_error => Ok(None),
+                done => done,
+            }
+        });
+        let mut response = BTreeMap::new();
+        for done in join_all(runs).await {
+            response.extend(done?.map(|manifest| (MANIFEST.to_owned(), manifest)));
         }
-        reporter.finish(text.as_deref());
-        match done {
-            Err(_) if export.ignore_error => Ok(None),
-            done => done,
-        }
-    });
-    let mut response = BTreeMap::new();
-    for done in join_all(runs).await {
-        response.extend(done?.map(|manifest| (MANIFEST.to_owned(), manifest)));
-    }
-    Ok(response)
+        Ok(response)
+    })
 }
 
 fn title(to: &ExportTo) -> &'static str {

@@ -1,5 +1,6 @@
 //! A cache that rides in the config of an image: the records, with results by the layers of the image.
 
+use futures::future::BoxFuture;
 use kiln_oci::Digest;
 use kiln_solver::Step;
 use kiln_store::PackError;
@@ -31,16 +32,18 @@ pub struct InlineLayers<'a> {
 /// # Errors
 ///
 /// [`PackError`] if the store fails.
-pub async fn inline(
-    cache: &BuildCache,
-    trail: &[Step],
-    layers: InlineLayers<'_>,
-    signers: &[&CacheSigner],
-) -> Result<Option<InlineRecords>, PackError> {
-    let chains = cache.collect_inline(std::slice::from_ref(&trail.to_vec())).await?;
-    let Some(records) = chains.config_within(layers.stored) else { return Ok(None) };
-    let statement = signing::inline_statement(&records, layers.exported);
-    let signatures = signers.iter().map(|signer| signer.sign(&statement)).collect();
-    let json = serde_json::to_vec(&records).ok();
-    Ok(json.map(|records| InlineRecords { records, signatures }))
+pub fn inline<'a>(
+    cache: &'a BuildCache,
+    trail: &'a [Step],
+    layers: InlineLayers<'a>,
+    signers: &'a [&'a CacheSigner],
+) -> BoxFuture<'a, Result<Option<InlineRecords>, PackError>> {
+    Box::pin(async move {
+        let chains = cache.collect_inline(std::slice::from_ref(&trail.to_vec())).await?;
+        let Some(records) = chains.config_within(layers.stored) else { return Ok(None) };
+        let statement = signing::inline_statement(&records, layers.exported);
+        let signatures = signers.iter().map(|signer| signer.sign(&statement)).collect();
+        let json = serde_json::to_vec(&records).ok();
+        Ok(json.map(|records| InlineRecords { records, signatures }))
+    })
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use kiln_frontend::CacheImport;
 use kiln_oci::Descriptor;
@@ -95,19 +96,30 @@ impl Imports {
     /// Loads an imported result. Its layers stay where they are until somebody looks into them, if they
     /// will be found there by other builds, too; those that only a client of this one has are fetched.
     /// `None` if it cannot be had, which is shown and is a miss.
-    pub async fn load(&self, saved: &str, requester: &Requester) -> Option<Ref> {
-        let (cache, number) = self.find(saved)?;
-        let layers = cache.result(number)?.to_vec();
-        match self.stacked(&cache, &layers, requester).await {
-            Ok(files) => files,
-            Err(error) => {
-                let error = chain(&*error);
-                tracing::info!(cache = cache.name(), error, "an imported result could not be used");
-                let short = format!("a result of cache {} cannot be used: {error}", cache.name());
-                requester.warn(short, "the step runs instead");
-                None
+    pub fn load<'a>(
+        &'a self,
+        saved: &'a str,
+        requester: &'a Requester,
+    ) -> BoxFuture<'a, Option<Ref>> {
+        Box::pin(async move {
+            let (cache, number) = self.find(saved)?;
+            let layers = cache.result(number)?.to_vec();
+            match self.stacked(&cache, &layers, requester).await {
+                Ok(files) => files,
+                Err(error) => {
+                    let error = chain(&*error);
+                    tracing::info!(
+                        cache = cache.name(),
+                        error,
+                        "an imported result could not be used"
+                    );
+                    let short =
+                        format!("a result of cache {} cannot be used: {error}", cache.name());
+                    requester.warn(short, "the step runs instead");
+                    None
+                }
             }
-        }
+        })
     }
 
     async fn stacked(

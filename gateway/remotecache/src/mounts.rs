@@ -3,6 +3,7 @@
 //! The record has no inputs, and a digest that is made of the id alone; so it goes to every type of cache
 //! as others do, and means nothing to a reader that does not know of it.
 
+use futures::future::BoxFuture;
 use kiln_cache::CacheKey;
 use kiln_oci::Digest;
 use kiln_store::{Blob, BlobProvider, Requester};
@@ -82,21 +83,27 @@ impl Imports {
     /// What a cache mount had in it where one of the caches was exported that the builds of these sessions
     /// import: the blob of a layer, and the digest of its tar. What is known but cannot be had is shown
     /// and is a miss.
-    pub async fn mount(&self, id: &str, requester: &Requester) -> Option<(Blob, Digest)> {
-        let mut known = Vec::new();
-        for cache in self.of_sessions(&requester.sessions) {
-            if let Some((number, created)) = cache.mount(&record_of(id)).await {
-                known.push((created, cache, number));
+    pub fn mount<'a>(
+        &'a self,
+        id: &'a str,
+        requester: &'a Requester,
+    ) -> BoxFuture<'a, Option<(Blob, Digest)>> {
+        Box::pin(async move {
+            let mut known = Vec::new();
+            for cache in self.of_sessions(&requester.sessions) {
+                if let Some((number, created)) = cache.mount(&record_of(id)).await {
+                    known.push((created, cache, number));
+                }
             }
-        }
-        known.sort_by_key(|(created, ..)| std::cmp::Reverse(*created));
-        for (_, cache, number) in known {
-            match self.mounted(&cache, number, requester).await {
-                Ok(found) => return Some(found),
-                Err(error) => warn(requester, id, &cache, &chain(&*error)),
+            known.sort_by_key(|(created, ..)| std::cmp::Reverse(*created));
+            for (_, cache, number) in known {
+                match self.mounted(&cache, number, requester).await {
+                    Ok(found) => return Some(found),
+                    Err(error) => warn(requester, id, &cache, &chain(&*error)),
+                }
             }
-        }
-        None
+            None
+        })
     }
 
     async fn mounted(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use kiln_graph::Identifier;
 use kiln_oci::{Digest, Platform};
 use kiln_registry::Registry;
@@ -81,21 +82,23 @@ impl Sources {
     /// # Cancellation
     ///
     /// Safe at any await: requests and programs end with the future.
-    pub async fn pin(
-        &self,
-        identifier: &Identifier,
-        platform: &Platform,
-        context: &Context,
-    ) -> Result<Pin, SourceError> {
-        Ok(match identifier {
-            Identifier::Image(source) => self.image.pin(source, platform, context).await?,
-            Identifier::OciLayout(source) => {
-                self.image.pin_layout(source, platform, context).await?
-            }
-            Identifier::Blob(source) => Blobs::pin(source)?,
-            Identifier::Http(source) => self.http.pin(source, context).await?,
-            Identifier::Git(source) => self.git.pin(source, context).await?,
-            Identifier::Local(source) => Local::pin(source, context),
+    pub fn pin<'a>(
+        &'a self,
+        identifier: &'a Identifier,
+        platform: &'a Platform,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Pin, SourceError>> {
+        Box::pin(async move {
+            Ok(match identifier {
+                Identifier::Image(source) => self.image.pin(source, platform, context).await?,
+                Identifier::OciLayout(source) => {
+                    self.image.pin_layout(source, platform, context).await?
+                }
+                Identifier::Blob(source) => Blobs::pin(source)?,
+                Identifier::Http(source) => self.http.pin(source, context).await?,
+                Identifier::Git(source) => self.git.pin(source, context).await?,
+                Identifier::Local(source) => Local::pin(source, context),
+            })
         })
     }
 
@@ -105,18 +108,20 @@ impl Sources {
     /// # Errors
     ///
     /// [`SourceError`] if they cannot be fetched.
-    pub async fn git_objects(
-        &self,
-        identifier: &Identifier,
-        pin: &Pin,
-        context: &Context,
-    ) -> Result<Option<GitObjects>, SourceError> {
-        match (identifier, &pin.content) {
-            (Identifier::Git(source), Content::Git(pin)) => {
-                Ok(Some(self.git.objects(source, pin, context).await?))
+    pub fn git_objects<'a>(
+        &'a self,
+        identifier: &'a Identifier,
+        pin: &'a Pin,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Option<GitObjects>, SourceError>> {
+        Box::pin(async move {
+            match (identifier, &pin.content) {
+                (Identifier::Git(source), Content::Git(pin)) => {
+                    Ok(Some(self.git.objects(source, pin, context).await?))
+                }
+                _ => Ok(None),
             }
-            _ => Ok(None),
-        }
+        })
     }
 
     /// The sum of a file by URL that was pinned, and of some bytes behind it, by `algorithm`, one of
@@ -125,21 +130,23 @@ impl Sources {
     /// # Errors
     ///
     /// [`SourceError`] if it cannot be fetched or read.
-    pub async fn file_sum(
-        &self,
-        identifier: &Identifier,
-        pin: &Pin,
+    pub fn file_sum<'a>(
+        &'a self,
+        identifier: &'a Identifier,
+        pin: &'a Pin,
         algorithm: &'static str,
-        suffix: &[u8],
-        context: &Context,
-    ) -> Result<Option<Digest>, SourceError> {
-        match (identifier, &pin.content) {
-            (Identifier::Http(source), Content::Http(content)) => {
-                let file = self.http.fetch(source, content, context).await?;
-                Ok(Some(self.http.sum(source, &file, algorithm, suffix).await?))
+        suffix: &'a [u8],
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Option<Digest>, SourceError>> {
+        Box::pin(async move {
+            match (identifier, &pin.content) {
+                (Identifier::Http(source), Content::Http(content)) => {
+                    let file = self.http.fetch(source, content, context).await?;
+                    Ok(Some(self.http.sum(source, &file, algorithm, suffix).await?))
+                }
+                _ => Ok(None),
             }
-            _ => Ok(None),
-        }
+        })
     }
 
     /// What is claimed about an image that was pinned, with statements of these predicate types; `None`
@@ -148,20 +155,23 @@ impl Sources {
     /// # Errors
     ///
     /// [`SourceError`] if something of it cannot be read.
-    pub async fn attestations(
-        &self,
-        pin: &Pin,
-        kinds: &[String],
-        context: &Context,
-    ) -> Result<Option<Attestations>, SourceError> {
-        match (&pin.content, &pin.metadata) {
-            (Content::Image(image), Metadata::Image { reference, manifest, .. }) => {
-                let root = reference.digest().unwrap_or(manifest);
-                let found = self.image.attestations(image, root, manifest, kinds, context).await;
-                found.map_err(|error| SourceError::Image(error.into()))
+    pub fn attestations<'a>(
+        &'a self,
+        pin: &'a Pin,
+        kinds: &'a [String],
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Option<Attestations>, SourceError>> {
+        Box::pin(async move {
+            match (&pin.content, &pin.metadata) {
+                (Content::Image(image), Metadata::Image { reference, manifest, .. }) => {
+                    let root = reference.digest().unwrap_or(manifest);
+                    let found =
+                        self.image.attestations(image, root, manifest, kinds, context).await;
+                    found.map_err(|error| SourceError::Image(error.into()))
+                }
+                _ => Ok(None),
             }
-            _ => Ok(None),
-        }
+        })
     }
 
     /// Gets the content that was pinned. `None` is an image without layers.
@@ -175,29 +185,31 @@ impl Sources {
     /// # Cancellation
     ///
     /// Safe at any await; what was half fetched is removed or fetched again.
-    pub async fn fetch(
-        &self,
-        identifier: &Identifier,
-        pin: &Pin,
-        context: &Context,
-    ) -> Result<Fetched, SourceError> {
-        Ok(match (identifier, &pin.content) {
-            (Identifier::Image(_) | Identifier::OciLayout(_), Content::Image(pin)) => {
-                self.image.fetch(pin, context).await?
-            }
-            (Identifier::Blob(source), Content::Blob) => {
-                Some(self.blobs.fetch(source, pin, context).await?)
-            }
-            (Identifier::Http(source), Content::Http(pin)) => {
-                Some(self.http.fetch(source, pin, context).await?)
-            }
-            (Identifier::Git(source), Content::Git(pin)) => {
-                Some(self.git.fetch(source, pin, context).await?)
-            }
-            (Identifier::Local(source), Content::Local(_)) => {
-                Some(self.local.fetch(source, context).await?)
-            }
-            _ => return Err(SourceError::Mixed),
+    pub fn fetch<'a>(
+        &'a self,
+        identifier: &'a Identifier,
+        pin: &'a Pin,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Fetched, SourceError>> {
+        Box::pin(async move {
+            Ok(match (identifier, &pin.content) {
+                (Identifier::Image(_) | Identifier::OciLayout(_), Content::Image(pin)) => {
+                    self.image.fetch(pin, context).await?
+                }
+                (Identifier::Blob(source), Content::Blob) => {
+                    Some(self.blobs.fetch(source, pin, context).await?)
+                }
+                (Identifier::Http(source), Content::Http(pin)) => {
+                    Some(self.http.fetch(source, pin, context).await?)
+                }
+                (Identifier::Git(source), Content::Git(pin)) => {
+                    Some(self.git.fetch(source, pin, context).await?)
+                }
+                (Identifier::Local(source), Content::Local(_)) => {
+                    Some(self.local.fetch(source, context).await?)
+                }
+                _ => return Err(SourceError::Mixed),
+            })
         })
     }
 }
