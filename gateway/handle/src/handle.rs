@@ -27,11 +27,6 @@ impl<T> Handle<T> {
     pub fn downgrade(&self) -> WeakHandle<T> {
         WeakHandle { value: Arc::downgrade(&self.value), of: PhantomData }
     }
-
-    /// Whether both are handles on the same value.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.value, &other.value)
-    }
 }
 
 impl<T: 'static> Deref for Handle<T> {
@@ -95,7 +90,6 @@ mod tests {
         let second = first.clone();
         *second.lock().unwrap() += 1;
         assert_eq!(*first.lock().unwrap(), 2);
-        assert!(first.is(&second) && !first.is(&Handle::default()));
 
         let weak = first.downgrade();
         drop(first);

@@ -56,7 +56,8 @@ impl Described {
         match document::Language::of(source.name()).unwrap_or(document::Language::Yaml) {
             language @ document::Language::Json => Some((outline::json(source, offset), language)),
             language @ document::Language::Yaml => Some((outline::yaml(source, offset), language)),
-            // TOML, and what comes later.
+            language @ document::Language::Toml => Some((outline::toml(source, offset), language)),
+            // What comes later.
             _ => None,
         }
     }
@@ -103,7 +104,12 @@ impl Language for Described {
         let Some((place, language)) = self.place(source, offset) else { return Vec::new() };
         let here = schema::at(&self.schema, &place.path);
         let quoted = source.text()[..place.word.start].ends_with(['"', '\'']);
-        let written = |word: &str| match language == document::Language::Json && !quoted {
+        let is_toml = language == document::Language::Toml;
+        let has_quotes = match place.is_key {
+            true => language == document::Language::Json,
+            false => language != document::Language::Yaml,
+        };
+        let written = |word: &str| match has_quotes && !quoted {
             true => format!("\"{word}\""),
             false => word.to_owned(),
         };
@@ -116,8 +122,12 @@ impl Language for Described {
         };
         if place.is_key {
             let rest = source.text()[place.word.end..].trim_start_matches(['"', '\'', ' ']);
+            let line = &source.text()[..place.word.start];
+            let line = line.rsplit('\n').next().unwrap_or_default();
+            let is_header = is_toml && line.trim_start().starts_with('[');
+            let (sign, colon) = if is_toml { ('=', " = ") } else { (':', ": ") };
             // A key that is changed has its colon already.
-            let colon = if rest.starts_with(':') || quoted { "" } else { ": " };
+            let colon = if rest.starts_with(sign) || quoted || is_header { "" } else { colon };
             let keys = schema::keys(&self.schema, &here).into_iter();
             return keys
                 .map(|(name, text)| {

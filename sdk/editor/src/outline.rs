@@ -3,7 +3,11 @@
 //! A parser gives up where somebody is typing; here lines and brackets are enough. What is found may
 //! be wrong in texts that nobody writes, and then nothing of the schema is there.
 
+mod toml;
+
 use kiln_document::{Position, Source, Span};
+
+pub(crate) use toml::toml;
 
 /// One step into a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +43,9 @@ pub(crate) fn yaml(source: &Source, offset: usize) -> Place {
         Some((key, value)) => {
             leave(&mut stack, indent);
             stack.push((indent, Step::Key(key.to_owned())));
-            flow(value, steps(stack), word)
+            flow(value, steps(stack), word, ':')
         }
-        None if rest.starts_with(['{', '[']) => flow(rest, steps(stack), word),
+        None if rest.starts_with(['{', '[']) => flow(rest, steps(stack), word, ':'),
         None => {
             leave(&mut stack, indent);
             Place { path: steps(stack), is_key: true, word }
@@ -52,7 +56,7 @@ pub(crate) fn yaml(source: &Source, offset: usize) -> Place {
 /// Where a byte of a JSON document is.
 pub(crate) fn json(source: &Source, offset: usize) -> Place {
     let before = source.slice(Span::new(0, offset));
-    flow(before, Vec::new(), word(source, offset))
+    flow(before, Vec::new(), word(source, offset), ':')
 }
 
 fn steps(stack: Vec<(usize, Step)>) -> Vec<Step> {
@@ -116,8 +120,9 @@ enum Frame {
     List,
 }
 
-/// Where the end of a text with brackets is, of which the beginning is at `path`.
-fn flow(text: &str, mut path: Vec<Step>, word: Span) -> Place {
+/// Where the end of a text with brackets is, of which the beginning is at `path`; `colon` is what stands
+/// between a key and its value.
+fn flow(text: &str, mut path: Vec<Step>, word: Span, colon: char) -> Place {
     let mut frames: Vec<Frame> = Vec::new();
     let (mut token, mut quote, mut escaped) = (String::new(), None, false);
     for c in text.chars() {
@@ -140,7 +145,7 @@ fn flow(text: &str, mut path: Vec<Step>, word: Span) -> Place {
                     *key = None;
                 }
             }
-            (':', None) => {
+            (c, None) if c == colon => {
                 if let Some(Frame::Map(key @ None)) = frames.last_mut() {
                     *key = Some(token.trim().to_owned());
                 }
@@ -150,7 +155,7 @@ fn flow(text: &str, mut path: Vec<Step>, word: Span) -> Place {
                 continue;
             }
         }
-        if quote.is_none() && matches!(c, '{' | '[' | '}' | ']' | ',' | ':') {
+        if quote.is_none() && (matches!(c, '{' | '[' | '}' | ']' | ',') || c == colon) {
             token.clear();
         }
     }
@@ -180,7 +185,7 @@ mod tests {
     use super::*;
 
     /// Where `|` is, as a path.
-    fn at(text: &str, of: fn(&Source, usize) -> Place) -> String {
+    pub(super) fn at(text: &str, of: fn(&Source, usize) -> Place) -> String {
         let at = text.find('|').unwrap();
         let source = Source::new("f", text.replacen('|', "", 1));
         let place = of(&source, at);

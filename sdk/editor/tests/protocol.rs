@@ -144,6 +144,27 @@ fn json_is_offered_with_its_quotes() {
 }
 
 #[test]
+fn toml_is_offered_and_explained_in_tables_as_in_brackets() {
+    let language = recipes();
+    let written = |text: &str| -> Vec<String> {
+        let at = text.find('|').unwrap();
+        let source = kiln_document::Source::new("recipe.toml", text.replacen('|', "", 1));
+        language.complete(&source, at).into_iter().map(|one| one.insert).collect()
+    };
+    assert_eq!(written("from = \"a\"\n[[steps]]\n|"), ["run = ", "skip = "]);
+    assert_eq!(written("steps = [{ run = \"make\", s| }]"), ["run = ", "skip = "]);
+    assert_eq!(written("[[steps]]\ns|kip = true"), ["run", "skip"]);
+    assert_eq!(written("[[steps]]\nskip = |"), ["true", "false"]);
+    assert_eq!(written("times = |"), ["\"once\"", "\"always\""]);
+    assert_eq!(written("times = \"|\""), ["once", "always"]);
+    assert!(written("[[st|").contains(&"steps".to_owned()));
+
+    let source = kiln_document::Source::new("recipe.toml", "[[steps]]\nrun = \"make\"\n");
+    let hover = language.hover(&source, 11).unwrap();
+    assert_eq!((source.slice(hover.span), hover.text.as_str()), ("run", "`run`: A shell command."));
+}
+
+#[test]
 fn numbers_where_text_is_meant_are_put_in_quotes() {
     let mut server = server();
     open(&mut server, URI, "from: 13\n");
