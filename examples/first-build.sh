@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-echo "== compiling kiln and two frontends: minutes, the first time" >&2
+echo "== compiling kiln, kilnd, frontends and examples: some minutes, the first time" >&2
 cargo build --workspace --bins
 bin=${CARGO_TARGET_DIR:-target}/debug
 out=${CARGO_TARGET_DIR:-target}/first-build

@@ -209,7 +209,7 @@ fn imports_point_down() {
 fn an_import_that_does_not_point_down_is_named() {
     let culprit = |name, import| sideways(name, import).unwrap_or_default();
     assert_eq!(culprit("store", "session"), "`store` (layer 3) imports `session` (layer 3)");
-    assert_eq!(culprit("frontend", "bridge"), "`frontend` (layer 3) imports `bridge` (layer 7)");
+    assert_eq!(culprit("frontend", "bridge"), "`frontend` (layer 4) imports `bridge` (layer 8)");
     assert_eq!(culprit("bridge", "frontend"), "");
 }
 

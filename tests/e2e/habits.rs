@@ -61,6 +61,23 @@ fn the_flags_of_docker_build_do_what_they_do_there() {
 }
 
 #[test]
+fn a_prune_leaves_images_that_have_a_name() {
+    let (kiln, project) = (Kiln::new(), project());
+    let directory = project.path().display().to_string();
+    kiln.run(&["build", &directory, "--tag", "localhost:1/kept:1"]).succeeds();
+    let on_it = Project::new(&[("Dockerfile", "FROM localhost:1/kept:1\nCOPY b /\n"), ("b", "")]);
+    let on_it_directory = on_it.path().display().to_string();
+    kiln.run(&["prune"]).succeeds();
+    let id_file = kiln.path("id");
+    let id = ["--iidfile", id_file.to_str().unwrap(), "--tag", "localhost:1/other:1"];
+    kiln.run(&[&["build", &on_it_directory], &id[..]].concat()).succeeds();
+    assert!(fs::read_to_string(&id_file).unwrap().starts_with("sha256:"));
+    kiln.run(&["prune", "--all"]).succeeds();
+    let gone = kiln.run(&["build", "--no-cache", &on_it_directory]).fails();
+    assert!(gone.stderr.contains("localhost:1"), "{gone}");
+}
+
+#[test]
 fn build_files_come_from_standard_input() {
     let (kiln, project) = (Kiln::new(), project());
     let out = kiln.path("out");

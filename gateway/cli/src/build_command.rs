@@ -94,6 +94,8 @@ pub(crate) struct SideFiles {
     pub metadata: Option<PathBuf>,
     /// The id of the build.
     pub build_id: Option<PathBuf>,
+    /// The digest of the image.
+    pub image_digest: Option<PathBuf>,
     /// The source policy, which is read.
     pub source_policy: Option<PathBuf>,
     /// Figures about the cache.
@@ -126,6 +128,15 @@ pub(crate) enum BuildUsageError {
         /// The names.
         looked_for: String,
     },
+    /// There is no such directory.
+    #[error("{}: there is no such directory", .0.display())]
+    NoDirectory(PathBuf),
+    /// There is no such build file.
+    #[error("{}: there is no such build file", .0.display())]
+    NoFile(PathBuf),
+    /// A flag of `docker build` that is something else here.
+    #[error("{0} is not there: {1}")]
+    Elsewhere(&'static str, &'static str),
     /// One stream cannot be two files.
     #[error("the context and the build file cannot both be standard input")]
     TwoFromStdin,
@@ -140,7 +151,9 @@ pub(crate) enum BuildUsageError {
         meant: String,
     },
     /// A file was named, but no frontend reads files of such names.
-    #[error("no frontend is known for {file}: choose one with --frontend")]
+    #[error(
+        "no frontend is known for {file}: choose one with --frontend (dockerfile.v0 does as its # syntax= line says)"
+    )]
     UnknownBuildFile {
         /// The file.
         file: PathBuf,
@@ -158,6 +171,9 @@ impl BuildCommand {
         environment: &Environment,
         exists: &dyn Fn(&Path) -> bool,
     ) -> Result<Self, BuildUsageError> {
+        if let Some((flag, instead)) = args.elsewhere() {
+            return Err(BuildUsageError::Elsewhere(flag, instead));
+        }
         let mut options = build_options(&args, environment)?;
         let mut locals = named_paths("--local", &args.local)?;
         named_contexts(&args.build_context, &mut options, &mut locals)?;
@@ -184,6 +200,11 @@ impl BuildCommand {
         };
         if args.no_cache && frontend.is_some() {
             options.insert("no-cache".to_owned(), String::new());
+        }
+        let mut entitlements = args.allow;
+        // As with `docker build`, who asks for it is allowed it.
+        if args.network.as_deref() == Some("host") {
+            entitlements.push("network.host".to_owned());
         }
         let quiet = args.quiet.then_some("quiet");
         let progress = args.progress.as_deref().or(environment.get("BUILDKIT_PROGRESS"));
@@ -220,7 +241,7 @@ impl BuildCommand {
             expect_cached: args.expect_cached.iter().map(|text| StepPattern::new(text)).collect(),
             secrets: parse_each(&args.secret, |text| Secret::parse(text, environment))?,
             ssh: parse_each(&args.ssh, Ssh::parse)?,
-            entitlements: args.allow,
+            entitlements,
             registry_tls: parse_each(&args.registry_auth_tlscontext, RegistryTls::parse)?,
             proxy_network: args.proxy_network,
             progress,
@@ -231,6 +252,7 @@ impl BuildCommand {
                 report: args.report,
                 metadata: args.metadata_file,
                 build_id: args.ref_file,
+                image_digest: args.iidfile,
                 source_policy: args.source_policy_file,
                 cache_metrics: args.debug_json_cache_metrics,
             },
@@ -371,16 +393,16 @@ impl Place {
     ) -> Result<String, BuildUsageError> {
         let named = options.get("filename").map(PathBuf::from);
         match (named, self) {
-            (Some(file), _) => match frontend_for(&file) {
-                Some(frontend) => Ok(frontend.to_owned()),
-                None => Err(BuildUsageError::UnknownBuildFile { file }),
-            },
+            (Some(file), _) => self.frontend_of(file, exists),
             (
                 None,
                 Self::Somewhere { context: Where::Directory(context), file: BuildFile::Usual },
             ) => {
                 let found = BUILD_FILES.iter().find(|(name, _)| exists(&context.join(name)));
                 let Some((name, frontend)) = found else {
+                    if context != Path::new(".") && !exists(context) {
+                        return Err(BuildUsageError::NoDirectory(context.clone()));
+                    }
                     let names: Vec<&str> = BUILD_FILES.iter().map(|(name, _)| *name).collect();
                     return Err(BuildUsageError::NoBuildFile {
                         directory: context.clone(),
@@ -394,6 +416,32 @@ impl Place {
                 Ok((*frontend).to_owned())
             }
             (None, _) => Ok("dockerfile.v0".to_owned()),
+        }
+    }
+}
+
+impl Place {
+    /// The frontend of a file that was named. As with `docker build`, one of whatever name is a Dockerfile,
+    /// unless its name says that it is something else.
+    fn frontend_of(
+        &self,
+        file: PathBuf,
+        exists: &dyn Fn(&Path) -> bool,
+    ) -> Result<String, BuildUsageError> {
+        if let Some(frontend) = frontend_for(&file) {
+            return Ok(frontend.to_owned());
+        }
+        if let Self::Somewhere { context: Where::Directory(_), file: BuildFile::Named(path) } = self
+            && !exists(path)
+        {
+            return Err(BuildUsageError::NoFile(path.clone()));
+        }
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        match extension {
+            Some("yaml" | "yml" | "toml" | "json") => {
+                Err(BuildUsageError::UnknownBuildFile { file })
+            }
+            _ => Ok("dockerfile.v0".to_owned()),
         }
     }
 }
@@ -466,8 +514,8 @@ mod tests {
             @r#"Frontend { name: "mockerfile.v0", options: {"filename": "Mockerfile.dev.yaml"} } {"context": ".", "dockerfile": "."}"#
         );
         insta::assert_snapshot!(
-            decided("kiln build . -f build.toml", &[]),
-            @"no frontend is known for build.toml: choose one with --frontend"
+            decided("kiln build . -f build.toml", &["build.toml"]),
+            @"no frontend is known for build.toml: choose one with --frontend (dockerfile.v0 does as its # syntax= line says)"
         );
         insta::assert_snapshot!(
             decided("kiln build - -f ci/Dockerfile", &[]),
@@ -560,6 +608,52 @@ mod tests {
         let terminal = Environment { stdin_terminal: true, ..Environment::default() };
         let decided = BuildCommand::decide(BuildArgs::default(), &terminal, &|_| false);
         assert_eq!(decided, Err(BuildUsageError::NoInput));
+    }
+
+    #[test]
+    fn files_of_any_name_are_dockerfiles_and_what_is_not_there_is_called_that() {
+        insta::assert_snapshot!(
+            decided("kiln build -f my.build .", &["my.build"]),
+            @r#"Frontend { name: "dockerfile.v0", options: {"filename": "my.build"} } {"context": ".", "dockerfile": "."}"#
+        );
+        insta::assert_snapshot!(
+            decided("kiln build -f nofile .", &["./Dockerfile"]),
+            @"nofile: there is no such build file"
+        );
+        insta::assert_snapshot!(
+            decided("kiln build nodir", &[]),
+            @"nodir: there is no such directory"
+        );
+        insta::assert_snapshot!(
+            decided("kiln build --check .", &["./Dockerfile"]),
+            @"--check is not there: `kiln lint FILE` says what is wrong with a build file"
+        );
+        insta::assert_snapshot!(
+            decided("kiln build --annotation a=b .", &["./Dockerfile"]),
+            @"--annotation is not there: say --output type=…,annotation.KEY=VALUE"
+        );
+    }
+
+    #[test]
+    fn what_docker_build_sets_for_all_steps_are_options_of_the_frontend() {
+        insta::assert_snapshot!(
+            decided(
+                "kiln build --network host --add-host db:10.0.0.7 --add-host six=::1 --shm-size 64m --ulimit nofile=10:20 --no-cache-filter a,b --provenance mode=max --sbom true .",
+                &["./Dockerfile"],
+            ),
+            @r#"Frontend { name: "dockerfile.v0", options: {"add-hosts": "db=10.0.0.7,six=::1", "attest:provenance": "mode=max", "attest:sbom": "", "force-network-mode": "host", "no-cache": "a,b", "shm-size": "67108864", "ulimit": "nofile=10:20"} } {"context": ".", "dockerfile": "."}"#
+        );
+        let host = decide("kiln build --network host .", &["./Dockerfile"]).unwrap();
+        assert_eq!(host.entitlements, ["network.host"]);
+        let none = decided(
+            "kiln build --attest type=sbom --sbom false --provenance=false .",
+            &["./Dockerfile"],
+        );
+        assert!(!none.contains("attest"), "{none}");
+        for wrong in ["--network bridge", "--add-host db", "--shm-size big", "--attest sbom"] {
+            let said = decided(&format!("kiln build {wrong} ."), &["./Dockerfile"]);
+            assert!(said.contains("should be"), "{wrong}: {said}");
+        }
     }
 
     #[test]
@@ -662,6 +756,7 @@ mod tests {
                 build_id: Some(
                     "r",
                 ),
+                image_digest: None,
                 source_policy: Some(
                     "s",
                 ),

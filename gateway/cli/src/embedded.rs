@@ -167,7 +167,10 @@ async fn hold(settings: &Embedded, purpose: Purpose) -> anyhow::Result<Holder> {
             }
         }
         if !std::mem::replace(&mut told, true) {
-            tracing::warn!("{error}; waiting for it to end");
+            let root = settings.root.display();
+            tracing::warn!(
+                "waiting for another build in `{root}`; builds run side by side with kilnd, or with a --root each"
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -176,6 +176,7 @@ fn prune_options(request: wire::PruneRequest) -> Result<PruneOptions, Status> {
     } = request;
     Ok(PruneOptions {
         all,
+        keep_images: !all,
         filter,
         keep_duration: Duration::from_nanos(natural("keepDuration", keep_duration)?),
         reserved_space: natural("reservedSpace", reserved_space)?,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
 use kiln_registry::{Documents, RegistryError};
-use kiln_store::{Blob, LayerBlob, PruneOptions, RecordInfo, Ref, Requester, Store};
+use kiln_store::{Blob, Kind, LayerBlob, PruneOptions, RecordInfo, Ref, Requester, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::{Image, PlatformImage};
@@ -195,7 +195,7 @@ impl Images {
             // Blobs with other times than the files have: they need layers of their own.
             false => self.unpack(image).await?,
         };
-        let info = RecordInfo { description: format!("image {name}"), ..RecordInfo::default() };
+        let info = RecordInfo { kind: Kind::Image, description: format!("image {name}") };
         kept.keep(info).await?;
         Ok(Some(kept.id().to_owned()))
     }

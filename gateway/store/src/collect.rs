@@ -27,6 +27,8 @@ const BATCH: usize = 64;
 pub struct PruneOptions {
     /// Also remove internal records and images of frontends.
     pub all: bool,
+    /// Leave images that have a name: whoever clears a cache has not asked for them to go.
+    pub keep_images: bool,
     /// Only what one of these matches; see [`Filter`].
     pub filter: Vec<String>,
     /// Only what was not used for so long.
@@ -252,7 +254,9 @@ fn plan(found: Found, options: &PruneOptions, filter: &Filter, now: SystemTime) 
     let removable = |usage: &Usage| {
         let internal = matches!(usage.kind, Kind::Internal | Kind::Frontend);
         let unused = now.duration_since(usage.last_used).unwrap_or_default();
+        let stays = options.keep_images && usage.kind == Kind::Image;
         !usage.in_use
+            && !stays
             && (options.all || !internal)
             && unused >= options.keep_duration
             && filter.matches(usage)

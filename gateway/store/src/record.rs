@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 /// What a record holds; policies of collection tell records apart by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
-    /// The result of a build step, or an image.
+    /// The result of a build step.
     #[default]
     #[serde(rename = "regular")]
     Regular,
+    /// An image that has a name, which others are told is `regular`, as the API knows no images.
+    #[serde(rename = "image")]
+    Image,
     /// Something Kiln needs for itself; pruned only with `all`.
     #[serde(rename = "internal")]
     Internal,

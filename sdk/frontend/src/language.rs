@@ -88,7 +88,8 @@ pub trait BuildLanguage: Send + Sync {
     /// All mistakes of the file.
     fn read(&self, source: &Source) -> Result<Parsed<Self::Plan>, Vec<Diagnostic>>;
 
-    /// What there is to build, for those who ask; by default one thing without a name.
+    /// What there is to build, for those who ask; by default one thing without a name, hence a target that the
+    /// user names does not exist.
     ///
     /// # Errors
     ///
@@ -269,7 +270,9 @@ impl<Plan> Project<'_, Plan> {
         }
         let guess = did_you_mean(wanted, names.iter().copied());
         let guess = guess.map(|guess| format!("; did you mean `{guess}`?")).unwrap_or_default();
-        Err(FrontendError::invalid(format!("target {} does not exist{guess}", quoted(wanted))))
+        let none = if names.is_empty() { ": the file has no targets" } else { "" };
+        let text = format!("target {} does not exist{none}{guess}", quoted(wanted));
+        Err(FrontendError::invalid(text))
     }
 
     /// A place in the file, for answers to sub-requests.
@@ -320,6 +323,13 @@ impl<L: BuildLanguage> Frontend for L {
             let answers = Asked { language: self, project: &project, warnings: &warnings };
             return requests::answer(request, &answers).await;
         }
+        let has_names = || {
+            let targets = self.targets(&project)?;
+            Ok::<_, FrontendError>(targets.iter().any(|target| !target.name.is_empty()))
+        };
+        if !settings.target.is_empty() && !has_names()? {
+            project.target(&[])?;
+        }
         for warning in &warnings {
             // That it cannot be shown is no reason to fail a build.
             drop(bridge.warn(file.warning_of(&source, warning)).await);
@@ -327,7 +337,9 @@ impl<L: BuildLanguage> Frontend for L {
         let targets = settings.targets();
         let mut builds = Vec::new();
         for target in &targets {
-            builds.push((target.clone(), self.build(&project, target)));
+            let built = self.build(&project, target);
+            let labelled = async { built.await?.labelled(&settings.labels) };
+            builds.push((target.clone(), labelled));
         }
         build_platforms(bridge, &settings, builds).await
     }

@@ -3,6 +3,8 @@
 //! A language makes a [`PlatformResult`] for each of [`Settings::targets`]; [`build_platforms`] marshals and
 //! solves them at the same time and assembles the result: refs, platforms, configs, epochs.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use futures::future::try_join_all;
 use kiln_llb::{CapSet, Definition, Marshal, State};
@@ -84,6 +86,29 @@ impl PlatformResult {
     pub fn at(mut self, epoch: Option<i64>) -> Self {
         self.epoch = epoch;
         self
+    }
+
+    /// The same with labels of the user in the config. Those that the language has put there are left.
+    ///
+    /// # Errors
+    ///
+    /// If the config is none.
+    pub(crate) fn labelled(
+        mut self,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Self, FrontendError> {
+        if labels.is_empty() {
+            return Ok(self);
+        }
+        let read = serde_json::from_slice::<ImageConfig>(&self.config);
+        let mut config = read.map_err(|error| {
+            FrontendError::internal(format!("the config of the image cannot be read: {error}"))
+        })?;
+        if labels.iter().any(|(name, value)| config.config.labels.get(name) != Some(value)) {
+            config.config.labels.extend(labels.clone());
+            self.config = config.to_json().into();
+        }
+        Ok(self)
     }
 
     /// The graph, marshalled for a platform.

@@ -149,6 +149,23 @@ fn what_the_user_sets_for_all_commands_reaches_them() {
 }
 
 #[test]
+fn labels_of_the_user_are_in_the_image_although_the_language_does_not_put_them_there() {
+    let labels = |fixture: Fixture| {
+        let built = fixture.build(&Lines).unwrap();
+        built.config().unwrap().config.labels.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(labels(fixture(FILE)), []);
+    let labelled = fixture(FILE).option("label:who", "me");
+    assert_eq!(labels(labelled), [("who".to_owned(), "me".to_owned())]);
+}
+
+#[test]
+fn a_target_of_a_language_without_targets_does_not_exist() {
+    let error = fixture(FILE).option("target", "nope").build(&Lines).unwrap_err().to_string();
+    assert!(error.contains("target \"nope\" does not exist: the file has no targets"), "{error}");
+}
+
+#[test]
 fn an_older_daemon_is_not_asked_for_what_it_cannot_do() {
     let built = fixture(FILE)
         .option("ulimit", "nofile=10")

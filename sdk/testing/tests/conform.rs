@@ -1,16 +1,13 @@
 //! The conformance kit, put to the test: what conforms passes, and each planted fault is found.
 
-#[path = "../examples/faulty/language.rs"]
-mod language;
-
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::language::{FAULTS, Fault, Faulty};
 use kiln_dockerfile::Dockerfile;
 use kiln_mockerfile::Mockerfile;
 use kiln_testing::{ConformOptions, Executable, Report, Samples, Verdict, conform};
-use language::{FAULTS, Fault, Faulty};
 
 const MOCKERFILE: &str = "apiVersion: v1alpha1
 images:

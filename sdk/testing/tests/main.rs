@@ -6,6 +6,8 @@ mod comparison;
 mod conform;
 mod fixtures;
 mod graphs;
+#[path = "../examples/faulty/language.rs"]
+mod language;
 mod python;
 mod record;
 mod vectors;

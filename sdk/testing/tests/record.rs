@@ -1,11 +1,8 @@
 //! Conversations that are recorded and repeated.
 
-#[path = "../examples/faulty/language.rs"]
-#[expect(dead_code, reason = "only two of its faults are needed here")]
-mod language;
-
 use std::path::Path;
 
+use crate::language::{Fault, Faulty};
 use async_trait::async_trait;
 use kiln_frontend::{
     Bridge, BuildInfo, BuildResult, FileRange, FileStat, Frontend as _, FrontendError,
@@ -14,7 +11,6 @@ use kiln_frontend::{
 };
 use kiln_testing::{Fixture, Recorder, Recording};
 use kiln_wire::pb;
-use language::{Fault, Faulty};
 
 const LINES: &str = "from debian:13\nrun make\nrun make install\n";
 

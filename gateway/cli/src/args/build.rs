@@ -61,6 +61,15 @@ pub(crate) struct BuildArgs {
         help_heading = RESULT
     )]
     pub output: Vec<String>,
+    /// What is said about the result: type=provenance|sbom, and attributes of it
+    #[arg(long, value_name = "ATTESTATION", help_heading = RESULT)]
+    pub attest: Vec<String>,
+    /// Short for --attest type=provenance: true, false or its attributes
+    #[arg(long, value_name = "ATTRIBUTES", help_heading = RESULT)]
+    pub provenance: Option<String>,
+    /// Short for --attest type=sbom: true, false or its attributes
+    #[arg(long, value_name = "ATTRIBUTES", help_heading = RESULT)]
+    pub sbom: Option<String>,
     /// Push the image to its registry; short for --output type=image,push=true
     #[arg(long, help_heading = RESULT)]
     pub push: bool,
@@ -70,6 +79,9 @@ pub(crate) struct BuildArgs {
     /// Run every step again
     #[arg(long, help_heading = CACHE)]
     pub no_cache: bool,
+    /// Stages whose steps run again, separated by commas
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = CACHE)]
+    pub no_cache_filter: Vec<String>,
     /// Where the cache is exported to: type=registry,ref=…
     #[arg(long, value_name = "CACHE", visible_alias = "cache-to", help_heading = CACHE)]
     pub export_cache: Vec<String>,
@@ -85,6 +97,18 @@ pub(crate) struct BuildArgs {
     /// SSH agent or keys the build may use: default or ID=PATH[,PATH…]
     #[arg(long, value_name = "SSH", help_heading = STEPS)]
     pub ssh: Vec<String>,
+    /// Network of all steps: default, none or host
+    #[arg(long, value_name = "MODE", help_heading = STEPS)]
+    pub network: Option<String>,
+    /// Host that steps know by this name
+    #[arg(long, value_name = "NAME:ADDRESS", help_heading = STEPS)]
+    pub add_host: Vec<String>,
+    /// Size of /dev/shm, such as 64m
+    #[arg(long, value_name = "SIZE", help_heading = STEPS)]
+    pub shm_size: Option<String>,
+    /// Limit of each step
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = STEPS)]
+    pub ulimit: Vec<String>,
     /// What the build is allowed beyond the usual: network.host, security.insecure, device
     #[arg(long, value_name = "ENTITLEMENT", help_heading = STEPS)]
     pub allow: Vec<String>,
@@ -121,7 +145,40 @@ pub(crate) struct BuildArgs {
     /// File to write the id of the build to
     #[arg(long, value_name = "FILE", help_heading = RECORDS)]
     pub ref_file: Option<PathBuf>,
+    /// File to write the digest of the image to
+    #[arg(long, value_name = "FILE", help_heading = RECORDS)]
+    pub iidfile: Option<PathBuf>,
+    // Flags of `docker build` that are something else here.
+    #[arg(long, hide = true)]
+    pub check: bool,
+    #[arg(long, hide = true)]
+    pub call: Option<String>,
+    #[arg(long, hide = true)]
+    pub annotation: Vec<String>,
+    #[arg(long, hide = true)]
+    pub builder: Option<String>,
     /// File to write figures about the cache to, as JSON; - for standard output
     #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = RECORDS)]
     pub debug_json_cache_metrics: Option<PathBuf>,
+}
+
+impl BuildArgs {
+    /// A flag of `docker build` that was given and is not there, and what there is instead.
+    pub(crate) fn elsewhere(&self) -> Option<(&'static str, &'static str)> {
+        let flags = [
+            (self.check, "--check", "`kiln lint FILE` says what is wrong with a build file"),
+            (
+                self.call.is_some(),
+                "--call",
+                "`kiln lint FILE` says what is wrong with a build file",
+            ),
+            (
+                !self.annotation.is_empty(),
+                "--annotation",
+                "say --output type=…,annotation.KEY=VALUE",
+            ),
+            (self.builder.is_some(), "--builder", "say --addr ADDRESS for a daemon"),
+        ];
+        flags.into_iter().find(|(is_given, ..)| *is_given).map(|(_, flag, instead)| (flag, instead))
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct DuArgs {
 /// What of the cache to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct PruneArgs {
-    /// Remove what frontends and internal steps keep, too
+    /// Remove images that have a name, and what frontends and internal steps keep, too
     #[arg(long)]
     pub all: bool,
     /// Remove only records that match, such as type==regular

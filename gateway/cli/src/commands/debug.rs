@@ -86,7 +86,10 @@ pub(crate) fn read_definition(reader: impl std::io::Read) -> anyhow::Result<Defi
         bail!("the definition is larger than {MAX_DEFINITION_BYTES} bytes");
     }
     if bytes.is_empty() {
-        bail!("the definition is empty: standard input should be an LLB definition");
+        bail!(
+            "nothing to build: name a directory (`kiln build .`), choose a frontend with --frontend, or pipe an \
+             LLB definition to standard input, which is empty"
+        );
     }
     Definition::from_bytes(&bytes).context("failed to parse the definition")
 }

@@ -36,6 +36,7 @@ pub(super) async fn run(context: &Context, args: LintArgs) -> anyhow::Result<()>
 }
 
 async fn checked(context: &Context, args: &LintArgs, file: &Path) -> anyhow::Result<Checked> {
+    anyhow::ensure!(file.exists(), "{}: there is no such file", file.display());
     let name = match args.frontend.as_deref().or_else(|| frontend_for(file)) {
         Some(name) => name.to_owned(),
         None => {

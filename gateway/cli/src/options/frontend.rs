@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::quantity::memory;
 use super::{OptionError, check_platforms};
 use crate::args::BuildArgs;
 use crate::environment::Environment;
@@ -79,10 +80,77 @@ pub(crate) fn build_options(
     if let Some(target) = &args.target {
         options.insert("target".to_owned(), target.clone());
     }
+    for_steps(args, &mut options)?;
+    attestations(args, &mut options)?;
     if args.pull {
         options.insert("image-resolve-mode".to_owned(), "pull".to_owned());
     }
     Ok(options)
+}
+
+/// What holds for all steps.
+fn for_steps(args: &BuildArgs, options: &mut BTreeMap<String, String>) -> Result<(), OptionError> {
+    let mut option = |key: &str, value: String| options.insert(key.to_owned(), value);
+    if let Some(mode) = &args.network {
+        match mode.as_str() {
+            "default" => {}
+            "none" | "host" => {
+                option("force-network-mode", mode.clone());
+            }
+            _ => {
+                return Err(OptionError::new("--network", mode, "should be default, none or host"));
+            }
+        }
+    }
+    if !args.add_host.is_empty() {
+        let host = |text: &String| match text.split_once([':', '=']) {
+            Some((name, address)) if !name.is_empty() => Ok(format!("{name}={address}")),
+            _ => Err(OptionError::new("--add-host", text, "should be name:address")),
+        };
+        let hosts: Vec<String> = args.add_host.iter().map(host).collect::<Result<_, _>>()?;
+        option("add-hosts", hosts.join(","));
+    }
+    if let Some(text) = &args.shm_size {
+        option("shm-size", memory("--shm-size", text)?.to_string());
+    }
+    if !args.ulimit.is_empty() {
+        option("ulimit", args.ulimit.join(","));
+    }
+    if !args.no_cache_filter.is_empty() {
+        option("no-cache", args.no_cache_filter.join(","));
+    }
+    Ok(())
+}
+
+/// What is said about the result.
+fn attestations(
+    args: &BuildArgs,
+    options: &mut BTreeMap<String, String>,
+) -> Result<(), OptionError> {
+    let mut add = |kind: &str, attributes: &str| {
+        let key = format!("attest:{kind}");
+        match attributes {
+            "false" | "disabled=true" => options.remove(&key),
+            "true" | "disabled=false" => options.insert(key, String::new()),
+            attributes => options.insert(key, attributes.to_owned()),
+        };
+    };
+    for text in &args.attest {
+        let (kind, attributes) = text.split_once(',').unwrap_or((text, ""));
+        match kind.strip_prefix("type=") {
+            Some(kind @ ("provenance" | "sbom")) => add(kind, attributes),
+            _ => {
+                let reason = "should be type=provenance or type=sbom, and attributes of it";
+                return Err(OptionError::new("--attest", text, reason));
+            }
+        }
+    }
+    for (kind, attributes) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
+        if let Some(attributes) = attributes {
+            add(kind, attributes);
+        }
+    }
+    Ok(())
 }
 
 /// An argument whose value the environment has.

@@ -55,6 +55,26 @@ pub(crate) fn duration(flag: &'static str, text: &str) -> Result<Duration, Optio
     Duration::try_from_secs_f64(seconds).map_err(|_| error())
 }
 
+/// A size of memory in bytes, from a number of bytes or one with a unit, which is a power of 1,024 as it is
+/// for Docker.
+///
+/// # Errors
+///
+/// If it is neither.
+pub(crate) fn memory(flag: &'static str, text: &str) -> Result<u64, OptionError> {
+    let error = || OptionError::new(flag, text, "should be a size, such as 64m or 2g");
+    let (number, unit, after) = number_and_unit(text.trim());
+    let shift = match (unit.to_lowercase().as_str(), after) {
+        ("" | "b", "") => 0,
+        ("k" | "kb" | "kib", "") => 10,
+        ("m" | "mb" | "mib", "") => 20,
+        ("g" | "gb" | "gib", "") => 30,
+        _ => return Err(error()),
+    };
+    let number: u64 = number.parse().map_err(|_| error())?;
+    number.checked_mul(1 << shift).ok_or_else(error)
+}
+
 /// A size in bytes, from a number of megabytes or one with a unit.
 ///
 /// # Errors

@@ -85,6 +85,7 @@ impl Policy {
     pub fn on_disk(&self, total: u64) -> PruneOptions {
         PruneOptions {
             all: self.all,
+            keep_images: false,
             filter: self.filters.clone(),
             keep_duration: self.keep_duration,
             reserved_space: self.bounds.reserved.on_disk(total),

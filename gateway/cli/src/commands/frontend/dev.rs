@@ -73,6 +73,7 @@ impl DevFrontend {
                 Ok(Arc::new(Executable::new(path)))
             }
             Self::Project { cargo, project } => {
+                complain("compiling the frontend; the first time, this takes minutes");
                 let build = Build { project, profile: QUICK_PROFILE };
                 Ok(Arc::new(Executable::new(cargo.build(&build).await?)))
             }
