@@ -6,15 +6,12 @@ use super::{Place, Step, flow, word};
 
 /// Where a byte of a TOML document is.
 pub(crate) fn toml(source: &Source, offset: usize) -> Place {
-    let before = source.slice(Span::new(0, offset));
-    let (mut tables, mut statement) = (Tables::default(), String::new());
-    for line in before.split_inclusive('\n') {
-        statement.push_str(line);
-        let is_over = line.ends_with('\n') && (is_header(&statement) || is_whole(&statement));
-        if is_over {
-            tables.enter(&statement);
-            statement.clear();
-        }
+    let mut tables = Tables::default();
+    // Each statement is looked through once, however many lines it has.
+    let mut statement = source.slice(Span::new(0, offset));
+    while let Some(end) = end(statement) {
+        tables.enter(&statement[..end]);
+        statement = &statement[end..];
     }
     let statement = statement.trim_start();
     if is_header(statement) {
@@ -91,20 +88,25 @@ fn keys(statement: &str) -> (Vec<String>, String, Option<&str>) {
     (above, last, None)
 }
 
-/// Whether no bracket and no text over several lines is open at the end of a statement.
-fn is_whole(statement: &str) -> bool {
-    scan(statement).1
+/// Where a statement ends that a text begins with, its line end included; `None` if it goes on.
+fn end(text: &str) -> Option<usize> {
+    let line = text.find('\n')? + 1;
+    if is_header(&text[..line]) { Some(line) } else { scan(text).1 }
 }
 
-/// A statement without comments, and whether it is whole.
-fn scan(statement: &str) -> (String, bool) {
+/// A statement without comments, and where it ends: with the first line that leaves no bracket and no text over
+/// several lines open.
+fn scan(statement: &str) -> (String, Option<usize>) {
     let (mut rest, mut depth, mut found) = (statement, 0_usize, String::new());
     while let Some(c) = rest.chars().next() {
+        if c == '\n' && depth == 0 {
+            return (found, Some(statement.len() - rest.len() + 1));
+        }
         let long = ["\"\"\"", "'''"].into_iter().find(|long| rest.starts_with(long));
         let length = match (c, long) {
             (_, Some(long)) => match rest[3..].find(long) {
                 Some(end) => end + 6,
-                None => return (found + rest, false),
+                None => return (found + rest, None),
             },
             ('"' | '\'', None) => text(rest, c),
             ('#', None) => {
@@ -121,7 +123,7 @@ fn scan(statement: &str) -> (String, bool) {
         found.push_str(&rest[..length]);
         rest = &rest[length..];
     }
-    (found, depth == 0)
+    (found, None)
 }
 
 /// How long the text is that begins with a quote; it ends with its line at the latest.
