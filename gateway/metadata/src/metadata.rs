@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_handle::Handle;
-
 use redb::{Durability, ReadTransaction, WriteTransaction};
 
 use crate::error::{OpenError, is_damage};

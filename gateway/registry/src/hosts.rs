@@ -89,7 +89,7 @@ impl Hosts {
                 });
             }
         }
-        let host = if domain == "docker.io" { "registry-1.docker.io" } else { domain };
+        let host = host_of(domain);
         routes.push(Route {
             host: host.to_owned(),
             prefix: "/v2/".to_owned(),
@@ -136,6 +136,12 @@ impl Scheme {
             (None, _) => Self::Https,
         }
     }
+}
+
+/// Where the registry of a name is spoken to, which is also what its login is kept for: Docker Hub has another
+/// address than its name.
+pub fn host_of(domain: &str) -> &str {
+    if domain == "docker.io" { "registry-1.docker.io" } else { domain }
 }
 
 /// True for `localhost`, `127.0.0.0/8` and `[::1]`, with or without a port.

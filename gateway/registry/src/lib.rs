@@ -35,7 +35,7 @@ pub use credentials::{
 pub use document::{DOCUMENT_LIMIT, verify};
 pub use error::RegistryError;
 pub use host::install_crypto;
-pub use hosts::{HostConfig, Hosts, KeyPair, is_this_machine};
+pub use hosts::{HostConfig, Hosts, KeyPair, host_of, is_this_machine};
 pub use lookup::{Lookup, LookupError};
 pub use pace::{Pace, TooSlow, Watch};
 pub use plan::{Documents, ImagePlan};

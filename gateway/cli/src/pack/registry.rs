@@ -12,15 +12,12 @@ use oci_client::{Client, RegistryOperation};
 use super::image::FrontendImage;
 use super::sink::ImageSink;
 
-/// Where Docker Hub keeps what it calls `docker.io`, also among the logins of Docker.
-const DOCKER_HUB: &str = "registry-1.docker.io";
-
 /// Pushes to the registry an image's name says, with the logins that Docker keeps.
 pub(crate) struct RegistrySink(pub(crate) Option<Auth>);
 
 impl RegistrySink {
     async fn login(&self, name: &Reference) -> anyhow::Result<RegistryAuth> {
-        let host = if name.domain() == "docker.io" { DOCKER_HUB } else { name.domain() };
+        let host = kiln_registry::host_of(name.domain());
         let Some(logins) = &self.0 else { return Ok(RegistryAuth::Anonymous) };
         match logins.login(host).await? {
             None => Ok(RegistryAuth::Anonymous),
