@@ -10,7 +10,8 @@ use crate::args::{BuildArgs, Program};
 use crate::environment::Environment;
 use crate::options::{
     CacheOption, Direction, Export, ImageOutputs, OptionError, RegistryTls, Secret, Ssh,
-    UnknownOption, build_options, exports, named_contexts, named_paths, unknown_options,
+    UnknownOption, build_options, exports, misspelt_local, named_contexts, named_paths,
+    unknown_options,
 };
 use crate::progress::{Mode, ModeError};
 use crate::step_pattern::StepPattern;
@@ -150,6 +151,16 @@ pub(crate) enum BuildUsageError {
         /// What it was meant to be.
         meant: String,
     },
+    /// The frontend reads no such directory, and there is one that is nearly called like that.
+    #[error("--local {name}: {frontend} reads no directory of this name, did you mean {meant}?")]
+    UnknownLocal {
+        /// Its name.
+        name: String,
+        /// The frontend.
+        frontend: String,
+        /// What it was meant to be.
+        meant: &'static str,
+    },
     /// A file was named, but no frontend reads files of such names.
     #[error(
         "no frontend is known for {file}: choose one with --frontend (dockerfile.v0 does as its # syntax= line says)"
@@ -191,6 +202,14 @@ impl BuildCommand {
         // Scripts of BuildKit's may give what only some other frontend reads.
         if let (Some(frontend), Program::Kiln) = (&frontend, environment.program) {
             notes = check_options(frontend, &options)?;
+            let names = locals.keys().map(String::as_str);
+            if let Some((name, meant)) = misspelt_local(frontend, &options, names) {
+                return Err(BuildUsageError::UnknownLocal {
+                    name: name.to_owned(),
+                    frontend: frontend.clone(),
+                    meant,
+                });
+            }
         }
         let file_on_stdin = match (&place, &frontend) {
             (Place::Somewhere { file: BuildFile::Stdin, .. }, Some(frontend)) => {

@@ -12,6 +12,7 @@ use kiln_wire::status::{Detail, RichStatus, Source};
 use crate::commands::build::Canceled;
 use crate::commands::signals::Interrupted;
 use crate::expected_cache::NotCached;
+use crate::missing_file::Note;
 
 /// The exit code of commands that tell a bad answer from a bad question.
 const UNUSABLE: u8 = 2;
@@ -83,7 +84,23 @@ pub(crate) fn report(error: &anyhow::Error) -> String {
     };
     // Writing to a string cannot fail.
     writeln!(text, "error: {story}").ok();
+    if let Some(Note(note)) = error.downcast_ref::<Note>() {
+        writeln!(text, "note: {}", printable(note)).ok();
+    }
     text
+}
+
+/// What the daemon says went wrong; empty if it said nothing.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    error.chain().find_map(rich_status).map(|status| status.message).unwrap_or_default()
+}
+
+/// The lines of the user's files that the daemon means.
+pub(crate) fn source_lines(error: &anyhow::Error) -> Vec<String> {
+    let status = error.chain().find_map(rich_status);
+    let excerpts = status.iter().flat_map(RichStatus::sources).filter_map(Excerpt::of);
+    let lines = excerpts.flat_map(|excerpt| excerpt.lines);
+    lines.filter(|line| line.marked).map(|line| line.text).collect()
 }
 
 /// Whether a message shows the lines of a file by itself, as diagnostics do.
@@ -295,6 +312,14 @@ mod tests {
         --------------------
         error: failed to solve: process "/bin/sh -c false" did not complete
         "#);
+    }
+
+    #[test]
+    fn a_note_stands_behind_the_story_and_not_in_it() {
+        let error = anyhow::Error::new(RichStatus::new(Code::NotFound, "\"/a\": not found"));
+        let error = error.context("failed to solve").context(Note("did you mean b?".into()));
+        let expected = "error: failed to solve: \"/a\": not found\nnote: did you mean b?\n";
+        assert_eq!(report(&error), expected);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use kiln_document::{Diagnostic, Fix, Severity, Source};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// The rule of what cannot be built.
@@ -40,11 +41,20 @@ pub(crate) struct Finding {
     pub(crate) is_error: bool,
     /// What puts it right.
     pub(crate) fix: Option<Fix>,
+    /// The same in the language's own words, with columns.
+    pub(crate) diagnostic: Option<Diagnostic>,
 }
 
 impl Finding {
-    /// What a frontend's answer says, in the order of the file.
-    pub(crate) fn of(results: &Value) -> Vec<Self> {
+    /// What a frontend's answer says, in the order of the file. One made with Kiln says more than
+    /// BuildKit's fields hold.
+    pub(crate) fn of(results: &Value, source: &Source) -> Vec<Self> {
+        let diagnostics = results["diagnostics"].as_array().into_iter().flatten();
+        let diagnostics: Vec<Diagnostic> =
+            diagnostics.filter_map(|one| Diagnostic::deserialize(one).ok()).collect();
+        if !diagnostics.is_empty() {
+            return diagnostics.iter().map(|one| Self::from_diagnostic(one, source)).collect();
+        }
         let warnings = results["warnings"].as_array().into_iter().flatten();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut findings: Vec<Self> = warnings
@@ -81,17 +91,35 @@ impl Finding {
 
     /// A mistake that the language itself tells.
     pub(crate) fn from_diagnostic(found: &Diagnostic, source: &Source) -> Self {
-        let (start, end) = source.range(found.span.unwrap_or_default());
+        let lines = found.span.map(|span| source.range(span));
+        let (first_line, last_line) = lines.map_or((0, 0), |(start, end)| (start.line, end.line));
         let hint = found.hint.iter().map(|hint| format!("; {hint}"));
         Self {
             rule: found.rule.clone().unwrap_or_else(|| ERROR.to_owned()),
             message: [found.message.clone()].into_iter().chain(hint).collect(),
-            first_line: start.line,
-            last_line: end.line,
+            first_line,
+            last_line,
             is_error: found.severity == Severity::Error,
             fix: found.fix.clone(),
+            diagnostic: Some(found.clone()),
             ..Self::default()
         }
+    }
+
+    /// As people read it, but for its fix: in the language's own words, or with the whole line.
+    fn shown(&self, source: &Source) -> Diagnostic {
+        let mut shown = match (&self.diagnostic, self.is_error) {
+            (Some(own), _) => own.clone(),
+            (None, true) => Diagnostic::error(&self.message),
+            (None, false) => Diagnostic::warning(&self.message),
+        };
+        if !self.is_error {
+            shown.message = format!("{}: {}", self.rule, shown.message);
+        }
+        if self.diagnostic.is_none() && (1..=source.line_count()).contains(&self.first_line) {
+            shown = shown.at(source.trimmed(source.line(self.first_line)));
+        }
+        shown
     }
 }
 
@@ -110,14 +138,10 @@ pub(crate) fn as_text(all: &[Checked]) -> String {
     for Checked { source, findings, fixed } in all {
         for finding in findings {
             let what = if finding.is_error { "error" } else { "warning" };
-            let mut diagnostic = match finding.is_error {
-                true => Diagnostic::error(&finding.message),
-                false => Diagnostic::warning(format!("{}: {}", finding.rule, finding.message)),
-            };
-            if (1..=source.line_count()).contains(&finding.first_line) {
-                diagnostic = diagnostic.at(source.trimmed(source.line(finding.first_line)));
-            }
+            let mut diagnostic = finding.shown(source);
             if let Some(fix) = &finding.fix {
+                let hint = diagnostic.hint.take();
+                diagnostic.notes.extend(hint);
                 diagnostic = diagnostic.hint(format!("{} (--fix does)", fix.title));
             }
             if !finding.url.is_empty() {
@@ -181,6 +205,11 @@ pub(crate) fn as_sarif(all: &[Checked]) -> String {
         if finding.first_line > 0 {
             place["region"] =
                 json!({"startLine": finding.first_line, "endLine": finding.last_line});
+        }
+        if let Some(span) = finding.diagnostic.as_ref().and_then(|own| own.span) {
+            let (start, end) = checked.source.range(span);
+            place["region"]["startColumn"] = json!(start.character);
+            place["region"]["endColumn"] = json!(end.character);
         }
         let mut result = json!({
             "ruleId": finding.rule,
@@ -253,6 +282,7 @@ mod tests {
             last_line: 2,
             is_error: false,
             fix: Some(Fix::new("write a label", Span::new(7, 20), "LABEL a=ü")),
+            ..Finding::default()
         };
         Checked { source, findings: vec![finding], fixed: 1 }
     }
@@ -290,9 +320,47 @@ mod tests {
     }
 
     #[test]
+    fn a_language_that_says_more_than_lines_is_shown_in_its_own_words() {
+        let source = Source::new("f.yaml", "a: 1\ncolour: 2\n");
+        let span = Span::new(5, 11);
+        let found = Diagnostic::error("there is no key `colour`").at(span).label("a typo");
+        let found = found.hint("did you mean `color`?");
+        let fixed = found.clone().fixed_by(Fix::word(&source, span, "colour", "color"));
+        let answer =
+            json!({"buildError": {"message": "x"}, "diagnostics": [found, fixed, {"message": 7}]});
+        let findings = Finding::of(&answer, &source);
+        let text =
+            as_text(&[Checked { source: source.clone(), findings: findings.clone(), fixed: 0 }]);
+        assert!(text.ends_with('\n'), "{text}");
+        insta::assert_snapshot!(text, @"
+        error: there is no key `colour`
+         --> f.yaml:2:1
+          |
+        2 | colour: 2
+          | ^^^^^^ a typo
+          |
+          = help: did you mean `color`?
+
+        error: there is no key `colour`
+         --> f.yaml:2:1
+          |
+        2 | colour: 2
+          | ^^^^^^ a typo
+          |
+          = note: did you mean `color`?
+          = help: change to `color` (--fix does)
+        ");
+        let log = as_sarif(&[Checked { source, findings, fixed: 0 }]);
+        let log: Value = serde_json::from_str(&log).unwrap();
+        let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+        let expected = json!({"startLine": 2, "endLine": 2, "startColumn": 1, "endColumn": 7});
+        assert_eq!(place["region"], expected);
+    }
+
+    #[test]
     fn an_answer_that_is_none_says_nothing() {
         for answer in [json!(null), json!({"warnings": 7}), json!({"warnings": [null]})] {
-            assert!(Finding::of(&answer).len() <= 1);
+            assert!(Finding::of(&answer, &Source::new("f", "")).len() <= 1);
         }
     }
 }

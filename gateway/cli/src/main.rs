@@ -21,6 +21,7 @@ mod hooks;
 mod lint;
 mod manual;
 mod metadata;
+mod missing_file;
 mod options;
 mod output;
 mod own_socket;

@@ -25,7 +25,7 @@ pub(crate) use export::{Dest, Export, ExportKind};
 pub(crate) use fields::Fields;
 pub(crate) use frontend::{build_options, frontend_options};
 pub(crate) use image_outputs::{ImageOutputs, exports};
-pub(crate) use known::{UnknownOption, unknown_options};
+pub(crate) use known::{UnknownOption, misspelt_local, unknown_options};
 pub(crate) use local::named_paths;
 pub(crate) use platform::check_platforms;
 pub(crate) use quantity::{duration, megabytes};

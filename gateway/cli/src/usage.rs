@@ -6,16 +6,36 @@ use kiln_progress::wire::system_time;
 use kiln_wire::proto::control::UsageRecord;
 use serde_json::{Value, json};
 
+use crate::args::Program;
 use crate::output::{ago, table};
-use crate::progress::{bytes, rfc3339_nano};
+use crate::progress::{bytes, one_line, rfc3339_nano};
 
 const HEADER: [&str; 4] = ["ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"];
+const DESCRIPTION: &str = "DESCRIPTION";
 
-/// All records as a table.
-pub(crate) fn as_table(records: &[UsageRecord], now: SystemTime) -> String {
+/// A description is not longer than this in a table, in characters.
+const LONGEST: usize = 60;
+
+/// All records as a table: BuildKit's for scripts that are made for `buildctl`, with what the records are
+/// for people.
+pub(crate) fn as_table(records: &[UsageRecord], now: SystemTime, program: Program) -> String {
     let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
     rows.extend(records.iter().map(|record| row(record, now)));
+    if program == Program::Kiln {
+        rows[0].push(DESCRIPTION.to_owned());
+        for (row, record) in rows[1..].iter_mut().zip(records) {
+            row.push(description(record));
+        }
+    }
     table(&rows)
+}
+
+fn description(record: &UsageRecord) -> String {
+    let text = one_line(&record.description);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
 }
 
 /// All that is known of each record, one after another.
@@ -155,7 +175,10 @@ mod tests {
     #[test]
     fn records_are_a_table() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7600);
-        let text = as_table(&records(), now) + &summary(&records());
+        let people = as_table(&records(), now, Program::Kiln);
+        assert!(people.lines().next().unwrap().ends_with("LAST ACCESSED  DESCRIPTION"), "{people}");
+        assert!(people.contains("2 hours ago    pulled from docker.io/library/alpine"), "{people}");
+        let text = as_table(&records(), now, Program::Buildctl) + &summary(&records());
         assert!(text.ends_with('\n'), "{text}");
         insta::assert_snapshot!(text, @"
         ID    RECLAIMABLE  SIZE     LAST ACCESSED

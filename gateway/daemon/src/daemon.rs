@@ -1,7 +1,7 @@
 //! The daemon: all crates, put together once.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_bridge::{FrontendRegistry, FrontendRegistryParts};
@@ -63,6 +63,12 @@ pub enum StartError {
     /// The helper that starts processes does not run.
     #[error("cannot start the process spawner")]
     Spawner(#[source] std::io::Error),
+    /// There is no such OCI runtime.
+    #[error(
+        "there is no OCI runtime {}: install it, or name another (worker.oci.binary, --oci-worker-binary, \
+         kiln's --executor); without any, Kiln runs steps by itself", .0.display()
+    )]
+    Runtime(PathBuf),
 }
 
 impl StartError {
@@ -112,7 +118,7 @@ impl Daemon {
         let spawner = Spawner::start(&scratch).map_err(StartError::Spawner)?;
         let state = store.private_directory("network").map_err(private)?;
         let executor: Arc<dyn Executor> = Arc::new(StepDefaults::new(
-            executor(&settings, &spawner),
+            executor(&settings, &spawner)?,
             settings.cgroup_parent.clone(),
             settings.dns.clone(),
             &state,
@@ -250,18 +256,27 @@ fn emulators(settings: &Settings) -> EmulatorOptions {
 }
 
 /// What runs processes, as far as the kernel allows any.
-fn executor(settings: &Settings, spawner: &Spawner) -> Arc<dyn Executor> {
+///
+/// # Errors
+///
+/// If the OCI runtime that is to do so is not there.
+fn executor(settings: &Settings, spawner: &Spawner) -> Result<Arc<dyn Executor>, StartError> {
+    if let ExecutorChoice::Runtime(binary) = &settings.executor
+        && !OciRuntime::is_there(binary)
+    {
+        return Err(StartError::Runtime(binary.clone()));
+    }
     if let Some(reason) = settings.privileges.refuses_containers() {
         tracing::info!("{reason}");
-        return Arc::new(Unavailable::new(reason));
+        return Ok(Arc::new(Unavailable::new(reason)));
     }
-    match &settings.executor {
+    Ok(match &settings.executor {
         ExecutorChoice::Native => Arc::new(Native::new(spawner.clone())),
         ExecutorChoice::Runtime(binary) => {
             let arguments = runtime_arguments(binary);
             Arc::new(OciRuntime::new(spawner.clone(), binary.clone(), arguments))
         }
-    }
+    })
 }
 
 /// What the worker is, in BuildKit's words, what the kernel grants it, and what the user says about

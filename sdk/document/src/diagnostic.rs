@@ -4,11 +4,13 @@
 //! from strangers, so control characters never reach the terminal as they are.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+use serde::{Deserialize, Serialize};
 
 use crate::{Source, Span};
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 // Complete: a mistake ends the build, or it does not.
 pub enum Severity {
     /// Nothing can be built.
@@ -17,31 +19,38 @@ pub enum Severity {
     Warning,
 }
 
-/// One thing to say about a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing to say about a file. As JSON it goes from a frontend to those who show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
     /// What is wrong, in one line, in lower case.
     pub message: String,
     /// Where; none when it concerns no line of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
     /// What stands beside the carets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Other places that matter, each with what stands beside its marks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<(Span, String)>,
     /// What else the reader should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The same, done; none where somebody has to decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<Fix>,
     /// The rule that was not kept, if it is one with a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
 }
 
 /// Edits that put something right.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fix {
     /// What they do, in a few words.
     pub title: String,
@@ -50,7 +59,7 @@ pub struct Fix {
 }
 
 /// A text in the place of another.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edit {
     /// What is replaced; if empty, nothing is, and the text is put there.
     pub span: Span,
@@ -318,6 +327,18 @@ mod tests {
             Diagnostic::error("bad \u{1b}[31m").at(Span::new(3, 12)).label("\u{1b}").hint("\u{1b}");
         assert!(!diagnostic.render(&source).contains(['\u{1b}', '\u{202e}']));
         assert!(!diagnostic.summary(&source).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_diagnostic_survives_json_and_a_short_one_is_enough() {
+        let fix = Fix::new("change", Span::new(3, 4), "x");
+        let whole = Diagnostic::warning("odd").at(Span::new(1, 2)).related(Span::new(2, 3), "see");
+        let whole = whole.label("here").note("so it is").hint("do").fixed_by(fix).rule("Odd");
+        let json = serde_json::to_string(&whole).unwrap();
+        assert_eq!(serde_json::from_str::<Diagnostic>(&json).unwrap(), whole);
+        let short: Diagnostic =
+            serde_json::from_str(r#"{"severity": "error", "message": "odd"}"#).unwrap();
+        assert_eq!(short, Diagnostic::error("odd"));
     }
 
     #[test]

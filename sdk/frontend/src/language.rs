@@ -370,19 +370,15 @@ impl<L: BuildLanguage> Answers for Asked<'_, L> {
     async fn lint(&self) -> Result<Option<LintResults>, FrontendError> {
         let project = self.project;
         let warnings = self.warnings.iter().map(|warning| LintWarning {
-            rule: L::NAME.to_owned(),
+            rule: ruled::<L>(warning).rule.unwrap_or_default(),
             description: String::new(),
             url: String::new(),
-            detail: [Some(&warning.message), warning.hint.as_ref()]
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("; "),
+            detail: in_one_line(warning),
             location: warning.span.map(|span| project.place(span)),
         });
         let (warnings, sources) = (warnings.collect(), vec![project.file.info()]);
-        Ok(Some(LintResults { warnings, sources, build_error: None }))
+        let diagnostics = self.warnings.iter().map(ruled::<L>).collect();
+        Ok(Some(LintResults { warnings, sources, build_error: None, diagnostics }))
     }
 
     async fn convert_llb(&self) -> Result<Option<ConvertedLlb>, FrontendError> {
@@ -399,9 +395,29 @@ impl<L: BuildLanguage> Answers for Asked<'_, L> {
 
 /// What is said about a file that has mistakes.
 fn unreadable(file: &DefinitionFile, source: &Source, mistakes: &[Diagnostic]) -> LintResults {
-    let message = FrontendError::diagnostics(source, mistakes).to_string();
+    // Whoever asks shows the lines; those of further mistakes are named.
+    let messages = mistakes.iter().enumerate().map(|(index, mistake)| match mistake.span {
+        Some(span) if index > 0 => {
+            format!("line {}: {}", source.position(span.start).line, in_one_line(mistake))
+        }
+        _ => in_one_line(mistake),
+    });
+    let message = messages.collect::<Vec<_>>().join("\n");
     let span = mistakes.iter().find_map(|mistake| mistake.span);
     let location = Some(Location::new(span.map(|span| range(source, span))));
     let build_error = Some(BuildError { message, location });
-    LintResults { warnings: Vec::new(), sources: vec![file.info()], build_error }
+    let diagnostics = mistakes.to_vec();
+    LintResults { warnings: Vec::new(), sources: vec![file.info()], build_error, diagnostics }
+}
+
+/// What is wrong, and what to do.
+fn in_one_line(found: &Diagnostic) -> String {
+    let hint = found.hint.iter().map(|hint| format!("; {hint}"));
+    [found.message.clone()].into_iter().chain(hint).collect()
+}
+
+/// Under the rule that is named after the language, unless it has one of its own.
+fn ruled<L: BuildLanguage>(found: &Diagnostic) -> Diagnostic {
+    let rule = found.rule.clone().unwrap_or_else(|| L::NAME.to_owned());
+    found.clone().rule(rule)
 }

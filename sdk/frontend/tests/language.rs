@@ -290,6 +290,10 @@ fn a_check_of_a_wrong_file_is_an_answer_and_a_build_of_it_an_error() {
     let wrong = fixture("form alpine\n");
     let lint = answer(&wrong, requests::LINT).unwrap();
     assert_eq!(lint["buildError"]["location"]["ranges"][0]["start"]["line"], 1);
+    // Whoever asks shows the line, and has all to show it well.
+    let message = lint["buildError"]["message"].as_str().unwrap();
+    assert!(message.starts_with("unknown word `form`") && !message.contains('\n'), "{message}");
+    assert_eq!(lint["diagnostics"][0]["span"], serde_json::json!({"start": 0, "end": 11}));
     let error = wrong.build(&Lines).unwrap_err();
     assert!(error.to_string().contains("unknown word `form`"), "{error}");
     assert!(error.has_source());

@@ -146,6 +146,10 @@ fn located(failure: Failure, definition: &DefinitionFile) -> FrontendError {
 /// same.
 fn with_others(error: FrontendError, definition: &DefinitionFile) -> FrontendError {
     let Ok(source) = definition.source() else { return error };
+    // Of an empty file nothing else can be said than that it is.
+    if source.text().trim().is_empty() {
+        return error;
+    }
     let told = error.to_string();
     let mut others = diagnose::diagnose(&source);
     others.retain(|diagnostic| diagnostic.message != told);

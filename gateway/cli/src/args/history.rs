@@ -38,7 +38,7 @@ pub(crate) struct HistoryLsArgs {
 /// Which build.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct HistoryBuildArgs {
-    /// The build; the newest unless given
+    /// The build, or how its id begins; the newest unless given
     #[arg(value_name = "BUILD")]
     pub build: Option<String>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct HistoryBuildArgs {
 /// Which build, and where its page goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct HistoryOpenArgs {
-    /// The build; the newest unless given
+    /// The build, or how its id begins; the newest unless given
     #[arg(value_name = "BUILD")]
     pub build: Option<String>,
     /// File to write the page to, - for standard output; a temporary one unless given
@@ -60,7 +60,7 @@ pub(crate) struct HistoryOpenArgs {
 /// Which builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct HistoryRmArgs {
-    /// The builds
+    /// The builds, or how their ids begin
     #[arg(value_name = "BUILD", required = true)]
     pub builds: Vec<String>,
 }

@@ -21,6 +21,7 @@ use crate::build_command::{BuildCommand, Input};
 use crate::cache_metrics::CacheMetrics;
 use crate::expected_cache::{ExpectedCache, NotCached};
 use crate::metadata;
+use crate::missing_file;
 use crate::options::Dest;
 use crate::output::{complain, print};
 use crate::page;
@@ -58,7 +59,10 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
         command.locals.insert("dockerfile".to_owned(), directory.path().to_owned());
     }
     let loads = command.exports.iter().any(|export| export.dest == Dest::Load);
-    let mut loader = loads.then(|| Loader::start(&context.environment)).transpose()?;
+    let mut loader = match loads {
+        true => Some(Loader::start(&context.environment).await?),
+        false => None,
+    };
     let mut options = prepare(&command, loader.as_mut()).await?;
     let session = session(&command, &context.environment)?;
     if command.context_on_stdin {
@@ -86,10 +90,17 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
             tracing::warn!("{error:#}");
         }
     }
-    let result = result?;
-    if let Some(loader) = loader {
-        loader.finish().await?;
-    }
+    let result = match (result, loader) {
+        (Ok(result), Some(loader)) => {
+            loader.finish().await?;
+            result
+        }
+        (Ok(result), None) => result,
+        (Err(error), Some(loader)) if !error.is::<Canceled>() => {
+            return Err(loader.instead_of(error).await);
+        }
+        (Err(error), _) => return Err(missing_file::explained(error, &command)),
+    };
     if let Some(path) = &command.files.metadata {
         write_file(path, metadata::to_json(&result.exporter_response).as_bytes())?;
     }
@@ -109,7 +120,9 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
     {
         print(&format!("{digest}\n"))?;
     }
-    let talks = matches!(command.progress, Mode::Auto | Mode::Plain | Mode::Tty);
+    // Who asks for the digest gets none, and should know why.
+    let talks =
+        command.prints_digest || matches!(command.progress, Mode::Auto | Mode::Plain | Mode::Tty);
     if command.exports.is_empty() && talks && context.environment.program == Program::Kiln {
         complain(NOTHING_WRITTEN);
     }

@@ -18,7 +18,9 @@ pub(crate) async fn run(context: &Context, args: DuArgs) -> anyhow::Result<()> {
     let text = match (args.format, args.verbose) {
         (Format::Json, _) => as_json(&records),
         (Format::Table, true) => as_list(&records) + &summary(&records),
-        (Format::Table, false) => as_table(&records, SystemTime::now()) + &summary(&records),
+        (Format::Table, false) => {
+            as_table(&records, SystemTime::now(), context.environment.program) + &summary(&records)
+        }
     };
     Ok(print(&text)?)
 }

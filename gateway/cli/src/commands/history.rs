@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use futures::TryStreamExt as _;
 use kiln_client::Client;
 use kiln_progress::wire::system_time;
@@ -24,6 +24,9 @@ use crate::output::print;
 use crate::page;
 use crate::progress::Log;
 use crate::records;
+
+/// What is shorter is not taken for the beginning of a build's id.
+const SHORTEST_ID: usize = 4;
 
 /// Does one command of `history`.
 pub(crate) async fn run(context: &Context, command: HistoryCommand) -> anyhow::Result<()> {
@@ -64,6 +67,7 @@ async fn logs(client: &Client, build: Option<&str>) -> anyhow::Result<()> {
 
 async fn forget(client: &Client, builds: Vec<String>) -> anyhow::Result<()> {
     for build in builds {
+        let build = full_id(client, &build).await?.unwrap_or(build);
         let request =
             UpdateBuildHistoryRequest { r#ref: build.clone(), delete: true, ..Default::default() };
         let forgotten = control(client).update_build_history(request).await;
@@ -110,17 +114,45 @@ async fn show(path: &Path) -> bool {
 
 /// A build, or the newest: one that runs before one that has ended.
 async fn record(client: &Client, build: Option<&str>) -> anyhow::Result<BuildHistoryRecord> {
-    let request = match build {
-        Some(build) => BuildHistoryRequest { r#ref: build.to_owned(), ..Default::default() },
-        None => BuildHistoryRequest::default(),
+    let about = |build: Option<&str>| BuildHistoryRequest {
+        r#ref: build.unwrap_or_default().to_owned(),
+        ..Default::default()
     };
-    let records = ask(client, request).await?;
+    let mut records = ask(client, about(build)).await?;
+    if let (Some(build), true) = (build, records.is_empty())
+        && let Some(full) = full_id(client, build).await?
+    {
+        records = ask(client, about(Some(&full))).await?;
+    }
     let began = |record: &BuildHistoryRecord| record.created_at.map(system_time);
     let newest = records.into_iter().max_by_key(began);
     newest.ok_or_else(|| match build {
         Some(build) => anyhow!("the daemon knows no build {build}; `kiln history ls` shows all"),
         None => anyhow!("the daemon remembers no build"),
     })
+}
+
+/// The id of the only build whose id begins like this; none if there is none.
+///
+/// # Errors
+///
+/// If there are several, or the daemon does not say.
+pub(super) async fn full_id(client: &Client, beginning: &str) -> anyhow::Result<Option<String>> {
+    if beginning.len() < SHORTEST_ID {
+        return Ok(None);
+    }
+    let records = ask(client, BuildHistoryRequest::default()).await?;
+    let mut ids: Vec<String> = records.into_iter().map(|record| record.r#ref).collect();
+    ids.retain(|id| id.starts_with(beginning));
+    ids.sort();
+    ids.dedup();
+    match ids.iter().any(|id| id == beginning) {
+        true => Ok(Some(beginning.to_owned())),
+        false if ids.len() > 1 => {
+            bail!("{} builds begin with {beginning}: {}", ids.len(), ids.join(", "))
+        }
+        false => Ok(ids.pop()),
+    }
 }
 
 /// The record of a build that this program has just asked for.

@@ -69,7 +69,7 @@ async fn findings(
     source: &Source,
 ) -> anyhow::Result<Vec<Finding>> {
     let results = question.lint(frontend).await.map_err(|error| error.into_status())?;
-    let mut findings = Finding::of(&results);
+    let mut findings = Finding::of(&results, source);
     let Some(language) = editing(name) else { return Ok(findings) };
     if results.get("buildError").is_some_and(|error| !error.is_null()) {
         // The language has more to say than the first mistake.

@@ -24,7 +24,9 @@ pub(crate) async fn run(context: &Context, args: PruneArgs) -> anyhow::Result<()
     let text = match (args.format, args.verbose) {
         (Format::Json, _) => as_json(&records),
         (Format::Table, true) => as_list(&records) + &total(&records),
-        (Format::Table, false) => as_table(&records, SystemTime::now()) + &total(&records),
+        (Format::Table, false) => {
+            as_table(&records, SystemTime::now(), context.environment.program) + &total(&records)
+        }
     };
     Ok(print(&text)?)
 }

@@ -44,10 +44,17 @@ pub(crate) async fn run(context: &Context, args: WhyArgs) -> anyhow::Result<()> 
     let (build, step) = (args.build.as_deref().unwrap_or_default(), args.step.as_deref());
     let (mut explanation, step) = match (explain(&client, build).await, step) {
         (Ok(explanation), step) => (explanation, step),
-        // What is no build is a step of the last one.
-        (Err(WhyError::NoBuild(reason)), None) if !build.is_empty() => {
-            let Ok(explanation) = explain(&client, "").await else { bail!(reason) };
-            (explanation, Some(build))
+        (Err(WhyError::NoBuild(reason)), step) if !build.is_empty() => {
+            let full = super::history::full_id(&client, build).await?;
+            match (full, step) {
+                (Some(full), step) => (explain(&client, &full).await?, step),
+                // What is no build is a step of the last one.
+                (None, None) => {
+                    let Ok(explanation) = explain(&client, "").await else { bail!(reason) };
+                    (explanation, Some(build))
+                }
+                (None, Some(_)) => bail!(reason),
+            }
         }
         (Err(error), _) => return Err(error.into()),
     };

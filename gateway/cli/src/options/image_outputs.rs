@@ -56,7 +56,7 @@ pub(crate) fn exports(asked: ImageOutputs<'_>, terminal: bool) -> Result<Vec<Exp
     let nameless = |export: &Export| is_image(export) && !export.attrs.contains_key(NAME);
     if asked.push && exports.iter().any(nameless) {
         let reason = "what is pushed needs a name: add --tag REGISTRY/NAME";
-        return Err(OptionError::new("--push", "", reason));
+        return Err(OptionError::of_flag("--push", reason));
     }
     Ok(exports)
 }
@@ -104,6 +104,6 @@ mod tests {
             check(&["type=image,name=h/b"], &[], true, false),
             r#"image {"name": "h/b", "push": "true"} Nothing"#
         );
-        assert!(check(&[], &[], true, false).contains("what is pushed needs a name"));
+        assert!(check(&[], &[], true, false).starts_with("--push: what is pushed needs a name"));
     }
 }

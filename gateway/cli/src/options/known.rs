@@ -11,6 +11,9 @@ use kiln_document::did_you_mean;
 /// The frontends whose options are known.
 const FRONTENDS: &[&str] = &["dockerfile.v0", "mockerfile.v0"];
 
+/// The directories they read, unless options name others.
+const LOCALS: &[&str] = &["context", "dockerfile"];
+
 /// Options they read; one that ends in a colon is followed by a name.
 const OPTIONS: &[&str] = &[
     "add-hosts",
@@ -72,6 +75,24 @@ pub(crate) fn unknown_options(
     options.keys().filter(|key| !is_known(key)).map(|key| unknown(key)).collect()
 }
 
+/// A directory that `frontend` does not ask for, and the one it may have been meant to be; none if
+/// each is known or named by an option, or is like none of them.
+pub(crate) fn misspelt_local<'a>(
+    frontend: &str,
+    options: &BTreeMap<String, String>,
+    locals: impl Iterator<Item = &'a str>,
+) -> Option<(&'a str, &'static str)> {
+    if !FRONTENDS.contains(&frontend) {
+        return None;
+    }
+    let named = |name: &str| {
+        let is_it = |value: &String| value.strip_prefix("local:").unwrap_or(value) == name;
+        LOCALS.contains(&name) || options.values().any(is_it)
+    };
+    let mut unknown = locals.filter(|name| !named(name));
+    unknown.find_map(|name| Some((name, did_you_mean(name, LOCALS.iter().copied())?)))
+}
+
 fn is_known(key: &str) -> bool {
     OPTIONS.iter().any(|known| match known.ends_with(':') {
         true => key.starts_with(known),
@@ -109,6 +130,21 @@ mod tests {
             None => "known".to_owned(),
             Some(UnknownOption { meant, .. }) => meant.unwrap_or("nothing near".to_owned()),
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_nearly_one_of_the_frontends_is_told() {
+        let said = |frontend, options: &[(&str, &str)], name: &'static str| {
+            let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let options = options.iter().map(owned).collect();
+            misspelt_local(frontend, &options, ["context", name].into_iter())
+        };
+        assert_eq!(said("dockerfile.v0", &[], "contxt"), Some(("contxt", "context")));
+        assert_eq!(said("dockerfile.v0", &[], "Dockerfile"), Some(("Dockerfile", "dockerfile")));
+        assert_eq!(said("dockerfile.v0", &[], "sources"), None);
+        assert_eq!(said("dockerfile.v0", &[("contextkey", "contxt")], "contxt"), None);
+        assert_eq!(said("dockerfile.v0", &[("context:a", "local:contxt")], "contxt"), None);
+        assert_eq!(said("gateway.v0", &[], "contxt"), None);
     }
 
     #[test]

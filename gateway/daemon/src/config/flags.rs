@@ -136,6 +136,26 @@ pub const FLAGS: &[Flag] = flags! {
     "containerd-worker-gc-keepstorage" Storage(&["worker", CONTAINERD]), "What collecting leaves, in megabytes";
 };
 
+/// What the values of keys are, by the last part of the key.
+const VALUE_NAMES: &[(&[&str], &str)] = &[
+    (&["root", "pluginPath", "specDirs", "cniBinaryPath"], "DIRECTORY"),
+    (&["address", "debugAddress"], "ADDRESS"),
+    (&["gid"], "GROUP"),
+    (&["cert", "key", "ca", "cniConfigPath"], "FILE"),
+    (&["emulators"], "PATH"),
+    (&["level"], "LEVEL"),
+    (&["format"], "FORMAT"),
+    (&["insecure-entitlements"], "ENTITLEMENT"),
+    (&["stopTimeout", "stepStopTimeout"], "DURATION"),
+    (&["interruptedCaches"], "keep|discard"),
+    (&["socketPath", "proxySnapshotterPath"], "SOCKET"),
+    (&["snapshotter", "namespace", "name"], "NAME"),
+    (&["platforms"], "PLATFORM"),
+    (&["networkMode"], "MODE"),
+    (&["binary"], "PROGRAM"),
+    (&["apparmor-profile"], "PROFILE"),
+];
+
 /// Variables that say what a flag says, where there is no such flag.
 pub const VARIABLES: &[(&str, &[&str])] = &[
     ("BUILDKITD_LOG_LEVEL", &["log", "level"]),
@@ -249,7 +269,11 @@ fn value_name(sets: Sets) -> &'static str {
         Auto(..) => "BOOL|auto",
         Label(_) => "NAME=VALUE",
         Storage(_) => "MEGABYTES",
-        Text(_) | List(_) => "VALUE",
+        Text(path) | List(path) => {
+            let last = path.last().copied().unwrap_or_default();
+            let known = VALUE_NAMES.iter().find(|(keys, _)| keys.contains(&last));
+            known.map_or("VALUE", |(_, name)| name)
+        }
     }
 }
 

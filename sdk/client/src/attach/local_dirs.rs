@@ -43,6 +43,11 @@ pub(crate) struct LocalDirsService(pub(crate) Arc<BTreeMap<String, LocalDir>>);
 
 impl LocalDirsService {
     pub(crate) const METHODS: &[&str] = &["/moby.filesync.v1.FileSync/DiffCopy"];
+
+    fn not_there(&self, name: &str) -> String {
+        let names: Vec<String> = self.0.keys().map(|name| format!("{name:?}")).collect();
+        format!("no local directory is named {name:?}, there is {}", names.join(", "))
+    }
 }
 
 #[tonic::async_trait]
@@ -58,10 +63,8 @@ impl FileSync for LocalDirsService {
             exclude: header::all(metadata, "exclude-patterns")?,
             follow_paths: header::all(metadata, "followpaths")?,
         };
-        let directory = self
-            .0
-            .get(&name)
-            .ok_or_else(|| Status::not_found(format!("no local directory is named {name:?}")))?;
+        let directory =
+            self.0.get(&name).ok_or_else(|| Status::not_found(self.not_there(&name)))?;
         let root =
             Root::open(&directory.path).map_err(|error| Status::not_found(with_cause(&error)))?;
         let LocalDir { map, progress, .. } = directory.clone();

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
+use kiln_document::Diagnostic;
 use kiln_llb::SourceRange;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -24,12 +25,16 @@ pub struct LintResults {
     /// Why the file cannot be built at all.
     #[serde(rename = "buildError", skip_serializing_if = "Option::is_none")]
     pub build_error: Option<BuildError>,
+    /// All of it with columns and fixes, for `kiln lint`; BuildKit's clients pass over it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 kiln_llb::setters!(LintResults {
     with_warnings(warnings: Vec<LintWarning>),
     with_sources(sources: Vec<SourceInfo>),
     with_build_error(build_error: impl Into<Option<BuildError>>),
+    with_diagnostics(diagnostics: Vec<Diagnostic>),
 });
 
 /// Something doubtful.
