@@ -46,6 +46,17 @@ impl Definition {
         message.map(Self::from_message).map_err(|error| DefinitionError::Decode(error.into()))
     }
 
+    /// Lets ops that are in `other`, too, need all that they need there.
+    ///
+    /// An op is the same in both graphs, but what is said about it may have been said in one only.
+    pub fn add_capabilities_of(&mut self, other: &Self) {
+        for (op, said) in &mut self.metadata {
+            if let Some(there) = other.metadata.get(op) {
+                said.caps.extend(there.caps.iter().map(|(name, needed)| (name.clone(), *needed)));
+            }
+        }
+    }
+
     /// Whether there is nothing to make.
     pub fn is_empty(&self) -> bool {
         self.def.is_empty()

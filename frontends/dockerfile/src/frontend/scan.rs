@@ -101,10 +101,8 @@ impl Scanner {
         let mut definition =
             state.marshal(&Marshal::default()).map_err(|error| Failure::new(error.to_string()))?;
         // Steps that are scanned say of themselves what they say in the graph of the build.
-        for (step, said) in &mut definition.metadata {
-            if let Some(before) = built.and_then(|built| built.metadata.get(step)) {
-                said.caps.extend(before.caps.clone());
-            }
+        if let Some(built) = built {
+            definition.add_capabilities_of(built);
         }
         let request = Solve::default().with_definition(Some(definition));
         let result = world.bridge.solve(request).await?;
