@@ -11,7 +11,7 @@ use std::process::Command;
 /// Bottom layer first; crates of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
     &["handle"],
-    &["oci", "pb", "paths", "metadata", "executor"],
+    &["oci", "pb", "paths", "gzip", "metadata", "executor"],
     &[
         "wire",
         "filesync",
@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "oci",
     "pb",
     "paths",
+    "gzip",
     "keys",
     "llb",
     "document",

@@ -151,8 +151,9 @@ impl Store {
     /// The same for the layers from number `from` on, with all times later than `epoch_seconds` set to
     /// it, for reproducible images.
     ///
-    /// These blobs are not noted with the layers; they stay while `r` lives. A layer in which
-    /// nothing is later is given as [`Store::layer_blobs`] gives it.
+    /// These blobs are not noted with the layers; they stay while `r` lives. gzip is written as Go does, so
+    /// that BuildKit gives the same files the same digest. A layer in which nothing is later is given as
+    /// [`Store::layer_blobs`] gives it.
     pub async fn clamped_layer_blobs(
         &self,
         r: &Ref,
@@ -366,7 +367,8 @@ impl Store {
         pack: Pack,
         report: &mut Report,
     ) -> Result<(Packed, Digest), PackError> {
-        let tee = self.tee(pack.compression, report)?;
+        // Who asks for times that can be made again asks for the digests that BuildKit makes.
+        let tee = self.tee(pack.compression, pack.clamp.is_some(), report)?;
         let packer = Packer::new(root, self.inner.user_namespace, pack.clamp, tee);
         packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()
     }
@@ -384,7 +386,7 @@ impl Store {
             false => compression::reader_without_table(old.open()?),
         };
         let mut reader = reader.map_err(bad)?;
-        let mut tee = self.tee(compression, report)?;
+        let mut tee = self.tee(compression, false, report)?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             let read = reader.read(&mut buffer).map_err(bad)?;
@@ -400,9 +402,10 @@ impl Store {
     fn tee<'a>(
         &'a self,
         compression: Compression,
+        like_go: bool,
         report: &'a mut Report,
     ) -> Result<Tee<'a>, StoreError> {
-        let compressor = Compressor::new(compression, self.sink()?)
+        let compressor = Compressor::new(compression, like_go, self.sink()?)
             .map_err(|error| StoreError::io("compress into", self.root(), error))?;
         Ok(Tee { store: self, compressor, hasher: Hasher::default(), report })
     }

@@ -2,7 +2,8 @@
 //!
 //! gzip is cut into blocks of 1 MiB, each of which becomes a member of its own: the members can be
 //! made in parallel, readers join them by the rules of the format, and the bytes do not depend on
-//! the number of threads.
+//! the number of threads. Where a layer must have the digest that BuildKit gives it, it is one member,
+//! on one thread, as Go writes it.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -18,17 +19,28 @@ use crate::sparse::is_zero;
 
 const BLOCK: usize = 1 << 20;
 
+/// The level of Go's gzip that stands for its usual one, and its highest.
+const GO_DEFAULT: i32 = -1;
+const GO_BEST: i32 = 9;
+
 /// Compresses what is written and passes it on.
 pub(crate) enum Compressor<W: Write> {
     Gzip(Gzip<W>),
+    GoGzip(Box<kiln_gzip::Encoder<W>>),
     Zstd(Box<zstd::Encoder<'static, W>>),
     Estargz(Estargz<W>),
     Uncompressed(W),
 }
 
 impl<W: Write + Send + 'static> Compressor<W> {
-    pub(crate) fn new(compression: Compression, out: W) -> io::Result<Self> {
+    /// `like_go` asks for the bytes that Go's gzip writes at this level, if it has that.
+    pub(crate) fn new(compression: Compression, like_go: bool, out: W) -> io::Result<Self> {
+        let level = compression.level.unwrap_or(GO_DEFAULT);
         Ok(match compression.kind {
+            CompressionKind::Gzip if like_go && level <= GO_BEST => {
+                let encoder = kiln_gzip::Encoder::new(out, level).map_err(io::Error::other)?;
+                Self::GoGzip(Box::new(encoder))
+            }
             CompressionKind::Gzip => Self::Gzip(Gzip::new(compression.level.unwrap_or(6), out)),
             CompressionKind::Zstd => {
                 let mut encoder = zstd::Encoder::new(out, compression.level.unwrap_or(3))?;
@@ -48,6 +60,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
     pub(crate) fn finish(self) -> io::Result<(W, Option<Written>)> {
         Ok(match self {
             Self::Gzip(gzip) => (gzip.finish()?, None),
+            Self::GoGzip(encoder) => (encoder.finish()?, None),
             Self::Zstd(encoder) => (encoder.finish()?, None),
             Self::Estargz(estargz) => {
                 let (out, written) = estargz.finish()?;
@@ -62,6 +75,7 @@ impl<W: Write> Write for Compressor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Gzip(gzip) => gzip.write(bytes),
+            Self::GoGzip(encoder) => encoder.write(bytes),
             Self::Zstd(encoder) => encoder.write(bytes),
             Self::Estargz(estargz) => estargz.write(bytes),
             Self::Uncompressed(out) => out.write(bytes),
