@@ -67,7 +67,10 @@ for unit in kilnd.service kilnd.socket; do
     install -D -m 644 "packaging/$unit" "$root/usr/lib/systemd/system/$unit"
 done
 install -D -m 644 schemas/kilnd.json "$root/usr/share/kiln/kilnd.json"
-sed '1s|:schema .*|:schema /usr/share/kiln/kilnd.json|' gateway/daemon/kilnd.example.toml > "$work/kilnd.toml"
+sed '1s|:schema .*|:schema /usr/share/kiln/kilnd.json|' gateway/daemon/kilnd.example.toml > "$work/kilnd.example.toml"
+install -D -m 644 "$work/kilnd.example.toml" "$root/usr/share/doc/kiln/kilnd.example.toml"
+# What is installed changes nothing: examples of mirrors are nobody's mirrors.
+sed 's|^[^#]|# &|' "$work/kilnd.example.toml" > "$work/kilnd.toml"
 install -D -m 644 "$work/kilnd.toml" "$root/etc/kiln/kilnd.toml"
 for file in README.md SECURITY.md; do
     install -D -m 644 "$file" "$root/usr/share/doc/kiln/$file"

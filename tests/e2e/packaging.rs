@@ -154,6 +154,10 @@ fn the_package_brings_all_that_belongs_to_a_program_and_takes_it_away_again() {
 
     // The configuration is one: reading it is what comes before this refusal.
     let configuration = package.path("etc/kiln/kilnd.toml");
+    let text = std::fs::read_to_string(&configuration).unwrap();
+    let says = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
+    assert_eq!(says, None, "what is installed changes nothing");
+    assert!(package.path("usr/share/doc/kiln/kilnd.example.toml").is_file());
     let mut daemon = Command::new(package.path("usr/bin/kilnd"));
     daemon.arg("--config").arg(&configuration).args(["--log-level", "loud"]);
     run(daemon, b"", LIMIT).fails().says(&["loud"]);

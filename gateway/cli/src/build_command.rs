@@ -132,6 +132,12 @@ pub(crate) enum BuildUsageError {
     /// There is no such directory.
     #[error("{}: there is no such directory", .0.display())]
     NoDirectory(PathBuf),
+    /// A file where a directory belongs.
+    #[error(
+        "{file} is a file, and what is built is a directory: -f {file} names a build file, and `kiln build - < {file}` reads an archive",
+        file = .0.display()
+    )]
+    FileAsContext(PathBuf),
     /// There is no such build file.
     #[error("{}: there is no such build file", .0.display())]
     NoFile(PathBuf),
@@ -419,7 +425,10 @@ impl Place {
             ) => {
                 let found = BUILD_FILES.iter().find(|(name, _)| exists(&context.join(name)));
                 let Some((name, frontend)) = found else {
-                    if context != Path::new(".") && !exists(context) {
+                    if exists(context) {
+                        return Err(BuildUsageError::FileAsContext(context.clone()));
+                    }
+                    if context != Path::new(".") && !context.is_dir() {
                         return Err(BuildUsageError::NoDirectory(context.clone()));
                     }
                     let names: Vec<&str> = BUILD_FILES.iter().map(|(name, _)| *name).collect();

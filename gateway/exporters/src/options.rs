@@ -132,7 +132,7 @@ pub enum OptionError {
     #[error("invalid source-date-epoch: `{0}` is not a number of seconds since 1970")]
     Epoch(String),
     /// Not a name an image can have.
-    #[error("image name `{name}`")]
+    #[error("image name `{name}`: {}", source.docker_text())]
     Name {
         /// The name.
         name: String,

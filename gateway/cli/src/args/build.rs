@@ -94,7 +94,7 @@ pub(crate) struct BuildArgs {
     /// Secret the build may read: id=ID[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SECRET", help_heading = STEPS)]
     pub secret: Vec<String>,
-    /// SSH agent or keys the build may use: default or ID=PATH[,PATH…]
+    /// SSH agent the build may use, by its socket: default or ID=PATH
     #[arg(long, value_name = "SSH", help_heading = STEPS)]
     pub ssh: Vec<String>,
     /// Network of all steps: default, none or host
@@ -110,7 +110,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = STEPS)]
     pub ulimit: Vec<String>,
     /// What the build is allowed beyond the usual: network.host, security.insecure, device
-    #[arg(long, value_name = "ENTITLEMENT", help_heading = STEPS)]
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', help_heading = STEPS)]
     pub allow: Vec<String>,
     /// Send the network of build steps through a proxy that records it
     #[arg(long, help_heading = STEPS)]

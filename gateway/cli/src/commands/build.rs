@@ -107,16 +107,17 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
     if !expected.is_empty() {
         check_cached(context, &asked, &id, &expected).await?;
     }
+    let answer = &result.exporter_response;
+    // The id of an image is that of its configuration; several platforms have none in common.
+    let digest = answer.get("containerimage.config.digest");
+    let digest = digest.or_else(|| answer.get("containerimage.digest"));
     if let Some(path) = &command.files.image_digest {
-        let answer = &result.exporter_response;
-        let digest = answer.get("containerimage.config.digest");
-        let digest = digest.or_else(|| answer.get("containerimage.digest"));
         let digest =
             digest.context("--iidfile: no output is an image, which would have a digest")?;
         write_file(path, digest.as_bytes())?;
     }
     if command.prints_digest
-        && let Some(digest) = result.exporter_response.get("containerimage.digest")
+        && let Some(digest) = digest
     {
         print(&format!("{digest}\n"))?;
     }

@@ -1,6 +1,7 @@
 //! Layers become blobs.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::sync::Mutex;
 
 use kiln_oci::media_type;
@@ -122,6 +123,25 @@ async fn clamped_times_make_blobs_of_their_own() {
         .await
         .unwrap();
     assert_eq!(same, blobs(&store, &old, compression).await, "nothing is later");
+}
+
+#[tokio::test]
+async fn layers_with_clamped_times_are_compressed_as_go_does() {
+    let (_root, store) = store();
+    let step = store.prepare(None).await.unwrap();
+    put(&step.overlay().upper, "large", &"text of some length ".repeat(200_000));
+    let r = step.commit().await.unwrap();
+    for (level, like_go) in [(None, -1), (Some(0), 0), (Some(9), 9)] {
+        let compression = Compression { level, ..Compression::default() };
+        let made = store.clamped_layer_blobs(&r, 0, compression, 1000, &nobody(), &|_| {}).await;
+        let digest = &made.unwrap()[0].descriptor.digest;
+        let bytes = fs::read(store.blob(digest).unwrap().path()).unwrap();
+        let mut tar = Vec::new();
+        flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut tar).unwrap();
+        let mut encoder = kiln_gzip::Encoder::new(Vec::new(), like_go).unwrap();
+        encoder.write_all(&tar).unwrap();
+        assert!(encoder.finish().unwrap() == bytes, "level {level:?}");
+    }
 }
 
 #[tokio::test]

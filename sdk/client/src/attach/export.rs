@@ -201,6 +201,8 @@ fn receive_archive(
         while let Some(message) = incoming.next().await {
             writer.write_all(&message?.data).await.map_err(failed)?;
         }
+        // Shutting down does not wait for what standard output has not taken yet.
+        writer.flush().await.map_err(failed)?;
         writer.shutdown().await.map_err(failed)
     };
     Ok(with_work(futures::stream::empty(), receive))
