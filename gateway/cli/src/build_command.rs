@@ -1,7 +1,7 @@
 //! A build as the user asked for it: typed, complete and decided.
 //!
 //! [`BuildArgs`] and the [`Environment`] come in, a [`BuildCommand`] goes out; the disk is asked only
-//! which build files exist. Nothing is opened and nothing is sent here; see `commands::build`.
+//! which build files exist, and what a context without one is. Nothing is opened and nothing is sent here; see `commands::build`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -226,7 +226,8 @@ impl BuildCommand {
         if args.no_cache && frontend.is_some() {
             options.insert("no-cache".to_owned(), String::new());
         }
-        let mut entitlements = args.allow;
+        let mut entitlements: Vec<String> =
+            args.allow.iter().flat_map(|text| entitlements(text)).collect();
         // As with `docker build`, who asks for it is allowed it.
         if args.network.as_deref() == Some("host") {
             entitlements.push("network.host".to_owned());
@@ -282,6 +283,14 @@ impl BuildCommand {
                 cache_metrics: args.debug_json_cache_metrics,
             },
         })
+    }
+}
+
+/// What one `--allow` asks for: several are separated by commas, but those of a device are its own.
+fn entitlements(text: &str) -> Vec<String> {
+    match text.starts_with("device=") {
+        true => vec![text.to_owned()],
+        false => text.split(',').map(str::to_owned).collect(),
     }
 }
 
@@ -673,6 +682,11 @@ mod tests {
         );
         let host = decide("kiln build --network host .", &["./Dockerfile"]).unwrap();
         assert_eq!(host.entitlements, ["network.host"]);
+        let line =
+            "kiln build --allow network.host,security.insecure --allow device=a/b=c,alias=d .";
+        let allowed = decide(line, &["./Dockerfile"]).unwrap();
+        let expected = ["network.host", "security.insecure", "device=a/b=c,alias=d"];
+        assert_eq!(allowed.entitlements, expected);
         let none = decided(
             "kiln build --attest type=sbom --sbom false --provenance=false .",
             &["./Dockerfile"],

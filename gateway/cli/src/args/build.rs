@@ -110,7 +110,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = STEPS)]
     pub ulimit: Vec<String>,
     /// What the build is allowed beyond the usual: network.host, security.insecure, device
-    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', help_heading = STEPS)]
+    #[arg(long, value_name = "ENTITLEMENT", help_heading = STEPS)]
     pub allow: Vec<String>,
     /// Send the network of build steps through a proxy that records it
     #[arg(long, help_heading = STEPS)]
