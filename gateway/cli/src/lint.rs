@@ -93,10 +93,9 @@ impl Finding {
     pub(crate) fn from_diagnostic(found: &Diagnostic, source: &Source) -> Self {
         let lines = found.span.map(|span| source.range(span));
         let (first_line, last_line) = lines.map_or((0, 0), |(start, end)| (start.line, end.line));
-        let hint = found.hint.iter().map(|hint| format!("; {hint}"));
         Self {
             rule: found.rule.clone().unwrap_or_else(|| ERROR.to_owned()),
-            message: [found.message.clone()].into_iter().chain(hint).collect(),
+            message: found.advice(),
             first_line,
             last_line,
             is_error: found.severity == Severity::Error,

@@ -32,6 +32,14 @@ pub(crate) fn complain(text: &str) {
     io::stderr().lock().write_all(text.as_bytes()).ok();
 }
 
+/// A text that is not longer than so many characters.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Rows in columns, each as wide as its widest cell; the last is not padded.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -80,6 +88,12 @@ pub(crate) fn go_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("äöü", 2), "äö…");
+        assert_eq!(cut("äöü", 3), "äöü");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -7,7 +7,7 @@ use kiln_wire::proto::control::UsageRecord;
 use serde_json::{Value, json};
 
 use crate::args::Program;
-use crate::output::{ago, table};
+use crate::output::{ago, cut, table};
 use crate::progress::{bytes, one_line, rfc3339_nano};
 
 const HEADER: [&str; 4] = ["ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"];
@@ -24,18 +24,10 @@ pub(crate) fn as_table(records: &[UsageRecord], now: SystemTime, program: Progra
     if program == Program::Kiln {
         rows[0].push(DESCRIPTION.to_owned());
         for (row, record) in rows[1..].iter_mut().zip(records) {
-            row.push(description(record));
+            row.push(cut(&one_line(&record.description), LONGEST));
         }
     }
     table(&rows)
-}
-
-fn description(record: &UsageRecord) -> String {
-    let text = one_line(&record.description);
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
 }
 
 /// All that is known of each record, one after another.

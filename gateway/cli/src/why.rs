@@ -11,7 +11,7 @@ use kiln_why::{
     Cause, Compared, Difference, Explained, Explanation, FileChange, InCache, NotReproducible, What,
 };
 
-use crate::output::ago;
+use crate::output::{self, ago};
 use crate::progress::{Palette, Tone, one_line};
 
 /// A value is not longer than this, in characters.
@@ -321,10 +321,7 @@ fn shown(text: &str) -> String {
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => shown(text),
-    }
+    shown(&output::cut(text, LONGEST))
 }
 
 #[cfg(test)]

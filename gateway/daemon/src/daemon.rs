@@ -14,7 +14,9 @@ use kiln_container::{Containers, ContainersParts, EmulatorOptions};
 use kiln_control::{Policies, Pruner, Services};
 use kiln_emulation::SearchPath;
 use kiln_engine::{Engine, EngineOptions};
-use kiln_executor::{Executor, Native, OciRuntime, Spawner, Standing, Unavailable};
+use kiln_executor::{
+    Executor, Native, OciRuntime, Spawner, Standing, Unavailable, programs_called,
+};
 use kiln_exporters::Images;
 use kiln_history::{History, Policy};
 use kiln_metadata::Metadata;
@@ -247,12 +249,16 @@ fn policies(settings: &Settings) -> Policies {
 
 /// Where emulators are looked for.
 fn emulators(settings: &Settings) -> EmulatorOptions {
-    let path = settings.host_env.iter().find(|(name, _)| name == "PATH");
-    let path = path.map_or("", |(_, path)| path.as_str());
     EmulatorOptions {
-        search: SearchPath::new(settings.emulators.clone(), path),
+        search: SearchPath::new(settings.emulators.clone(), search_path(settings)),
         max_age: settings.platforms_max_age,
     }
+}
+
+/// Where programs of this machine are looked for.
+fn search_path(settings: &Settings) -> &str {
+    let path = settings.host_env.iter().find(|(name, _)| name == "PATH");
+    path.map_or("", |(_, path)| path.as_str())
 }
 
 /// What runs processes, as far as the kernel allows any.
@@ -262,7 +268,7 @@ fn emulators(settings: &Settings) -> EmulatorOptions {
 /// If the OCI runtime that is to do so is not there.
 fn executor(settings: &Settings, spawner: &Spawner) -> Result<Arc<dyn Executor>, StartError> {
     if let ExecutorChoice::Runtime(binary) = &settings.executor
-        && !OciRuntime::is_there(binary)
+        && programs_called(binary, search_path(settings)).next().is_none()
     {
         return Err(StartError::Runtime(binary.clone()));
     }

@@ -20,6 +20,7 @@ mod network_files;
 mod oci;
 mod privileges;
 mod process;
+mod programs;
 mod seccomp;
 mod spawner;
 mod stdio;
@@ -40,6 +41,7 @@ pub use process::{
     DeviceNode, ExecProcess, Hook, HostProcess, Mount, MountSource, Network, Process, Resources,
     Rootfs, Security, TRUST_BUNDLES, Ulimit,
 };
+pub use programs::programs_called;
 pub use spawner::{Spawner, spawner_main_if_asked};
 pub use stdio::{Pipes, Stdio, Terminal};
 pub use unavailable::Unavailable;

@@ -4,7 +4,7 @@
 //! process namespaces of its own. There the runtime gets a bundle and runs it; its state, the bundle
 //! and all processes vanish with the namespaces.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,15 +33,6 @@ impl OciRuntime {
         let binary = binary.to_string_lossy().into_owned();
         let control_groups = !arguments.iter().any(|it| it == "--cgroup-manager=disabled");
         Self { spawner, runtime: Runtime { name, binary, arguments, control_groups } }
-    }
-
-    /// Whether `binary`, a path or a name on the search path, is a file.
-    pub fn is_there(binary: &Path) -> bool {
-        if binary.components().count() > 1 {
-            return binary.is_file();
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|directory| directory.join(binary).is_file())
     }
 
     /// `error` with the runtime's name, unless it already says enough.

@@ -8,7 +8,7 @@ use crate::greedy::Greedy;
 use crate::lazy::Lazy;
 use crate::matches::Chains;
 use crate::token::Token;
-use crate::window::Window;
+use crate::window::{LOOKAHEAD, Window};
 
 /// A block ends when it has this many tokens.
 const MOST_TOKENS: usize = 1 << 14;
@@ -41,6 +41,40 @@ impl Gatherer {
         self.tokens.clear();
         Ok(())
     }
+}
+
+/// A way of picking among matches.
+pub(crate) trait Pick {
+    /// Decides about a place of the window, which ends at `end`, and gives the next one.
+    fn step(&mut self, state: &mut Gatherer, index: usize, end: usize) -> usize;
+
+    /// Whether the byte before the next place still needs a token.
+    fn owes(&self) -> bool;
+}
+
+/// Makes tokens until too little is left to look at, or with `last` until
+/// nothing is left.
+fn scan<W: Write>(
+    picker: &mut impl Pick,
+    state: &mut Gatherer,
+    last: bool,
+    out: &mut BlockWriter<W>,
+) -> io::Result<()> {
+    let end = state.window.end();
+    let stop = if last { end } else { (end + 1).saturating_sub(LOOKAHEAD) };
+    let mut index = state.window.index;
+    while index < stop {
+        index = picker.step(state, index, end);
+        if state.is_full() {
+            // A literal owed is not yet among the tokens.
+            state.write(index - usize::from(picker.owes()), out)?;
+        }
+    }
+    state.window.index = index;
+    if last && picker.owes() {
+        state.tokens.push(Token::literal(state.window.bytes()[index - 1]));
+    }
+    Ok(())
 }
 
 /// How to pick among matches.
@@ -90,8 +124,8 @@ impl Chained {
 
     fn scan<W: Write>(&mut self, last: bool, out: &mut BlockWriter<W>) -> io::Result<()> {
         match &mut self.picker {
-            Picker::Greedy(greedy) => greedy.scan(&mut self.state, last, out),
-            Picker::Lazy(lazy) => lazy.scan(&mut self.state, last, out),
+            Picker::Greedy(greedy) => scan(greedy, &mut self.state, last, out),
+            Picker::Lazy(lazy) => scan(lazy, &mut self.state, last, out),
         }
     }
 }

@@ -1,13 +1,9 @@
 //! In: the bytes in the window. Out: tokens, each match taken as soon as found.
 
-use std::io::{self, Write};
-
-use crate::block::BlockWriter;
-use crate::chains::Gatherer;
+use crate::chains::{Gatherer, Pick};
 use crate::level::Search;
 use crate::matches::{NO_MATCH, SHORTEST};
 use crate::token::Token;
-use crate::window::LOOKAHEAD;
 
 /// Levels 2 and 3.
 pub(crate) struct Greedy {
@@ -16,31 +12,10 @@ pub(crate) struct Greedy {
     pub insert_up_to: usize,
 }
 
-impl Greedy {
-    /// Makes tokens until too little is left to look at, or with `last` until
-    /// nothing is left.
-    pub(crate) fn scan<W: Write>(
-        &self,
-        state: &mut Gatherer,
-        last: bool,
-        out: &mut BlockWriter<W>,
-    ) -> io::Result<()> {
-        let end = state.window.end();
-        let stop = if last { end } else { (end + 1).saturating_sub(LOOKAHEAD) };
-        let mut index = state.window.index;
-        while index < stop {
-            index = self.step(state, index, end);
-            if state.is_full() {
-                state.write(index, out)?;
-            }
-        }
-        state.window.index = index;
-        Ok(())
-    }
-
+impl Pick for Greedy {
     /// Makes one token and gives the place after it.
     #[inline(always)]
-    fn step(&self, state: &mut Gatherer, index: usize, end: usize) -> usize {
+    fn step(&mut self, state: &mut Gatherer, index: usize, end: usize) -> usize {
         let bytes = state.window.bytes();
         let ahead = end - index;
         let mut found = NO_MATCH;
@@ -59,5 +34,9 @@ impl Greedy {
         }
         state.tokens.push(Token::pair(found));
         next
+    }
+
+    fn owes(&self) -> bool {
+        false
     }
 }

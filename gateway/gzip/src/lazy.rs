@@ -1,14 +1,10 @@
 //! In: the bytes in the window. Out: tokens, where a match is taken only if there
 //! is no longer one a byte further on.
 
-use std::io::{self, Write};
-
-use crate::block::BlockWriter;
-use crate::chains::Gatherer;
+use crate::chains::{Gatherer, Pick};
 use crate::level::Search;
 use crate::matches::{NO_MATCH, SHORTEST};
 use crate::token::{Match, Token};
-use crate::window::LOOKAHEAD;
 
 /// Levels 4 to 9.
 pub(crate) struct Lazy {
@@ -24,32 +20,9 @@ impl Lazy {
     pub(crate) fn new(search: Search, good_enough: usize) -> Self {
         Self { search, good_enough, held: NO_MATCH, owed: false }
     }
+}
 
-    /// Makes tokens until too little is left to look at, or with `last` until
-    /// nothing is left.
-    pub(crate) fn scan<W: Write>(
-        &mut self,
-        state: &mut Gatherer,
-        last: bool,
-        out: &mut BlockWriter<W>,
-    ) -> io::Result<()> {
-        let end = state.window.end();
-        let stop = if last { end } else { (end + 1).saturating_sub(LOOKAHEAD) };
-        let mut index = state.window.index;
-        while index < stop {
-            index = self.step(state, index, end);
-            if state.is_full() {
-                // A literal owed is not yet among the tokens.
-                state.write(index - usize::from(self.owed), out)?;
-            }
-        }
-        state.window.index = index;
-        if last && std::mem::take(&mut self.owed) {
-            state.tokens.push(Token::literal(state.window.bytes()[index - 1]));
-        }
-        Ok(())
-    }
-
+impl Pick for Lazy {
     /// Decides about the byte before and gives the next place to look at.
     #[inline(always)]
     fn step(&mut self, state: &mut Gatherer, index: usize, end: usize) -> usize {
@@ -79,5 +52,9 @@ impl Lazy {
         self.owed = true;
         self.held = found;
         index + 1
+    }
+
+    fn owes(&self) -> bool {
+        self.owed
     }
 }

@@ -6,6 +6,13 @@ pub(crate) fn zeroed<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
     vec![T::default(); N].try_into().unwrap_or_else(|_| Box::new([T::default(); N]))
 }
 
+/// Copies as much of the input as there is room for, and says how much.
+pub(crate) fn fill(room: &mut [u8], input: &[u8]) -> usize {
+    let taken = room.len().min(input.len());
+    room[..taken].copy_from_slice(&input[..taken]);
+    taken
+}
+
 /// How many bytes arrays have past the last position that is read from.
 pub(crate) const SLACK: usize = 8;
 

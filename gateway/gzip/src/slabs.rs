@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use crate::block::{BlockWriter, MOST_STORED};
 use crate::fast::{Fast, SHORTEST_BLOCK};
-use crate::memory::{SLACK, zeroed};
+use crate::memory::{SLACK, fill, zeroed};
 use crate::token::MAX_DISTANCE;
 
 /// How many bytes before the block are kept.
@@ -44,9 +44,7 @@ impl Slabs {
         out: &mut BlockWriter<W>,
     ) -> io::Result<()> {
         while !input.is_empty() {
-            let room = &mut self.bytes[self.end..HISTORY + MOST_STORED];
-            let taken = room.len().min(input.len());
-            room[..taken].copy_from_slice(&input[..taken]);
+            let taken = fill(&mut self.bytes[self.end..HISTORY + MOST_STORED], input);
             self.end += taken;
             input = &input[taken..];
             if self.end == HISTORY + MOST_STORED {

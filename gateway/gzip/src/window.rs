@@ -1,7 +1,7 @@
 //! In: the bytes of the stream, as they are written. Out: up to 64 KiB of them in
 //! one place, of which the older half is dropped when the younger is used up.
 
-use crate::memory::{SLACK, zeroed};
+use crate::memory::{SLACK, fill, zeroed};
 use crate::token::{MAX_DISTANCE, MAX_MATCH};
 
 pub(crate) const SIZE: usize = 2 * MAX_DISTANCE;
@@ -44,9 +44,7 @@ impl Window {
 
     /// Takes as much of the input as there is room for and says how much.
     pub(crate) fn take(&mut self, input: &[u8]) -> usize {
-        let room = &mut self.bytes[self.end..SIZE];
-        let taken = room.len().min(input.len());
-        room[..taken].copy_from_slice(&input[..taken]);
+        let taken = fill(&mut self.bytes[self.end..SIZE], input);
         self.end += taken;
         taken
     }

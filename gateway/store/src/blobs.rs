@@ -151,8 +151,8 @@ impl Store {
     /// The same for the layers from number `from` on, with all times later than `epoch_seconds` set to
     /// it, for reproducible images.
     ///
-    /// These blobs are not noted with the layers; they stay while `r` lives. gzip is written as Go does, so
-    /// that BuildKit gives the same files the same digest. A layer in which nothing is later is given as
+    /// These blobs are not noted with the layers; they stay while `r` lives. gzip is written as Go, and with it
+    /// BuildKit, writes it. A layer in which nothing is later is given as
     /// [`Store::layer_blobs`] gives it.
     pub async fn clamped_layer_blobs(
         &self,
@@ -367,7 +367,7 @@ impl Store {
         pack: Pack,
         report: &mut Report,
     ) -> Result<(Packed, Digest), PackError> {
-        // Who asks for times that can be made again asks for the digests that BuildKit makes.
+        // Who asks for times that can be made again wants the bytes that others make, too.
         let tee = self.tee(pack.compression, pack.clamp.is_some(), report)?;
         let packer = Packer::new(root, self.inner.user_namespace, pack.clamp, tee);
         packer.pack().map_err(PackError::from).map_err(name_unfit)?.finish()

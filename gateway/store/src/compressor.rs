@@ -2,8 +2,8 @@
 //!
 //! gzip is cut into blocks of 1 MiB, each of which becomes a member of its own: the members can be
 //! made in parallel, readers join them by the rules of the format, and the bytes do not depend on
-//! the number of threads. Where a layer must have the digest that BuildKit gives it, it is one member,
-//! on one thread, as Go writes it.
+//! the number of threads. Where it is to be what BuildKit writes, it is one member, made on one
+//! thread as Go makes it.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

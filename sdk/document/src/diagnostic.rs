@@ -216,6 +216,15 @@ impl Diagnostic {
         normalize_untrusted_str(&format!("{}: {severity}: {}", self.place(source), self.message))
     }
 
+    /// What is wrong and what to do, without the place: `message; hint`.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// The whole screen, plain text: message, place, line, carets, notes and help. Ends without a
     /// line end.
     #[must_use]

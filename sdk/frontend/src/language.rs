@@ -373,7 +373,7 @@ impl<L: BuildLanguage> Answers for Asked<'_, L> {
             rule: ruled::<L>(warning).rule.unwrap_or_default(),
             description: String::new(),
             url: String::new(),
-            detail: in_one_line(warning),
+            detail: warning.advice(),
             location: warning.span.map(|span| project.place(span)),
         });
         let (warnings, sources) = (warnings.collect(), vec![project.file.info()]);
@@ -398,9 +398,9 @@ fn unreadable(file: &DefinitionFile, source: &Source, mistakes: &[Diagnostic]) -
     // Whoever asks shows the lines; those of further mistakes are named.
     let messages = mistakes.iter().enumerate().map(|(index, mistake)| match mistake.span {
         Some(span) if index > 0 => {
-            format!("line {}: {}", source.position(span.start).line, in_one_line(mistake))
+            format!("line {}: {}", source.position(span.start).line, mistake.advice())
         }
-        _ => in_one_line(mistake),
+        _ => mistake.advice(),
     });
     let message = messages.collect::<Vec<_>>().join("\n");
     let span = mistakes.iter().find_map(|mistake| mistake.span);
@@ -408,12 +408,6 @@ fn unreadable(file: &DefinitionFile, source: &Source, mistakes: &[Diagnostic]) -
     let build_error = Some(BuildError { message, location });
     let diagnostics = mistakes.to_vec();
     LintResults { warnings: Vec::new(), sources: vec![file.info()], build_error, diagnostics }
-}
-
-/// What is wrong, and what to do.
-fn in_one_line(found: &Diagnostic) -> String {
-    let hint = found.hint.iter().map(|hint| format!("; {hint}"));
-    [found.message.clone()].into_iter().chain(hint).collect()
 }
 
 /// Under the rule that is named after the language, unless it has one of its own.

@@ -96,10 +96,13 @@ pub(crate) async fn run(context: &Context, args: BuildArgs) -> anyhow::Result<()
             result
         }
         (Ok(result), None) => result,
-        (Err(error), Some(loader)) if !error.is::<Canceled>() => {
-            return Err(loader.instead_of(error).await);
+        (Err(error), loader) => {
+            let error = match loader {
+                Some(loader) if !error.is::<Canceled>() => loader.instead_of(error).await,
+                _ => error,
+            };
+            return Err(missing_file::explained(error, &command));
         }
-        (Err(error), _) => return Err(missing_file::explained(error, &command)),
     };
     if let Some(path) = &command.files.metadata {
         write_file(path, metadata::to_json(&result.exporter_response).as_bytes())?;

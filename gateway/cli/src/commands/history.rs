@@ -1,5 +1,6 @@
 //! `history`: builds that run, and those that the daemon remembers.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -66,8 +67,9 @@ async fn logs(client: &Client, build: Option<&str>) -> anyhow::Result<()> {
 }
 
 async fn forget(client: &Client, builds: Vec<String>) -> anyhow::Result<()> {
+    let ids = ids(client).await?;
     for build in builds {
-        let build = full_id(client, &build).await?.unwrap_or(build);
+        let build = begun(&ids, &build)?.unwrap_or(build);
         let request =
             UpdateBuildHistoryRequest { r#ref: build.clone(), delete: true, ..Default::default() };
         let forgotten = control(client).update_build_history(request).await;
@@ -138,20 +140,28 @@ async fn record(client: &Client, build: Option<&str>) -> anyhow::Result<BuildHis
 ///
 /// If there are several, or the daemon does not say.
 pub(super) async fn full_id(client: &Client, beginning: &str) -> anyhow::Result<Option<String>> {
-    if beginning.len() < SHORTEST_ID {
-        return Ok(None);
-    }
+    begun(&ids(client).await?, beginning)
+}
+
+/// The ids of all builds, each once.
+async fn ids(client: &Client) -> anyhow::Result<BTreeSet<String>> {
     let records = ask(client, BuildHistoryRequest::default()).await?;
-    let mut ids: Vec<String> = records.into_iter().map(|record| record.r#ref).collect();
-    ids.retain(|id| id.starts_with(beginning));
-    ids.sort();
-    ids.dedup();
-    match ids.iter().any(|id| id == beginning) {
-        true => Ok(Some(beginning.to_owned())),
-        false if ids.len() > 1 => {
-            bail!("{} builds begin with {beginning}: {}", ids.len(), ids.join(", "))
+    Ok(records.into_iter().map(|record| record.r#ref).collect())
+}
+
+/// The only one of these ids that begins like this, or is this.
+fn begun(ids: &BTreeSet<String>, beginning: &str) -> anyhow::Result<Option<String>> {
+    if beginning.len() < SHORTEST_ID || ids.contains(beginning) {
+        return Ok(ids.get(beginning).cloned());
+    }
+    let begun: Vec<&String> = ids.iter().filter(|id| id.starts_with(beginning)).collect();
+    match begun.as_slice() {
+        [] => Ok(None),
+        [id] => Ok(Some((*id).clone())),
+        several => {
+            let names = several.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
+            bail!("{} builds begin with {beginning}: {names}", several.len())
         }
-        false => Ok(ids.pop()),
     }
 }
 

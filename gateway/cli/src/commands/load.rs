@@ -6,6 +6,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use kiln_executor::programs_called;
 use tokio::process::{ChildStdin, Command};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -114,12 +115,5 @@ fn last_line(text: &[u8]) -> Option<String> {
 /// The programs that are installed, the first by name first.
 fn find(environment: &Environment) -> impl Iterator<Item = PathBuf> {
     let path = environment.get("PATH").unwrap_or_default();
-    let directories: Vec<PathBuf> = std::env::split_paths(path).collect();
-    PROGRAMS.iter().filter_map(move |name| {
-        directories.iter().map(|directory| directory.join(name)).find(|path| is_program(path))
-    })
-}
-
-fn is_program(path: &Path) -> bool {
-    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    PROGRAMS.iter().filter_map(move |name| programs_called(Path::new(name), path).next())
 }

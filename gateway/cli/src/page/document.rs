@@ -21,8 +21,9 @@ use super::report::{Failure, Report};
 use super::sgr;
 use super::step_log::{LeftOut, StepLog};
 use super::steps::{State, Step};
-use super::text::{count, cut, moment, percent, span};
+use super::text::{count, moment, percent, span};
 use super::timeline::{Timeline, failed};
+use crate::output::cut;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");

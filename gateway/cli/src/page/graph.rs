@@ -8,8 +8,9 @@ use kiln_testing::svg::{Layout, Line, Size, curve};
 use super::html::Html;
 use super::report::Report;
 use super::steps::{State, Step};
-use super::text::{count, cut, span};
+use super::text::{count, span};
 use super::timeline::Timeline;
+use crate::output::cut;
 
 /// Larger graphs are not drawn: nobody could read them.
 const MAX_BOXES: usize = 1500;

@@ -7,7 +7,7 @@ use kiln_progress::Stream;
 
 use crate::progress::{Line, LogLines, coloured};
 
-use super::text::cut;
+use crate::output::cut;
 
 /// How many of the first lines are kept, and of the last.
 const HEAD_LINES: usize = 200;

@@ -12,7 +12,7 @@ use kiln_progress::{Progress, Vertex, VertexStatus, Warning};
 use crate::progress::{Intervals, one_line};
 
 use super::step_log::StepLog;
-use super::text::cut;
+use crate::output::cut;
 
 /// More steps, parts of a step, or warnings of a step are counted and not shown.
 const MAX_STEPS: usize = 5000;

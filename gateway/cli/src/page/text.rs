@@ -32,14 +32,6 @@ pub(super) fn percent(part: Duration, whole: Duration) -> f64 {
     (part.as_secs_f64() / whole.as_secs_f64() * 100.0).clamp(0.0, 100.0)
 }
 
-/// A text that is not longer than so many characters.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// `1 step`, `2 steps`.
 pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     match number {
@@ -65,7 +57,6 @@ mod tests {
     #[test]
     fn nothing_of_nothing_is_nothing() {
         assert!(percent(Duration::ZERO, Duration::ZERO).abs() < f64::EPSILON);
-        assert_eq!(cut("äöü", 2), "äö…");
         assert_eq!(count(1, "step", "steps"), "1 step");
     }
 }
